@@ -1,0 +1,31 @@
+# A folder in the ImageNet-S layout: train/, validation/, validation-segmentation/.
+data_root = 'data/images'
+num_categories = 50
+pretrain_splits = ['train']
+max_side = 2048  # larger images are shrunk on loading
+resize_side = 256  # short side for label maps and inference
+crop_size = 224
+evaluate = True  # needs the validation masks
+
+loading = dict(type='LoadBoundedImage', max_side='${max_side}')
+resizing = dict(type='Resize', scale=('${resize_side * 8}', '${resize_side}'), keep_ratio=True)
+packing = dict(
+    type='PackSegInputs',
+    meta_keys=('img_path', 'seg_map_path', 'ori_shape', 'img_shape', 'flip', 'flip_direction'),
+)
+validation_pipeline = [
+    '${loading}',
+    '${resizing}',
+    dict(type='LoadLabelMap', match_image=False),
+    '${packing}',
+]
+validation_dataset = dict(
+    type='LUSSDataset',
+    data_root='${data_root}',
+    data_prefix=dict(img_path='validation', seg_map_path='validation-segmentation'),
+    categories='folders',
+    ignore_index='${ignore_index}',
+    seed='${seed}',
+    test_mode=True,
+    pipeline='${validation_pipeline}',
+)

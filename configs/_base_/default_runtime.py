@@ -1,0 +1,34 @@
+# Shared by all stages of all recipes.
+default_scope = 'mmseg'
+custom_imports = dict(imports=['luss_mm'], allow_failed_imports=False)
+
+seed = 0
+ignore_index = 1000  # the one place: 255 is an ordinary category
+num_workers = 8
+checkpoint_interval = 1  # epochs
+amp = True  # mixed precision where there is a GPU
+
+randomness = dict(seed='${seed}')
+env_cfg = dict(
+    cudnn_benchmark=False,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'),
+)
+default_hooks = dict(
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=True),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    # Atomic, and two of them: mmengine removes the old one before the new one exists.
+    checkpoint=dict(
+        type='CheckpointHook',
+        interval='${checkpoint_interval}',
+        max_keep_ckpts=2,
+        backend_args=dict(backend='atomic_local'),
+    ),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+    epoch_seed=dict(type='EpochSeedHook'),
+    preflight=dict(type='PreflightHook'),
+)
+visualizer = dict(type='SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')])
+log_processor = dict(by_epoch=True)
+log_level = 'INFO'

@@ -1,0 +1,236 @@
+# The three trainings of PASS. '${name}' refers to a setting; the runner fills it in after the
+# command line was read.
+runner_type = 'StagedRunner'
+stage_order = ['pretrain', 'attention', 'finetune']
+
+prototype_head = dict(
+    type='PrototypeHead',
+    in_channels='${feature_channels}',
+    hidden_channels='${hidden_channels}',
+    embedding_channels='${embedding_channels}',
+    num_prototypes='${num_prototypes}',
+)
+train_loader_sampler = dict(type='EpochSampler', shuffle=True)
+
+stages = dict(
+    pretrain=dict(
+        model=dict(
+            type='PASSPretrainer',
+            data_preprocessor=dict(type='ViewsPreprocessor'),
+            backbone='${backbone}',
+            in_index='${in_index}',
+            head='${prototype_head}',
+            queue_length='${queue_length}',
+            deep_to_shallow='${shallow_heads}',
+            pixel_to_pixel=dict(
+                type='PixelToPixelHead',
+                in_channels='${feature_channels}',
+                hidden_channels='${hidden_channels}',
+                embedding_channels='${embedding_channels}',
+            ),
+        ),
+        train_dataloader=dict(
+            batch_size='${batch_size}',
+            num_workers='${num_workers}',
+            persistent_workers='${num_workers > 0}',
+            drop_last=True,
+            sampler='${train_loader_sampler}',
+            collate_fn=dict(type='default_collate'),
+            dataset=dict(
+                type='LUSSDataset',
+                data_root='${data_root}',
+                data_prefix=dict(img_path='${pretrain_splits}'),
+                seed='${seed}',
+                pipeline=['${loading}', dict(type='MultiCrop', views='${pretrain_views}')],
+            ),
+        ),
+        optim_wrapper=dict(type='OptimWrapper', optimizer='${pretrain_optimizer}'),
+        param_scheduler=[
+            dict(
+                type='CosineAnnealingLR',
+                T_max='${pretrain_epochs}',
+                end='${pretrain_epochs}',
+                eta_min='${pretrain_min_lr}',
+                by_epoch=True,
+                convert_to_iter_based=True,
+            )
+        ],
+        train_cfg=dict(by_epoch=True, max_epochs='${pretrain_epochs}'),
+        custom_hooks=[
+            dict(type='FeatureQueueHook', start_epoch='${queue_start_epoch}'),
+            dict(type='PrototypesHook', frozen_iters='${frozen_prototype_iters}'),
+        ],
+    ),
+    attention=dict(
+        load_from='${work_dir}/pretrain/final.pth',
+        model=dict(
+            type='PixelAttentionModel',
+            data_preprocessor=dict(type='ViewsPreprocessor'),
+            backbone='${backbone}',
+            in_index='${in_index}',
+            channels='${feature_channels}',
+            head='${prototype_head}',
+            queue_length='${attention_queue_length}',
+        ),
+        train_dataloader=dict(
+            batch_size='${batch_size}',
+            num_workers='${num_workers}',
+            persistent_workers='${num_workers > 0}',
+            drop_last=True,
+            sampler='${train_loader_sampler}',
+            collate_fn=dict(type='default_collate'),
+            dataset=dict(
+                type='LUSSDataset',
+                data_root='${data_root}',
+                data_prefix=dict(img_path='train'),
+                seed='${seed}',
+                pipeline=['${loading}', dict(type='MultiCrop', views='${attention_views}')],
+            ),
+        ),
+        optim_wrapper=dict(type='OptimWrapper', optimizer='${attention_optimizer}'),
+        param_scheduler=[
+            dict(
+                type='CosineAnnealingLR',
+                T_max='${attention_epochs}',
+                end='${attention_epochs}',
+                eta_min='${attention_min_lr}',
+                by_epoch=True,
+                convert_to_iter_based=True,
+            )
+        ],
+        train_cfg=dict(by_epoch=True, max_epochs='${attention_epochs}'),
+        custom_hooks=[
+            dict(type='FeatureQueueHook', start_epoch=0),
+            dict(type='PrototypesHook'),
+        ],
+    ),
+    finetune=dict(
+        load_from='${work_dir}/pretrain/final.pth',
+        labels_used=dict(val_evaluator='validation masks: matching and scoring'),
+        model=dict(
+            type='LUSSSegmentor',
+            data_preprocessor=dict(
+                type='SegDataPreProcessor',
+                mean=[123.675, 116.28, 103.53],
+                std=[58.395, 57.12, 57.375],
+                bgr_to_rgb=True,
+                size=('${crop_size}', '${crop_size}'),
+                pad_val=0,
+                seg_pad_val='${ignore_index}',
+            ),
+            backbone='${backbone}',
+            decode_head=dict(
+                type='FCNHead',
+                in_index='${in_index}',
+                in_channels='${feature_channels}',
+                channels='${feature_channels}',
+                num_convs=0,
+                concat_input=False,
+                dropout_ratio=0.0,
+                num_classes='${num_categories + 1}',
+                align_corners=False,
+                ignore_index='${ignore_index}',
+                loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True),
+            ),
+            train_cfg=dict(),
+            test_cfg=dict(mode='whole'),
+        ),
+        train_dataloader=dict(
+            batch_size='${finetune_batch_size}',
+            num_workers='${num_workers}',
+            persistent_workers='${num_workers > 0}',
+            drop_last=True,
+            sampler='${train_loader_sampler}',
+            dataset=dict(
+                type='LUSSDataset',
+                data_root='${data_root}',
+                data_prefix=dict(img_path='train', seg_map_path='${pseudo_labels}'),
+                ignore_index='${ignore_index}',
+                seed='${seed}',
+                pipeline=[
+                    '${loading}',
+                    dict(type='LoadLabelMap'),
+                    dict(
+                        type='RandomResizedSegCrop', size='${crop_size}', scale='${finetune_scale}'
+                    ),
+                    dict(type='RandomFlip', prob=0.5),
+                    '${packing}',
+                ],
+            ),
+        ),
+        val_dataloader=dict(
+            batch_size=1,
+            num_workers='${num_workers}',
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            dataset='${validation_dataset}',
+        ),
+        test_dataloader=dict(
+            batch_size=1,
+            num_workers='${num_workers}',
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            dataset='${validation_dataset}',
+        ),
+        val_evaluator='${metric}',
+        test_evaluator='${metric}',
+        val_cfg=dict(type='ValLoop'),
+        test_cfg=dict(type='TestLoop'),
+        optim_wrapper=dict(type='OptimWrapper', optimizer='${finetune_optimizer}'),
+        param_scheduler=[
+            dict(
+                type='CosineAnnealingLR',
+                T_max='${finetune_epochs}',
+                end='${finetune_epochs}',
+                eta_min='${finetune_min_lr}',
+                by_epoch=True,
+                convert_to_iter_based=True,
+            )
+        ],
+        train_cfg=dict(
+            by_epoch=True, max_epochs='${finetune_epochs}', val_interval='${finetune_epochs}'
+        ),
+        custom_hooks=[
+            dict(type='FinalValidationHook'),
+            dict(
+                type='PseudoLabelHook',
+                directory='${work_dir}',
+                attention_config='${work_dir}/attention/config.py',
+                attention_checkpoint='${work_dir}/attention/final.pth',
+                embedding_dataset='${embedding_dataset}',
+                label_dataset='${label_dataset}',
+                sweep_dataset='${validation_dataset}',
+                num_clusters='${num_categories}',
+                foreground_threshold='${foreground_threshold}',
+                kmeans_iterations='${kmeans_iterations}',
+                kmeans_restarts='${kmeans_restarts}',
+                batch_size='${label_batch_size}',
+                num_workers='${num_workers}',
+                seed='${seed}',
+            ),
+        ],
+    ),
+)
+
+pseudo_labels = '${work_dir}/pseudo_labels'
+embedding_dataset = dict(
+    type='LUSSDataset',
+    data_root='${data_root}',
+    data_prefix=dict(img_path='train'),
+    pipeline=[
+        '${loading}',
+        '${resizing}',
+        dict(type='CenterCrop', crop_size='${crop_size}'),
+        dict(type='PackImage'),
+    ],
+)
+label_dataset = dict(
+    type='LUSSDataset',
+    data_root='${data_root}',
+    data_prefix=dict(img_path='train'),
+    pipeline=['${loading}', '${resizing}', dict(type='PackImage')],
+)
+metric = dict(
+    type='UnsupervisedIoUMetric',
+    num_clusters='${num_categories}',
+    ignore_index='${ignore_index}',
+    output_dir='${stage_dir}/evaluation',
+)

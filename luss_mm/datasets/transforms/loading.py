@@ -1,0 +1,131 @@
+"""Reading images and label maps from disk."""
+
+import warnings
+from pathlib import Path
+
+import cv2
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmseg.registry import TRANSFORMS
+from PIL import Image, UnidentifiedImageError
+
+from luss_mm.functional.label_codec import decode_label_map
+
+REDUCED_FLAGS = {
+    1: cv2.IMREAD_COLOR,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
+
+
+@TRANSFORMS.register_module()
+class LoadBoundedImage(BaseTransform):
+    """Reads an image as BGR and shrinks it if it is very large.
+
+    JPEGs far over the bound are decoded at 1/2, 1/4 or 1/8 directly. EXIF orientation is ignored,
+    as in the ImageNet-S masks.
+
+    Args:
+        max_side: Bound on the longer side in pixels; None for no bound.
+
+    Sets:
+        img: uint8 BGR, shape (h, w, 3). img_shape: its (h, w). ori_shape: (H, W) of the file.
+    """
+
+    def __init__(self, max_side: int | None = 2048) -> None:
+        self.max_side = max_side
+
+    def transform(self, results: dict) -> dict:
+        """Load the image at results['img_path']."""
+        path = results['img_path']
+        height, width = read_image_size(path)
+        image = _read_colour(path, self._reduction(height, width))
+        if self.max_side is not None and max(image.shape[:2]) > self.max_side:
+            factor = self.max_side / max(height, width)
+            size = (max(1, round(width * factor)), max(1, round(height * factor)))
+            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        results['img'] = image
+        results['img_shape'] = image.shape[:2]
+        results['ori_shape'] = (height, width)
+        return results
+
+    def _reduction(self, height: int, width: int) -> int:
+        if self.max_side is None:
+            return 1
+        return max(r for r in REDUCED_FLAGS if r == 1 or max(height, width) >= r * self.max_side)
+
+
+@TRANSFORMS.register_module()
+class LoadLabelMap(BaseTransform):
+    """Reads an ImageNet-S coded mask as integer ids.
+
+    Args:
+        match_image: Bring the label map to the size of the loaded image (training, where the image
+            may have been bounded). False keeps the file's size (scoring at full resolution).
+
+    Sets:
+        gt_seg_map: int32 ids, shape (h, w). seg_fields: with 'gt_seg_map'.
+    """
+
+    def __init__(self, match_image: bool = True) -> None:
+        self.match_image = match_image
+
+    def transform(self, results: dict) -> dict:
+        """Load the label map at results['seg_map_path']."""
+        path = results['seg_map_path']
+        labels = read_label_map(path)
+        if labels.shape != tuple(results['ori_shape']):
+            raise ValueError(
+                f'{path}: the mask is {labels.shape}, its image {results["img_path"]} is '
+                f'{tuple(results["ori_shape"])} (height, width). Both must have one size.'
+            )
+        if self.match_image and labels.shape != results['img'].shape[:2]:
+            height, width = results['img'].shape[:2]
+            labels = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST)
+        results['gt_seg_map'] = labels
+        results.setdefault('seg_fields', []).append('gt_seg_map')
+        return results
+
+
+def read_image_size(path: str | Path) -> tuple[int, int]:
+    """Height and width from the file's header.
+
+    Raises:
+        ValueError: If it is no readable image.
+        FileNotFoundError: If there is no such file.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                return image.height, image.width
+    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
+        raise ValueError(
+            f'{path}: not a readable image ({error}). Delete or replace it.'
+        ) from error
+
+
+def read_label_map(path: str | Path) -> np.ndarray:
+    """Ids R + 256 G of an RGB PNG, int32. Shape (H, W).
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not an 8-bit RGB image.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'{path}: no such mask.')
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if image is None or image.ndim != 3 or image.shape[2] != 3:
+        shape = 'unreadable' if image is None else f'of shape {image.shape}'
+        raise ValueError(
+            f'{path}: {shape}; an ImageNet-S mask is an RGB PNG with id = R + 256 * G.'
+        )
+    return decode_label_map(image[..., ::-1])
+
+
+def _read_colour(path: str, reduction: int) -> np.ndarray:
+    image = cv2.imread(path, REDUCED_FLAGS[reduction] | cv2.IMREAD_IGNORE_ORIENTATION)
+    if image is None:
+        raise ValueError(f'{path}: cannot be decoded. Delete or replace it.')
+    return image

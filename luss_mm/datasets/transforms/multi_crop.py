@@ -1,0 +1,84 @@
+"""Several random views of one image that know where they were cut out."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmseg.registry import TRANSFORMS
+
+from luss_mm.datasets.transforms import colour
+from luss_mm.datasets.transforms.random_resized_crop import draw_crop, resize_crop
+
+
+@TRANSFORMS.register_module()
+class MultiCrop(BaseTransform):
+    """Views for self-supervision: crop, flip, colour jitter, grey, blur.
+
+    Args:
+        views: Groups of views in order, the global ones first: dicts with `num`, `size` (side in
+            pixels) and `scale` (bounds of the crop's share of the image area).
+        flip_prob: Of a flip left to right.
+        jitter: Brightness, contrast, saturation, hue; see `colour.jitter_colours`.
+        jitter_prob: Of the jitter.
+        grey_prob: Of a grey view.
+        blur_prob: Of a blur.
+        blur_sigma: Bounds of its standard deviation in pixels.
+
+    Sets (and drops everything else):
+        inputs: List of V views, uint8 RGB tensors (3, s, s).
+        crops: left, top, width, height in pixels of the loaded image and 1 where flipped, float32
+            (V, 5).
+
+    Source: PASS, methods 2.1: 2 x 224 (.14-1) + 6 x 96 (.05-.14) for S50; SwAV's augmentation.
+    """
+
+    def __init__(
+        self,
+        views: Sequence[dict],
+        flip_prob: float = 0.5,
+        jitter: tuple[float, float, float, float] = (0.8, 0.8, 0.8, 0.2),
+        jitter_prob: float = 0.8,
+        grey_prob: float = 0.2,
+        blur_prob: float = 0.5,
+        blur_sigma: tuple[float, float] = (0.1, 2.0),
+    ) -> None:
+        self.views = [dict(num=v['num'], size=v['size'], scale=tuple(v['scale'])) for v in views]
+        self.flip_prob = flip_prob
+        self.jitter = tuple(jitter)
+        self.jitter_prob = jitter_prob
+        self.grey_prob = grey_prob
+        self.blur_prob = blur_prob
+        self.blur_sigma = tuple(blur_sigma)
+
+    def transform(self, results: dict) -> dict:
+        """Make the views of results['img'] (BGR)."""
+        image = results['img']
+        inputs, crops = [], []
+        for group in self.views:
+            for _ in range(group['num']):
+                view, crop = self._make_view(image, group['size'], group['scale'])
+                inputs.append(view)
+                crops.append(crop)
+        return dict(inputs=inputs, crops=torch.tensor(crops, dtype=torch.float32))
+
+    def _make_view(
+        self, image: np.ndarray, size: int, scale: tuple[float, float]
+    ) -> tuple[torch.Tensor, tuple[float, ...]]:
+        crop = draw_crop(*image.shape[:2], scale)
+        view = cv2.cvtColor(resize_crop(image, crop, size), cv2.COLOR_BGR2RGB)
+        flipped = np.random.rand() < self.flip_prob
+        if flipped:
+            view = cv2.flip(view, 1)
+        view = self._change_colours(view)
+        return torch.from_numpy(np.ascontiguousarray(view.transpose(2, 0, 1))), (*crop, flipped)
+
+    def _change_colours(self, view: np.ndarray) -> np.ndarray:
+        if np.random.rand() < self.jitter_prob:
+            view = colour.jitter_colours(view, *self.jitter)
+        if np.random.rand() < self.grey_prob:
+            view = colour.to_grey(view)
+        if np.random.rand() < self.blur_prob:
+            view = colour.blur(view, np.random.uniform(*self.blur_sigma))
+        return view

@@ -1,0 +1,7 @@
+"""Thin mmengine glue. Importing this package registers runner, hooks, optimisers and loaders."""
+
+from luss_mm.engine import hooks, optimizers
+from luss_mm.engine.checkpoint import AtomicLocalBackend, load_checkpoint
+from luss_mm.engine.staged_runner import StagedRunner
+
+__all__ = ['AtomicLocalBackend', 'StagedRunner', 'hooks', 'load_checkpoint', 'optimizers']

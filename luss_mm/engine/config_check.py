@@ -1,0 +1,107 @@
+"""Finding misspelt keys of a stage config before anything runs."""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mmengine.registry import DefaultScope, Registry
+from mmengine.runner import Runner
+from mmseg import registry as mmseg_registry
+
+from luss_mm.engine.settings import SettingsError, did_you_mean
+
+# Keys that mmengine's Runner reads from the config itself rather than as arguments.
+EXTRA_RUNNER_KEYS = {
+    'activation_checkpointing',
+    'compile',
+    'custom_imports',
+    'efficient_conv_bn_eval',
+    'find_unused_parameters',
+    'model_wrapper_cfg',
+    'runner_type',
+    'sync_bn',
+    'tta_model',
+    'tta_pipeline',
+}
+RUNNER_KEYS = (set(inspect.signature(Runner.__init__).parameters) | EXTRA_RUNNER_KEYS) - {
+    'self',
+    'cfg',
+}
+# Blocks whose builders take keys of their own away before the constructor sees them.
+BUILDER_BLOCKS = {'act_cfg', 'conv_cfg', 'init_cfg', 'norm_cfg', 'upsample_cfg'}
+# Arguments that a builder takes away likewise.
+BUILDER_ARGUMENTS = {
+    '_scope_',
+    'constructor',
+    'convert_to_iter_based',
+    'paramwise_cfg',
+    'priority',
+    'type',
+}
+REGISTRIES = [r for r in vars(mmseg_registry).values() if isinstance(r, Registry)]
+
+
+def check_stage(name: str, config: Mapping[str, Any]) -> None:
+    """Refuse a stage with unknown keys or arguments.
+
+    Arguments are checked wherever a `type` is found in a registry and its constructor says what it
+    takes; a constructor that passes **kwargs on is checked against its base classes.
+
+    Raises:
+        SettingsError: Naming the key and, if there is one, the close match.
+    """
+    for key in config:
+        if key not in RUNNER_KEYS:
+            raise SettingsError(
+                f'stages.{name}.{key}: mmengine has no such key{did_you_mean(key, RUNNER_KEYS)}'
+            )
+    with DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmseg')):
+        for where, block in _typed_blocks(config, f'stages.{name}'):
+            _check_arguments(where, block)
+
+
+def _typed_blocks(value: Any, where: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if isinstance(value, Mapping):
+        if isinstance(value.get('type'), str):
+            yield where, value
+        for key, inner in value.items():
+            if key not in BUILDER_BLOCKS:
+                yield from _typed_blocks(inner, f'{where}.{key}')
+    elif isinstance(value, (list, tuple)):
+        for i, inner in enumerate(value):
+            yield from _typed_blocks(inner, f'{where}[{i}]')
+
+
+def _check_arguments(where: str, block: Mapping[str, Any]) -> None:
+    target = _find(block['type'])
+    accepted = _accepted_arguments(target) if inspect.isclass(target) else None
+    if accepted is None:
+        return
+    for key in block:
+        if key not in accepted | BUILDER_ARGUMENTS:
+            raise SettingsError(
+                f'{where}.{key}: {block["type"]} takes no such argument'
+                f'{did_you_mean(key, accepted)}'
+            )
+
+
+def _find(name: str) -> Any:
+    for registry in REGISTRIES:
+        if (found := registry.get(name)) is not None:
+            return found
+    return None
+
+
+def _accepted_arguments(target: type) -> set[str] | None:
+    """Keyword arguments of a class, or None where they cannot be known."""
+    accepted: set[str] = set()
+    for cls in target.__mro__:
+        if '__init__' not in vars(cls):
+            continue
+        parameters = inspect.signature(cls.__init__).parameters.values()
+        accepted |= {
+            p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)
+        }
+        if not any(p.kind == p.VAR_KEYWORD for p in parameters):
+            return accepted
+    return None

@@ -1,0 +1,17 @@
+"""Hooks: read runner state, call one function, write state. Importing registers them."""
+
+from luss_mm.engine.hooks.epoch_seed import EpochSeedHook
+from luss_mm.engine.hooks.feature_queue import FeatureQueueHook
+from luss_mm.engine.hooks.final_validation import FinalValidationHook
+from luss_mm.engine.hooks.preflight import PreflightHook
+from luss_mm.engine.hooks.prototypes import PrototypesHook
+from luss_mm.engine.hooks.pseudo_labels import PseudoLabelHook
+
+__all__ = [
+    'EpochSeedHook',
+    'FeatureQueueHook',
+    'FinalValidationHook',
+    'PreflightHook',
+    'PrototypesHook',
+    'PseudoLabelHook',
+]

@@ -1,0 +1,38 @@
+"""The finished model is always scored, and the score is written down."""
+
+import json
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmseg.registry import HOOKS
+
+from luss_mm.pipeline.artifact import write_atomically
+
+SCORES = 'scores.json'
+
+
+@HOOKS.register_module()
+class FinalValidationHook(Hook):
+    """Writes the latest scores, and validates after training if that has not happened yet.
+
+    A kill between the last checkpoint and its validation would otherwise leave a finished training
+    without a score: the resumed loop has no epoch left that would validate.
+    """
+
+    priority = 'LOW'
+
+    def __init__(self) -> None:
+        self._validated_iter: int | None = None
+
+    def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
+        """Write the scores."""
+        self._validated_iter = runner.iter
+        if is_main_process():
+            scores = dict(epoch=runner.epoch, iter=runner.iter, metrics=metrics)
+            path = f'{runner.work_dir}/{SCORES}'
+            write_atomically(path, json.dumps(scores, indent=2, default=float).encode())
+
+    def after_train(self, runner) -> None:
+        """Validate if the final model has no score."""
+        if runner.val_loop is not None and self._validated_iter != runner.iter:
+            runner.val_loop.run()

@@ -1,0 +1,6 @@
+"""Optimisers and what wraps them. Importing registers them."""
+
+from luss_mm.engine.optimizers.bfloat16 import CPUAmpOptimWrapper, cpu_has_fast_bfloat16
+from luss_mm.engine.optimizers.lars import LARS
+
+__all__ = ['LARS', 'CPUAmpOptimWrapper', 'cpu_has_fast_bfloat16']

@@ -1,0 +1,51 @@
+"""What differs between a machine with GPUs and one without."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from mmengine.dist import is_distributed
+from mmengine.logging import print_log
+
+from luss_mm.engine.optimizers.bfloat16 import cpu_has_fast_bfloat16
+
+
+def start_process_group(launcher: str) -> None:
+    """Start gloo where mmengine cannot: `launcher='pytorch'` on a machine without CUDA.
+
+    Args:
+        launcher: mmengine's launcher. Does nothing for 'none' or where CUDA is present.
+    """
+    if launcher == 'pytorch' and not torch.cuda.is_available() and not is_distributed():
+        torch.distributed.init_process_group('gloo')
+
+
+def device_overrides(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys of a stage config that depend on the machine it runs on, not on the experiment.
+
+    Args:
+        config: The resolved stage.
+
+    Returns:
+        Synchronised batch norm on several GPUs; a wrapper for CPU processes; mixed precision as
+        far as the CPU has it.
+    """
+    distributed = config.get('launcher', 'none') != 'none'
+    if torch.cuda.is_available():
+        return dict(sync_bn='torch') if distributed else {}
+    overrides: dict[str, Any] = {}
+    if distributed:
+        # broadcast_buffers would overwrite the batch norm statistics of all ranks but one.
+        overrides['model_wrapper_cfg'] = dict(
+            type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False
+        )
+    wrapper = config.get('optim_wrapper') or {}
+    if wrapper.get('type') == 'AmpOptimWrapper':
+        fast = cpu_has_fast_bfloat16()
+        precision = 'bfloat16' if fast else 'float32, this CPU has no fast bfloat16'
+        print_log(f'mixed precision without a GPU: {precision}', logger='current')
+        # A full replacement: the runner must not see the GPU wrapper's own arguments.
+        kept = {k: v for k, v in wrapper.items() if k not in ('dtype', 'loss_scale')}
+        kind = 'CPUAmpOptimWrapper' if fast else 'OptimWrapper'
+        overrides['optim_wrapper'] = dict(kept, type=kind)
+    return overrides

@@ -1,0 +1,207 @@
+"""What a recipe says: its settings, its stages, and what each stage depends on."""
+
+import copy
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.dist import broadcast_object_list, is_main_process
+from mmseg.registry import DATASETS
+
+from luss_mm.engine.config_check import RUNNER_KEYS, check_stage
+from luss_mm.engine.settings import Settings, SettingsError, did_you_mean
+
+# Keys of a recipe that are neither settings nor shared by the stages.
+RECIPE_KEYS = {'runner_type', 'stages', 'stage_order', 'evaluate', 'amp'}
+# Keys of a stage that mmengine does not know.
+STAGE_KEYS = {'labels_used', 'task'}
+# Set by the launcher or by this runner, never by a stage.
+RUN_KEYS = {'work_dir', 'launcher', 'resume', 'load_from'}
+VALIDATION_KEYS = {
+    f'{split}_{part}' for split in ('val', 'test') for part in ('dataloader', 'cfg', 'evaluator')
+}
+# How fast or how loud, not what: these may change between runs of one stage.
+WITHOUT_EFFECT = {
+    'custom_imports',
+    'env_cfg',
+    'experiment_name',
+    'log_level',
+    'log_processor',
+    'num_workers',
+    'persistent_workers',
+    'pin_memory',
+    'prefetch_factor',
+    'visualizer',
+    'work_dir',
+}
+
+
+class Recipe:
+    """A config with settings, `stage_order` and `stages`, checked as a whole.
+
+    Args:
+        cfg: The config after the command line was merged into it.
+
+    Raises:
+        SettingsError: Naming whatever is unknown, unused or misspelt.
+    """
+
+    def __init__(self, cfg: Config) -> None:
+        values = plain(cfg.to_dict())
+        for key in ('stages', 'stage_order', 'work_dir'):
+            if key not in values:
+                raise SettingsError(f'a recipe needs the key {key!r}')
+        self.stage_order: list[str] = list(values['stage_order'])
+        self.templates: dict[str, dict] = values['stages']
+        self.launcher: str = values.get('launcher', 'none')
+        self.amp = values.get('amp', False)
+        self.evaluate: bool = values.get('evaluate', True)
+        self.shared = {k: v for k, v in values.items() if k in RUNNER_KEYS - RUN_KEYS}
+        chosen = {k: v for k, v in values.items() if k not in RUNNER_KEYS | RECIPE_KEYS | RUN_KEYS}
+        # Relative, so that a work directory can be moved as a whole.
+        self.settings = Settings(chosen | dict(work_dir=str(Path(values['work_dir']))))
+        self.work_dir = Path(values['work_dir'])
+        self._check()
+
+    def stage(self, name: str, directory: str | Path) -> dict:
+        """Resolved config of a stage that works in `directory`."""
+        return self._resolved(name, self.settings.values | dict(stage_dir=str(directory)))
+
+    def task(self, name: str, directory: str | Path) -> dict | None:
+        """Config of what a stage without training does, or None."""
+        if 'task' not in self.templates[name]:
+            return None
+        settings = Settings(self.settings.values | dict(stage_dir=str(directory)))
+        return settings.resolve(self.templates[name]['task'], f'stages.{name}.task')
+
+    def settings_of(self, name: str) -> dict:
+        """What decides the content of a stage's output, free of paths and of speed settings."""
+        neutral = {key: f'<{key}>' for key in ('work_dir', 'stage_dir')}
+        if not re.search(r'\$\{\s*work_dir', str(self.settings.values.get('data_root', ''))):
+            neutral['data_root'] = '<data_root>'
+        values = self.settings.values | neutral
+        if 'task' in self.templates[name]:
+            return Settings(values).resolve(self.templates[name], f'stages.{name}')
+        return _without_effectless(self._resolved(name, values) | dict(amp=self.amp))
+
+    def stage_inputs(self, name: str) -> dict[str, str]:
+        """Fingerprints of the data sets that a stage trains on and is scored on."""
+        inputs = {}
+        if 'task' in self.templates[name]:
+            return inputs
+        config = self.stage(name, '<stage_dir>')
+        for loader in ('train_dataloader', 'val_dataloader'):
+            if config.get(loader):
+                dataset = dict(config[loader]['dataset'], pipeline=[])
+                inputs[loader] = self._fingerprint(json.dumps(dataset, sort_keys=True))
+        return inputs
+
+    def stages_read_by(self, name: str) -> list[str]:
+        """Earlier stages whose files a stage's config refers to."""
+        earlier = self.stage_order[: self.stage_order.index(name)]
+        if 'task' in self.templates[name]:
+            return []
+        text = json.dumps(self.stage(name, '<stage_dir>'), default=str)
+        return [
+            other
+            for other in earlier
+            if re.search(re.escape(f'{self.work_dir}/{other}') + r'(?![\w-])', text)
+        ]
+
+    def labels_used(self, name: str) -> list[str]:
+        """What labels a stage looks at and for what."""
+        used = self.templates[name].get('labels_used', {})
+        return [text for key, text in used.items() if self.evaluate or key not in VALIDATION_KEYS]
+
+    def _resolved(self, name: str, values: Mapping[str, Any]) -> dict:
+        settings = Settings(values)
+        template = _merged(self.shared, self.templates[name])
+        config = {k: v for k, v in template.items() if k not in STAGE_KEYS}
+        if not self.evaluate:
+            config = {k: v for k, v in config.items() if k not in VALIDATION_KEYS}
+        config = settings.resolve(config, f'stages.{name}')
+        self.settings.used |= settings.used
+        config['work_dir'] = settings.values.get('stage_dir')
+        config['launcher'] = self.launcher
+        config['experiment_name'] = f'{Path(self.work_dir).name}_{name}'
+        config['visualizer'] = dict(config.get('visualizer', {}), name=config['experiment_name'])
+        if self.amp and config.get('optim_wrapper', {}).get('type') == 'OptimWrapper':
+            dtype = self.amp if isinstance(self.amp, str) else 'float16'
+            config['optim_wrapper'] |= dict(type='AmpOptimWrapper', dtype=dtype)
+        return config
+
+    def _check(self) -> None:
+        for name in self.stage_order:
+            if name not in self.templates:
+                raise SettingsError(
+                    f'stage_order names {name!r}, which stages lacks'
+                    f'{did_you_mean(name, self.templates)}'
+                )
+        for name in self.templates:
+            if 'task' in self.templates[name]:
+                self.settings.resolve(self.templates[name]['task'], f'stages.{name}.task')
+                continue
+            if 'model' not in self.templates[name]:
+                raise SettingsError(
+                    f'stages.{name} has neither a model nor a task{did_you_mean(name, self.stage_order)}'
+                )
+            check_stage(name, self.stage(name, '<stage_dir>'))
+        # Settings that only other settings use, or that belong to a stage that is left out.
+        self.settings.used |= {'work_dir', 'stage_dir'}
+        if unused := self.settings.unused():
+            known = sorted(self.settings.used | RECIPE_KEYS)
+            named = ', '.join(f'{u!r}{did_you_mean(u, known)}' for u in unused)
+            raise SettingsError(f'no stage uses the setting {named}')
+
+    def _fingerprint(self, dataset: str) -> str:
+        if dataset not in self._fingerprints:
+            found = [_fingerprint_dataset(json.loads(dataset)) if is_main_process() else None]
+            broadcast_object_list(found)
+            self._fingerprints[dataset] = found[0]
+        return self._fingerprints[dataset]
+
+    @cached_property
+    def _fingerprints(self) -> dict[str, str]:
+        return {}
+
+
+def plain(value: Any) -> Any:
+    """Deep copy with ordinary dicts and lists, so that no lazy or attribute dict is left."""
+    if isinstance(value, Mapping):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(plain(inner) for inner in value)
+    return copy.deepcopy(value)
+
+
+def _fingerprint_dataset(config: dict) -> str:
+    dataset = DATASETS.build(config)
+    if hasattr(dataset, 'fingerprint'):
+        return dataset.fingerprint()
+    # Another package's data set: its config and length are all that can be known cheaply.
+    return hashlib.sha256(
+        f'{json.dumps(config, sort_keys=True)}{len(dataset)}'.encode()
+    ).hexdigest()
+
+
+def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict:
+    merged = dict(base)
+    for key, value in own.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            merged[key] = _merged(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _without_effectless(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _without_effectless(v) for k, v in value.items() if k not in WITHOUT_EFFECT}
+    if isinstance(value, (list, tuple)):
+        return [_without_effectless(inner) for inner in value]
+    return value

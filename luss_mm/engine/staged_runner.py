@@ -1,0 +1,124 @@
+"""A recipe: several trainings, one after another, in one process and one command."""
+
+import gc
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+from mmseg.registry import RUNNERS, TASK_UTILS
+
+from luss_mm.engine.checkpoint import find_newest_checkpoint
+from luss_mm.engine.hooks.final_validation import SCORES
+from luss_mm.engine.processes import device_overrides, start_process_group
+from luss_mm.engine.recipe import Recipe, plain
+from luss_mm.pipeline.artifact import produce, read_manifest, write_atomically
+
+FINAL_CHECKPOINT = 'final.pth'
+
+
+@RUNNERS.register_module()
+class StagedRunner:
+    """Runs the stages of a recipe in order with mmengine's Runner.
+
+    Finished stages are skipped, an interrupted one resumes at its newest valid checkpoint. Every
+    stage leaves `<work_dir>/<stage>/config.py` and `final.pth`, which mmseg's own tools take.
+
+    Args:
+        cfg: The recipe. `stage_order` names the stages, `stages` holds their configs; keys that
+            mmengine's Runner knows are shared by all stages; every other key is a setting that
+            stages refer to as '${name}'.
+    """
+
+    def __init__(self, cfg: Config) -> None:
+        self.recipe = Recipe(cfg)
+        self.work_dir = self.recipe.work_dir
+
+    @classmethod
+    def from_cfg(cls, cfg: Config) -> 'StagedRunner':
+        """Build from a config; mmseg's tools/train.py calls this."""
+        return cls(cfg)
+
+    def train(self) -> None:
+        """Run all stages that are not finished, then print the score and where things lie."""
+        start_process_group(self.recipe.launcher)
+        if is_main_process():
+            write_atomically(self.work_dir / 'recipe.json', _json(self.recipe.settings.values))
+        for number, name in enumerate(self.recipe.stage_order, start=1):
+            print_log(f'stage {number}/{len(self.recipe.stage_order)}: {name}', logger='current')
+            self._run_stage(name)
+        if is_main_process():
+            print_log('\n'.join(self.closing_lines()), logger='current')
+
+    def closing_lines(self) -> list[str]:
+        """Score, labels used, and where the outputs lie."""
+        lines = ['', f'finished: {self.work_dir}']
+        labels_used: list[str] = []
+        for name in self.recipe.stage_order:
+            scores = self.work_dir / name / SCORES
+            if scores.is_file():
+                figures = json.loads(scores.read_text())['metrics']
+                shown = ', '.join(f'{key} {value:.2f}' for key, value in figures.items())
+                lines.append(f'score ({name}): {shown}')
+            labels_used += read_manifest(self.work_dir / name)['used_ground_truth']
+        lines.append('labels used: ' + ('; '.join(labels_used) or 'none'))
+        pictures = self.work_dir / 'pictures'
+        if pictures.is_dir():
+            lines.append(f'pictures: {pictures}')
+        last = self.work_dir / self.recipe.stage_order[-1]
+        lines.append(f'model: {last / FINAL_CHECKPOINT} with {last / "config.py"}')
+        return lines
+
+    def _run_stage(self, name: str) -> None:
+        directory = self.work_dir / name
+        inputs = self.recipe.stage_inputs(name)
+        for other in self.recipe.stages_read_by(name):
+            inputs[other] = read_manifest(self.work_dir / other)['key']
+        produce(
+            directory,
+            lambda unfinished: self._make_stage(name, unfinished),
+            inputs,
+            self.recipe.settings_of(name),
+            used_ground_truth=tuple(self.recipe.labels_used(name)),
+        )
+
+    def _make_stage(self, name: str, directory: Path) -> None:
+        task = self.recipe.task(name, directory)
+        if task is None:
+            self._train_stage(name, directory)
+        elif is_main_process():
+            TASK_UTILS.build(task)(directory)
+
+    def _train_stage(self, name: str, directory: Path) -> None:
+        config = self.recipe.stage(name, directory)
+        newest = [find_newest_checkpoint(directory) if is_main_process() else None]
+        broadcast_object_list(newest)
+        # `resume=True` with `load_from` resumes that file: only one of the two is ever meant.
+        config['resume'] = newest[0] is not None
+        config['load_from'] = str(newest[0]) if newest[0] else config.get('load_from')
+        config |= device_overrides(config)
+        runner = Runner.from_cfg(Config(config))
+        runner.train()
+        runner.save_checkpoint(
+            str(directory),
+            FINAL_CHECKPOINT,
+            save_optimizer=False,
+            save_param_scheduler=False,
+            backend_args=dict(backend='atomic_local'),
+        )
+        if is_main_process():
+            final_config = self.recipe.stage(name, self.work_dir / name)
+            Config(final_config).dump(directory / 'config.py')
+        del runner
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _json(values: Mapping[str, Any]) -> bytes:
+    return json.dumps(plain(values), indent=2, default=str).encode()

@@ -1,0 +1,260 @@
+"""The scores of the fully unsupervised protocol: Hungarian matching, then mIoU and its kin."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from mmengine.dist import (
+    broadcast_object_list,
+    get_comm_device,
+    get_dist_info,
+    is_distributed,
+    is_main_process,
+)
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
+from mmseg.registry import METRICS
+from torch import Tensor
+
+from luss_mm.evaluation.score_report import (
+    class_table,
+    scores_in_percent,
+    scores_per_class,
+    write_prediction,
+    write_scores,
+)
+from luss_mm.evaluation.segmentation_counts import SegmentationCounts, matched_scores
+from luss_mm.functional.boundary import boundary_radius
+from luss_mm.functional.image_tally import ImageTally, check_ids, tally_image
+from luss_mm.functional.matching import MATCHING_RULE
+
+
+@METRICS.register_module()
+class UnsupervisedIoUMetric(BaseMetric):
+    """Match clusters to categories on the evaluated masks, then score on the same masks.
+
+    The scores mIoU, b-mIoU, ImgAcc (image accuracy) and F-beta are in percent, over pixels whose
+    mask is not `ignore_index`, with the semantics of the ImageNet-S evaluation toolbox. It works
+    under any mmseg model whose `pred_sem_seg` holds generated ids, 0 for "others" and
+    1..num_clusters for clusters.
+
+    Each rank keeps a few (G + 1) x (C + 1) matrices, whatever the number of images. The last image
+    of a rank is held back until the size of the data set is known, because mmengine's
+    `DefaultSampler` fills up the last round with images that were seen before.
+
+    Args:
+        num_clusters: G, generated ids without "others".
+        num_categories: C, categories without "others". None takes all of `dataset_meta['classes']`
+            but the first, which is "others".
+        ignore_index: Mask id of pixels that count nowhere.
+        output_dir: Where match.json, scores.json and predictions go. None writes nothing.
+        save_predictions: Write every prediction (generated ids, before matching) in the ImageNet-S
+            coding to `<output_dir>/predictions/<folder of the image>/<image name>.png`. A data set
+            without masks can then be predicted without being scored.
+        boundary_ratio: Radius of the boundary band as a share of the image diagonal.
+        collect_device: As in mmengine; counts are summed on the process group's own device.
+        prefix: Put before the names of the scores.
+
+    Raises:
+        ValueError: If predictions are to be saved without an `output_dir`.
+    """
+
+    def __init__(
+        self,
+        num_clusters: int,
+        num_categories: int | None = None,
+        ignore_index: int = 1000,
+        output_dir: str | None = None,
+        save_predictions: bool = False,
+        boundary_ratio: float = 0.03,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        if save_predictions and output_dir is None:
+            raise ValueError('save_predictions=True needs an output_dir to save to')
+        self.num_clusters = num_clusters
+        self.num_categories = num_categories
+        self.ignore_index = ignore_index
+        self.output_dir = None if output_dir is None else Path(output_dir)
+        self.save_predictions = save_predictions
+        self.boundary_ratio = boundary_ratio
+        if self.output_dir is not None and is_main_process():
+            self.output_dir.mkdir(parents=True, exist_ok=True)  # fails before the work, not after
+        self._forget_images()
+
+    def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
+        """Count one batch.
+
+        Args:
+            data_batch: Not used.
+            data_samples: Dicts with `pred_sem_seg` and `gt_sem_seg` (`data` of shape (1, H, W)) and
+                `img_path`.
+
+        Raises:
+            ValueError: If ids are out of range, sizes differ or a mask is missing.
+        """
+        for sample in data_samples:
+            try:
+                predicted = _label_map(sample['pred_sem_seg'])
+                tally = self._tally(predicted, sample.get('gt_sem_seg'))
+            except ValueError as error:
+                raise ValueError(f'{sample.get("img_path", "an image")}: {error}') from error
+            self._hold_back(tally, predicted.device)
+            if self.save_predictions:
+                root = self.output_dir / 'predictions'
+                write_prediction(root, Path(sample['img_path']), predicted)
+
+    def evaluate(self, size: int) -> dict[str, float]:
+        """Sum over ranks, match, score; then start afresh.
+
+        Args:
+            size: Number of images of the data set.
+
+        Returns:
+            Scores in percent, rounded to 2 decimals, the same on all ranks; empty if the data set
+            has no masks.
+
+        Raises:
+            ValueError: If the images counted are not `size`, or only some of them have masks.
+        """
+        try:
+            counts = self._counts_of_all_ranks(size)
+        finally:
+            self._forget_images()
+        if int(counts.images) == 0:
+            print_log(f'No masks: {size} predictions saved, none scored.', logger='current')
+            return {}
+        scores = [self.compute_metrics([counts]) if is_main_process() else None]
+        broadcast_object_list(scores)
+        return scores[0]
+
+    def compute_metrics(self, results: list[SegmentationCounts]) -> dict[str, float]:
+        """Match, score, log and write.
+
+        Args:
+            results: One entry: the counts of all images.
+
+        Returns:
+            Scores in percent, rounded to 2 decimals, with the prefix.
+        """
+        scores = matched_scores(results[0])
+        rows = scores_per_class(scores, self._class_names())
+        print_log(f'per class results:\n{class_table(rows)}', logger='current')
+        print_log(
+            f'Clusters were matched to categories on the masks of these {scores.num_images} '
+            f'images: {MATCHING_RULE}.',
+            logger='current',
+        )
+        if self.output_dir is not None:
+            settings = {
+                'num_clusters': self.num_clusters,
+                'num_categories': self._category_count(),
+                'ignore_index': self.ignore_index,
+                'boundary_ratio': self.boundary_ratio,
+            }
+            write_scores(self.output_dir, scores, rows, settings)
+        start = f'{self.prefix}/' if self.prefix else ''
+        return {start + name: value for name, value in scores_in_percent(scores).items()}
+
+    def _tally(self, predicted: Tensor, mask: dict | None) -> ImageTally | None:
+        """Count one image; None for one without a mask that is only to be predicted."""
+        if mask is None:
+            if not self.save_predictions:
+                raise ValueError(
+                    'no mask (gt_sem_seg) to score against. Add LoadAnnotations to the test '
+                    'pipeline, or set save_predictions=True to predict without scoring.'
+                )
+            check_ids('prediction', predicted, self.num_clusters, 'num_clusters')
+            return None
+        truth = _label_map(mask).to(predicted.device)
+        if predicted.shape != truth.shape:
+            raise ValueError(
+                f'the prediction has {_size(predicted)} pixels, its mask {_size(truth)}. Put '
+                'LoadAnnotations after Resize in the test pipeline, so that masks keep their size.'
+            )
+        return tally_image(
+            predicted,
+            truth,
+            self.num_clusters,
+            self._category_count(),
+            self.ignore_index,
+            boundary_radius(*truth.shape, self.boundary_ratio),
+        )
+
+    def _class_names(self) -> Sequence[str] | None:
+        return (self.dataset_meta or {}).get('classes')
+
+    def _category_count(self) -> int:
+        """C, from the settings or the data set; checks that they agree."""
+        names = self._class_names()
+        if self.num_categories is None and names is None:
+            raise ValueError("set num_categories: the data set's metainfo names no classes")
+        count = len(names) - 1 if self.num_categories is None else self.num_categories
+        if names is not None and len(names) != count + 1:
+            raise ValueError(
+                f'num_categories={count} needs {count + 1} classes ("others" first), the data set '
+                f'names {len(names)}. Leave num_categories out to take them from the data set.'
+            )
+        if 0 <= self.ignore_index <= count:
+            raise ValueError(
+                f'ignore_index={self.ignore_index} is one of the ids 0 to {count} of the '
+                'categories. Set it to the id that ignored pixels have in the masks.'
+            )
+        return count
+
+    def _hold_back(self, tally: ImageTally | None, device: torch.device) -> None:
+        """Count the image held back so far and hold back this one."""
+        if self._counts is None:
+            self._counts = SegmentationCounts(self.num_clusters, self._category_count(), device)
+        else:
+            self._count_held_back()
+        self._held_back = tally
+        self._images_seen += 1
+
+    def _count_held_back(self) -> None:
+        if self._held_back is None:
+            self._counts.images_without_mask += 1
+        else:
+            self._counts.add(self._held_back)
+
+    def _counts_of_all_ranks(self, size: int) -> SegmentationCounts:
+        rank, world = get_dist_info()
+        if self._counts is None:  # a rank may have no image at all
+            self._counts = SegmentationCounts(self.num_clusters, self._category_count(), 'cpu')
+        elif (self._images_seen - 1) * world + rank < size:  # else the sampler repeated an image
+            self._count_held_back()
+        device = get_comm_device() if is_distributed() else self._counts.values.device
+        counts = self._counts.summed_over_ranks(device)
+        images, without_mask = int(counts.images), int(counts.images_without_mask)
+        if images + without_mask != size:
+            raise ValueError(
+                f'{images + without_mask} images were counted on {world} rank(s), the data set has '
+                f"{size}. Evaluate every image once, with mmengine's DefaultSampler."
+            )
+        if images and without_mask:
+            raise ValueError(
+                f'{without_mask} of {size} images have no mask. Add the masks or leave them out.'
+            )
+        return counts
+
+    def _forget_images(self) -> None:
+        self._counts: SegmentationCounts | None = None
+        self._held_back: ImageTally | None = None
+        self._images_seen = 0
+
+
+def _label_map(field: dict) -> Tensor:
+    """The ids of a `pred_sem_seg` or `gt_sem_seg` field, integer. Shape (H, W)."""
+    labels = field['data']
+    if labels.ndim == 3:
+        labels = labels.squeeze(0)  # (1, H, W) -> (H, W)
+    if labels.is_floating_point():  # mmseg's heads with a single logit predict 0. and 1.
+        if not torch.equal(labels, labels.round()):
+            raise ValueError(f'ids are whole numbers, the map has {labels.dtype} fractions')
+        labels = labels.long()
+    return labels
+
+
+def _size(labels: Tensor) -> str:
+    return ' x '.join(map(str, labels.shape))

@@ -1,0 +1,1 @@
+"""The mathematics of luss_mm: pure functions of tensors and arrays."""

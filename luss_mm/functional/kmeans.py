@@ -1,0 +1,298 @@
+"""k-means over all embeddings (faiss), with exact assignment and no empty cluster."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import faiss
+import numpy as np
+from scipy import sparse
+
+# Squared distances closer than this, relative to the squared norms, are rounding of float64 sums
+# over a few thousand channels: such distances are ties, such points are the same point.
+TIE_TOLERANCE = 1e-12
+CHUNK_ROWS = 4096  # at C = 2048, K = 919 about 0.3 GB of float64 work space
+MAX_REPAIR_ROUNDS = 100
+# Below this many multiplications an iteration (some 10 ms), OpenMP's threads gain little, and they
+# cost 50 ms as soon as another process wants the cores, because they spin at every barrier.
+SMALL_WORK = 200_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class KMeansResult:
+    """Centroids and the exact assignment of every embedding to its nearest one.
+
+    Attributes:
+        centroids: float32. Shape (K, C).
+        assignment: Index of the nearest centroid, int32 in [0, K), each occurs. Shape (N,).
+        squared_distances: Squared Euclidean distance to that centroid, float32. Shape (N,).
+        objective: Sum of the squared distances.
+        repaired: How often an empty cluster was re-seeded after the best restart.
+    """
+
+    centroids: np.ndarray
+    assignment: np.ndarray
+    squared_distances: np.ndarray
+    objective: float
+    repaired: int
+
+
+def fit_kmeans(
+    embeddings: np.ndarray,
+    num_clusters: int,
+    iterations: int = 20,
+    restarts: int = 30,
+    seed: int = 0,
+    spherical: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    initialization: str = 'random',
+) -> KMeansResult:
+    """Cluster all embeddings with k-means and keep the best of several restarts.
+
+    Every restart draws its initial centroids with its own seed and is judged by the objective of
+    its final centroids; of equals the first wins. Nothing is sub-sampled. faiss runs on all GPUs if
+    there are any; the same inputs give the same bits on the same machine. Clusters that are empty
+    in the best restart are re-seeded from the point farthest from its centroid (among clusters with
+    two or more points), followed by a Lloyd step. faiss's own mend (one centroid becomes two nearly
+    equal ones) also gets a Lloyd step where it came last.
+
+    Args:
+        embeddings: float32, C-contiguous, finite; may be a read-only memory map (it is read in
+            place, by chunks). Shape (N, C).
+        num_clusters: K, from 1 to N.
+        iterations: Lloyd iterations of a restart.
+        restarts: Number of runs from other initial centroids.
+        seed: Seed of all randomness.
+        spherical: Keep the centroids on the unit sphere; needs embeddings of norm 1.
+        progress: Called as `progress(finished_restarts, restarts)` after each restart.
+        initialization: First centroids: `random` points (as PASS does) or `k-means++`, which finds
+            many well separated clusters far more reliably and costs about an iteration on a CPU.
+
+    Returns:
+        The best restart, see `KMeansResult`.
+
+    Raises:
+        TypeError: If the embeddings would have to be copied (not float32 or not C-contiguous).
+        ValueError: If N < K, an embedding is not finite, or fewer points than K are distinct.
+        FloatingPointError: If a centroid is not finite or longer than every embedding.
+
+    Source: PASS (Gao et al., TPAMI 2022): faiss, 20 iterations, 30 restarts, all points.
+    """
+    largest_norm = _check_embeddings(embeddings, num_clusters, spherical)
+    if min(iterations, restarts) < 1:
+        raise ValueError(f'{iterations} iterations and {restarts} restarts: both must be >= 1')
+    index = _make_index(embeddings.shape[1], spherical)
+    best_cost = np.inf
+    with _one_thread_if(embeddings.size * num_clusters < SMALL_WORK):
+        for restart in range(restarts):
+            parameters = _clustering_parameters(
+                len(embeddings), iterations, (seed, restart), spherical, initialization
+            )
+            cost, candidate, ends_on_split = _run_faiss(embeddings, num_clusters, parameters, index)
+            if restart == 0 or cost < best_cost:
+                best_cost, centroids, was_split = cost, candidate, ends_on_split
+            if progress is not None:
+                progress(restart + 1, restarts)
+
+    assignment, distances = assign_to_centroids(embeddings, centroids)
+    if was_split:
+        centroids = _mean_of_members(embeddings, assignment, centroids, spherical)
+        assignment, distances = assign_to_centroids(embeddings, centroids)
+
+    repaired = 0
+    for _ in range(MAX_REPAIR_ROUNDS):
+        num_empty = num_clusters - np.unique(assignment).size
+        if num_empty == 0:
+            break
+        repaired += num_empty
+        centroids, assignment = _reseed_empty(embeddings, centroids, assignment, distances)
+        centroids = _mean_of_members(embeddings, assignment, centroids, spherical)
+        assignment, distances = assign_to_centroids(embeddings, centroids)
+    else:
+        raise ValueError(
+            f'{num_empty} of {num_clusters} clusters are still empty after {MAX_REPAIR_ROUNDS} '
+            'repairs: the embeddings are nearly all alike. Lower num_clusters or check the features'
+        )
+
+    _check_centroids(centroids, largest_norm)
+    objective = float(distances.sum(dtype=np.float64))
+    return KMeansResult(centroids, assignment, distances, objective, repaired)
+
+
+def assign_to_centroids(
+    embeddings: np.ndarray, centroids: np.ndarray, chunk: int = CHUNK_ROWS
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the nearest centroid of every embedding, exactly.
+
+    Scores are float64, so the result depends neither on the BLAS nor on the chunk. Centroids whose
+    distances agree to rounding (1e-12 of the squared norms) are ties: the lowest index wins.
+
+    Args:
+        embeddings: Any float dtype; may be a memory map. Shape (N, C).
+        centroids: Any float dtype. Shape (K, C).
+        chunk: Rows at a time; the work space is about chunk x (2C + K) x 8 bytes.
+
+    Returns:
+        Assignment, int32 in [0, K), and squared Euclidean distance to that centroid, float32,
+        summed from differences in float64 (a point on its centroid has 0). Both of shape (N,).
+
+    Raises:
+        ValueError: If the shapes do not fit.
+    """
+    if embeddings.ndim != 2 or centroids.ndim != 2 or embeddings.shape[1] != centroids.shape[1]:
+        raise ValueError(f'embeddings {embeddings.shape} do not fit centroids {centroids.shape}')
+    wide = centroids.astype(np.float64)
+    half_squares = 0.5 * np.einsum('kc,kc->k', wide, wide)
+    longest = np.sqrt(2 * half_squares.max())
+    assignment = np.empty(len(embeddings), dtype=np.int32)
+    distances = np.empty(len(embeddings), dtype=np.float32)
+    for rows, values in _chunks(embeddings, chunk):  # (n, C)
+        # |x - c|^2 = |x|^2 - 2 (x.c - |c|^2 / 2): the nearest centroid has the largest bracket
+        scores = values @ wide.T  # (n, K)
+        scores -= half_squares
+        lengths = np.sqrt(np.einsum('nc,nc->n', values, values))
+        slack = TIE_TOLERANCE * longest * (lengths + longest)
+        nearest = (scores >= (scores.max(axis=1) - slack)[:, None]).argmax(axis=1)
+        values -= wide[nearest]
+        assignment[rows] = nearest
+        distances[rows] = np.einsum('nc,nc->n', values, values)
+    return assignment, distances
+
+
+def _chunks(embeddings: np.ndarray, size: int) -> Iterator[tuple[slice, np.ndarray]]:
+    for start in range(0, len(embeddings), size):
+        rows = slice(start, min(start + size, len(embeddings)))
+        yield rows, np.asarray(embeddings[rows]).astype(np.float64)
+
+
+def _check_embeddings(embeddings: np.ndarray, num_clusters: int, spherical: bool) -> float:
+    if embeddings.ndim != 2 or embeddings.dtype != np.float32:
+        raise TypeError(f'embeddings are (N, C) float32, not {embeddings.shape} {embeddings.dtype}')
+    if not embeddings.flags.c_contiguous:
+        raise TypeError('embeddings are not C-contiguous and would be copied: store row by row')
+    if not 1 <= num_clusters <= len(embeddings):
+        raise ValueError(
+            f'{len(embeddings)} embeddings cannot form {num_clusters} clusters: '
+            f'num_clusters must be from 1 to {len(embeddings)}'
+        )
+    largest = 0.0
+    for rows, values in _chunks(embeddings, CHUNK_ROWS):
+        lengths = np.sqrt(np.einsum('nc,nc->n', values, values))
+        if not np.isfinite(lengths).all():
+            bad = rows.start + int(np.flatnonzero(~np.isfinite(lengths))[0])
+            raise ValueError(f'embedding {bad} of {len(embeddings)} has NaN or infinite values')
+        if spherical and (np.abs(lengths - 1) > 1e-3).any():
+            bad = int(np.flatnonzero(np.abs(lengths - 1) > 1e-3)[0])
+            which = f'embedding {rows.start + bad} has norm {lengths[bad]:.4g}'
+            raise ValueError(f'spherical=True needs embeddings of norm 1, {which}: normalise them')
+        largest = max(largest, float(lengths.max()))
+    return largest
+
+
+def _check_centroids(centroids: np.ndarray, largest_norm: float) -> None:
+    lengths = np.linalg.norm(centroids.astype(np.float64), axis=1)  # (K,)
+    # A mean is never longer than its longest member; written so that NaN fails too.
+    wrong = np.flatnonzero(~(lengths <= largest_norm * (1 + 1e-5) + 1e-3))
+    if wrong.size:
+        raise FloatingPointError(
+            f'centroid {wrong[0]} has norm {lengths[wrong[0]]:.4g}, the longest embedding has '
+            f'{largest_norm:.4g}: the clustering went wrong and is not kept'
+        )
+
+
+def _make_index(channels: int, spherical: bool) -> faiss.Index:
+    index = (faiss.IndexFlatIP if spherical else faiss.IndexFlatL2)(channels)
+    return faiss.index_cpu_to_all_gpus(index) if faiss.get_num_gpus() > 0 else index
+
+
+@contextmanager
+def _one_thread_if(condition: bool) -> Iterator[None]:
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1 if condition else threads)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(threads)
+
+
+def _clustering_parameters(
+    num_points: int, iterations: int, seed: tuple[int, int], spherical: bool, initialization: str
+) -> faiss.ClusteringParameters:
+    if initialization not in ('random', 'k-means++'):
+        raise ValueError(f"initialization is 'random' or 'k-means++', got {initialization!r}")
+    parameters = faiss.ClusteringParameters()
+    parameters.niter = iterations
+    parameters.seed = int(np.random.SeedSequence(seed).generate_state(1)[0]) & 0x7FFFFFFF
+    parameters.spherical = spherical
+    parameters.min_points_per_centroid = 1  # fewer points than faiss likes are no reason to warn
+    parameters.max_points_per_centroid = num_points  # all points, no sub-sampling
+    parameters.check_input_data_for_NaNs = False  # checked once, not once a restart
+    if initialization == 'k-means++':
+        parameters.init_method = faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS
+    return parameters
+
+
+def _run_faiss(
+    embeddings: np.ndarray,
+    num_clusters: int,
+    parameters: faiss.ClusteringParameters,
+    index: faiss.Index,
+) -> tuple[float, np.ndarray, bool]:
+    """One restart: its cost (lower is better), centroids, and if a split cluster came last."""
+    spherical = parameters.spherical
+    clustering = faiss.Clustering(embeddings.shape[1], num_clusters, parameters)
+    clustering.train(embeddings, index)
+
+    centroids = faiss.vector_to_array(clustering.centroids).reshape(num_clusters, -1)
+    if spherical:  # faiss skips this where N = K
+        centroids = _normalized(centroids.astype(np.float64)).astype(np.float32)
+    # faiss's own statistics end before the last update; one more search judges what is returned.
+    values, _ = index.search(embeddings, 1)
+    total = float(values.sum(dtype=np.float64))
+    last = clustering.iteration_stats.at(clustering.iteration_stats.size() - 1)
+    return (-total if spherical else total), centroids, last.nsplit > 0
+
+
+def _normalized(vectors: np.ndarray) -> np.ndarray:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.where(lengths > 0, lengths, 1)
+
+
+def _mean_of_members(
+    embeddings: np.ndarray, assignment: np.ndarray, centroids: np.ndarray, spherical: bool
+) -> np.ndarray:
+    """The update half of a Lloyd step in float64; empty clusters keep their centroid."""
+    sums = np.zeros(centroids.shape)
+    for rows, values in _chunks(embeddings, CHUNK_ROWS):
+        ones, ends = np.ones(len(values)), np.arange(len(values) + 1)
+        members = sparse.csr_matrix((ones, assignment[rows], ends), (len(values), len(centroids)))
+        sums += members.T @ values  # (K, C)
+    counts = np.bincount(assignment, minlength=len(centroids))[:, None]
+    means = _normalized(sums) if spherical else sums / np.maximum(counts, 1)
+    return np.where(counts > 0, means, centroids).astype(np.float32)
+
+
+def _reseed_empty(
+    embeddings: np.ndarray, centroids: np.ndarray, assignment: np.ndarray, distances: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Start every empty cluster anew from the worst represented point; inputs stay as they are."""
+    centroids, assignment, distances = centroids.copy(), assignment.copy(), distances.copy()
+    longest_square = float(np.square(centroids.astype(np.float64)).sum(axis=1).max())
+    for cluster in np.flatnonzero(np.bincount(assignment, minlength=len(centroids)) == 0):
+        movable = np.bincount(assignment, minlength=len(centroids))[assignment] > 1  # (N,)
+        farthest = int(np.where(movable, distances, -1).argmax())
+        seed_point = embeddings[farthest].astype(np.float64)
+        same_point = 8 * TIE_TOLERANCE * max(longest_square, float(seed_point @ seed_point))
+        if not movable[farthest] or distances[farthest] <= same_point:
+            raise ValueError(
+                f'{len(centroids)} clusters need as many distinct embeddings, but there are only '
+                f'{np.unique(assignment).size}: lower num_clusters or check the features'
+            )
+        centroids[cluster] = seed_point
+        for rows, values in _chunks(embeddings, CHUNK_ROWS):
+            values -= seed_point
+            to_seed = np.einsum('nc,nc->n', values, values)
+            nearer = to_seed < distances[rows]
+            assignment[rows][nearer] = cluster
+            distances[rows][nearer] = to_seed[nearer]
+    return centroids, assignment

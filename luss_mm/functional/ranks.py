@@ -1,0 +1,58 @@
+"""Sums and maxima over all ranks that are the identity in a single process."""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def world_size() -> int:
+    """Number of ranks, 1 without an initialised process group."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def sum_over_ranks(tensor: Tensor) -> Tensor:
+    """Element-wise sum of a tensor over all ranks, without gradient.
+
+    Args:
+        tensor: Same shape and dtype on every rank.
+
+    Returns:
+        A new tensor that is equal on all ranks.
+    """
+    return _reduced(tensor, dist.ReduceOp.SUM)
+
+
+def max_over_ranks(tensor: Tensor) -> Tensor:
+    """Element-wise maximum of a tensor over all ranks, without gradient.
+
+    Args:
+        tensor: Same shape and dtype on every rank.
+
+    Returns:
+        A new tensor that is equal on all ranks.
+    """
+    return _reduced(tensor, dist.ReduceOp.MAX)
+
+
+def gather_rows(tensor: Tensor) -> Tensor:
+    """Concatenate the rows of all ranks in rank order, without gradient.
+
+    Args:
+        tensor: Same shape on every rank. Shape (n, ...).
+
+    Returns:
+        Shape (world_size * n, ...), equal on all ranks.
+    """
+    tensor = tensor.detach().contiguous()
+    if world_size() == 1:
+        return tensor.clone()
+    parts = [torch.empty_like(tensor) for _ in range(world_size())]
+    dist.all_gather(parts, tensor)
+    return torch.cat(parts)
+
+
+def _reduced(tensor: Tensor, operation: dist.ReduceOp) -> Tensor:
+    result = tensor.detach().clone()
+    if world_size() > 1:
+        dist.all_reduce(result, op=operation)
+    return result

@@ -1,0 +1,111 @@
+"""Segmentation into up to a thousand categories in bounded memory."""
+
+import torch
+from mmengine.structures import PixelData
+from mmseg.models import EncoderDecoder
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+from torch import Tensor
+from torch.nn import functional as F
+
+from luss_mm.functional.pixel_assignment import resize_argmax
+
+
+@MODELS.register_module()
+class LUSSSegmentor(EncoderDecoder):
+    """mmseg's EncoderDecoder with a loss at reduced resolution and chunked argmax at inference.
+
+    Inference keeps the low-resolution logits and one full-size label map, never K full-size maps,
+    so the data samples carry `pred_sem_seg` but no `seg_logits`.
+
+    Args:
+        *args: As `EncoderDecoder`.
+        loss_stride: The loss is taken at every loss_stride-th pixel of the label map.
+        max_argmax_pixels: Images with more pixels than this are decided at a longest side of
+            `max_argmax_side` and enlarged by nearest neighbour.
+        max_argmax_side: See above.
+        **kwargs: As `EncoderDecoder`.
+
+    Raises:
+        ValueError: If `test_cfg.mode` is 'slide', which keeps all full-size logits.
+    """
+
+    def __init__(
+        self,
+        *args: object,
+        loss_stride: int = 2,
+        max_argmax_pixels: int = 1000 * 1000,
+        max_argmax_side: int = 1000,
+        **kwargs: object,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        if self.test_cfg is not None and self.test_cfg.get('mode', 'whole') != 'whole':
+            raise ValueError(
+                "LUSSSegmentor predicts whole images: set test_cfg=dict(mode='whole') or use "
+                "mmseg's EncoderDecoder for sliding windows"
+            )
+        self.loss_stride = loss_stride
+        self.max_argmax_pixels = max_argmax_pixels
+        self.max_argmax_side = max_argmax_side
+
+    def loss(self, inputs: Tensor, data_samples: list[SegDataSample]) -> dict[str, Tensor]:
+        """Losses at the reduced resolution; see `EncoderDecoder.loss`."""
+        return super().loss(inputs, [self._thin_label(sample) for sample in data_samples])
+
+    def _thin_label(self, sample: SegDataSample) -> SegDataSample:
+        labels = sample.gt_sem_seg.data[:, :: self.loss_stride, :: self.loss_stride]
+        return SegDataSample(metainfo=sample.metainfo, gt_sem_seg=PixelData(data=labels))
+
+    @torch.no_grad()
+    def predict(
+        self, inputs: Tensor, data_samples: list[SegDataSample] | None = None
+    ) -> list[SegDataSample]:
+        """Label maps at each image's original size.
+
+        Args:
+            inputs: Normalised images. Shape (B, 3, H, W).
+            data_samples: With `ori_shape` and, where padded, `img_padding_size` and `img_shape`.
+
+        Returns:
+            The data samples with `pred_sem_seg`, int64 of shape (1, ori_H, ori_W).
+        """
+        logits = self.decode_head(self.extract_feat(inputs))  # (B, K + 1, h, w)
+        if data_samples is None:
+            data_samples = [
+                SegDataSample(metainfo=dict(ori_shape=tuple(inputs.shape[2:]))) for _ in inputs
+            ]
+        for sample, sample_logits in zip(data_samples, logits, strict=True):
+            meta = sample.metainfo
+            sample_logits = _without_padding(sample_logits, meta, inputs.shape[2:])
+            labels = self._decide(sample_logits[None], tuple(meta['ori_shape'][:2]))
+            if meta.get('flip', False):
+                axis = -1 if meta.get('flip_direction', 'horizontal') == 'horizontal' else -2
+                labels = labels.flip(axis)
+            sample.set_data(dict(pred_sem_seg=PixelData(data=labels)))
+        return data_samples
+
+    def _decide(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
+        """Label map (1, H, W) of logits (1, K + 1, h, w)."""
+        height, width = size
+        if height * width <= self.max_argmax_pixels:
+            return resize_argmax(logits, size)
+        shrink = self.max_argmax_side / max(size)
+        small = (max(1, round(height * shrink)), max(1, round(width * shrink)))
+        labels = resize_argmax(logits, small)[:, None].float()  # ids up to 2^24 are exact
+        return F.interpolate(labels, size, mode='nearest')[:, 0].long()
+
+
+def _without_padding(logits: Tensor, meta: dict, input_size: torch.Size) -> Tensor:
+    """Cut off the cells that only saw padding: (C, h, w) of the padded input to the image's."""
+    left, right, top, bottom = meta.get('img_padding_size', meta.get('padding_size', (0,) * 4))
+    if not (left or right or top or bottom):
+        return logits
+    rows, columns = logits.shape[1:]
+    down, across = rows / input_size[0], columns / input_size[1]
+    return logits[
+        :,
+        round(top * down) : max(round((input_size[0] - bottom) * down), round(top * down) + 1),
+        round(left * across) : max(
+            round((input_size[1] - right) * across), round(left * across) + 1
+        ),
+    ]

@@ -1,0 +1,134 @@
+"""Pixel attention: a gate per channel and pixel that finds the object without labels."""
+
+import torch
+from mmengine.model import BaseModel
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from luss_mm.functional.pixel_attention import foreground_score, gated_embedding, upsample_features
+from luss_mm.functional.swapped_prediction import swapped_prediction_loss
+from luss_mm.models.balanced_assignment import assign_global_views
+from luss_mm.models.feature_queue import FeatureQueue
+
+
+class PixelAttentionHead(nn.Module):
+    """conv1x1-BN-ReLU-conv1x1-BN + offset, sigmoid: features (B, C, h, w) to gates in [0, 1].
+
+    Args:
+        channels: C.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, channels, 1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels, channels, 1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+        self.offset = nn.Parameter(torch.zeros(1, channels, 1, 1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Gates of the same shape as the (normalised) features."""
+        return torch.sigmoid(self.layers(features) + self.offset)
+
+
+@MODELS.register_module()
+class PixelAttentionModel(BaseModel):
+    """Trains the attention head and the prototypes on a frozen pretrained network.
+
+    Args:
+        backbone: Config of the pretrained backbone.
+        head: Config of the `PrototypeHead` of pretraining.
+        channels: C of the deep map.
+        in_index: Which backbone output is the deep map F.
+        upsample: Factor by which F is enlarged before attention.
+        queue_length: Rows of the feature queue of each view.
+        temperature: Of the softmax over prototypes.
+        epsilon: Of Sinkhorn.
+        sinkhorn_iterations: Of Sinkhorn.
+        frozen_norm_eval: Keep the frozen BN layers in eval mode. The authors train with batch
+            statistics (False).
+        data_preprocessor: Config, normally `ViewsPreprocessor`.
+        init_cfg: mmengine initialisation.
+
+    Source: Gao et al. 2022 (PASS), pixel attention.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        head: dict,
+        channels: int,
+        in_index: int = -1,
+        upsample: int = 4,
+        queue_length: int = 0,
+        temperature: float = 0.1,
+        epsilon: float = 0.05,
+        sinkhorn_iterations: int = 3,
+        frozen_norm_eval: bool = False,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(data_preprocessor, init_cfg)
+        self.backbone = MODELS.build(backbone)
+        self.head = MODELS.build(head)
+        self.attention = PixelAttentionHead(channels)
+        self.queue = FeatureQueue(queue_length, self.head.embedding_channels)
+        self.in_index = in_index
+        self.upsample = upsample
+        self.temperature = temperature
+        self.sinkhorn_settings = dict(epsilon=epsilon, iterations=sinkhorn_iterations)
+        self.frozen_norm_eval = frozen_norm_eval
+        for frozen in (self.backbone, self.head.projection):
+            frozen.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> 'PixelAttentionModel':
+        """Set training mode; frozen BN layers stay in eval mode if so configured."""
+        super().train(mode)
+        if mode and self.frozen_norm_eval:
+            self.backbone.eval()
+            self.head.projection.eval()
+        return self
+
+    def forward(
+        self, inputs: list[Tensor] | Tensor, mode: str = 'tensor', **_: object
+    ) -> dict[str, Tensor] | tuple[Tensor, Tensor]:
+        """Loss of a list of views, or embeddings and foreground scores of a batch of images."""
+        if mode == 'loss':
+            return self.loss(inputs)
+        if mode == 'tensor':
+            features, gates = self.attend(inputs)
+            return self.image_embedding(features, gates), foreground_score(gates)
+        raise ValueError(f'PixelAttentionModel has the modes loss and tensor, not {mode!r}')
+
+    def loss(self, views: list[Tensor]) -> dict[str, Tensor]:
+        """SwAV loss on the attention-pooled embedding of two global views."""
+        features, gates = self.attend(torch.cat(views))
+        pooled = gated_embedding(F.normalize(features, dim=1), gates)
+        embeddings = list(self.head.embed(pooled).split(views[0].shape[0]))
+        scores = [self.head.score(e) for e in embeddings]
+        assignments = assign_global_views(
+            self.head, self.queue, embeddings, scores, **self.sinkhorn_settings
+        )
+        return {'loss_attention': swapped_prediction_loss(assignments, scores, self.temperature)}
+
+    def attend(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Enlarged features of the frozen backbone, not normalised, and their gates.
+
+        Args:
+            images: Normalised. Shape (B, 3, H, W).
+
+        Returns:
+            Features and gates, each (B, C, h, w) with h = upsample * H / stride.
+        """
+        with torch.no_grad():
+            features = upsample_features(self.backbone(images)[self.in_index], self.upsample)
+        return features, self.attention(F.normalize(features, dim=1))
+
+    @staticmethod
+    def image_embedding(features: Tensor, gates: Tensor) -> Tensor:
+        """Embedding for clustering: GAP(F * A) with F not normalised, then L2 norm. Shape (B, C)."""
+        return F.normalize(gated_embedding(features, gates).float(), dim=1)

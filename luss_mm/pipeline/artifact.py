@@ -1,0 +1,190 @@
+"""The one owner of "is it finished?": outputs that are complete, named by what made them.
+
+`produce` gives a directory the plain name it was asked for, with a manifest of inputs and settings.
+If a finished output of that name was made from something else, it is kept beside the new one under
+`<name>.<key>`, and comes back as soon as its settings do. Work in progress is `<name>.partial-<key>`.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import mmengine
+import numpy
+import torch
+from mmengine.dist import barrier, broadcast_object_list, is_main_process
+from mmengine.logging import print_log
+
+from luss_mm.version import __version__
+
+MANIFEST = 'manifest.json'
+
+
+def produce(
+    directory: str | Path,
+    make: Callable[[Path], None],
+    inputs: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    *,
+    seed: int | None = None,
+    used_ground_truth: tuple[str, ...] = (),
+    used_sam: bool = False,
+) -> Path:
+    """Return a finished output, making it if there is none with these inputs and settings.
+
+    Collective: all ranks call it, all ranks run `make`, rank 0 alone decides and renames.
+
+    Args:
+        directory: Where the finished output lies.
+        make: Fills the directory that it is given. After an interruption it is called again with
+            the same directory and what was left in it, so it should keep finished pieces.
+        inputs: What the output is made from: names to keys of other artifacts or fingerprints.
+        settings: What else decides the output's content. JSON-like.
+        seed: Of the run.
+        used_ground_truth: What labels were looked at and for what, a line each.
+        used_sam: Whether SAM, which human masks trained, took part.
+
+    Returns:
+        The directory.
+    """
+    directory = Path(directory)
+    recipe = _jsonable(dict(inputs=inputs, settings=settings, seed=seed))
+    key = artifact_key(recipe)
+    partial = directory.with_name(f'{directory.name}.partial-{key}')
+    if _decide_on_main(lambda: _take_finished(directory, recipe, key)):
+        return directory
+    started = time.time()
+    partial.mkdir(parents=True, exist_ok=True)
+    make(partial)
+    barrier()
+    if is_main_process():
+        manifest = dict(
+            key=key,
+            **recipe,
+            used_ground_truth=list(used_ground_truth),
+            used_sam=used_sam,
+            seconds=round(time.time() - started, 1),
+            finished=time.strftime('%Y-%m-%d %H:%M:%S'),
+            versions=dict(
+                luss_mm=__version__,
+                mmengine=mmengine.__version__,
+                torch=torch.__version__,
+                numpy=numpy.__version__,
+            ),
+        )
+        write_atomically(partial / MANIFEST, json.dumps(manifest, indent=2).encode())
+        _set_aside(directory)
+        os.rename(partial, directory)
+        _sync_directory(directory.parent)
+    barrier()
+    return directory
+
+
+def artifact_key(recipe: Mapping[str, Any]) -> str:
+    """Twelve hexadecimal digits that name inputs and settings."""
+    text = json.dumps(_jsonable(recipe), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def read_manifest(directory: str | Path) -> dict:
+    """Manifest of a finished output.
+
+    Raises:
+        FileNotFoundError: If the output is not finished.
+    """
+    path = Path(directory, MANIFEST)
+    if not path.is_file():
+        raise FileNotFoundError(f'{directory}: not a finished output (it has no {MANIFEST}).')
+    return json.loads(path.read_text())
+
+
+def write_atomically(path: str | Path, content: bytes) -> None:
+    """Write a file so that it is there wholly or not at all, also after a crash."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    try:
+        with open(temporary, 'wb') as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def explain_difference(old: Any, new: Any, name: str = '') -> list[str]:
+    """What differs between two nested settings, a line `key: old -> new` each."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        lines = []
+        for key in sorted({*old, *new}):
+            inner = f'{name}.{key}' if name else str(key)
+            lines += explain_difference(old.get(key), new.get(key), inner)
+        return lines
+    return [] if old == new else [f'{name}: {_short(old)} -> {_short(new)}']
+
+
+def _take_finished(directory: Path, recipe: dict, key: str) -> bool:
+    """Whether the finished output of this key now has the plain name."""
+    if (directory / MANIFEST).is_file():
+        manifest = read_manifest(directory)
+        if manifest['key'] == key:
+            return True
+        old = {name: manifest.get(name) for name in recipe}
+        changes = explain_difference(old, recipe)
+        print_log(
+            f'{directory} was made with other inputs or settings; it is kept as '
+            f'{directory.name}.{manifest["key"]}. Changed (old -> new):\n  ' + '\n  '.join(changes),
+            logger='current',
+        )
+        _set_aside(directory)
+    earlier = directory.with_name(f'{directory.name}.{key}')
+    if (earlier / MANIFEST).is_file():
+        os.rename(earlier, directory)
+        print_log(f'{directory}: taken up again from {earlier.name}', logger='current')
+        return True
+    return False
+
+
+def _set_aside(directory: Path) -> None:
+    """Free the plain name without losing what lies there."""
+    if not directory.exists():
+        return
+    if (directory / MANIFEST).is_file():
+        suffix = read_manifest(directory)['key']
+    else:
+        suffix = f'foreign-{time.strftime("%Y%m%d-%H%M%S")}'
+    os.rename(directory, directory.with_name(f'{directory.name}.{suffix}'))
+
+
+def _decide_on_main(decide: Callable[[], bool]) -> bool:
+    decision = [decide() if is_main_process() else None]
+    broadcast_object_list(decision)
+    return decision[0]
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _jsonable(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(inner) for inner in value]
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    return str(value)
+
+
+def _short(value: Any) -> str:
+    text = 'nothing' if value is None else str(value)
+    return text if len(text) <= 80 else f'{text[:77]}...'
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,91 @@
+"""Features to clusters: centroids and the assignment of every image."""
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.dist import is_main_process
+
+from luss_mm.functional.kmeans import fit_kmeans
+from luss_mm.pipeline.artifact import produce, write_atomically
+from luss_mm.pipeline.image_batches import Progress
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Finished clusters.
+
+    Attributes:
+        centroids: float32 (K, C).
+        assignment: Cluster of each image, int32 (N,).
+        squared_distances: Of each image to its centroid, float32 (N,).
+    """
+
+    centroids: np.ndarray
+    assignment: np.ndarray
+    squared_distances: np.ndarray
+
+
+def cluster_features(
+    directory: str | Path,
+    embeddings: np.ndarray,
+    num_clusters: int,
+    inputs: Mapping[str, Any],
+    *,
+    iterations: int = 20,
+    restarts: int = 30,
+    seed: int = 0,
+) -> Clusters:
+    """k-means on all embeddings, on rank 0.
+
+    Args:
+        directory: Of the output.
+        embeddings: float32, may be memory-mapped. Shape (N, C).
+        num_clusters: K.
+        inputs: Names to keys: the features.
+        iterations: Of each restart.
+        restarts: The one with the least distortion counts.
+        seed: Of the first restart.
+
+    Returns:
+        The clusters, read back from disk.
+    """
+    settings = dict(num_clusters=num_clusters, iterations=iterations, restarts=restarts)
+
+    def make(unfinished: Path) -> None:
+        if is_main_process():
+            progress = Progress(f'k-means (K = {num_clusters})', restarts)
+            result = fit_kmeans(
+                embeddings,
+                num_clusters,
+                iterations=iterations,
+                restarts=restarts,
+                seed=seed,
+                progress=lambda done, total: progress.advance(done - progress.done),
+            )
+            summary = dict(
+                objective=result.objective,
+                repaired_clusters=result.repaired,
+                sizes=np.bincount(result.assignment, minlength=num_clusters).tolist(),
+            )
+            write_atomically(unfinished / 'summary.json', json.dumps(summary, indent=2).encode())
+            for name in ('centroids', 'assignment', 'squared_distances'):
+                write_atomically(unfinished / f'{name}.npy', _npy(getattr(result, name)))
+
+    return load_clusters(produce(directory, make, inputs, settings, seed=seed))
+
+
+def load_clusters(directory: str | Path) -> Clusters:
+    """Read finished clusters."""
+    names = ('centroids', 'assignment', 'squared_distances')
+    return Clusters(*(np.load(Path(directory, f'{name}.npy')) for name in names))
+
+
+def _npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()

@@ -1,0 +1,114 @@
+"""Reading a data set shard by shard in batches of equal size, the same on any number of ranks."""
+
+import time
+from collections.abc import Iterator
+
+import torch
+from mmengine.dist import get_dist_info
+from mmengine.logging import print_log
+from torch.utils.data import DataLoader, Dataset
+
+
+class ShardedBatches:
+    """Batches of a map-style data set, grouped into shards of consecutive samples.
+
+    A shard is the unit of work: it belongs to one rank, it is finished or not, and its batches
+    depend on nothing outside it. So results are the same on any number of ranks and after any
+    interruption.
+
+    Args:
+        dataset: Yields dicts with `inputs` (3, h, w), `index` and `ori_shape` (see PackImage).
+        batch_size: Images of one shape that are batched together at most.
+        shard_size: Samples of a shard.
+        num_workers: Loading processes.
+    """
+
+    def __init__(
+        self, dataset: Dataset, batch_size: int, shard_size: int = 256, num_workers: int = 0
+    ) -> None:
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.shard_size = shard_size
+        self.num_workers = num_workers
+
+    def __len__(self) -> int:
+        """Number of shards."""
+        return -(-len(self.dataset) // self.shard_size)
+
+    def bounds(self, shard: int) -> tuple[int, int]:
+        """First sample of a shard and the one after its last."""
+        start = shard * self.shard_size
+        return start, min(start + self.shard_size, len(self.dataset))
+
+    def iterate(self, finished: set[int], title: str) -> Iterator[tuple[int, Iterator[list[dict]]]]:
+        """This rank's unfinished shards, each with its batches of equally sized images.
+
+        Args:
+            finished: Shards to leave out.
+            title: For the progress lines.
+
+        Yields:
+            Shard and an iterator over its batches; a batch is a list of samples. The batches of a
+            shard must be used up before the next shard is asked for.
+        """
+        rank, world = get_dist_info()
+        shards = [s for s in range(len(self)) if s not in finished][rank::world]
+        indices = [i for shard in shards for i in range(*self.bounds(shard))]
+        samples = iter(self._loader(indices)) if indices else iter(())
+        progress = Progress(title, len(indices))
+        for shard in shards:
+            start, stop = self.bounds(shard)
+            yield shard, self._batches(samples, stop - start, progress)
+
+    def _batches(
+        self, samples: Iterator[dict], count: int, progress: 'Progress'
+    ) -> Iterator[list[dict]]:
+        waiting: dict[torch.Size, list[dict]] = {}
+        for _ in range(count):
+            sample = next(samples)
+            group = waiting.setdefault(sample['inputs'].shape, [])
+            group.append(sample)
+            if len(group) == self.batch_size:
+                yield waiting.pop(sample['inputs'].shape)
+            progress.advance()
+        yield from waiting.values()
+
+    def _loader(self, indices: list[int]) -> DataLoader:
+        return DataLoader(
+            self.dataset,
+            sampler=indices,
+            batch_size=None,
+            num_workers=self.num_workers,
+            prefetch_factor=16 if self.num_workers else None,
+        )
+
+
+class Progress:
+    """Prints how far a step is and how long it will still take, at most every ten seconds.
+
+    Args:
+        title: Of the step.
+        total: Units of work of this rank.
+    """
+
+    def __init__(self, title: str, total: int, interval: float = 10.0) -> None:
+        self.title = title
+        self.total = total
+        self.interval = interval
+        self.done = 0
+        self.started = self.printed = time.monotonic()
+
+    def advance(self, units: int = 1) -> None:
+        """Count finished units."""
+        self.done += units
+        now = time.monotonic()
+        if now - self.printed < self.interval and self.done < self.total:
+            return
+        self.printed = now
+        elapsed = now - self.started
+        left = elapsed / self.done * (self.total - self.done)
+        print_log(
+            f'{self.title}: {self.done}/{self.total} ({100 * self.done / self.total:.0f} %), '
+            f'{self.done / max(elapsed, 1e-9):.0f}/s, {left:.0f} s left',
+            logger='current',
+        )

@@ -1,0 +1,122 @@
+"""All steps between attention and fine-tuning: features, clusters, threshold, label maps."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from luss_mm.models.pixel_attention_model import PixelAttentionModel
+from luss_mm.pipeline.artifact import read_manifest
+from luss_mm.pipeline.cluster_features import cluster_features
+from luss_mm.pipeline.extract_features import extract_features
+from luss_mm.pipeline.foreground_threshold import ThresholdRule, choose_threshold
+from luss_mm.pipeline.generate_labels import generate_labels
+from luss_mm.pipeline.image_batches import ShardedBatches
+
+FEATURES = 'features'
+CLUSTERS = 'clusters'
+THRESHOLD = 'threshold'
+PSEUDO_LABELS = 'pseudo_labels'
+
+
+@dataclass(frozen=True)
+class PseudoLabelJob:
+    """What is clustered and labelled, with which settings.
+
+    Attributes:
+        directory: Gets the folders features, clusters, threshold and pseudo_labels.
+        model: Backbone and attention.
+        model_key: Names the model's weights, for instance `fingerprint_file(checkpoint)`.
+        embedding_batches: Training images at clustering size.
+        label_batches: Whole training images.
+        num_clusters: K.
+        threshold_rule: How the foreground threshold is chosen.
+        kmeans_iterations: Of each restart.
+        kmeans_restarts: Number of restarts.
+        seed: Of k-means.
+        device: Of the model.
+    """
+
+    directory: Path
+    model: PixelAttentionModel
+    model_key: str
+    embedding_batches: ShardedBatches
+    label_batches: ShardedBatches
+    num_clusters: int
+    threshold_rule: ThresholdRule
+    kmeans_iterations: int = 20
+    kmeans_restarts: int = 30
+    seed: int = 0
+    device: torch.device | str = 'cpu'
+
+
+def make_pseudo_labels(job: PseudoLabelJob) -> Path:
+    """Run whatever is not finished; every step is an artifact of its own.
+
+    Returns:
+        The folder of label maps.
+    """
+    features = extract_features(
+        job.directory / FEATURES,
+        job.model,
+        job.embedding_batches,
+        inputs=dict(model=job.model_key, images=job.embedding_batches.dataset.fingerprint()),
+        settings=_loading_settings(job.embedding_batches),
+        device=job.device,
+    )
+    features_key = _key(job.directory / FEATURES)
+    clusters = cluster_features(
+        job.directory / CLUSTERS,
+        features.embeddings,
+        job.num_clusters,
+        inputs=dict(features=features_key),
+        iterations=job.kmeans_iterations,
+        restarts=job.kmeans_restarts,
+        seed=job.seed,
+    )
+    choice = choose_threshold(
+        job.directory / THRESHOLD,
+        job.threshold_rule,
+        job.model,
+        features.score_counts,
+        clusters.centroids,
+        inputs=dict(
+            model=job.model_key, features=features_key, clusters=_key(job.directory / CLUSTERS)
+        ),
+        device=job.device,
+    )
+    return generate_labels(
+        job.directory / PSEUDO_LABELS,
+        job.model,
+        job.label_batches,
+        clusters.centroids,
+        choice.threshold,
+        inputs=dict(
+            model=job.model_key,
+            clusters=_key(job.directory / CLUSTERS),
+            images=job.label_batches.dataset.fingerprint(),
+        ),
+        settings=_loading_settings(job.label_batches),
+        device=job.device,
+        used_ground_truth=choice.used_ground_truth,
+    )
+
+
+def fingerprint_file(path: str | Path) -> str:
+    """SHA-256 of a file's content, read in blocks."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _key(directory: Path) -> str:
+    return read_manifest(directory)['key']
+
+
+def _loading_settings(batches: ShardedBatches) -> dict:
+    """Batch and shard size change the last bits of features, the transforms change everything."""
+    transforms = [repr(transform) for transform in batches.dataset.pipeline.transforms]
+    return dict(transforms=transforms, batch_size=batches.batch_size, shard_size=batches.shard_size)

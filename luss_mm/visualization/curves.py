@@ -1,0 +1,110 @@
+"""Curves and histograms as pictures. No pyplot: nothing here touches matplotlib's global state."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from luss_mm.visualization.overlays import save_picture
+
+DOTS_PER_INCH = 100
+INCHES = (7.0, 4.0)
+BELOW, ABOVE = '#9aa3ad', '#3b75af'
+MARKED_POINTS = 30  # a curve of fewer points shows each of them
+
+
+def plot_curves(
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    title: str,
+    x_label: str,
+    y_label: str,
+    path: str | Path,
+    vertical_line: float | None = None,
+) -> None:
+    """Draw named curves into one picture.
+
+    Args:
+        series: Name -> (x, y), sequences of equal length; NaN leaves a gap. May be empty.
+        title: Above the picture.
+        x_label: What x is, with its unit.
+        y_label: What y is, with its unit.
+        path: Picture to write, .png or .jpg; a complete file or none.
+        vertical_line: Position on the x axis to mark, e.g. a chosen threshold.
+
+    Raises:
+        ValueError: If x and y of a curve differ in length.
+    """
+    figure, axes = _new_figure(title, x_label, y_label)
+    for name, (x, y) in series.items():
+        if len(x) != len(y):
+            raise ValueError(f'curve {name!r}: {len(x)} x for {len(y)} y')
+        axes.plot(x, y, label=name, marker='.' if len(x) < MARKED_POINTS else None, linewidth=1.5)
+    if vertical_line is not None:
+        axes.axvline(vertical_line, color='black', linestyle='--', linewidth=1)
+    if series:
+        _add_legend(axes)
+    _save_figure(figure, path)
+
+
+def plot_histogram(
+    counts: Sequence[float],
+    edges: Sequence[float],
+    threshold: float,
+    path: str | Path,
+    title: str = 'Foreground score of the training pixels',
+    x_label: str = 'foreground score',
+) -> None:
+    """Draw a histogram in two colours, below and from a threshold on.
+
+    Args:
+        counts: Entries of every bin, >= 0. Length n.
+        edges: Rising borders of the bins. Length n + 1.
+        threshold: Where the colour changes; the legend gives it and the share of the entries above,
+            counted by the centres of the bins.
+        path: Picture to write, .png or .jpg; a complete file or none.
+        title: Above the picture.
+        x_label: What is counted.
+
+    Raises:
+        ValueError: If there is not one edge more than bins.
+    """
+    counts, edges = np.asarray(counts, dtype=float), np.asarray(edges, dtype=float)
+    if counts.ndim != 1 or edges.shape != (len(counts) + 1,):
+        raise ValueError(f'{edges.shape} edges for {counts.shape} bins: one more edge than bins')
+    total = counts.sum()
+    shares = counts / total if total > 0 else counts
+    above = (edges[:-1] + edges[1:]) / 2 >= threshold
+    figure, axes = _new_figure(title, x_label, 'share')
+    colours = np.where(above, ABOVE, BELOW)
+    axes.bar(edges[:-1], shares, width=np.diff(edges), align='edge', color=colours)
+    label = f'threshold {threshold:.3g}: {100 * shares[above].sum():.1f} % above'
+    axes.axvline(threshold, color='black', linestyle='--', linewidth=1, label=label)
+    _add_legend(axes)
+    _save_figure(figure, path)
+
+
+def _new_figure(title: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=INCHES, dpi=DOTS_PER_INCH, layout='constrained')
+    axes = figure.add_subplot()
+    # names of folders and files come in here: a dollar sign in them is no formula
+    axes.set_title(title, parse_math=False)
+    axes.set_xlabel(x_label, parse_math=False)
+    axes.set_ylabel(y_label, parse_math=False)
+    axes.grid(alpha=0.3)
+    axes.spines[['top', 'right']].set_visible(False)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _add_legend(axes: Axes) -> None:
+    for text in axes.legend(frameon=False).get_texts():
+        text.set_parse_math(False)
+
+
+def _save_figure(figure: Figure, path: str | Path) -> None:
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    save_picture(path, np.asarray(canvas.buffer_rgba())[..., :3].copy())

@@ -1,0 +1,206 @@
+import copy
+
+import pytest
+import torch
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import OPTIMIZERS, DefaultScope
+from torch import nn
+
+import luss_mm  # noqa: F401  (registers)
+from luss_mm.engine.optimizers import LARS
+from luss_mm.functional.lars import scale_gradients
+
+
+class SlowLARC:
+    """Apex's LARC (clip=False) around SGD, one parameter and one plain step at a time."""
+
+    def __init__(self, groups):
+        self.groups = groups  # dicts of params, lr, momentum, weight_decay, trust_coefficient
+        self.buffers = {}
+
+    def step(self):
+        for group in self.groups:
+            for p in group['params']:
+                if p.grad is None:
+                    continue
+                g = p.grad.clone()
+                p_norm, g_norm = p.data.norm().item(), g.norm().item()
+                if p_norm != 0 and g_norm != 0 and not (group.get('exclude') and p.ndim <= 1):
+                    d = group['trust_coefficient'] * p_norm
+                    d /= g_norm + p_norm * group['weight_decay'] + 1e-8
+                    g = (g + group['weight_decay'] * p.data) * d
+                buffer = group['momentum'] * self.buffers.get(p, torch.zeros_like(p)) + g
+                self.buffers[p] = buffer
+                p.data -= group['lr'] * buffer
+
+
+def parameters(seed=0, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(seed)
+    shapes = [(16, 3, 3, 3), (16,), (16,), (10, 16), (10,), (4, 4), ()]
+    made = [nn.Parameter(torch.randn(s, generator=generator).to(dtype)) for s in shapes]
+    made[2].data.zero_()  # like a BN bias or a zero-initialised gamma
+    return made
+
+
+def set_gradients(params, step, size=1.0):
+    generator = torch.Generator().manual_seed(1000 + step)
+    for index, p in enumerate(params):
+        p.grad = (torch.randn(p.shape, generator=generator) * size).to(p.dtype)
+        if index == 4 and step % 3 == 1:
+            p.grad = None
+        if index == 3 and step % 4 == 2:
+            p.grad.zero_()
+
+
+def schedule(step):
+    return 0.6 * 0.8**step
+
+
+@pytest.mark.parametrize('weight_decay', [0.0, 1e-6, 0.05])
+@pytest.mark.parametrize('momentum', [0.0, 0.9])
+@pytest.mark.parametrize('exclude', [False, True])
+def test_ten_steps_equal_the_slow_loop(weight_decay, momentum, exclude):
+    fast, slow = parameters(), parameters()
+    settings = {'momentum': momentum, 'weight_decay': weight_decay, 'trust_coefficient': 0.01}
+    optimizer = LARS(fast, lr=1.0, exclude_one_dimensional=exclude, **settings)
+    reference = SlowLARC([{'params': slow, 'exclude': exclude, **settings}])
+    for step in range(10):
+        set_gradients(fast, step)
+        set_gradients(slow, step)
+        kept = [None if p.grad is None else p.grad.clone() for p in fast]
+        optimizer.param_groups[0]['lr'] = reference.groups[0]['lr'] = schedule(step)
+        optimizer.step()
+        reference.step()
+        for p, before in zip(fast, kept, strict=True):  # gradients are not touched
+            assert (p.grad is None) == (before is None)
+            assert before is None or torch.equal(p.grad, before)
+    for p, q in zip(fast, slow, strict=True):
+        torch.testing.assert_close(p, q, rtol=2e-6, atol=2e-6)
+
+
+def test_groups_keep_their_own_settings():
+    fast, slow = parameters(), parameters()
+    own = [
+        {'lr': 0.5, 'momentum': 0.9, 'weight_decay': 0.01, 'trust_coefficient': 0.02},
+        {'lr': 0.1, 'momentum': 0.0, 'weight_decay': 0.0, 'trust_coefficient': 0.001},
+    ]
+    optimizer = LARS(
+        [{'params': fast[:3], **own[0]}, {'params': fast[3:], **own[1]}], lr=9.0, momentum=0.3
+    )
+    reference = SlowLARC([{'params': slow[:3], **own[0]}, {'params': slow[3:], **own[1]}])
+    for step in range(5):
+        set_gradients(fast, step)
+        set_gradients(slow, step)
+        optimizer.step()
+        reference.step()
+    for p, q in zip(fast, slow, strict=True):
+        torch.testing.assert_close(p, q, rtol=2e-6, atol=2e-6)
+
+
+def test_a_zero_parameter_takes_the_plain_step_and_a_zero_gradient_no_decay():
+    zero, still = nn.Parameter(torch.zeros(3)), nn.Parameter(torch.ones(3))
+    optimizer = LARS([zero, still], lr=0.5, momentum=0.9, weight_decay=0.1)
+    zero.grad, still.grad = torch.full((3,), 2.0), torch.zeros(3)
+    optimizer.step()
+    assert zero.tolist() == [-1.0] * 3 and still.tolist() == [1.0] * 3
+
+
+def test_a_parameter_without_gradient_keeps_value_and_buffer():
+    p = nn.Parameter(torch.ones(3))
+    optimizer = LARS([p, nn.Parameter(torch.ones(2))], lr=0.5)
+    p.grad = torch.ones(3)
+    optimizer.step()
+    value, buffer = p.detach().clone(), optimizer.state[p]['momentum_buffer'].clone()
+    p.grad = None
+    optimizer.step()
+    assert torch.equal(p, value) and torch.equal(optimizer.state[p]['momentum_buffer'], buffer)
+
+
+def test_a_saved_state_resumes_exactly(tmp_path):
+    straight = parameters()
+    optimizer = LARS(straight, lr=0.6, weight_decay=1e-6)
+    for step in range(8):
+        if step == 4:
+            state = {'optimizer': optimizer.state_dict(), 'params': [p.detach() for p in straight]}
+            torch.save(state, tmp_path / 'state.pth')
+        set_gradients(straight, step)
+        optimizer.param_groups[0]['lr'] = schedule(step)
+        optimizer.step()
+
+    loaded = torch.load(tmp_path / 'state.pth', weights_only=True)
+    resumed = [nn.Parameter(p.clone()) for p in loaded['params']]
+    optimizer = LARS(resumed, lr=123.0)
+    optimizer.load_state_dict(loaded['optimizer'])
+    for step in range(4, 8):
+        set_gradients(resumed, step)
+        optimizer.param_groups[0]['lr'] = schedule(step)
+        optimizer.step()
+    assert all(torch.equal(p, q) for p, q in zip(straight, resumed, strict=True))
+
+
+def test_several_dtypes_in_one_group():
+    params = [*parameters(), *parameters(1, torch.float64)]
+    alone = copy.deepcopy(params[7:])
+    optimizers = LARS(params, lr=0.3), LARS(alone, lr=0.3)
+    for step in range(3):
+        set_gradients(params[:7], step)
+        set_gradients(params[7:], step)
+        set_gradients(alone, step)
+        for optimizer in optimizers:
+            optimizer.step()
+    assert all(torch.equal(p, q) for p, q in zip(params[7:], alone, strict=True))
+
+
+def test_scaled_update_has_the_trusted_norm():
+    params, gradients = [torch.randn(50, 20), torch.randn(9)], [torch.randn(50, 20), torch.randn(9)]
+    for p, scaled in zip(params, scale_gradients(params, gradients, 0.0, 0.001), strict=True):
+        torch.testing.assert_close(scaled.norm(), 0.001 * p.norm())
+    assert scale_gradients([], [], 0.1, 0.001) == []
+
+
+def test_nothing_is_read_back_to_the_host(monkeypatch):
+    def refuse(*_):
+        raise AssertionError('a tensor was read back')
+
+    params = parameters()
+    optimizer = LARS(params, lr=0.5, weight_decay=1e-6)
+    set_gradients(params, 0)
+    for name in ('item', '__bool__', '__float__', 'tolist', 'cpu', 'numpy'):
+        monkeypatch.setattr(torch.Tensor, name, refuse)
+    optimizer.step()
+
+
+def test_closure_and_bad_settings():
+    p = nn.Parameter(torch.ones(2))
+
+    def loss():
+        p.grad = None
+        value = (p**2).sum()
+        value.backward()
+        return value
+
+    assert LARS([p], lr=0.1).step(loss).item() == 2
+    for bad in ({'lr': -1.0}, {'weight_decay': -1.0}, {'momentum': 1.0}, {'lr': float('nan')}):
+        with pytest.raises(ValueError, match=f'LARS: {next(iter(bad))}'):
+            LARS([p], **{'lr': 0.1, **bad})
+    with pytest.raises(ValueError, match='LARS: momentum'):
+        LARS([{'params': [p], 'momentum': -0.1}], lr=0.1)
+
+
+def test_config_names_ours_and_mmpretrain_keeps_its_own():
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        model = nn.Linear(3, 2)
+        wrapper = build_optim_wrapper(
+            model,
+            {
+                'optimizer': {'type': 'LARS', 'lr': 0.6, 'weight_decay': 1e-6},
+                'paramwise_cfg': {'bias_decay_mult': 0.0},
+            },
+        )
+        assert type(wrapper.optimizer) is LARS
+        decays = {g['weight_decay'] for g in wrapper.optimizer.param_groups}
+        assert decays == {0.0, 1e-6}
+        theirs = OPTIMIZERS.build(
+            {'type': 'mmpretrain.LARS', 'params': model.parameters(), 'lr': 0.1}
+        )
+        assert type(theirs).__module__.startswith('mmpretrain')

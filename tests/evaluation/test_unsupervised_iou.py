@@ -1,0 +1,263 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from mmengine.dataset import DefaultSampler
+from mmengine.evaluator import Evaluator
+from mmengine.structures import PixelData
+from mmseg.registry import METRICS
+from mmseg.structures import SegDataSample
+
+from luss_mm.evaluation import UnsupervisedIoUMetric
+
+from .slow_toolbox import IGNORED, made_up_images, slow_scores
+
+
+def data_sample(index, predicted, truth=None, folder='n01'):
+    sample = SegDataSample(metainfo={'img_path': f'/data/{folder}/image_{index}.JPEG'})
+    sample.pred_sem_seg = PixelData(data=torch.as_tensor(predicted)[None])
+    if truth is not None:
+        sample.gt_sem_seg = PixelData(data=torch.as_tensor(truth)[None])
+    return sample
+
+
+def evaluate(images, num_clusters, num_categories, size=None, **settings):
+    metric = UnsupervisedIoUMetric(num_clusters, num_categories, **settings)
+    evaluator = Evaluator(metric)
+    for index, (predicted, truth) in enumerate(images):
+        evaluator.process([data_sample(index, predicted, truth)])
+    return evaluator.evaluate(len(images) if size is None else size)
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+# ---------------------------------------------------------------- scores
+
+
+@pytest.mark.parametrize(
+    'num_images, num_clusters, num_categories',
+    [(15, 4, 4), (9, 1, 1), (15, 6, 4), (40, 3, 5), (25, 50, 50), (40, 300, 300), (20, 310, 270)],
+)
+def test_equals_the_slow_reference(num_images, num_clusters, num_categories, tmp_path):
+    images = made_up_images(num_images, num_clusters, num_categories)
+    scores = evaluate(images, num_clusters, num_categories, output_dir=tmp_path)
+    expected, match, ious = slow_scores(images, num_clusters, num_categories)
+    assert scores == expected
+    assert scores['mIoU'] > 0 and scores['F-beta'] > 0
+    assert {int(g): c for g, c in read(tmp_path / 'match.json').items()} == match
+    rows = read(tmp_path / 'scores.json')['per_class']
+    np.testing.assert_array_equal([row['IoU'] for row in rows], ious[0].round(2))
+    np.testing.assert_array_equal([row['b-IoU'] for row in rows], ious[1].round(2))
+
+
+def test_renaming_clusters_changes_nothing():
+    images = made_up_images(60, 8, 8)
+    scores = evaluate(images, 8, 8)
+    for seed in range(3):
+        renaming = np.append(0, np.random.default_rng(seed).permutation(8) + 1)
+        assert evaluate([(renaming[p], t) for p, t in images], 8, 8) == scores
+
+
+def test_a_renamed_mask_is_a_perfect_prediction():
+    truth = np.zeros((12, 15), dtype=np.int64)
+    truth[3:9, 4:10] = 1
+    images = [((301 - k) * truth, k * truth) for k in range(1, 301)]  # 255 is an ordinary id
+    assert evaluate(images, 300, 300) == {'mIoU': 100, 'b-mIoU': 100, 'ImgAcc': 100, 'F-beta': 100}
+
+
+def test_ignored_everywhere_scores_nothing():
+    predicted, truth = made_up_images(1, 3, 3)[0]
+    scores = evaluate([(predicted, np.full_like(truth, IGNORED))], 3, 3)
+    assert scores == {'mIoU': 0, 'b-mIoU': 0, 'ImgAcc': 0, 'F-beta': 0}
+
+
+def test_an_ignored_image_counts_as_an_image():
+    predicted, truth = made_up_images(1, 2, 2)[0]
+    alone = evaluate([(predicted, truth)], 2, 2)
+    both = evaluate([(predicted, truth), (predicted, np.full_like(truth, IGNORED))], 2, 2)
+    assert both['mIoU'] == alone['mIoU'] and both['b-mIoU'] == alone['b-mIoU']
+    assert both['F-beta'] == pytest.approx(alone['F-beta'] / 2, abs=0.01)
+
+
+def test_no_foreground():
+    empty = np.zeros((20, 30), dtype=np.int64)
+    scores = evaluate([(empty, empty)], 2, 2)
+    assert scores == {'mIoU': 33.33, 'b-mIoU': 33.33, 'ImgAcc': 0, 'F-beta': 0}
+
+
+def test_clusters_beyond_the_categories_become_others(tmp_path):
+    truth = np.zeros((20, 20), dtype=np.int64)
+    truth[5:15, 5:15] = 1
+    first = np.where(truth == 1, 2, 0)
+    second = np.where(truth == 1, 1, 0)
+    images = [(first, truth), (first, truth), (second, truth)]
+    scores = evaluate(images, 3, 1, output_dir=tmp_path)
+    assert read(tmp_path / 'match.json') == {'0': 0, '1': 0, '2': 1, '3': 0}
+    assert scores['ImgAcc'] == 66.67  # cluster 1 dominates the third image but is "others"
+    assert scores['F-beta'] == 100  # every cluster is foreground, matched or not
+
+
+def test_a_cluster_under_ignored_pixels_is_not_there(tmp_path):
+    truth = np.zeros((20, 20), dtype=np.int64)
+    truth[5:15, 5:15] = 1
+    truth[:2] = IGNORED
+    hidden = np.where(truth == IGNORED, 2, 0)
+    images = [(hidden, truth), (hidden, truth), (np.where(truth == 1, 1, 0), truth)]
+    evaluate(images, 2, 1, output_dir=tmp_path)
+    assert read(tmp_path / 'match.json') == {'0': 0, '1': 1, '2': 0}
+
+
+def test_unusual_dtypes_and_layouts_give_the_same(tmp_path):
+    images = made_up_images(5, 3, 3)
+    expected = evaluate(images, 3, 3)
+    small = [(p.astype(np.int16), t.astype(np.int32)) for p, t in images]
+    assert evaluate(small, 3, 3) == expected
+    # a head with a single logit yields floating-point 0. and 1.
+    binary = [((p > 0).astype(np.int64), t) for p, t in images]
+    floating = [(p.astype(np.float32), t) for p, t in binary]
+    assert evaluate(floating, 1, 3) == evaluate(binary, 1, 3)
+
+
+# ---------------------------------------------------------------- the metric's behaviour
+
+
+def test_built_by_mmseg_with_prefix_and_class_names(tmp_path):
+    config = dict(type='UnsupervisedIoUMetric', num_clusters=3, prefix='val', output_dir=tmp_path)
+    evaluator = Evaluator(METRICS.build(config))
+    evaluator.dataset_meta = {'classes': ('others', 'cat', 'dog')}
+    images = made_up_images(4, 3, 2)
+    for start in (0, 2):  # batches of two
+        batch = [data_sample(i, *images[i]) for i in (start, start + 1)]
+        evaluator.process(batch)
+    scores = evaluator.evaluate(4)
+    assert set(scores) == {'val/mIoU', 'val/b-mIoU', 'val/ImgAcc', 'val/F-beta'}
+    assert scores == {f'val/{k}': v for k, v in evaluate(images, 3, 2).items()}
+    report = read(tmp_path / 'scores.json')
+    assert [row['name'] for row in report['per_class']] == ['others', 'cat', 'dog']
+    assert report['mIoU'] == scores['val/mIoU']
+    assert report['num_images'] == 4 and report['used_ground_truth'] is True
+    assert 'Hungarian' in report['matching_rule']
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['match.json', 'scores.json']
+
+
+def test_a_second_evaluation_starts_afresh_and_keeps_nothing_per_image():
+    metric = UnsupervisedIoUMetric(3, 3)
+    for images in (made_up_images(7, 3, 3, seed=1), made_up_images(3, 3, 3, seed=2)):
+        for index, image in enumerate(images):
+            metric.process(None, [data_sample(index, *image).to_dict()])
+        assert metric.results == [] and metric._counts.values.numel() == 4 * 16 + 8 + 3
+        assert metric.evaluate(len(images)) == evaluate(images, 3, 3)
+
+
+def test_predictions_are_saved_with_generated_ids(tmp_path):
+    images = made_up_images(3, 919, 919, seed=3)
+    evaluate(images, 919, 919, output_dir=tmp_path, save_predictions=True)
+    for index, (predicted, _) in enumerate(images):
+        bgr = cv2.imread(str(tmp_path / f'predictions/n01/image_{index}.png'))
+        blue, green, red = (bgr[..., channel].astype(np.int64) for channel in range(3))
+        np.testing.assert_array_equal(red + 256 * green, predicted)
+        assert not blue.any()
+    assert not list(tmp_path.rglob('*.tmp'))
+
+
+def test_a_data_set_without_masks_is_only_predicted(tmp_path):
+    images = [(predicted, None) for predicted, _ in made_up_images(3, 5, 5)]
+    assert evaluate(images, 5, 5, output_dir=tmp_path, save_predictions=True) == {}
+    assert len(list(tmp_path.rglob('*.png'))) == 3
+    assert not (tmp_path / 'scores.json').exists()
+
+
+def one_error(predicted, truth, **settings):
+    with pytest.raises(ValueError) as error:
+        evaluate([(predicted, truth)], 3, 3, **settings)
+    return str(error.value)
+
+
+def test_errors_name_the_image_and_the_mend(tmp_path):
+    good = np.zeros((8, 9), dtype=np.int64)
+    bad = good.copy()
+    bad[2, 2] = 255
+    path = '/data/n01/image_0.JPEG: '
+    assert one_error(bad, good).startswith(path + 'the prediction has ids 0 to 255')
+    assert 'num_clusters=3' in one_error(bad, good)
+    assert one_error(good, bad).startswith(path + 'the mask has ids 0 to 255')
+    assert 'ignore_index=1000' in one_error(good, bad)
+    assert path + 'the prediction has 8 x 9 pixels, its mask 4 x 9' in one_error(good, good[:4])
+    assert 'save_predictions=True' in one_error(good, None)
+    assert 'fractions' in one_error(good + 0.5, good)
+    saving = dict(output_dir=tmp_path, save_predictions=True)
+    assert one_error(bad, None, **saving).startswith(path + 'the prediction has ids 0 to 255')
+
+
+def test_settings_that_contradict_are_named():
+    images = made_up_images(2, 3, 3)
+    with pytest.raises(ValueError, match='needs an output_dir'):
+        UnsupervisedIoUMetric(3, save_predictions=True)
+    with pytest.raises(ValueError, match='set num_categories'):
+        evaluate(images, 3, None)
+    with pytest.raises(ValueError, match='ignore_index=2 is one of the ids 0 to 3'):
+        evaluate(images, 3, 3, ignore_index=2)
+    metric = UnsupervisedIoUMetric(3, 3)
+    metric.dataset_meta = {'classes': ('others', 'cat')}
+    with pytest.raises(ValueError, match='num_categories=3 needs 4 classes'):
+        metric.process(None, [data_sample(0, *images[0]).to_dict()])
+
+
+def test_missing_or_repeated_images_are_named():
+    images = made_up_images(4, 3, 3)
+    with pytest.raises(ValueError, match='4 images were counted on 1 .* the data set has 5'):
+        evaluate(images, 3, 3, size=5)
+    with pytest.raises(ValueError, match='3 images were counted on 1 .* the data set has 2'):
+        evaluate(images, 3, 3, size=2)
+
+
+def test_masks_for_only_some_images_are_named(tmp_path):
+    images = made_up_images(4, 3, 3)
+    images[2] = (images[2][0], None)
+    with pytest.raises(ValueError, match='1 of 4 images have no mask'):
+        evaluate(images, 3, 3, output_dir=tmp_path, save_predictions=True)
+
+
+# ---------------------------------------------------------------- two processes
+
+
+def rank_of_two(rank, directory, sizes):
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        'gloo', init_method=f'file://{directory}/rendezvous', rank=rank, world_size=2
+    )
+    scores = {}
+    for size in sizes:
+        images = made_up_images(size, 12, 9)
+        output = directory / f'two_{size}'
+        metric = UnsupervisedIoUMetric(12, 9, output_dir=output, save_predictions=True)
+        for index in DefaultSampler(images, shuffle=False, seed=0):  # repeats image 0 if odd
+            metric.process(None, [data_sample(index, *images[index]).to_dict()])
+        scores[size] = metric.evaluate(size)
+    unlabelled = UnsupervisedIoUMetric(12, 9, output_dir=directory / 'open', save_predictions=True)
+    for index in DefaultSampler(images, shuffle=False, seed=0):
+        unlabelled.process(None, [data_sample(index, images[index][0]).to_dict()])
+    scores['without masks'] = unlabelled.evaluate(len(images))
+    (directory / f'rank_{rank}.json').write_text(json.dumps(scores))
+    dist.destroy_process_group()
+
+
+def test_two_processes_equal_one_exactly(tmp_path):
+    sizes = [1, 6, 13]
+    mp.spawn(rank_of_two, args=(tmp_path, sizes), nprocs=2)
+    of_ranks = [read(tmp_path / f'rank_{rank}.json') for rank in range(2)]
+    assert of_ranks[0] == of_ranks[1]
+    assert of_ranks[0].pop('without masks') == {}
+    for size in sizes:
+        images, one = made_up_images(size, 12, 9), tmp_path / f'one_{size}'
+        assert of_ranks[0][str(size)] == evaluate(images, 12, 9, output_dir=one)
+        for name in ('match.json', 'scores.json'):
+            two = tmp_path / f'two_{size}' / name
+            assert two.read_bytes() == (one / name).read_bytes()
+        assert len(list((tmp_path / f'two_{size}').rglob('*.png'))) == size

@@ -1,0 +1,272 @@
+import tracemalloc
+
+import faiss
+import numpy as np
+import pytest
+
+from luss_mm.functional import kmeans
+from luss_mm.functional.kmeans import assign_to_centroids, fit_kmeans
+
+
+def slow_assign(embeddings, centroids):
+    """Brute force over all pairs by differences, one point at a time, float64."""
+    assignment, distances = [], []
+    for point in embeddings.astype(np.float64):
+        squares = [float(((point - c) ** 2).sum()) for c in centroids.astype(np.float64)]
+        assignment.append(int(np.argmin(squares)))  # the first of equals
+        distances.append(min(squares))
+    return np.array(assignment), np.array(distances)
+
+
+def slow_lloyd(embeddings, centroids, iterations):
+    """Textbook Lloyd in float64; every cluster must keep members."""
+    for _ in range(iterations):
+        assignment, _ = slow_assign(embeddings, centroids)
+        centroids = np.stack(
+            [embeddings[assignment == k].astype(np.float64).mean(0) for k in range(len(centroids))]
+        )
+    return centroids, *slow_assign(embeddings, centroids)
+
+
+def blobs(num_clusters, each, channels, seed=0, spread=0.05):
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(num_clusters, channels))
+    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
+    truth = np.repeat(np.arange(num_clusters), each)
+    points = centres[truth] + rng.normal(size=(len(truth), channels)) * spread / channels**0.5
+    order = rng.permutation(len(truth))
+    return (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)[
+        order
+    ], truth[order]
+
+
+def unit_noise(n, channels, seed=0):
+    points = np.random.default_rng(seed).normal(size=(n, channels))
+    return (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.mark.parametrize(('n', 'k', 'channels'), [(1, 1, 3), (200, 7, 5), (300, 60, 33)])
+@pytest.mark.parametrize('chunk', [1, 17, 65536])
+def test_assignment_equals_brute_force(n, k, channels, chunk):
+    points, centroids = unit_noise(n, channels), unit_noise(k, channels, seed=1) * 0.7
+    assignment, distances = assign_to_centroids(points, centroids, chunk=chunk)
+    expected, expected_distances = slow_assign(points, centroids)
+    assert assignment.dtype == np.int32 and distances.dtype == np.float32
+    np.testing.assert_array_equal(assignment, expected)
+    np.testing.assert_allclose(distances, expected_distances, rtol=1e-6)
+
+
+def test_ties_go_to_the_lowest_index_whatever_the_width():
+    centroids = np.tile(unit_noise(1, 512), (919, 1))  # identical columns, any BLAS tail
+    assignment, _ = assign_to_centroids(unit_noise(50, 512, seed=2), centroids)
+    assert (assignment == 0).all()
+    # a point exactly between two centroids
+    middle = np.zeros((1, 2), np.float32)
+    assignment, distances = assign_to_centroids(middle, np.array([[9.0, 0], [0, 1], [1, 0]]))
+    assert assignment[0] == 1 and distances[0] == 1
+
+
+def test_point_on_its_centroid_has_distance_zero():
+    points = unit_noise(40, 64) * 1000
+    assignment, distances = assign_to_centroids(points, points)
+    np.testing.assert_array_equal(assignment, np.arange(40))
+    assert (distances == 0).all()
+
+
+def test_shapes_that_do_not_fit_are_named():
+    with pytest.raises(ValueError, match=r'\(3, 4\) do not fit centroids \(2, 5\)'):
+        assign_to_centroids(np.zeros((3, 4)), np.zeros((2, 5)))
+
+
+@pytest.mark.parametrize('spherical', [False, True])
+@pytest.mark.parametrize(
+    ('k', 'channels', 'initialization'), [(4, 8, 'random'), (20, 64, 'k-means++')]
+)
+def test_separated_blobs_are_recovered(k, channels, initialization, spherical):
+    points, truth = blobs(k, 15, channels)
+    result = fit_kmeans(points, k, spherical=spherical, initialization=initialization)
+    pairs = {(int(a), int(b)) for a, b in zip(result.assignment, truth, strict=True)}
+    assert len(pairs) == k and result.repaired == 0  # one-to-one
+    if spherical:
+        np.testing.assert_allclose(np.linalg.norm(result.centroids, axis=1), 1, atol=1e-6)
+
+
+def test_unknown_initialization_is_named():
+    with pytest.raises(ValueError, match="'random' or 'k-means\\+\\+', got 'best'"):
+        fit_kmeans(unit_noise(5, 3), 2, initialization='best')
+
+
+def test_result_is_a_fixed_point_of_slow_lloyd():
+    points, _ = blobs(6, 40, 16)
+    result = fit_kmeans(points, 6, restarts=5)
+    centroids, assignment, distances = slow_lloyd(points, result.centroids, 3)
+    np.testing.assert_array_equal(result.assignment, assignment)
+    np.testing.assert_allclose(result.centroids, centroids, atol=1e-6)
+    np.testing.assert_allclose(result.objective, distances.sum(), rtol=1e-5)
+
+
+def test_converged_noise_is_a_fixed_point_in_objective():
+    points = unit_noise(400, 6)
+    result = fit_kmeans(points, 9, iterations=100, restarts=3)
+    _, _, distances = slow_lloyd(points, result.centroids, 2)
+    np.testing.assert_allclose(result.objective, distances.sum(), rtol=1e-4)
+    assert result.centroids.dtype == result.squared_distances.dtype == np.float32
+    assert result.assignment.dtype == np.int32
+
+
+def test_the_best_restart_is_kept():
+    points = unit_noise(500, 4)
+    one_by_one, index = [], kmeans._make_index(4, False)
+    for restart in range(8):
+        parameters = kmeans._clustering_parameters(500, 10, (3, restart), False, 'random')
+        one_by_one.append(kmeans._run_faiss(points, 12, parameters, index)[0])
+    result = fit_kmeans(points, 12, iterations=10, restarts=8, seed=3)
+    np.testing.assert_allclose(result.objective, min(one_by_one), rtol=1e-5)
+    assert max(one_by_one) > min(one_by_one) * 1.001  # else nothing was tested
+
+
+def test_one_cluster_is_the_mean():
+    points = unit_noise(100, 7)
+    result = fit_kmeans(points, 1, restarts=2)
+    np.testing.assert_allclose(result.centroids[0], points.astype(np.float64).mean(0), atol=1e-6)
+    assert (result.assignment == 0).all()
+
+
+@pytest.mark.parametrize('spherical', [False, True])
+def test_as_many_clusters_as_points(spherical):
+    points = unit_noise(12, 5)
+    result = fit_kmeans(points, 12, restarts=2, spherical=spherical)
+    assert sorted(result.assignment) == list(range(12)) and result.objective < 1e-10
+
+
+@pytest.mark.parametrize('spherical', [False, True])
+@pytest.mark.parametrize('copies', [50, 3000])
+def test_duplicates_that_force_empty_clusters_are_repaired(copies, spherical):
+    """One point dominates, so random initial centroids coincide: 10 points for 10 clusters."""
+    points = unit_noise(10, 8)
+    many = np.concatenate([np.repeat(points[:1], copies, axis=0), points[1:]])
+    result = fit_kmeans(many, 10, iterations=1, restarts=1, spherical=spherical)
+    assert result.repaired > 0
+    assert (np.bincount(result.assignment, minlength=10) > 0).all()
+    np.testing.assert_array_equal(result.assignment, slow_assign(many, result.centroids)[0])
+    assert result.objective < 1e-8
+
+
+def test_repair_keeps_a_valid_clustering_of_structured_data():
+    points, truth = blobs(5, 40, 16)
+    many = np.concatenate([np.repeat(points[truth == 0][:1], 2000, axis=0), points])
+    result = fit_kmeans(many, 30, iterations=2, restarts=1)
+    counts = np.bincount(result.assignment, minlength=30)
+    assert (counts > 0).all()
+    np.testing.assert_array_equal(result.assignment, slow_assign(many, result.centroids)[0])
+
+
+def test_centroids_are_means_also_where_faiss_split_a_cluster_last():
+    """faiss ends on a pair of perturbed copies if the last iteration had an empty cluster."""
+    points, _ = blobs(3, 100, 4, spread=0.3)
+    many = np.concatenate([np.repeat(points[:1], 3000, axis=0), points])
+    parameters = kmeans._clustering_parameters(len(many), 1, (0, 0), False, 'random')
+    _, _, was_split = kmeans._run_faiss(many, 20, parameters, kmeans._make_index(4, False))
+    assert was_split
+    result = fit_kmeans(many, 20, iterations=1, restarts=1)
+    assert np.linalg.norm(result.centroids, axis=1).max() <= 1 + 1e-6
+    assert len(np.unique(result.centroids, axis=0)) == 20
+
+
+def test_fewer_distinct_points_than_clusters_is_an_error():
+    points = np.repeat(unit_noise(4, 6), 10, axis=0)
+    with pytest.raises(ValueError, match='5 clusters need as many distinct embeddings.* only 4'):
+        fit_kmeans(points, 5, restarts=2)
+
+
+def test_fewer_points_than_clusters_is_an_error():
+    with pytest.raises(ValueError, match='3 embeddings cannot form 4 clusters'):
+        fit_kmeans(unit_noise(3, 6), 4)
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
+def test_first_bad_row_is_named(monkeypatch, value):
+    points = unit_noise(100, 6)
+    points[[61, 83], 2] = value
+    monkeypatch.setattr(kmeans, 'CHUNK_ROWS', 16)
+    with pytest.raises(ValueError, match='embedding 61 of 100 has NaN or infinite'):
+        fit_kmeans(points, 2)
+
+
+def test_inputs_that_would_be_copied_are_refused():
+    with pytest.raises(TypeError, match='float32'):
+        fit_kmeans(unit_noise(10, 6).astype(np.float64), 2)
+    with pytest.raises(TypeError, match='contiguous'):
+        fit_kmeans(unit_noise(10, 6)[:, ::2], 2)
+
+
+def test_spherical_needs_unit_norms():
+    points = unit_noise(10, 6)
+    points[7] *= 2
+    with pytest.raises(ValueError, match='embedding 7 has norm 2'):
+        fit_kmeans(points, 2, spherical=True)
+
+
+def test_broken_centroids_are_refused():
+    with pytest.raises(FloatingPointError, match='centroid 1 has norm nan'):
+        kmeans._check_centroids(np.array([[1.0, 0], [np.nan, 0]], np.float32), 1.0)
+    with pytest.raises(FloatingPointError, match='centroid 0 has norm 1.1'):
+        kmeans._check_centroids(np.array([[1.1, 0]], np.float32), 1.0)
+
+
+@pytest.mark.parametrize('initialization', ['random', 'k-means++'])
+def test_same_inputs_give_the_same_bits_and_seeds_differ(initialization):
+    points = unit_noise(3000, 24)
+    settings = {'iterations': 5, 'restarts': 3, 'initialization': initialization}
+    first, second = (fit_kmeans(points, 40, seed=7, **settings) for _ in range(2))
+    np.testing.assert_array_equal(first.centroids, second.centroids)
+    np.testing.assert_array_equal(first.assignment, second.assignment)
+    assert first.objective == second.objective
+    other = fit_kmeans(points, 40, seed=8, **settings)
+    assert not np.array_equal(first.centroids, other.centroids)
+
+
+def test_threads_do_not_change_a_bit(monkeypatch):
+    points, results = unit_noise(2000, 33), []
+    monkeypatch.setattr(kmeans, 'SMALL_WORK', 0)  # else one thread either way
+    before = faiss.omp_get_max_threads()
+    try:
+        for threads in (1, 2, 3):
+            faiss.omp_set_num_threads(threads)
+            results.append(fit_kmeans(points, 21, iterations=3, restarts=2))
+            assert faiss.omp_get_max_threads() == threads
+    finally:
+        faiss.omp_set_num_threads(before)
+    for other in results[1:]:
+        np.testing.assert_array_equal(results[0].centroids, other.centroids)
+        np.testing.assert_array_equal(results[0].assignment, other.assignment)
+
+
+def test_threads_are_given_back_after_an_error():
+    before = faiss.omp_get_max_threads()
+    with pytest.raises(ZeroDivisionError):
+        fit_kmeans(unit_noise(50, 4), 3, progress=lambda done, total: 1 / 0)
+    assert faiss.omp_get_max_threads() == before
+
+
+def test_read_only_memory_map_is_neither_copied_nor_sampled(tmp_path, monkeypatch):
+    points = unit_noise(60000, 64)
+    points.tofile(tmp_path / 'shard.bin')
+    mapped = np.memmap(tmp_path / 'shard.bin', np.float32, 'r', shape=points.shape)
+    monkeypatch.setattr(kmeans, 'CHUNK_ROWS', 512)
+    tracemalloc.start()
+    result = fit_kmeans(mapped, 3, iterations=2, restarts=2)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < points.nbytes / 3  # rows of an answer and chunks, not the data
+    expected = fit_kmeans(points, 3, iterations=2, restarts=2)
+    np.testing.assert_array_equal(result.centroids, expected.centroids)
+    # 256 points a centroid is faiss's default sample: its centroids would be far from these
+    members = [points[result.assignment == k].astype(np.float64).mean(0) for k in range(3)]
+    assert np.abs(np.stack(members) - result.centroids).max() < 0.02
+
+
+def test_progress_counts_restarts():
+    seen = []
+    fit_kmeans(unit_noise(50, 4), 3, restarts=4, progress=lambda *state: seen.append(state))
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]

@@ -1,0 +1,163 @@
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from luss_mm.functional.pixel_assignment import assign_pixels, resize_argmax
+
+
+def slow_assign(features, centroids, score, threshold, size):
+    """One pixel at a time; the similarity by definition, float64."""
+    batch, _, h, w = features.shape
+    height, width = size
+    resized = F.interpolate(score[:, None].float(), size, mode='bilinear', align_corners=False)
+    labels = torch.zeros(batch, height, width, dtype=torch.int64)
+    for b in range(batch):
+        for y in range(height):
+            for x in range(width):
+                cell = features[
+                    b, :, math.floor((y + 0.5) * h / height), int((x + 0.5) * w / width)
+                ]
+                cosines = [
+                    F.cosine_similarity(cell.double(), c.double(), dim=0).item() for c in centroids
+                ]
+                if resized[b, 0, y, x] >= threshold:
+                    labels[b, y, x] = cosines.index(max(cosines)) + 1
+    return labels
+
+
+def inputs(batch=2, channels=6, clusters=5, grid=(3, 4), score_grid=(4, 3), seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return (
+        torch.randn(batch, channels, *grid, generator=generator),
+        torch.randn(clusters, channels, generator=generator),
+        torch.rand(batch, *score_grid, generator=generator),
+    )
+
+
+@pytest.mark.parametrize('size', [(3, 4), (7, 11), (13, 6), (2, 3)])
+@pytest.mark.parametrize('clusters', [1, 5])
+def test_equals_the_definition_pixel_by_pixel(size, clusters):
+    features, centroids, score = inputs(clusters=clusters)
+    labels = assign_pixels(features, centroids, score, 0.5, size)
+    assert labels.dtype == torch.int64
+    assert torch.equal(labels, slow_assign(features, centroids, score, 0.5, size))
+
+
+def test_integer_enlargement_equals_nearest_interpolation():
+    features, centroids, score = inputs()
+    labels = assign_pixels(features, centroids, score, 0.0, (12, 16))
+    small = assign_pixels(features, centroids, score, 0.0, (3, 4))
+    expected = F.interpolate(small[:, None].double(), (12, 16), mode='nearest')[:, 0].long()
+    assert torch.equal(labels, expected)
+
+
+def test_lengths_of_features_and_centroids_do_not_matter():
+    features, centroids, score = inputs()
+    scale = torch.rand(features.shape[0], 1, 3, 4) * 100 + 0.1
+    expected = assign_pixels(features, centroids, score, 0.4, (9, 9))
+    stretched = centroids * torch.tensor([[1.0], [10], [100], [0.1], [3]])
+    assert torch.equal(assign_pixels(features * scale, stretched, score, 0.4, (9, 9)), expected)
+
+
+def test_threshold_is_inclusive_and_labels_reach_919():
+    features, centroids, _ = inputs(clusters=919, channels=64)
+    features = features[:, :, :1, :1] * 0 + centroids[918][None, :, None, None]
+    score = torch.tensor([[[0.5]], [[0.4999]]])
+    labels = assign_pixels(features, centroids, score, 0.5, (2, 2))
+    assert labels[0].unique().tolist() == [919] and labels[1].unique().tolist() == [0]
+
+
+def test_half_precision_and_autocast_do_not_change_the_arithmetic():
+    features, centroids, score = inputs(clusters=200, channels=32)
+    half = features.half()
+    expected = assign_pixels(half.float(), centroids, score, 0.3, (8, 8))
+    assert torch.equal(assign_pixels(half, centroids, score, 0.3, (8, 8)), expected)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        assert torch.equal(assign_pixels(half, centroids, score, 0.3, (8, 8)), expected)
+
+
+def test_equal_similarities_take_the_lowest_label():
+    features, centroids, score = inputs()
+    same = centroids[:1].expand(7, -1)
+    assert assign_pixels(features, same, score, 0.0, (5, 5)).unique().tolist() == [1]
+    assert assign_pixels(features * 0, centroids, score, 0.0, (5, 5)).unique().tolist() == [1]
+
+
+def test_shapes_that_do_not_fit_are_named():
+    features, centroids, score = inputs()
+    with pytest.raises(ValueError, match=r'\(2, 6, 3, 4\) and \(5, 5\)'):
+        assign_pixels(features, centroids[:, 1:], score, 0.5, (4, 4))
+    with pytest.raises(ValueError, match=r'got \(1, 4, 3\)'):
+        assign_pixels(features, centroids, score[:1], 0.5, (4, 4))
+    with pytest.raises(ValueError, match='K >= 1'):
+        resize_argmax(torch.zeros(1, 0, 2, 2), (4, 4))
+
+
+def naive_argmax(logits, size):
+    return F.interpolate(logits.float(), size, mode='bilinear', align_corners=False).argmax(1)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    ('batch', 'classes', 'grid', 'size'),
+    [
+        (1, 1, (4, 5), (9, 7)),
+        (2, 21, (7, 5), (33, 41)),
+        (3, 920, (6, 8), (25, 31)),
+        (2, 50, (30, 40), (11, 13)),  # smaller than the logits
+        (1, 13, (8, 8), (8, 8)),
+    ],
+)
+@pytest.mark.parametrize('classes_a_chunk', [1, 7, 10000])
+def test_equals_resizing_everything(batch, classes, grid, size, dtype, classes_a_chunk):
+    logits = torch.randn(batch, classes, *grid, generator=torch.Generator().manual_seed(1))
+    logits = logits.to(dtype)
+    budget = classes_a_chunk * 4 * batch * size[0] * size[1]
+    labels = resize_argmax(logits, size, max_bytes=budget)
+    assert labels.dtype == torch.int64 and labels.shape == (batch, *size)
+    assert torch.equal(labels, naive_argmax(logits, size))
+
+
+@pytest.mark.parametrize('max_bytes', [1, 3000, 2**28])
+def test_ties_go_to_the_lowest_class_across_chunks(max_bytes):
+    generator = torch.Generator().manual_seed(2)
+    # small integers, doubled in size: the weights 1/4 and 3/4 make every sum exact
+    distinct = torch.randint(-8, 9, (2, 5, 6, 7), generator=generator).float()
+    logits = torch.cat([distinct, distinct, distinct.flip(1)], dim=1)  # each class thrice
+    labels = resize_argmax(logits, (12, 14), max_bytes=max_bytes)
+    assert torch.equal(labels, naive_argmax(logits, (12, 14))) and int(labels.max()) < 5
+    assert resize_argmax(torch.zeros(1, 9, 2, 2), (5, 5), max_bytes=max_bytes).max() == 0
+
+
+def test_other_memory_layouts_and_views():
+    logits = torch.randn(2, 40, 9, 7, generator=torch.Generator().manual_seed(3))
+    expected = naive_argmax(logits, (20, 30))
+    layouts = logits.to(memory_format=torch.channels_last), logits.transpose(2, 3)
+    assert torch.equal(resize_argmax(layouts[0], (20, 30), max_bytes=10**4), expected)
+    across = resize_argmax(layouts[1], (30, 20), max_bytes=10**4)
+    assert torch.equal(across, naive_argmax(layouts[1].contiguous(), (30, 20)))
+
+
+def test_no_more_maps_at_a_time_than_the_budget_allows():
+    class LargestTensor(TorchDispatchMode):
+        largest = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            result = func(*args, **(kwargs or {}))
+            made = result if isinstance(result, (tuple, list)) else [result]
+            sizes = [t.nbytes for t in made if isinstance(t, torch.Tensor)]
+            self.largest = max([self.largest, *sizes])
+            return result
+
+    logits = torch.randn(1, 100, 4, 4)
+    with LargestTensor() as seen:
+        resize_argmax(logits, (50, 60), max_bytes=100_000)
+    assert 50_000 < seen.largest <= 100_000  # all maps would be 1.2 MB
+
+
+def test_no_gradient_is_kept():
+    logits = torch.randn(1, 5, 4, 4, requires_grad=True)
+    assert not resize_argmax(logits, (8, 8)).requires_grad

@@ -1,0 +1,125 @@
+import numpy as np
+import pytest
+import torch
+
+from luss_mm.functional.scores import (
+    dominant_foreground,
+    f_beta,
+    iou_per_class,
+    joint_counts,
+    rename_rows,
+)
+
+
+def slow_joint(predicted, truth, num_predicted, num_true, ignore_index):
+    counts = np.zeros((num_predicted, num_true), dtype=np.int64)
+    for p, t in zip(predicted.flatten(), truth.flatten(), strict=True):
+        if t != ignore_index:
+            counts[p, t] += 1
+    return counts
+
+
+def slow_f_beta(predicted, truth, beta_squared):
+    both = np.count_nonzero(predicted & truth)
+    if both == 0:
+        return 0.0
+    precision, recall = both / np.count_nonzero(predicted), both / np.count_nonzero(truth)
+    return (1 + beta_squared) * precision * recall / (beta_squared * precision + recall)
+
+
+@pytest.mark.parametrize('num_predicted, num_true', [(1, 1), (4, 4), (3, 8), (301, 260)])
+@pytest.mark.parametrize('dtype', [torch.int16, torch.int32, torch.int64])
+def test_joint_counts_equal_counting_by_hand(num_predicted, num_true, dtype):
+    random = np.random.default_rng(0)
+    predicted = random.integers(0, num_predicted, (30, 41))
+    truth = random.integers(0, num_true, (30, 41))
+    truth[random.random(truth.shape) < 0.2] = 1000
+    counts = joint_counts(
+        torch.from_numpy(predicted).to(dtype),
+        torch.from_numpy(truth).to(dtype),
+        num_predicted,
+        num_true,
+        ignore_index=1000,
+    )
+    assert counts.dtype == torch.int64
+    expected = slow_joint(predicted, truth, num_predicted, num_true, 1000)
+    np.testing.assert_array_equal(counts.numpy(), expected)
+
+
+def test_uint8_ids_are_not_taken_for_the_ignored_one():
+    truth = torch.tensor([0, 1000 % 256], dtype=torch.uint8)
+    counts = joint_counts(torch.zeros(2, dtype=torch.uint8), truth, 1, 250, ignore_index=1000)
+    assert counts.sum() == 2
+
+
+def test_joint_counts_of_ignored_pixels_only():
+    truth = torch.full((4,), 1000)
+    assert joint_counts(torch.zeros_like(truth), truth, 3, 2, 1000).tolist() == [[0, 0]] * 3
+
+
+@pytest.mark.parametrize(
+    'predicted, truth, message',
+    [
+        ([0, 3], [0, 1], r'predicted ids 0 to 3 are outside of \[0, 3\)'),
+        ([0, 1], [-1, 1], r'true ids -1 to 1 are outside of \[0, 2\)'),
+        ([0, 1], [0, 1, 1], 'differ'),
+    ],
+)
+def test_joint_counts_name_what_is_wrong(predicted, truth, message):
+    with pytest.raises(ValueError, match=message):
+        joint_counts(torch.tensor(predicted), torch.tensor(truth), 3, 2)
+
+
+def test_renamed_counts_equal_counts_of_renamed_ids():
+    random = np.random.default_rng(1)
+    predicted, truth = random.integers(0, 8, 500), random.integers(0, 5, 500)
+    mapping = np.array([0, 4, 2, 0, 1, 3, 0, 0])  # more clusters than categories
+    counts = joint_counts(torch.from_numpy(predicted), torch.from_numpy(truth), 8, 5)
+    expected = slow_joint(mapping[predicted], truth, 5, 5, None)
+    np.testing.assert_array_equal(rename_rows(counts, mapping, 4).numpy(), expected)
+    areas = rename_rows(counts.sum(dim=1), torch.from_numpy(mapping), 4)
+    np.testing.assert_array_equal(areas.numpy(), expected.sum(axis=1))
+
+
+def test_a_mapping_of_another_length_is_named():
+    with pytest.raises(ValueError, match=r'\(2,\) mapped ids for counts \(3, 4\)'):
+        rename_rows(torch.zeros(3, 4), [0, 1], 3)
+
+
+def test_iou_and_absent_classes():
+    iou = iou_per_class(torch.tensor([3, 0, 5]), torch.tensor([4, 0, 5]), torch.tensor([9, 0, 5]))
+    assert iou.dtype == torch.float64
+    np.testing.assert_allclose(iou.numpy(), [0.3, 0.0, 1.0], rtol=1e-9)
+    assert iou[0] == 3 / (10 + 1e-10)
+
+
+@pytest.mark.parametrize('beta_squared', [0.3, 1.0])
+def test_f_beta_equals_precision_and_recall(beta_squared):
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        predicted, truth = random.random((2, 13, 17)) < random.random((2, 1, 1))
+        score = f_beta(torch.from_numpy(predicted), torch.from_numpy(truth), beta_squared)
+        assert score == pytest.approx(slow_f_beta(predicted, truth, beta_squared), abs=1e-12)
+
+
+@pytest.mark.parametrize('predicted, truth', [(False, False), (True, False), (False, True)])
+def test_f_beta_without_foreground_is_zero(predicted, truth):
+    assert f_beta(torch.full((3, 3), predicted), torch.full((3, 3), truth)) == 0
+
+
+def test_f_beta_of_agreement_is_one():
+    everything = torch.ones(3, dtype=torch.bool)
+    assert f_beta(everything, everything) == pytest.approx(1, abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    'labels, dominant',
+    [([0, 0, 0], 0), ([0, 0, 0, 2], 2), ([5, 2, 0, 5, 2], 2), ([5, 2, 5], 5), ([], 0)],
+)
+def test_dominant_foreground(labels, dominant):
+    assert dominant_foreground(torch.tensor(labels, dtype=torch.int64), 6) == dominant
+
+
+def test_dominant_foreground_names_an_id_out_of_range():
+    with pytest.raises(ValueError, match='label id 6 is not below 6'):
+        dominant_foreground(torch.tensor([6]), 6)
