@@ -191,13 +191,20 @@ stages = dict(
         custom_hooks=[
             dict(type='FinalValidationHook'),
             dict(
+                type='PicturesHook',
+                directory='${work_dir}',
+                attention_config='${work_dir}/attention/config.py',
+                attention_checkpoint='${work_dir}/attention/final.pth',
+                dataset='${label_dataset}',
+            ),
+            dict(
                 type='PseudoLabelHook',
                 directory='${work_dir}',
                 attention_config='${work_dir}/attention/config.py',
                 attention_checkpoint='${work_dir}/attention/final.pth',
                 embedding_dataset='${embedding_dataset}',
                 label_dataset='${label_dataset}',
-                sweep_dataset='${validation_dataset}',
+                sweep_dataset='${sweep_dataset}',
                 num_clusters='${num_categories}',
                 foreground_threshold='${foreground_threshold}',
                 kmeans_iterations='${kmeans_iterations}',
@@ -227,6 +234,14 @@ label_dataset = dict(
     data_root='${data_root}',
     data_prefix=dict(img_path='train'),
     pipeline=['${loading}', '${resizing}', dict(type='PackImage')],
+)
+sweep_dataset = dict(  # read only by foreground_threshold='validation_sweep'
+    type='LUSSDataset',
+    data_root='${data_root}',
+    data_prefix=dict(img_path='validation', seg_map_path='validation-segmentation'),
+    categories='folders',
+    ignore_index='${ignore_index}',
+    pipeline='${label_dataset.pipeline}',
 )
 metric = dict(
     type='UnsupervisedIoUMetric',

@@ -4,46 +4,113 @@ import pickle
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
+import numpy as np
 import torch
+from mmengine.dist import barrier, is_main_process
 from mmengine.fileio import LocalBackend, register_backend
-from mmengine.logging import print_log
+from mmengine.logging import HistoryBuffer, print_log
 from mmengine.runner import CheckpointLoader
-from mmengine.runner.checkpoint import get_torch_safe_globals
+from mmengine.runner.checkpoint import (
+    get_external_models,
+    get_torch_safe_globals,
+    get_torchvision_models,
+)
 
+from luss_mm.engine.settings import did_you_mean
 from luss_mm.pipeline.artifact import write_atomically
+
+
+# Named collections of mmengine and where their addresses come from.
+COLLECTIONS = {
+    'torchvision': get_torchvision_models,
+    'open-mmlab': get_external_models,
+    'openmmlab': get_external_models,
+}
+ARRAY_MODULES = ('numpy._core.multiarray', 'numpy.core.multiarray')
+STATISTICS = ('current', 'max', 'mean', 'min')
+NUMBER_TYPES = (bool, np.uint8, np.int8, np.int16, np.int32, np.int64, np.float16, np.float32)
 
 
 class CheckpointError(RuntimeError):
     """A checkpoint cannot be used."""
 
 
-@CheckpointLoader.register_scheme(prefixes='', force=True)
+# All of mmengine's schemes: each of its own loaders would fall back to executing the file.
+@CheckpointLoader.register_scheme(prefixes=list(CheckpointLoader._schemes), force=True)
 def load_checkpoint(filename: str | Path, map_location: Any = None, logger: Any = None) -> dict:
-    """Load a local checkpoint; mmengine calls this for load_from, resume and init_cfg.
+    """Load a checkpoint; mmengine calls this for load_from, resume and init_cfg.
 
     Args:
-        filename: Local path.
+        filename: Local path, http(s) address, or `torchvision://name` or `open-mmlab://name`.
         map_location: As torch.load.
         logger: Passed by mmengine.
 
     Raises:
         CheckpointError: If the file is missing, damaged, or holds anything but tensors, numbers,
-            strings and containers of them. mmengine would fall back to executing it.
+            strings and containers of them.
     """
-    path = Path(filename).expanduser()
+    path = _local_file(str(filename))
     if not path.is_file():
         raise CheckpointError(f'{path}: no such checkpoint.')
     try:
-        with torch.serialization.safe_globals(get_torch_safe_globals()):
+        with torch.serialization.safe_globals(_safe_globals()):
             return torch.load(path, map_location=map_location, weights_only=True)
-    except pickle.UnpicklingError as error:
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # damaged bytes can make the unpickler stumble over anything
+        if unsafe := re.search(r'(?i)unsupported (?:global:?|class) (?:GLOBAL )?([\w.]+)', str(error)):
+            raise CheckpointError(
+                f'{path}: refused, since it asks for {unsafe[1]} and loading it could execute code. '
+                'Convert it to a plain state dict on a machine that you can lose.'
+            ) from error
         raise CheckpointError(
-            f'{path}: refused, since loading it could execute code ({_first_line(error)}). Convert '
-            'it to a plain state dict on a machine that you can lose.'
+            f'{path}: damaged, or no checkpoint of tensors ({_reason(error)}). Copy it again.'
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
-        raise CheckpointError(f'{path}: damaged ({_first_line(error)}).') from error
+
+
+def _local_file(filename: str) -> Path:
+    """The file itself, downloaded before if it has an address."""
+    scheme, separator, rest = filename.partition('://')
+    if not separator:
+        return Path(filename).expanduser()
+    if scheme in COLLECTIONS:
+        addresses = COLLECTIONS[scheme]()
+        if rest not in addresses:
+            raise CheckpointError(f'{filename}: unknown{did_you_mean(rest, addresses)}')
+        return _local_file(addresses[rest])
+    if scheme not in ('http', 'https'):
+        raise CheckpointError(f'{filename}: copy it to this machine and give its path.')
+    path = Path(torch.hub.get_dir(), 'checkpoints', Path(urlparse(filename).path).name)
+    if is_main_process() and not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(filename, str(path), progress=False)
+    barrier()
+    return path
+
+
+def _safe_globals() -> list:
+    """What mmengine's checkpoints are made of, without the `getattr` that mmengine allows.
+
+    Arrays name a module of numpy that numpy 2 renamed; most published checkpoints have the old name.
+    """
+    kept = [item for item in get_torch_safe_globals() if item is not getattr]
+    renamed = [
+        (item, f'{module}.{item.__name__}')
+        for item in kept
+        if item.__module__ in ARRAY_MODULES
+        for module in ARRAY_MODULES
+    ]
+    numbers = [type(np.dtype(number)) for number in NUMBER_TYPES]
+    return [*kept, *renamed, *numbers, (_statistic, 'builtins.getattr')]
+
+
+def _statistic(owner: Any, name: str) -> Any:
+    """Stand-in for `getattr`: mmengine's history buffers store their statistics with it."""
+    if owner is not HistoryBuffer or name not in STATISTICS:
+        raise pickle.UnpicklingError(f'Unsupported global: GLOBAL builtins.getattr of {name!r}')
+    return getattr(HistoryBuffer, name)
 
 
 class AtomicLocalBackend(LocalBackend):
@@ -67,7 +134,10 @@ def load_weights(model: torch.nn.Module, filename: str | Path) -> None:
     Raises:
         CheckpointError: If keys or shapes do not fit.
     """
-    state = load_checkpoint(filename, map_location='cpu')['state_dict']
+    checkpoint = load_checkpoint(filename, map_location='cpu')
+    if 'state_dict' not in checkpoint:
+        raise CheckpointError(f'{filename}: has no state_dict, only {", ".join(checkpoint)}')
+    state = checkpoint['state_dict']
     try:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:
@@ -93,5 +163,7 @@ def find_newest_checkpoint(directory: str | Path) -> Path | None:
     return None
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _reason(error: Exception) -> str:
+    """First sentence of an error, without torch's advice to load it unsafely."""
+    text = str(error).split('WeightsUnpickler error:')[-1].split('\n\nCheck the documentation')[0]
+    return f'{type(error).__name__} {text.strip().split(". ")[0]}'.strip()

@@ -1,5 +1,6 @@
 """Finding misspelt keys of a stage config before anything runs."""
 
+import difflib
 import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -74,6 +75,8 @@ def _typed_blocks(value: Any, where: str) -> Iterator[tuple[str, Mapping[str, An
 
 def _check_arguments(where: str, block: Mapping[str, Any]) -> None:
     target = _find(block['type'])
+    if target is None:
+        _refuse_misspelt_type(where, block['type'])
     accepted = _accepted_arguments(target) if inspect.isclass(target) else None
     if accepted is None:
         return
@@ -90,6 +93,21 @@ def _find(name: str) -> Any:
         if (found := registry.get(name)) is not None:
             return found
     return None
+
+
+def _refuse_misspelt_type(where: str, name: str) -> None:
+    """Only if something of nearly that name is registered: not every `type` is in a registry."""
+    registered = {known for registry in REGISTRIES for known in _names(registry)}
+    if close := difflib.get_close_matches(name, registered, n=1, cutoff=0.85):
+        raise SettingsError(
+            f'{where}.type: nothing is registered as {name!r}; did you mean {close[0]!r}?'
+        )
+
+
+def _names(registry: Registry | None) -> Iterator[str]:
+    while registry is not None:
+        yield from registry.module_dict
+        registry = registry.parent
 
 
 def _accepted_arguments(target: type) -> set[str] | None:

@@ -56,7 +56,13 @@ class Recipe:
         for key in ('stages', 'stage_order', 'work_dir'):
             if key not in values:
                 raise SettingsError(f'a recipe needs the key {key!r}')
-        self.stage_order: list[str] = list(values['stage_order'])
+        if values.get('load_from'):
+            raise SettingsError(
+                f'load_from={values["load_from"]!r} does not say which stage starts from it: set '
+                'stages.<stage>.load_from'
+            )
+        order = values['stage_order']  # '--cfg-options stage_order=pretrain' gives a string
+        self.stage_order: list[str] = [order] if isinstance(order, str) else list(order)
         self.templates: dict[str, dict] = values['stages']
         self.launcher: str = values.get('launcher', 'none')
         self.amp = values.get('amp', False)
@@ -106,11 +112,12 @@ class Recipe:
         earlier = self.stage_order[: self.stage_order.index(name)]
         if 'task' in self.templates[name]:
             return []
-        text = json.dumps(self.stage(name, '<stage_dir>'), default=str)
+        marked = self.settings.values | dict(work_dir='<work_dir>', stage_dir='<stage_dir>')
+        text = json.dumps(self._resolved(name, marked), default=str)
         return [
             other
             for other in earlier
-            if re.search(re.escape(f'{self.work_dir}/{other}') + r'(?![\w-])', text)
+            if re.search(re.escape(f'<work_dir>/{other}') + r'(?![\w-])', text)
         ]
 
     def labels_used(self, name: str) -> list[str]:
@@ -122,9 +129,10 @@ class Recipe:
         settings = Settings(values)
         template = _merged(self.shared, self.templates[name])
         config = {k: v for k, v in template.items() if k not in STAGE_KEYS}
+        # Resolved before anything is left out: without evaluation its settings are not unused.
+        config = settings.resolve(config, f'stages.{name}')
         if not self.evaluate:
             config = {k: v for k, v in config.items() if k not in VALIDATION_KEYS}
-        config = settings.resolve(config, f'stages.{name}')
         self.settings.used |= settings.used
         config['work_dir'] = settings.values.get('stage_dir')
         config['launcher'] = self.launcher

@@ -68,7 +68,10 @@ class Settings:
         whole = REFERENCE.fullmatch(value)
         if whole:
             return self._evaluate(whole[1], where, open_names)
-        return REFERENCE.sub(lambda m: str(self._evaluate(m[1], where, open_names)), value)
+        text = REFERENCE.sub(lambda m: str(self._evaluate(m[1], where, open_names)), value)
+        if '${' in text:
+            raise SettingsError(f'{where}: {value!r} holds an unfinished reference')
+        return text
 
     def _evaluate(self, expression: str, where: str, open_names: tuple[str, ...]) -> Any:
         try:
@@ -85,7 +88,7 @@ class Settings:
             left, right = (self._compute(side, where, open_names) for side in sides)
             try:
                 return OPERATORS[type(symbol)](left, right)
-            except TypeError as error:
+            except (TypeError, ZeroDivisionError) as error:
                 raise SettingsError(f'{where}: {ast.unparse(node)}: {error}') from error
         if isinstance(node, ast.Attribute):
             outer = self._compute(node.value, where, open_names)

@@ -17,7 +17,7 @@ from luss_mm.engine.checkpoint import find_newest_checkpoint
 from luss_mm.engine.hooks.final_validation import SCORES
 from luss_mm.engine.processes import device_overrides, start_process_group
 from luss_mm.engine.recipe import Recipe, plain
-from luss_mm.pipeline.artifact import produce, read_manifest, write_atomically
+from luss_mm.pipeline.artifact import MANIFEST, produce, read_manifest, write_atomically
 
 FINAL_CHECKPOINT = 'final.pth'
 
@@ -58,15 +58,19 @@ class StagedRunner:
     def closing_lines(self) -> list[str]:
         """Score, labels used, and where the outputs lie."""
         lines = ['', f'finished: {self.work_dir}']
-        labels_used: list[str] = []
         for name in self.recipe.stage_order:
             scores = self.work_dir / name / SCORES
             if scores.is_file():
                 figures = json.loads(scores.read_text())['metrics']
                 shown = ', '.join(f'{key} {value:.2f}' for key, value in figures.items())
                 lines.append(f'score ({name}): {shown}')
-            labels_used += read_manifest(self.work_dir / name)['used_ground_truth']
+        # A dot in the name marks what other settings made, kept beside the current output.
+        outputs = [path.parent for path in self.work_dir.glob(f'*/{MANIFEST}')]
+        manifests = [read_manifest(output) for output in outputs if '.' not in output.name]
+        labels_used = sorted({text for m in manifests for text in m['used_ground_truth']})
         lines.append('labels used: ' + ('; '.join(labels_used) or 'none'))
+        if any(manifest['used_sam'] for manifest in manifests):
+            lines.append('SAM, which human masks trained, took part')
         pictures = self.work_dir / 'pictures'
         if pictures.is_dir():
             lines.append(f'pictures: {pictures}')

@@ -1,6 +1,6 @@
 """Colours for label maps: the same id has the same colour in every data set and every picture."""
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -11,8 +11,8 @@ MAX_IDS = LEVELS**3
 def category_palette(num_ids: int) -> np.ndarray:
     """Colours of the ids 0 .. num_ids - 1.
 
-    Every next colour is the one farthest, in CIELAB, from all colours before it. So a shorter palette is
-    the beginning of a longer one, colours never repeat, and the first few dozen differ the most.
+    Every next colour is the one farthest, in CIELAB, from all colours before it. So a shorter
+    palette is the beginning of a longer one, colours never repeat, and the first differ the most.
 
     Args:
         num_ids: Number of ids including 0 (others), in [1, 4096].
@@ -23,16 +23,17 @@ def category_palette(num_ids: int) -> np.ndarray:
     Raises:
         ValueError: If num_ids is out of range.
 
-    Source: farthest-point ordering, Gonzalez 1985, "Clustering to minimize the maximum intercluster distance".
+    Source: farthest-point order, Gonzalez 1985, "Clustering to minimize the maximum intercluster
+    distance".
     """
     if not 1 <= num_ids <= MAX_IDS:
         raise ValueError(f'a palette has 1 to {MAX_IDS} colours, not {num_ids}')
-    # rounding up to a power of two keeps the number of different computations (and cache entries) small
+    # rounded up to a power of two: few different lengths to compute and to keep
     length = min(MAX_IDS, max(64, 1 << (num_ids - 1).bit_length()))
     return _farthest_colours(length)[:num_ids].copy()
 
 
-@lru_cache(maxsize=None)
+@cache
 def _farthest_colours(length: int) -> np.ndarray:
     """The first `length` colours of the farthest-point order that starts with black."""
     steps = np.arange(LEVELS) * (255 // (LEVELS - 1))
@@ -47,7 +48,7 @@ def _farthest_colours(length: int) -> np.ndarray:
 
 
 def _lab_of_srgb(rgb: np.ndarray) -> np.ndarray:
-    """CIELAB (D65) of sRGB colours in [0, 255]. Constants: IEC 61966-2-1 and CIE 15. Shape (N, 3)."""
+    """CIELAB (D65) of sRGB in [0, 255], by IEC 61966-2-1 and CIE 15. Shape (N, 3)."""
     s = rgb / 255.0
     linear = np.where(s <= 0.04045, s / 12.92, ((s + 0.055) / 1.055) ** 2.4)
     to_xyz = np.array(

@@ -8,7 +8,7 @@ from luss_mm.functional.ranks import max_over_ranks, sum_over_ranks
 
 @torch.no_grad()
 def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3) -> Tensor:
-    """Assign samples to prototypes so that all prototypes get equal mass over the batch of all ranks.
+    """Assign samples to prototypes so that all prototypes get equal mass over all ranks' batch.
 
     Every sum over samples is reduced over the ranks, so N ranks give what one rank gives for the
     concatenated batch. The work is done in float32 whatever the input's dtype.
@@ -24,14 +24,17 @@ def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3) -> Tens
 
     Source: Caron et al., SwAV (NeurIPS 2020), eq. 3 and appendix A; Cuturi 2013.
     """
-    scores = scores.float()
-    # The largest score of all ranks becomes exp(0): no overflow, and the factor cancels.
-    # An empty slice has no maximum of its own.
-    largest = scores.max() if scores.numel() else scores.new_tensor(-torch.inf)
-    plan = torch.exp((scores - max_over_ranks(largest)) / epsilon)  # (n, P)
-    tiny = torch.finfo(plan.dtype).tiny
+    # In logarithms: exp(score / epsilon) itself leaves float32's range where epsilon is small or a
+    # sample or prototype fits nowhere, and its row or column would silently become zeros.
+    log_plan = scores.float() / epsilon  # (n, P)
     for _ in range(iterations):
-        prototype_mass = sum_over_ranks(plan.sum(dim=0))  # (P,)
-        plan = plan / prototype_mass.clamp_min(tiny)
-        plan = plan / plan.sum(dim=1, keepdim=True).clamp_min(tiny)
-    return plan
+        log_plan = log_plan - _log_prototype_mass(log_plan)
+        log_plan = log_plan - log_plan.logsumexp(dim=1, keepdim=True)
+    return log_plan.exp()
+
+
+def _log_prototype_mass(log_plan: Tensor) -> Tensor:
+    """Logarithm of each prototype's mass over the samples of all ranks. (n, P) -> (P,)."""
+    no_sample = log_plan.new_full(log_plan.shape[1:], -torch.inf)  # an empty slice has no maximum
+    largest = max_over_ranks(log_plan.amax(dim=0) if len(log_plan) else no_sample)
+    return largest + sum_over_ranks((log_plan - largest).exp().sum(dim=0)).log()

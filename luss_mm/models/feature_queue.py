@@ -51,7 +51,8 @@ class FeatureQueue(nn.Module):
 
     def state(self) -> dict:
         """Rows on the CPU and how many of them are filled."""
-        return dict(rows=self.rows.cpu(), filled=self.filled)
+        # The rows are a view of a longer tensor, all of which torch.save would write.
+        return dict(rows=self.rows.cpu().clone(), filled=self.filled)
 
     def restore(self, state: dict) -> None:
         """Take over a saved state.

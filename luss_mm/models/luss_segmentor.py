@@ -1,5 +1,7 @@
 """Segmentation into up to a thousand categories in bounded memory."""
 
+from collections.abc import Sequence
+
 import torch
 from mmengine.structures import PixelData
 from mmseg.models import EncoderDecoder
@@ -27,7 +29,8 @@ class LUSSSegmentor(EncoderDecoder):
         **kwargs: As `EncoderDecoder`.
 
     Raises:
-        ValueError: If `test_cfg.mode` is 'slide', which keeps all full-size logits.
+        ValueError: If `test_cfg.mode` is 'slide', which keeps all full-size logits, or the decode
+            head resizes with `align_corners=True`.
     """
 
     def __init__(
@@ -43,6 +46,10 @@ class LUSSSegmentor(EncoderDecoder):
             raise ValueError(
                 "LUSSSegmentor predicts whole images: set test_cfg=dict(mode='whole') or use "
                 "mmseg's EncoderDecoder for sliding windows"
+            )
+        if self.align_corners:
+            raise ValueError(
+                'LUSSSegmentor resizes logits with align_corners=False: set it in the decode head'
             )
         self.loss_stride = loss_stride
         self.max_argmax_pixels = max_argmax_pixels
@@ -76,36 +83,60 @@ class LUSSSegmentor(EncoderDecoder):
             ]
         for sample, sample_logits in zip(data_samples, logits, strict=True):
             meta = sample.metainfo
-            sample_logits = _without_padding(sample_logits, meta, inputs.shape[2:])
-            labels = self._decide(sample_logits[None], tuple(meta['ori_shape'][:2]))
+            labels = self._decide(sample_logits[None], meta, inputs.shape[2:])
             if meta.get('flip', False):
                 axis = -1 if meta.get('flip_direction', 'horizontal') == 'horizontal' else -2
                 labels = labels.flip(axis)
             sample.set_data(dict(pred_sem_seg=PixelData(data=labels)))
         return data_samples
 
-    def _decide(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
-        """Label map (1, H, W) of logits (1, K + 1, h, w)."""
-        height, width = size
+    def _decide(self, logits: Tensor, meta: dict, input_size: torch.Size) -> Tensor:
+        """Label map (1, H, W) of an image's logits (1, K + 1, h, w)."""
+        height, width = size = tuple(meta['ori_shape'][:2])
+        padding = meta.get('img_padding_size', meta.get('padding_size', (0,) * 4))
         if height * width <= self.max_argmax_pixels:
-            return resize_argmax(logits, size)
+            return _argmax_without_padding(logits, size, padding, input_size)
         shrink = self.max_argmax_side / max(size)
         small = (max(1, round(height * shrink)), max(1, round(width * shrink)))
-        labels = resize_argmax(logits, small)[:, None].float()  # ids up to 2^24 are exact
-        return F.interpolate(labels, size, mode='nearest')[:, 0].long()
+        labels = _argmax_without_padding(logits, small, padding, input_size)
+        # ids up to 2^24 are exact in float32
+        return F.interpolate(labels[:, None].float(), size, mode='nearest')[:, 0].long()
 
 
-def _without_padding(logits: Tensor, meta: dict, input_size: torch.Size) -> Tensor:
-    """Cut off the cells that only saw padding: (C, h, w) of the padded input to the image's."""
-    left, right, top, bottom = meta.get('img_padding_size', meta.get('padding_size', (0,) * 4))
-    if not (left or right or top or bottom):
-        return logits
-    rows, columns = logits.shape[1:]
-    down, across = rows / input_size[0], columns / input_size[1]
-    return logits[
-        :,
-        round(top * down) : max(round((input_size[0] - bottom) * down), round(top * down) + 1),
-        round(left * across) : max(
-            round((input_size[1] - right) * across), round(left * across) + 1
-        ),
-    ]
+def _argmax_without_padding(
+    logits: Tensor, size: tuple[int, int], padding: Sequence[int], input_size: torch.Size
+) -> Tensor:
+    """Label map of `size` (H, W) of the image that lies in a padded input; see `_axis_window`."""
+    left, right, top, bottom = padding
+    rows, down, visible_rows = _axis_window(logits.shape[2], input_size[0], top, bottom, size[0])
+    columns, across, visible_columns = _axis_window(
+        logits.shape[3], input_size[1], left, right, size[1]
+    )
+    labels = resize_argmax(logits[:, :, rows, columns], (down, across))
+    return labels[:, visible_rows, visible_columns]
+
+
+def _axis_window(
+    cells: int, pixels: int, before: int, after: int, size: int
+) -> tuple[slice, int, slice]:
+    """Where one axis of a padded image lies in its feature map.
+
+    Cells that saw a part of the image stay whole, so that the image keeps its scale: they are
+    resized to more than `size`, and the image is cut out of that.
+
+    Args:
+        cells: Length of the feature map.
+        pixels: Length of the padded input.
+        before: Padded pixels before the image.
+        after: Padded pixels after it.
+        size: Wanted length of the image.
+
+    Returns:
+        The cells that saw the image, the length to resize them to and the image's part of that.
+    """
+    first = before * cells // pixels
+    last = -(-(pixels - after) * cells // pixels)  # rounded up
+    scale = size / (pixels - before - after)  # of an input pixel
+    length = round((last - first) * pixels / cells * scale)
+    start = int((before - first * pixels / cells) * scale)
+    return slice(first, last), length, slice(start, start + size)

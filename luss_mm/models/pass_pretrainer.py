@@ -1,6 +1,7 @@
 """PASS pretraining: image-level, deep-to-shallow and pixel-to-pixel alignment without labels."""
 
 from collections.abc import Sequence
+from itertools import groupby
 
 import torch
 from mmengine.model import BaseModel
@@ -111,12 +112,13 @@ class PASSPretrainer(BaseModel):
     def _extract(self, views: list[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
         """Maps of the global views and pooled deep features (V * B, C) of all, view by view.
 
-        Views of one size go through the backbone together: one forward pass for each size.
+        Neighbouring local views of one size go through the backbone together.
         """
         features = self.backbone(torch.cat(views[:NUM_GLOBAL_VIEWS]))
         pooled = [features[self.in_index].mean(dim=(2, 3))]
-        if local_views := views[NUM_GLOBAL_VIEWS:]:
-            pooled.append(self.backbone(torch.cat(local_views))[self.in_index].mean(dim=(2, 3)))
+        for _, group in groupby(views[NUM_GLOBAL_VIEWS:], key=lambda view: view.shape[2:]):
+            local = self.backbone(torch.cat(list(group)))[self.in_index]
+            pooled.append(local.mean(dim=(2, 3)))
         return features, torch.cat(pooled)
 
     def _pixel_loss(self, deep: Tensor, crops: Tensor | None) -> Tensor:

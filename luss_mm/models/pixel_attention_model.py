@@ -130,5 +130,5 @@ class PixelAttentionModel(BaseModel):
 
     @staticmethod
     def image_embedding(features: Tensor, gates: Tensor) -> Tensor:
-        """Embedding for clustering: GAP(F * A) with F not normalised, then L2 norm. Shape (B, C)."""
+        """Embedding for clustering: GAP(F * A), F not normalised, then L2 norm. Shape (B, C)."""
         return F.normalize(gated_embedding(features, gates).float(), dim=1)

@@ -34,7 +34,7 @@ class PrototypeHead(nn.Module):
 
     @torch.no_grad()
     def normalize_prototypes(self) -> None:
-        """Put every prototype back on the unit sphere; the training hook does so before each step."""
+        """Put every prototype back on the unit sphere; a hook does so before each step."""
         self.prototypes.weight.copy_(F.normalize(self.prototypes.weight, dim=1))
 
     def embed(self, pooled: Tensor) -> Tensor:

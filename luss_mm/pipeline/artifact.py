@@ -144,6 +144,7 @@ def _take_finished(directory: Path, recipe: dict, key: str) -> bool:
         _set_aside(directory)
     earlier = directory.with_name(f'{directory.name}.{key}')
     if (earlier / MANIFEST).is_file():
+        _set_aside(directory)
         os.rename(earlier, directory)
         print_log(f'{directory}: taken up again from {earlier.name}', logger='current')
         return True

@@ -8,10 +8,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dist import is_main_process
+from mmengine.dist import all_gather_object, is_main_process
 from mmengine.logging import print_log
 
-from luss_mm.functional.thresholds import otsu_threshold
+from luss_mm.datasets.transforms.loading import read_label_map
+from luss_mm.functional.pixel_assignment import label_by_centroid, resize_score
+from luss_mm.functional.pixel_attention import foreground_score
+from luss_mm.functional.thresholds import (
+    SweepCounts,
+    best_threshold,
+    merge_sweep_counts,
+    otsu_threshold,
+    sweep_counts,
+)
 from luss_mm.models.pixel_attention_model import PixelAttentionModel
 from luss_mm.pipeline.artifact import produce, write_atomically
 from luss_mm.pipeline.image_batches import ShardedBatches
@@ -70,11 +79,16 @@ def choose_threshold(
     used = ('validation masks: foreground threshold',) if rule.rule == 'validation_sweep' else ()
 
     def make(unfinished: Path) -> None:
+        outcome: dict[str, Any] = dict(rule=rule.rule)
         if rule.rule == 'validation_sweep':
-            raise SystemExit('sweep')
-        threshold = otsu_threshold(score_counts) if rule.rule == 'otsu' else float(rule.rule)
+            threshold, scores = best_threshold(_sweep(rule.sweep_batches, model, centroids, device))
+            outcome['mean_iou'] = scores.tolist()
+        elif rule.rule == 'otsu':
+            threshold = otsu_threshold(score_counts)
+        else:
+            threshold = float(rule.rule)
+        outcome['threshold'] = threshold
         if is_main_process():
-            outcome = dict(threshold=threshold, rule=rule.rule)
             write_atomically(unfinished / 'threshold.json', json.dumps(outcome).encode())
 
     path = produce(directory, make, inputs, dict(rule=rule.rule), used_ground_truth=used)
@@ -82,3 +96,41 @@ def choose_threshold(
     labels = used[0] if used else 'no labels looked at'
     print_log(f'foreground threshold {threshold:.3f} ({rule.rule}; {labels})', logger='current')
     return ThresholdChoice(threshold, used)
+
+
+@torch.inference_mode()
+def _sweep(
+    batches: ShardedBatches,
+    model: PixelAttentionModel,
+    centroids: np.ndarray,
+    device: torch.device | str,
+) -> SweepCounts:
+    """Counts of all thresholds over all validation images, in one pass. Looks at the masks."""
+    model.eval().to(device)
+    dataset = batches.dataset
+    num_categories = len(dataset.metainfo['classes']) - 1
+    centroids_on_device = torch.from_numpy(centroids).to(device)
+    shards = []
+    for _, shard_batches in batches.iterate(set(), 'threshold sweep'):
+        counts = []
+        for batch in shard_batches:
+            images = torch.stack([sample['inputs'] for sample in batch]).to(device)
+            features, gates = model.attend(model.data_preprocessor.normalize(images))
+            scores = foreground_score(gates)
+            for i, sample in enumerate(batch):
+                size = tuple(sample['ori_shape'])
+                labels = label_by_centroid(features[i : i + 1], centroids_on_device, size)[0]
+                score = resize_score(scores[i : i + 1], size)[0]
+                truth = read_label_map(dataset.get_data_info(sample['index'])['seg_map_path'])
+                counts.append(
+                    sweep_counts(
+                        score.cpu().numpy(),
+                        labels.cpu().numpy(),
+                        truth,
+                        len(centroids),
+                        num_categories,
+                        ignore_index=dataset.ignore_index,
+                    )
+                )
+        shards.append(merge_sweep_counts(counts))
+    return merge_sweep_counts([part for rank in all_gather_object(shards) for part in rank])

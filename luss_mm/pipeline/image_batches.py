@@ -52,7 +52,8 @@ class ShardedBatches:
             shard must be used up before the next shard is asked for.
         """
         rank, world = get_dist_info()
-        shards = [s for s in range(len(self)) if s not in finished][rank::world]
+        # Which shards are a rank's must not depend on `finished`: ranks may have seen other files.
+        shards = [s for s in range(rank, len(self), world) if s not in finished]
         indices = [i for shard in shards for i in range(*self.bounds(shard))]
         samples = iter(self._loader(indices)) if indices else iter(())
         progress = Progress(title, len(indices))

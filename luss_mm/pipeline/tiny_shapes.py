@@ -1,4 +1,4 @@
-"""A small data set that renders itself: textured shapes whose colour, size, place and background tell nothing."""
+"""A small data set that renders itself: textured shapes on backgrounds that tell nothing."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,20 +11,28 @@ from mmseg.registry import TASK_UTILS
 from luss_mm.functional.label_codec import encode_label_map
 
 SPLITS = ('train', 'validation')  # the position is the split's part of an image's seed
-AREA = (0.15, 0.36)  # share of the image that the object covers, before the stretch
-PERIOD = (7.5, 11.0)  # of the textures, in pixels of an image of 96 pixels
+AREA = (0.2, 0.36)  # share of the image that the object covers
+TURN = 0.4  # largest rotation in radians, to either side
+STRETCH = 0.12  # largest logarithm of the stretch along x, which is undone in area along y
+PERIOD = (7.0, 10.0)  # of the textures, in pixels of an image of 96 pixels
 SUPERSAMPLING = 4
 JPEG_QUALITY = 95
+
+# Colours vary less than textures do: from widely varying colours, a few hundred steps of
+# self-supervision learn to tell images by colour, and the clusters of embeddings are colours too.
+DARK, LIGHT = (0.12, 0.24), (0.76, 0.88)  # brightness of the object's two colours
+BACKGROUND = (0.35, 0.65)  # brightness
+TINT = 0.1  # of any colour: how far a channel is from the brightness
 
 
 @TASK_UTILS.register_module()
 class RenderTinyShapes:
     """Writes a data set of textured shapes in the ImageNet-S layout.
 
-    A category is a shape together with a texture; everything else (both colours of the object, its size,
-    place, rotation and stretch, and the background) is drawn from the same distribution for all categories.
-    Image i of a split is drawn from the seed (seed, split, i) alone, so it does not depend on how many
-    images there are.
+    A category is a shape together with a texture; everything else (both colours of the object, its
+    size, place, rotation and stretch, and the background) is drawn from the same distribution for
+    all categories. Image i of a split is drawn from the seed (seed, split, i) alone, so it does not
+    depend on how many images there are.
 
     Args:
         num_train: Number of training images; they get no masks.
@@ -50,7 +58,7 @@ class RenderTinyShapes:
         self.seed = seed
 
     def __call__(self, directory: Path) -> None:
-        """Write `train/`, `validation/` and `validation-segmentation/`, each with a folder a category.
+        """Write `train/`, `validation/` and `validation-segmentation/` with a folder a category.
 
         Args:
             directory: Data root. Existing images of the same names are replaced.
@@ -82,18 +90,18 @@ class RenderTinyShapes:
             index: Number of the image in its split, >= 0.
 
         Returns:
-            RGB image, uint8 (image_size, image_size, 3), and label map, int32 (image_size, image_size),
-            with 0 = others and the rank of the category, from 1, on the object.
+            RGB image, uint8 (image_size, image_size, 3), and label map, int32
+            (image_size, image_size): the rank of the category, from 1, on the object, 0 elsewhere.
         """
         rng = np.random.default_rng([self.seed, SPLITS.index(split), index])
         number = index % len(CATEGORIES)
         category = _SHAPES[CATEGORIES[number]]
-        background = _draw_background(rng, self.image_size)  # (H, W, 3)
         outline, centre, angle = _place(rng, category.outline, self.image_size)
         cover = _coverage(outline, self.image_size)  # (H, W)
+        first, second = _draw_object_colours(rng)
         ink = _draw_texture(rng, category.texture, centre, angle, self.image_size)  # (H, W)
-        dark, light = _draw_object_colours(rng)
-        filling = dark + (light - dark) * ink[..., None]
+        background = _draw_background(rng, self.image_size)  # (H, W, 3)
+        filling = first + (second - first) * ink[..., None]
         image = background + (filling - background) * cover[..., None]
         rgb = (image.clip(0, 1) * 255 + 0.5).astype(np.uint8)
         return rgb, np.where(cover > 0.5, number + 1, 0).astype(np.int32)
@@ -139,8 +147,8 @@ def _heart() -> np.ndarray:
     return _unit_area(np.stack([x, y], axis=1))
 
 
-# ---- textures: waves in about [-1, 1] that are positive on about half of the plane
-# u, v: pixels from the centre along the object's axes, in units of the period. Shape (H, W)
+# ---- textures: waves, positive on about half of the plane, of slope about 2 pi where they are 0
+# u, v: pixels along the object's axes in units of the common period. Shape (H, W)
 
 
 def _stripes(u: np.ndarray, v: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -148,33 +156,33 @@ def _stripes(u: np.ndarray, v: np.ndarray, rng: np.random.Generator) -> np.ndarr
 
 
 def _checks(u: np.ndarray, v: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return 1.5 * np.sin(np.pi * 1.5 * u) * np.sin(np.pi * 1.5 * v)
+    return 1.2 * np.sin(1.9 * np.pi * u) * np.sin(1.9 * np.pi * v)
 
 
 def _dots(u: np.ndarray, v: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    x, y = 2 * np.pi * u, 2 * np.pi * v / np.sqrt(3)
-    return (np.cos(x + y) + np.cos(x - y) + np.cos(2 * y) + 0.25) / 1.5  # a hexagonal lattice
+    x, y = 2.5 * np.pi * u, 2.5 * np.pi * v / np.sqrt(3)
+    return (np.cos(x + y) + np.cos(x - y) + np.cos(2 * y) + 0.25) / 1.9  # a hexagonal lattice
 
 
 def _lattice(u: np.ndarray, v: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    lines = np.maximum(np.cos(2 * np.pi * u / 1.2), np.cos(2 * np.pi * v / 1.2))
-    return lines - np.cos(np.pi * (1 - np.sqrt(0.5)))  # the lines cover half
+    lines = np.maximum(np.cos(1.5 * np.pi * u), np.cos(1.5 * np.pi * v))
+    return 1.1 * (lines - np.cos(np.pi * (1 - np.sqrt(0.5))))  # the lines cover half
 
 
 def _rings(u: np.ndarray, v: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return np.sin(2 * np.pi * np.hypot(u, v))
+    return 1.2 * np.sin(1.7 * np.pi * np.hypot(u, v))
 
 
 def _blotches(u: np.ndarray, v: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     size = u.shape[0]
     period = 1 / np.hypot(u[0, 1] - u[0, 0], v[0, 1] - v[0, 0])  # pixels
-    cells = int(np.ceil(size / period * 1.7))
-    return cv2.resize(_noise(rng, cells, 1), (size, size), interpolation=cv2.INTER_CUBIC)
+    cells = int(np.ceil(size / period * 1.2))
+    return 1.4 * cv2.resize(_noise(rng, cells, 1), (size, size), interpolation=cv2.INTER_CUBIC)
 
 
 def _zigzag(u: np.ndarray, v: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    triangle = np.abs((u / 1.8) % 1 - 0.5) * 1.8  # slope 1: corners of 90 degrees
-    return np.sin(2 * np.pi * (v + triangle) / 1.2)
+    triangle = np.abs((u / 2.2) % 1 - 0.5) * 2.2  # slope 1: corners of 90 degrees
+    return 1.4 * np.sin(1.4 * np.pi * (v + triangle))
 
 
 # ---- categories
@@ -207,9 +215,9 @@ def _noise(rng: np.random.Generator, cells: int, channels: int) -> np.ndarray:
 
 
 def _draw_background(rng: np.random.Generator, size: int) -> np.ndarray:
-    """A smooth gradient between two colours, with slow clouds and a faint fine grain. Shape (H, W, 3)."""
-    start = _draw_colour(rng, 0.15, 0.85)
-    end = start + (_draw_colour(rng, 0.15, 0.85) - start) * np.float32(rng.uniform(0.2, 0.6))
+    """A gradient between two colours, with slow clouds and a faint grain. Shape (H, W, 3)."""
+    start = _draw_colour(rng, BACKGROUND)
+    end = start + (_draw_colour(rng, BACKGROUND) - start) * np.float32(rng.uniform(0.2, 0.6))
     along = _axes(size, (0.5 * size, 0.5 * size), rng.uniform(0, 2 * np.pi))[0] / size + 0.5
     clouds = _noise(rng, int(rng.integers(3, 6)), 3) * np.float32(rng.uniform(0.02, 0.06))
     grain = _noise(rng, size, 1) * np.float32(rng.uniform(0, 0.03))
@@ -219,14 +227,14 @@ def _draw_background(rng: np.random.Generator, size: int) -> np.ndarray:
 
 def _draw_object_colours(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Two colours that differ enough in brightness for the texture to be seen, in either order."""
-    pair = _draw_colour(rng, 0.15, 0.35), _draw_colour(rng, 0.65, 0.85)
+    pair = _draw_colour(rng, DARK), _draw_colour(rng, LIGHT)
     return pair if rng.random() < 0.5 else pair[::-1]
 
 
-def _draw_colour(rng: np.random.Generator, darkest: float, lightest: float) -> np.ndarray:
-    """An RGB colour of moderate saturation, float32. Shape (3,)."""
-    brightness = rng.uniform(darkest, lightest)
-    return (brightness + rng.uniform(-0.18, 0.18, 3)).clip(0, 1).astype(np.float32)
+def _draw_colour(rng: np.random.Generator, brightness: tuple[float, float]) -> np.ndarray:
+    """An RGB colour of a brightness between two and of little saturation, float32. Shape (3,)."""
+    colour = rng.uniform(*brightness) + rng.uniform(-TINT, TINT, 3)
+    return colour.clip(0, 1).astype(np.float32)
 
 
 def _place(
@@ -237,12 +245,13 @@ def _place(
     Returns:
         Corners in pixels (n, 2), the object's centre in pixels (2,) and its rotation in radians.
     """
-    angle = rng.uniform(0, 2 * np.pi)
-    stretch = np.exp(rng.uniform(-0.12, 0.12))
+    angle = rng.uniform(-TURN, TURN)
+    stretch = np.exp(rng.uniform(-STRETCH, STRETCH))
     scale = size * np.sqrt(rng.uniform(*AREA))
     cos, sin = np.cos(angle), np.sin(angle)
     turn = np.array([[cos, -sin], [sin, cos]])
     points = scale * (outline * [stretch, 1 / stretch]) @ turn.T
+    points *= min(1, (size - 2) / np.ptp(points, axis=0).max())  # the rare one too long to fit
     low, high = 1 - points.min(0), size - 1 - points.max(0)
     centre = low + (high - low) * rng.uniform(0, 1, 2)
     return points + centre, centre, angle
@@ -269,7 +278,7 @@ def _draw_texture(
 
 
 def _axes(size: int, centre: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
-    """Position of every pixel along two axes that are turned by an angle, float32. Two of (H, W)."""
+    """Position of every pixel along two axes turned by an angle, float32. Two of (H, W)."""
     x = np.arange(size, dtype=np.float32)[None] + np.float32(0.5 - centre[0])
     y = np.arange(size, dtype=np.float32)[:, None] + np.float32(0.5 - centre[1])
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))

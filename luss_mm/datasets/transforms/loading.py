@@ -7,10 +7,11 @@ import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from luss_mm.functional.label_codec import decode_label_map
 
+JPEG_SUFFIXES = ('.jpeg', '.jpg')
 REDUCED_FLAGS = {
     1: cv2.IMREAD_COLOR,
     2: cv2.IMREAD_REDUCED_COLOR_2,
@@ -23,8 +24,8 @@ REDUCED_FLAGS = {
 class LoadBoundedImage(BaseTransform):
     """Reads an image as BGR and shrinks it if it is very large.
 
-    JPEGs far over the bound are decoded at 1/2, 1/4 or 1/8 directly. EXIF orientation is ignored,
-    as in the ImageNet-S masks.
+    JPEGs far over the bound are decoded at 1/2, 1/4 or 1/8 directly (other formats would only be
+    sub-sampled). EXIF orientation is ignored, as in the ImageNet-S masks.
 
     Args:
         max_side: Bound on the longer side in pixels; None for no bound.
@@ -40,7 +41,7 @@ class LoadBoundedImage(BaseTransform):
         """Load the image at results['img_path']."""
         path = results['img_path']
         height, width = read_image_size(path)
-        image = _read_colour(path, self._reduction(height, width))
+        image = _read_colour(path, self._reduction(path, height, width))
         if self.max_side is not None and max(image.shape[:2]) > self.max_side:
             factor = self.max_side / max(height, width)
             size = (max(1, round(width * factor)), max(1, round(height * factor)))
@@ -50,10 +51,11 @@ class LoadBoundedImage(BaseTransform):
         results['ori_shape'] = (height, width)
         return results
 
-    def _reduction(self, height: int, width: int) -> int:
-        if self.max_side is None:
+    def _reduction(self, path: str | Path, height: int, width: int) -> int:
+        if self.max_side is None or Path(path).suffix.lower() not in JPEG_SUFFIXES:
             return 1
-        return max(r for r in REDUCED_FLAGS if r == 1 or max(height, width) >= r * self.max_side)
+        allowed = min(max(height, width) // self.max_side, height, width)
+        return max(r for r in REDUCED_FLAGS if r <= max(allowed, 1))
 
 
 @TRANSFORMS.register_module()
@@ -100,7 +102,9 @@ def read_image_size(path: str | Path) -> tuple[int, int]:
             warnings.simplefilter('ignore', Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 return image.height, image.width
-    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
+    except (FileNotFoundError, PermissionError):
+        raise  # they name the file
+    except (OSError, Image.DecompressionBombError, SyntaxError) as error:
         raise ValueError(
             f'{path}: not a readable image ({error}). Delete or replace it.'
         ) from error
@@ -116,8 +120,8 @@ def read_label_map(path: str | Path) -> np.ndarray:
     if not Path(path).is_file():
         raise FileNotFoundError(f'{path}: no such mask.')
     image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if image is None or image.ndim != 3 or image.shape[2] != 3:
-        shape = 'unreadable' if image is None else f'of shape {image.shape}'
+    if image is None or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        shape = 'unreadable' if image is None else f'of shape {image.shape}, {image.dtype}'
         raise ValueError(
             f'{path}: {shape}; an ImageNet-S mask is an RGB PNG with id = R + 256 * G.'
         )

@@ -3,6 +3,7 @@
 from luss_mm.engine.hooks.epoch_seed import EpochSeedHook
 from luss_mm.engine.hooks.feature_queue import FeatureQueueHook
 from luss_mm.engine.hooks.final_validation import FinalValidationHook
+from luss_mm.engine.hooks.pictures import PicturesHook
 from luss_mm.engine.hooks.preflight import PreflightHook
 from luss_mm.engine.hooks.prototypes import PrototypesHook
 from luss_mm.engine.hooks.pseudo_labels import PseudoLabelHook
@@ -11,6 +12,7 @@ __all__ = [
     'EpochSeedHook',
     'FeatureQueueHook',
     'FinalValidationHook',
+    'PicturesHook',
     'PreflightHook',
     'PrototypesHook',
     'PseudoLabelHook',

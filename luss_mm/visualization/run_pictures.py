@@ -1,0 +1,113 @@
+"""The pictures of a finished run: what the clusters hold and what the models see."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from luss_mm.visualization.contact_sheet import contact_sheet
+from luss_mm.visualization.curves import plot_curves, plot_histogram
+from luss_mm.visualization.overlays import (
+    blend_labels,
+    picture_strip,
+    save_picture,
+    score_heatmap,
+)
+
+
+@dataclass(frozen=True)
+class SegmentedImage:
+    """One validation image as all models see it.
+
+    Attributes:
+        image: RGB uint8 (H, W, 3).
+        score: Foreground score, float (H, W).
+        pseudo_label: Generated ids before fine-tuning, renamed to category ids (H, W).
+        prediction: Of the fine-tuned model, renamed to category ids (H, W).
+        truth: Category ids, or None without masks (H, W).
+    """
+
+    image: np.ndarray
+    score: np.ndarray
+    pseudo_label: np.ndarray
+    prediction: np.ndarray
+    truth: np.ndarray | None = None
+
+
+def save_cluster_sheets(
+    directory: Path,
+    image_paths: Sequence[str | Path],
+    assignment: np.ndarray,
+    squared_distances: np.ndarray,
+    num_clusters: int,
+    images_per_cluster: int = 24,
+) -> None:
+    """One contact sheet a cluster with the images nearest to its centroid.
+
+    Args:
+        directory: Gets `cluster-<generated id>.jpg`.
+        image_paths: Of all images, in the order of the assignment; only those shown are read.
+        assignment: Cluster from 0 of each image. Shape (N,).
+        squared_distances: Of each image to its centroid. Shape (N,).
+        num_clusters: K.
+        images_per_cluster: Shown.
+    """
+    by_cluster = np.lexsort((squared_distances, assignment))
+    starts = np.searchsorted(assignment[by_cluster], np.arange(num_clusters + 1))
+    for cluster in range(num_clusters):
+        members = by_cluster[starts[cluster] : starts[cluster + 1]]
+        shown = members[:images_per_cluster]
+        sheet = contact_sheet(
+            [image_paths[i] for i in shown],
+            captions=[f'd2 {squared_distances[i]:.3f}' for i in shown],
+            title=f'cluster {cluster + 1}: {len(members)} images, nearest first',
+        )
+        save_picture(directory / f'cluster-{cluster + 1:03d}.jpg', sheet)
+
+
+def save_strip(path: Path, segmented: SegmentedImage, palette: np.ndarray) -> None:
+    """Image, foreground score, pseudo-label, prediction and truth side by side."""
+    image = segmented.image
+    panels = [
+        ('image', image),
+        ('foreground score', score_heatmap(segmented.score, image)),
+        ('pseudo-label', blend_labels(image, segmented.pseudo_label, palette)),
+        ('prediction', blend_labels(image, segmented.prediction, palette)),
+    ]
+    if segmented.truth is not None:
+        panels.append(('truth', blend_labels(image, segmented.truth, palette)))
+    save_picture(path, picture_strip(panels))
+
+
+def save_loss_curves(stage_directory: Path, path: Path) -> None:
+    """Losses of one stage over its iterations, from mmengine's scalar files.
+
+    A resumed stage has several; of an iteration that was repeated the last record counts.
+    """
+    records: dict[int, dict[str, float]] = {}
+    for file in sorted(stage_directory.glob('*/vis_data/scalars.json')):
+        for line in file.read_text().splitlines():
+            record = json.loads(line)
+            if 'loss' in record:
+                records[record.get('iter', record['step'])] = record
+    names = sorted({name for record in records.values() for name in record if 'loss' in name})
+    series = {}
+    for name in names:
+        points = [(step, r[name]) for step, r in sorted(records.items()) if name in r]
+        series[name] = tuple(zip(*points, strict=True))
+    if series:
+        plot_curves(series, f'{stage_directory.name}: losses', 'iteration', 'loss', path)
+
+
+def save_threshold_histogram(score_counts: np.ndarray, threshold: float, path: Path) -> None:
+    """Histogram of the training foreground scores with the chosen threshold."""
+    edges = np.linspace(0, 1, len(score_counts) + 1)
+    plot_histogram(score_counts, edges, threshold, path)
+
+
+def read_rgb(path: str | Path) -> np.ndarray:
+    """Image for display, RGB uint8 (H, W, 3), orientation ignored as in training."""
+    return cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)[..., ::-1].copy()

@@ -1,0 +1,48 @@
+"""Fixtures of all tests: single threads, and a data set of a few files in the ImageNet-S layout."""
+
+import os
+
+os.environ.setdefault('OMP_NUM_THREADS', '1')  # read when torch is imported
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import DefaultScope
+
+import luss_mm  # noqa: F401  registers everything
+from tests.tiny_layout import write_image, write_label_map
+
+torch.set_num_threads(1)
+cv2.setNumThreads(1)
+
+CATEGORIES = ('ant', 'bee')
+IDS = (0, 1, 2, 255, 256, 919, 1000)
+
+
+@pytest.fixture
+def mmseg_scope():
+    """As the runner sets it from `default_scope='mmseg'`; pipelines are built by its name."""
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        yield
+
+
+@pytest.fixture
+def data_root(tmp_path):
+    """Two categories; `train` has three images each and no masks, `validation` two each with masks.
+
+    Images are 24 to 40 pixels high and wide; the masks hold every id of IDS.
+    """
+    root = tmp_path / 'data'
+    rng = np.random.default_rng(0)
+    for split, count in (('train', 3), ('validation', 2)):
+        for category in CATEGORIES:
+            for i in range(count):
+                size = tuple(rng.integers(24, 41, 2))
+                place = f'{category}/{split}_{category}_{i}'
+                write_image(root / split / f'{place}.JPEG', rng.integers(0, 256, (*size, 3)))
+                if split == 'validation':
+                    labels = rng.choice(IDS, size)
+                    labels.flat[: len(IDS)] = IDS
+                    write_label_map(root / 'validation-segmentation' / f'{place}.png', labels)
+    return root

@@ -1,0 +1,167 @@
+import cv2
+import numpy as np
+import pytest
+from mmseg.registry import TRANSFORMS
+from PIL import Image
+
+from luss_mm.datasets.transforms import LoadBoundedImage, LoadLabelMap
+from luss_mm.datasets.transforms.loading import read_label_map
+from tests.tiny_layout import write_image, write_label_map
+
+
+def ramp(height, width):
+    """Image whose blue channel grows from left to right and green from top to bottom."""
+    x, y = (255 * (np.arange(n) + 0.5) / n for n in (width, height))
+    return np.stack(np.broadcast_arrays(x[None], y[:, None], 0.0), -1).round()
+
+
+def load(path, max_side=2048):
+    return LoadBoundedImage(max_side).transform(dict(img_path=str(path)))
+
+
+@pytest.mark.parametrize(('suffix', 'tolerance'), [('.JPEG', 8), ('.png', 2)])
+@pytest.mark.parametrize(
+    ('height', 'width', 'expected'),
+    [
+        (40, 6000, (14, 2048)),
+        (6000, 40, (2048, 14)),
+        (3, 20000, (1, 2048)),
+        (1, 5000, (1, 2048)),
+        (1200, 4100, (599, 2048)),
+        (30, 2048, (30, 2048)),
+        (30, 2049, (30, 2048)),
+    ],
+)
+def test_large_images_are_bounded(tmp_path, suffix, tolerance, height, width, expected):
+    path = write_image(tmp_path / f'image{suffix}', ramp(height, width))
+    results = load(path)
+    assert results['img'].shape == (*expected, 3) and results['img'].dtype == np.uint8
+    assert results['img_shape'] == expected and results['ori_shape'] == (height, width)
+    if min(expected) > 10:
+        assert np.abs(results['img'].astype(int) - ramp(*expected)).max() <= tolerance
+
+
+def test_a_large_jpeg_is_decoded_small(tmp_path, monkeypatch):
+    path = write_image(tmp_path / 'image.JPEG', ramp(2100, 1600))
+    decoded, imread = [], cv2.imread
+
+    def watched(*args):
+        decoded.append(imread(*args))
+        return decoded[-1]
+
+    monkeypatch.setattr(cv2, 'imread', watched)
+    results = load(path, max_side=500)
+    assert decoded[0].shape == (525, 400, 3) and results['img'].shape == (500, 381, 3)
+    assert results['ori_shape'] == (2100, 1600)
+
+
+def test_no_bound(tmp_path):
+    path = write_image(tmp_path / 'image.png', ramp(20, 3000))
+    np.testing.assert_array_equal(load(path, None)['img'], ramp(20, 3000))
+
+
+def test_orientation_tags_are_ignored(tmp_path):
+    """The masks of ImageNet-S ignore them."""
+    exif = Image.Exif()
+    exif[274] = 6  # turned by 90 degrees
+    Image.fromarray(ramp(60, 80).astype(np.uint8)).save(tmp_path / 'a.jpg', exif=exif)
+    assert load(tmp_path / 'a.jpg')['img'].shape == (60, 80, 3)
+    assert load(tmp_path / 'a.jpg', 40)['img'].shape == (30, 40, 3)
+
+
+@pytest.mark.parametrize('mode', ['L', '1', 'P', 'RGBA', 'LA', 'CMYK', 'I;16'])
+def test_any_mode_becomes_three_bytes(tmp_path, mode):
+    path = tmp_path / ('a.jpg' if mode == 'CMYK' else 'a.png')
+    image = Image.fromarray(ramp(20, 30).astype(np.uint8))
+    if mode == 'I;16':
+        image = Image.fromarray(ramp(20, 30)[..., 0].astype(np.uint16) * 257)
+    (image if mode == 'I;16' else image.convert(mode)).save(path)
+    loaded = load(path)['img']
+    assert loaded.shape == (20, 30, 3) and loaded.dtype == np.uint8 and np.ptp(loaded) > 200
+
+
+@pytest.mark.parametrize(
+    ('name', 'content'),
+    [
+        ('text.JPEG', lambda whole: b'not an image'),
+        ('empty.JPEG', lambda whole: b''),
+        ('header.JPEG', lambda whole: whole[:60]),
+        ('half.png', lambda whole: whole[: len(whole) // 2]),
+    ],
+)
+def test_broken_images_are_named(tmp_path, name, content):
+    whole = write_image(tmp_path / f'whole_{name}', ramp(40, 50)).read_bytes()
+    (tmp_path / name).write_bytes(content(whole))
+    with pytest.raises(ValueError, match=f'{name}: .*Delete or replace it'):
+        load(tmp_path / name)
+
+
+def test_a_missing_image_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match='gone.JPEG'):
+        load(tmp_path / 'gone.JPEG')
+
+
+def label_results(tmp_path, labels, image_size=None):
+    size = image_size or labels.shape
+    image = write_image(tmp_path / 'image.png', np.zeros((*size, 3)))
+    return load(image) | dict(
+        seg_map_path=str(write_label_map(tmp_path / 'mask.png', labels)), seg_fields=[]
+    )
+
+
+@pytest.mark.parametrize('label', [0, 1, 254, 255, 256, 511, 919, 1000])
+def test_red_plus_256_green(tmp_path, label):
+    results = LoadLabelMap().transform(label_results(tmp_path, np.full((5, 7), label)))
+    labels = results['gt_seg_map']
+    assert labels.dtype == np.int32 and labels.shape == (5, 7) and (labels == label).all()
+    assert results['seg_fields'] == ['gt_seg_map']
+
+
+def test_blue_is_unused(tmp_path):
+    path = write_image(tmp_path / 'mask.png', np.full((2, 2, 3), (77, 3, 9)))
+    assert (read_label_map(path) == 9 + 3 * 256).all()
+
+
+def test_label_maps_follow_a_bounded_image(tmp_path):
+    labels = np.repeat(np.array([[0, 255, 919, 1000]]), 3000 // 4, axis=1).repeat(10, axis=0)
+    results = label_results(tmp_path, labels)
+    results['img'] = results['img'][:, :1000]  # as if the image had been bounded to a third
+    matched = LoadLabelMap().transform(dict(results, seg_fields=[]))['gt_seg_map']
+    expected = np.repeat([0, 255, 919, 1000], 250)
+    assert matched.shape == results['img'].shape[:2] and (matched == expected).all()
+    whole = LoadLabelMap(match_image=False).transform(dict(results, seg_fields=[]))['gt_seg_map']
+    np.testing.assert_array_equal(whole, labels)
+
+
+def test_a_mask_of_another_size_is_named(tmp_path):
+    results = label_results(tmp_path, np.zeros((5, 7), int), image_size=(7, 5))
+    with pytest.raises(ValueError, match=r'mask.png: the mask is \(5, 7\), its image .*image.png'):
+        LoadLabelMap().transform(results)
+
+
+@pytest.mark.parametrize(
+    'array',
+    [
+        np.zeros((6, 8)),
+        np.zeros((6, 8, 4)),
+        np.zeros((6, 8), np.uint16),
+        np.zeros((6, 8, 3), np.uint16),
+    ],
+    ids=['grey', 'rgba', 'grey 16 bit', 'rgb 16 bit'],
+)
+def test_masks_that_are_not_rgb_bytes_are_named(tmp_path, array):
+    with pytest.raises(ValueError, match=r'mask.png: of shape \(6, 8.*RGB PNG'):
+        read_label_map(write_image(tmp_path / 'mask.png', array))
+
+
+def test_unreadable_and_missing_masks_are_named(tmp_path):
+    (tmp_path / 'mask.png').write_bytes(b'no png')
+    with pytest.raises(ValueError, match='mask.png: unreadable'):
+        read_label_map(tmp_path / 'mask.png')
+    with pytest.raises(FileNotFoundError, match='gone.png: no such mask'):
+        read_label_map(tmp_path / 'gone.png')
+
+
+def test_registered():
+    for name in ('LoadBoundedImage', 'LoadLabelMap'):
+        assert TRANSFORMS.build(dict(type=name)) is not None

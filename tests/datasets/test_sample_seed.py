@@ -1,0 +1,135 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+from mmengine.dataset import default_collate
+from mmengine.dataset import sampler as mmengine_sampler
+from torch.utils.data import DataLoader
+
+from luss_mm.datasets import EpochSampler, LUSSDataset, sample_randomness
+
+pytestmark = pytest.mark.usefixtures('mmseg_scope')
+
+VIEWS = [dict(num=2, size=12, scale=(0.3, 1.0)), dict(num=1, size=8, scale=(0.05, 0.3))]
+PIPELINE = [dict(type='LoadBoundedImage'), dict(type='MultiCrop', views=VIEWS)]
+WORKERS = {
+    'main process': dict(num_workers=0),
+    'two workers': dict(num_workers=2),
+    'two persistent workers': dict(num_workers=2, persistent_workers=True, prefetch_factor=3),
+}
+
+
+def make_dataset(data_root, seed=0):
+    return LUSSDataset(data_root, dict(img_path='train'), seed=seed, pipeline=PIPELINE)
+
+
+def make_loader(data_root, seed=0, workers='main process'):
+    dataset = make_dataset(data_root, seed)
+    return DataLoader(
+        dataset,
+        batch_size=2,
+        sampler=EpochSampler(dataset, shuffle=True, seed=seed),
+        collate_fn=default_collate,
+        **WORKERS[workers],
+    )
+
+
+def draw_epoch(loader, epoch):
+    """Everything that an epoch hands to the model, as bytes."""
+    loader.sampler.set_epoch(epoch)
+    return [
+        [batch['crops'].numpy().tobytes(), *(v.numpy().tobytes() for v in batch['inputs'])]
+        for batch in loader
+    ]
+
+
+def generator_states():
+    kind, keys, *rest = np.random.get_state()
+    return random.getstate(), (kind, keys.tobytes(), *rest), torch.get_rng_state().tolist()
+
+
+def test_no_two_epochs_draw_the_same(data_root):
+    dataset = make_dataset(data_root)
+    draws = [
+        [dataset[epoch * len(dataset) + i]['crops'].numpy().tobytes() for i in range(len(dataset))]
+        for epoch in range(4)
+    ]
+    assert len({crop for epoch in draws for crop in epoch}) == 4 * len(dataset)
+    # Views of one sample differ as well.
+    crops = dataset[0]['crops']
+    assert not torch.equal(crops[0], crops[1])
+
+
+@pytest.mark.parametrize('workers', list(WORKERS))
+def test_same_draws_with_any_workers(data_root, workers):
+    reference = make_loader(data_root)
+    loader = make_loader(data_root, workers=workers)
+    torch.manual_seed(1)  # the loader's own seed must not matter
+    epochs = [draw_epoch(loader, epoch) for epoch in (0, 1)]
+    assert epochs == [draw_epoch(reference, epoch) for epoch in (0, 1)]
+    assert not {b for batch in epochs[0] for b in batch} & {b for batch in epochs[1] for b in batch}
+
+
+@pytest.mark.parametrize('workers', ['main process', 'two persistent workers'])
+def test_a_resumed_run_draws_what_an_uninterrupted_one_draws(data_root, workers):
+    uninterrupted = make_loader(data_root, workers=workers)
+    epochs = [draw_epoch(uninterrupted, epoch) for epoch in range(3)]
+    resumed = make_loader(data_root, workers=workers)
+    assert draw_epoch(resumed, 2) == epochs[2]
+
+
+def test_the_seed_decides(data_root):
+    first = draw_epoch(make_loader(data_root, seed=3), 0)
+    assert draw_epoch(make_loader(data_root, seed=3), 0) == first
+    assert draw_epoch(make_loader(data_root, seed=4), 0) != first
+
+
+def test_loading_in_the_main_process_leaves_the_generators_alone(data_root):
+    dataset = make_dataset(data_root)
+    random.seed(1), np.random.seed(2), torch.manual_seed(3)
+    before = generator_states()
+    first = dataset[0]
+    assert generator_states() == before
+    torch.rand(1), np.random.rand(), random.random()
+    assert torch.equal(dataset[0]['crops'], first['crops'])
+
+
+def test_generators_come_back_after_an_error():
+    before = generator_states()
+    with pytest.raises(KeyError), sample_randomness(0, 0, 0):
+        torch.rand(3), np.random.rand(), random.random()
+        raise KeyError
+    assert generator_states() == before
+
+
+def test_all_generators_start_from_seed_epoch_and_index():
+    def draw(*key):
+        with sample_randomness(*key):
+            return random.random(), np.random.rand(), torch.rand(()).item()
+
+    keys = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 1, 1)]
+    draws = [draw(*key) for key in keys]
+    for values in zip(*draws, strict=True):
+        assert len(set(values)) == len(keys)
+    assert [draw(*key) for key in keys] == draws
+
+
+@pytest.mark.parametrize('shuffle', [True, False])
+def test_indices_carry_the_epoch(shuffle):
+    sampler = EpochSampler(range(5), shuffle=shuffle, seed=0)
+    for epoch in (0, 3):
+        sampler.set_epoch(epoch)
+        epochs, indices = zip(*(divmod(i, 5) for i in sampler), strict=True)
+        assert set(epochs) == {epoch} and sorted(indices) == [0, 1, 2, 3, 4]
+        assert shuffle or list(indices) == [0, 1, 2, 3, 4]
+
+
+def test_two_ranks_share_an_epoch(monkeypatch):
+    seen = []
+    for rank in range(2):
+        monkeypatch.setattr(mmengine_sampler, 'get_dist_info', lambda rank=rank: (rank, 2))
+        sampler = EpochSampler(range(6), seed=0)
+        sampler.set_epoch(2)
+        seen += list(sampler)
+    assert sorted(seen) == [12, 13, 14, 15, 16, 17]

@@ -1,0 +1,307 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from luss_mm.functional.pixel_alignment import overlap_grids, pixel_to_pixel_loss, sample_points
+from tests.two_ranks import run_on_two_ranks
+
+IMAGE = (90, 130)  # height, width
+
+
+def slow_points(crop_a, crop_b, points):
+    """Image coordinates (x, y) of the matched points, row by row; None without overlap."""
+    left, top = max(crop_a[0], crop_b[0]), max(crop_a[1], crop_b[1])
+    right = min(crop_a[0] + crop_a[2], crop_b[0] + crop_b[2])
+    bottom = min(crop_a[1] + crop_a[3], crop_b[1] + crop_b[3])
+    if right <= left or bottom <= top:
+        return None
+    return [
+        [
+            (
+                left + (column + 0.5) / points * (right - left),
+                top + (row + 0.5) / points * (bottom - top),
+            )
+            for column in range(points)
+        ]
+        for row in range(points)
+    ]
+
+
+def slow_grid(crop, image_points):
+    """Where image points lie in a crop, -1 at its left or top border and 1 at the others."""
+    left, top, width, height, flipped = crop
+    return [
+        ((-1 if flipped else 1) * (2 * (x - left) / width - 1), 2 * (y - top) / height - 1)
+        for row in image_points
+        for x, y in row
+    ]
+
+
+def slow_sample(features, grid):
+    """Bilinear at grid points (-1 and 1 are the borders), the outer cells repeated; (p * p, C)."""
+    values = features.tolist()
+    rows, columns = len(values[0]), len(values[0][0])
+    sampled = []
+    for x, y in grid:
+        u = min(max((x + 1) / 2 * columns - 0.5, 0), columns - 1)
+        v = min(max((y + 1) / 2 * rows - 0.5, 0), rows - 1)
+        left, top = math.floor(u), math.floor(v)
+        right, bottom = min(left + 1, columns - 1), min(top + 1, rows - 1)
+        u, v = u - left, v - top
+        sampled.append(
+            [
+                (c[top][left] * (1 - u) + c[top][right] * u) * (1 - v)
+                + (c[bottom][left] * (1 - u) + c[bottom][right] * u) * v
+                for c in values
+            ]
+        )
+    return sampled
+
+
+def random_crops(count, seed=0, height=IMAGE[0], width=IMAGE[1]):
+    generator = np.random.default_rng(seed)
+    crops = []
+    for _ in range(count):
+        w, h = generator.integers(8, width // 2), generator.integers(8, height)
+        left, top = generator.integers(width - w + 1), generator.integers(height - h + 1)
+        crops.append((left, top, w, h, generator.integers(2)))
+    return torch.tensor(np.array(crops), dtype=torch.float32)
+
+
+def resize_by_hand(image, height, width):
+    """Bilinear about pixel centres, without padding: OpenCV's and PyTorch's geometry."""
+
+    def axis(length, wanted):
+        position = np.clip((np.arange(wanted) + 0.5) * length / wanted - 0.5, 0, length - 1)
+        low = np.floor(position).astype(int)
+        return low, np.minimum(low + 1, length - 1), position - low
+
+    top, bottom, v = axis(image.shape[1], height)
+    left, right, u = axis(image.shape[2], width)
+    rows = image[:, top] * (1 - v)[:, None] + image[:, bottom] * v[:, None]
+    return rows[:, :, left] * (1 - u) + rows[:, :, right] * u
+
+
+def cut_view(crop, height, width):
+    """View of an image whose two channels are the coordinates (x, y) of each pixel's centre."""
+    y, x = np.meshgrid(np.arange(IMAGE[0]) + 0.5, np.arange(IMAGE[1]) + 0.5, indexing='ij')
+    left, top, w, h, flipped = (int(v) for v in crop)
+    view = np.stack([x, y])[:, top : top + h, left : left + w]
+    view = resize_by_hand(view, height, width)
+    return torch.from_numpy(view[:, :, ::-1].copy() if flipped else view)
+
+
+def difference(result, expected):
+    return (
+        (torch.as_tensor(result).double() - torch.as_tensor(expected).double()).abs().max().item()
+    )
+
+
+# ---------------------------------------------------------------- points
+
+
+@pytest.mark.parametrize('points', [1, 2, 7])
+def test_grids_equal_loops(points):
+    crops_a, crops_b = random_crops(60, seed=1), random_crops(60, seed=2)
+    grid_a, grid_b, overlaps = overlap_grids(crops_a, crops_b, points)
+    assert grid_a.shape == grid_b.shape == (60, points, points, 2) and overlaps.dtype == torch.bool
+    for i in range(60):
+        image_points = slow_points(crops_a[i].tolist(), crops_b[i].tolist(), points)
+        assert overlaps[i] == (image_points is not None)
+        for grid, crops in ((grid_a, crops_a), (grid_b, crops_b)):
+            if image_points is None:
+                assert (grid[i] == 0).all()
+                continue
+            expected = np.array(slow_grid(crops[i].tolist(), image_points))
+            assert difference(grid[i], expected.reshape(points, points, 2)) < 2e-6
+            assert grid[i].abs().max() < 1
+    assert 5 < overlaps.sum() < 55  # otherwise one of the cases was not tested
+
+
+@pytest.mark.parametrize('size_a, size_b', [((64, 64), (64, 64)), ((48, 80), (96, 40))])
+@pytest.mark.parametrize('stride', [1, 8])
+def test_both_views_show_the_same_image_points(size_a, size_b, stride):
+    """Through pixels: cut, resize, flip, pool to feature cells, sample; read where that was."""
+    crops_a, crops_b = random_crops(80, seed=3), random_crops(80, seed=4)
+    crops_a[:4, 4], crops_b[:4, 4] = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0, 1])
+    crops_a[:4, :4], crops_b[:4, :4] = torch.tensor([3, 9, 50, 70]), torch.tensor([20, 5, 90, 61])
+    grid_a, grid_b, overlaps = overlap_grids(crops_a, crops_b)
+    checked = 0
+    for i in overlaps.nonzero().flatten().tolist():
+        expected = np.array(slow_points(crops_a[i].tolist(), crops_b[i].tolist(), 7))  # (7, 7, 2)
+        sides = ((crops_a, grid_a, size_a), (crops_b, grid_b, size_b))
+        for crops, grid, size in sides:
+            view = cut_view(crops[i], *size)[None]
+            sampled = sample_points(F.avg_pool2d(view, stride), grid[i : i + 1])[0]
+            # A border repeats its last pixel, and so the border cells are a little off.
+            cell = stride * np.array([crops[i, 2] / size[1], crops[i, 3] / size[0]])
+            margin = 0.5 + 1.5 * cell
+            low = crops[i, :2].numpy() + margin
+            high = crops[i, :2].numpy() + crops[i, 2:4].numpy() - margin
+            inside = torch.from_numpy(((expected >= low) & (expected <= high)).all(axis=2))
+            coordinates = sampled.permute(1, 2, 0)
+            assert inside.sum() == 0 or difference(coordinates[inside], expected[inside]) < 1e-4
+            assert (np.abs(coordinates.numpy() - expected) <= 0.5 + cell / 2 + 1e-4).all()
+            checked += int(inside.sum())
+    assert checked > 500
+
+
+def test_a_flip_mirrors_the_grid():
+    crops = random_crops(20, seed=5)
+    mirrored = crops * torch.tensor([1, 1, 1, 1, 0]) + (1 - crops[:, 4:]) * torch.eye(5)[4]
+    grid, other, _ = overlap_grids(crops, mirrored)
+    assert torch.equal(grid[..., 0], -other[..., 0]) and torch.equal(grid[..., 1], other[..., 1])
+
+
+@pytest.mark.parametrize(
+    'crop, overlap',
+    [
+        ((10, 10, 20, 20), True),  # the same
+        ((15, 15, 2, 2), True),  # inside
+        ((29, 29, 5, 5), True),  # one pixel
+        ((30, 10, 20, 20), False),  # an edge in common
+        ((30, 30, 5, 5), False),  # a corner in common
+        ((10, 31, 20, 20), False),
+        ((50, 10, 20, 20), False),
+    ],
+)
+def test_what_counts_as_overlap(crop, overlap):
+    crops_a = torch.tensor([[10, 10, 20, 20, 0]])  # integers are fine
+    crops_b = torch.tensor([[*crop, 1.0]])
+    for pair in ((crops_a, crops_b), (crops_b, crops_a)):
+        grid_a, grid_b, overlaps = overlap_grids(*pair)
+        assert overlaps.tolist() == [overlap]
+        assert torch.isfinite(grid_a).all() and torch.isfinite(grid_b).all()
+
+
+@pytest.mark.parametrize('rows, columns', [(7, 7), (4, 9), (1, 1)])
+def test_sampling_equals_loops(rows, columns):
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(3, 4, rows, columns, generator=generator)
+    grid = 2 * torch.rand(3, 5, 5, 2, generator=generator) - 1
+    sampled = sample_points(features, grid)
+    assert sampled.shape == (3, 4, 5, 5)
+    for i in range(3):
+        expected = slow_sample(features[i], grid[i].flatten(0, 1).tolist())
+        assert difference(sampled[i].flatten(1).T, expected) < 2e-6
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_sampling_keeps_the_precision_of_the_features(dtype):
+    features = torch.randn(2, 3, 7, 7, generator=torch.Generator().manual_seed(0))
+    grid, _, _ = overlap_grids(random_crops(2, seed=6), random_crops(2, seed=6))
+    sampled = sample_points(features.to(dtype), grid)
+    assert sampled.dtype == dtype
+    assert difference(sampled, sample_points(features, grid)) < 16 * torch.finfo(dtype).eps
+
+
+# ---------------------------------------------------------------- loss
+
+
+def slow_loss(predicted_a, target_a, predicted_b, target_b, overlaps):
+    """Point by point in float64; the mean over the points of overlapping pairs."""
+
+    def cosine(p, z):
+        dot = math.fsum(x * y for x, y in zip(p, z, strict=True))
+        return dot / math.sqrt(math.fsum(x * x for x in p) * math.fsum(y * y for y in z))
+
+    terms = []
+    for i, overlap in enumerate(overlaps.tolist()):
+        if not overlap:
+            continue
+        maps = [m[i].flatten(1).T.tolist() for m in (predicted_a, target_a, predicted_b, target_b)]
+        for p_a, z_a, p_b, z_b in zip(*maps, strict=True):
+            terms.append(-(cosine(p_a, z_b) + cosine(p_b, z_a)) / 2)
+    return math.fsum(terms) / len(terms) if terms else 0.0
+
+
+def pixel_maps(pairs, seed=0, channels=5, points=3):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(pairs, channels, points, points, generator=generator) for _ in range(4)]
+
+
+def loss_and_gradients(maps, overlaps):
+    leaves = [m.clone().requires_grad_() for m in maps]
+    loss = pixel_to_pixel_loss(*leaves, overlaps)
+    loss.backward()
+    return loss.detach(), [leaf.grad for leaf in leaves]
+
+
+@pytest.mark.parametrize('overlaps', [[True], [True] * 4, [True, False, True, False, False]])
+def test_loss_equals_loops(overlaps):
+    maps, overlaps = pixel_maps(len(overlaps)), torch.tensor(overlaps)
+    loss = pixel_to_pixel_loss(*maps, overlaps)
+    assert loss.dtype == torch.float32 and loss.shape == ()
+    assert difference(loss, slow_loss(*maps, overlaps)) < 1e-6
+
+
+def test_half_precision_is_compared_in_float32():
+    maps = [m.half() for m in pixel_maps(4)]
+    loss = pixel_to_pixel_loss(*maps, torch.ones(4, dtype=torch.bool))
+    assert loss.dtype == torch.float32
+    assert difference(loss, slow_loss(*maps, torch.ones(4))) < 1e-6
+
+
+def test_pixels_that_agree_lose_minus_one():
+    maps = pixel_maps(2)
+    agreeing = [maps[0], maps[1], 3 * maps[1], 0.1 * maps[0]]
+    assert abs(pixel_to_pixel_loss(*agreeing, torch.tensor([True, True])) + 1) < 1e-6
+
+
+def test_targets_get_no_gradient():
+    _, (predicted_a, target_a, predicted_b, target_b) = loss_and_gradients(
+        pixel_maps(3), torch.tensor([True, True, True])
+    )
+    assert target_a is None and target_b is None
+    assert predicted_a.abs().sum() > 0 and predicted_b.abs().sum() > 0
+
+
+def test_pairs_without_overlap_contribute_nothing():
+    maps = pixel_maps(5)
+    overlaps = torch.tensor([True, False, True, False, False])
+    loss, gradients = loss_and_gradients(maps, overlaps)
+    alone, gradients_alone = loss_and_gradients([m[overlaps] for m in maps], overlaps[overlaps])
+    assert difference(loss, alone) < 1e-6
+    for gradient, expected in zip(gradients[::2], gradients_alone[::2], strict=True):
+        assert (gradient[~overlaps] == 0).all()
+        assert difference(gradient[overlaps], expected) < 1e-6
+    other = [torch.where(overlaps[:, None, None, None], m, 50 * m.flip(1) + 7) for m in maps]
+    assert torch.equal(loss, pixel_to_pixel_loss(*other, overlaps))
+
+
+def test_no_pair_at_all_is_zero_with_a_gradient_of_zero():
+    loss, gradients = loss_and_gradients(pixel_maps(3), torch.zeros(3, dtype=torch.bool))
+    assert loss == 0 and all((g == 0).all() for g in gradients[::2])
+
+
+# ---------------------------------------------------------------- two processes
+
+
+def loss_on_rank(rank, maps, overlaps, sizes):
+    return loss_and_gradients([m.split(sizes)[rank] for m in maps], overlaps.split(sizes)[rank])
+
+
+@pytest.mark.parametrize(
+    'overlaps',
+    [
+        [True, False, True, False, False, False],  # rank 1 has no pair
+        [False, False, False, True, True, False],  # rank 0 has none
+        [True, True, True, False, True, False],
+        [False] * 6,
+    ],
+)
+@pytest.mark.parametrize('sizes', [(3, 3), (1, 5)])
+def test_two_ranks_average_to_one(overlaps, sizes):
+    """As DDP does: the loss and the gradient of a shared parameter are averaged over the ranks."""
+    maps, overlaps = pixel_maps(6, seed=1), torch.tensor(overlaps)
+    parts = run_on_two_ranks(loss_on_rank, maps, overlaps, sizes)
+    loss, gradients = loss_and_gradients(maps, overlaps)
+    assert difference((parts[0][0] + parts[1][0]) / 2, loss) < 1e-6
+    assert difference(loss, slow_loss(*maps, overlaps)) < 1e-6
+    for view in (0, 2):
+        # A shared parameter sums over the pairs, so the gradients of the pairs concatenate.
+        averaged = torch.cat([part[1][view] for part in parts]) / 2
+        assert difference(averaged, gradients[view]) < 1e-6

@@ -1,0 +1,397 @@
+import math
+
+import pytest
+import torch
+from mmengine.config import ConfigDict
+from mmengine.structures import PixelData
+from mmseg.models import EncoderDecoder, SegDataPreProcessor
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+from mmseg.utils import stack_batch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from luss_mm.models import LUSSSegmentor
+from tests.models.small_networks import RESNET, RESNET_CHANNELS, random_views
+
+IGNORED = 1000
+
+
+def small_segmentor(kind=LUSSSegmentor, num_classes=5, in_index=0, head=None, **settings):
+    torch.manual_seed(0)
+    settings = dict(dict(train_cfg=dict(), test_cfg=ConfigDict(mode='whole')), **settings)
+    model = kind(
+        backbone=RESNET,
+        decode_head=dict(
+            dict(
+                type='FCNHead',
+                in_index=in_index,
+                in_channels=RESNET_CHANNELS[in_index],
+                channels=RESNET_CHANNELS[in_index],
+                num_convs=0,
+                concat_input=False,
+                dropout_ratio=0.0,
+                num_classes=num_classes,
+                align_corners=False,
+                ignore_index=IGNORED,
+                loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True),
+            ),
+            **(head or {}),
+        ),
+        **settings,
+    )
+    nn.init.normal_(model.decode_head.conv_seg.weight)
+    return model.eval()
+
+
+class LocalBackbone(nn.Module):
+    """Cells of 4 x 4 pixels that see nothing of their neighbours."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(1)
+        self.cells = nn.Conv2d(3, RESNET_CHANNELS[0], 4, stride=4)
+
+    def forward(self, images):
+        return (self.cells(images),)
+
+
+def local_segmentor(**settings):
+    model = small_segmentor(**settings)
+    model.backbone = LocalBackbone()
+    return model
+
+
+def samples(*sizes, **meta):
+    return [SegDataSample(metainfo=dict(ori_shape=size, img_shape=size, **meta)) for size in sizes]
+
+
+def label_maps(data_samples):
+    for sample in data_samples:
+        labels = sample.pred_sem_seg.data
+        assert labels.dtype == torch.int64 and labels.shape == (1, *sample.ori_shape)
+        assert 'seg_logits' not in sample
+    return [sample.pred_sem_seg.data[0] for sample in data_samples]
+
+
+def bilinear_weights(wanted, length):
+    """Row i: the share of each cell in pixel i, by the definition; float64 (wanted, length)."""
+    weights = torch.zeros(wanted, length, dtype=torch.float64)
+    for i in range(wanted):
+        position = min(max((i + 0.5) * length / wanted - 0.5, 0), length - 1)
+        low = math.floor(position)
+        weights[i, low] += 1 - (position - low)
+        weights[i, min(low + 1, length - 1)] += position - low
+    return weights
+
+
+def slow_maps(logits, size):
+    """All K + 1 maps of one image (K + 1, h, w) at full size, float64."""
+    rows, columns = (bilinear_weights(*pair) for pair in zip(size, logits.shape[1:], strict=True))
+    return rows @ logits.double() @ columns.T
+
+
+def wrong_pixels(labels, maps):
+    """Share of pixels whose label is not the largest, ties within float32's rounding aside."""
+    best = maps.max(dim=0).values
+    chosen = maps.gather(0, labels[None])[0]
+    return (chosen < best - 1e-4).double().mean().item()
+
+
+@torch.no_grad()
+def logits_of(model, images):
+    return model.decode_head(model.backbone(images))
+
+
+# ---------------------------------------------------------------- label maps
+
+
+@pytest.mark.parametrize('num_classes, in_index', [(2, 3), (5, 0), (301, 0), (920, 1)])
+def test_label_maps_equal_the_argmax_of_full_maps(num_classes, in_index):
+    model = small_segmentor(num_classes=num_classes, in_index=in_index)
+    images = random_views(3)[0][:, :, :48]
+    sizes = [(48, 64), (97, 131), (30, 41)]  # as the input, larger, smaller
+    predicted = label_maps(model.predict(images, samples(*sizes)))
+    for labels, logits, size in zip(predicted, logits_of(model, images), sizes, strict=True):
+        assert wrong_pixels(labels, slow_maps(logits, size)) == 0
+        assert len(labels.unique()) > 1
+    if num_classes > 256:
+        assert max(labels.max() for labels in predicted) > 255
+
+
+def test_label_maps_equal_those_of_mmseg():
+    """Exactly where the image has the input's size; elsewhere mmseg resizes twice, we once."""
+    ours, theirs = small_segmentor(), small_segmentor(EncoderDecoder)
+    theirs.load_state_dict(ours.state_dict())
+    images = random_views(2)[0]
+    for size, agreement in (((64, 64), 1), ((96, 150), 0.98)):
+        expected = [
+            sample.pred_sem_seg.data[0]
+            for sample in theirs.predict(
+                images,
+                [SegDataSample(metainfo=dict(ori_shape=size, img_shape=(64, 64)))] * 2,
+            )
+        ]
+        predicted = label_maps(ours.predict(images, samples(size, size)))
+        same = (torch.stack(predicted[-1:]) == torch.stack(expected[-1:])).double().mean()
+        assert same >= agreement
+
+
+def test_without_data_samples_maps_have_the_size_of_the_input():
+    model = small_segmentor()
+    images = random_views(2)[0]
+    predicted = label_maps(model(images, mode='predict'))
+    expected = label_maps(model.predict(images, samples((64, 64), (64, 64))))
+    assert torch.equal(torch.stack(predicted), torch.stack(expected))
+
+
+@pytest.mark.parametrize('direction, axis', [('horizontal', 2), ('vertical', 1)])
+def test_flipped_inputs_are_flipped_back(direction, axis):
+    model = local_segmentor()
+    model.backbone.cells.weight.data = model.backbone.cells.weight.data.mean((2, 3), True).expand(
+        -1, -1, 4, 4
+    )  # a symmetric network
+    image = random_views(1)[0]
+    flipped = samples((90, 70), flip=True, flip_direction=direction)
+    labels = label_maps(model.predict(image.flip(axis + 1), flipped))[0]
+    assert wrong_pixels(labels, slow_maps(logits_of(model, image)[0], (90, 70))) == 0
+
+
+def slow_nearest(labels, size):
+    rows = [i * labels.shape[0] // size[0] for i in range(size[0])]
+    columns = [i * labels.shape[1] // size[1] for i in range(size[1])]
+    return labels[rows][:, columns]
+
+
+@pytest.mark.parametrize(
+    'size, small',
+    [((90, 120), (45, 60)), ((121, 70), (60, 35)), ((3, 900), (1, 60)), ((73, 69), (60, 57))],
+)
+def test_large_images_are_decided_small_and_enlarged(size, small):
+    limits = dict(max_argmax_pixels=2500, max_argmax_side=60)
+    model, unlimited = small_segmentor(**limits), small_segmentor()
+    images = random_views(1)[0]
+    labels = label_maps(model.predict(images, samples(size)))[0]
+    decided = label_maps(unlimited.predict(images, samples(small)))[0]
+    assert torch.equal(labels, slow_nearest(decided, size))
+
+
+def test_the_limit_is_a_million_pixels():
+    model = small_segmentor(num_classes=3)
+    images = random_views(1)[0]
+    full = label_maps(model.predict(images, samples((1000, 1000))))[0]
+    assert wrong_pixels(full, slow_maps(logits_of(model, images)[0], (1000, 1000))) == 0
+    larger = label_maps(model.predict(images, samples((1250, 1000))))[0]
+    decided = label_maps(model.predict(images, samples((1000, 800))))[0]
+    assert torch.equal(larger, slow_nearest(decided, (1250, 1000)))
+
+
+class LargestTensor(TorchDispatchMode):
+    """Remembers the largest result of any operation."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, (tuple, list)) else [result]:
+            if isinstance(tensor, torch.Tensor):
+                self.elements = max(self.elements, tensor.untyped_storage().nbytes() // 4)
+        return result
+
+
+@pytest.mark.parametrize('size, num_classes', [((380, 390), 920), ((1100, 1300), 120)])
+def test_full_size_logits_never_exist(size, num_classes):
+    model = small_segmentor(num_classes=num_classes, in_index=3)
+    images = random_views(1)[0]
+    with LargestTensor() as largest:
+        labels = label_maps(model.predict(images, samples(size)))[0]
+    decided = min(1, 1000 / max(size)) ** 2 * size[0] * size[1]
+    assert labels.numel() <= largest.elements < 0.7 * num_classes * decided
+    assert largest.elements * 4 <= 256 * 2**20
+
+
+# ---------------------------------------------------------------- padding
+
+
+def padded_batch(images, **settings):
+    """mmseg's own padding: a batch and what it notes about each image."""
+    return stack_batch(images, **settings)
+
+
+@pytest.mark.parametrize('ratio', [1, 1.7])
+def test_padded_images_of_unequal_sizes_get_the_label_maps_of_unpadded_ones(ratio):
+    model = local_segmentor()
+    shapes = [(64, 40), (32, 64), (64, 64), (4, 52)]
+    images = [random_views(1, seed=i)[0][0, :, :h, :w] for i, (h, w) in enumerate(shapes)]
+    sizes = [(round(h * ratio), round(w * ratio)) for h, w in shapes]
+    batch, notes = padded_batch(images, size=(64, 72), pad_val=3)
+    padded = [
+        SegDataSample(metainfo=dict(ori_shape=size, **note))
+        for size, note in zip(sizes, notes, strict=True)
+    ]
+    assert notes[1]['img_padding_size'] == (0, 8, 0, 32)
+    predicted = label_maps(model.predict(batch, padded))
+    for image, labels, size in zip(images, predicted, sizes, strict=True):
+        alone = label_maps(model.predict(image[None], samples(size)))[0]
+        # The padded map may be scaled by up to half a pixel in its whole length.
+        assert (labels == alone).double().mean() >= (1 if ratio == 1 else 0.98)
+
+
+@pytest.mark.parametrize('key', ['img_padding_size', 'padding_size'])
+@pytest.mark.parametrize('padding', [(0, 3, 0, 2), (4, 0, 8, 0), (5, 2, 3, 7)])
+def test_an_image_that_ends_within_a_cell_keeps_its_scale(key, padding):
+    """Against the geometry: every pixel of the image lies where it lies in the padded input."""
+    model = local_segmentor()
+    left, right, top, bottom = padding
+    images = random_views(1)[0]
+    size = (64 - top - bottom, 64 - left - right)
+    labels = label_maps(model.predict(images, samples(size, **{key: padding})))[0]
+    whole = slow_maps(logits_of(model, images)[0], (64, 64))
+    maps = whole[:, top : 64 - bottom, left : 64 - right]
+    inner = (slice(3, -3), slice(3, -3))  # cells that only saw padding are not mixed in
+    assert wrong_pixels(labels[inner], maps[:, inner[0], inner[1]]) == 0
+    assert wrong_pixels(labels, maps) < 0.05
+
+
+def test_padding_to_a_divisor_predicts_what_mmseg_predicts():
+    preprocessor = SegDataPreProcessor(
+        mean=[0.0] * 3, std=[1.0] * 3, test_cfg=dict(size_divisor=32)
+    )
+    ours = small_segmentor(in_index=3, data_preprocessor=preprocessor)
+    theirs = small_segmentor(EncoderDecoder, in_index=3, data_preprocessor=preprocessor)
+    theirs.load_state_dict(ours.state_dict())
+    image = random_views(1, (160,))[0][0, :, :130, :101]
+    predicted = []
+    for model in (ours, theirs):
+        data = dict(inputs=[image], data_samples=samples((195, 152)))
+        predicted.append(model.test_step(data)[0].pred_sem_seg.data)
+    assert predicted[0].shape == predicted[1].shape == (1, 195, 152)
+    assert (predicted[0] == predicted[1]).double().mean() > 0.95
+
+
+def test_large_padded_images_are_decided_small():
+    model = local_segmentor(max_argmax_pixels=2500, max_argmax_side=60)
+    images = random_views(1)[0]
+    padded = samples((90, 120), img_padding_size=(0, 0, 0, 16))
+    labels = label_maps(model.predict(images, padded))[0]
+    alone = label_maps(model.predict(images[:, :, :48], samples((90, 120))))[0]
+    assert torch.equal(labels, alone)
+
+
+# ---------------------------------------------------------------- loss
+
+
+def slow_cross_entropy(logits, labels, stride):
+    """Pixel by pixel over every stride-th one; logits at the size of the thinned label map."""
+    terms = []
+    for image_logits, image_labels in zip(logits, labels, strict=True):
+        thin = image_labels[::stride, ::stride]
+        maps = slow_maps(image_logits, thin.shape)
+        for y in range(thin.shape[0]):
+            for x in range(thin.shape[1]):
+                if thin[y, x] != IGNORED:
+                    scores = maps[:, y, x].tolist()
+                    highest = max(scores)
+                    total = math.fsum(math.exp(s - highest) for s in scores)
+                    terms.append(highest + math.log(total) - scores[int(thin[y, x])])
+    return math.fsum(terms) / len(terms) if terms else 0.0
+
+
+def labelled(labels):
+    sample = SegDataSample(metainfo=dict(img_shape=tuple(labels.shape)))
+    sample.gt_sem_seg = PixelData(data=labels[None].clone())
+    return sample
+
+
+def random_labels(batch, num_classes, height=64, width=64):
+    generator = torch.Generator().manual_seed(2)
+    labels = torch.randint(0, num_classes, (batch, height, width), generator=generator)
+    labels[:, 10:20, 5:40] = IGNORED
+    labels[:, 30:40, :20] = min(255, num_classes - 1)
+    return labels
+
+
+@pytest.mark.parametrize('stride, width', [(2, 64), (1, 20), (3, 61)])
+@pytest.mark.parametrize('num_classes', [5, 301])
+def test_loss_equals_loops(stride, width, num_classes):
+    model = small_segmentor(num_classes=num_classes, loss_stride=stride)
+    images = random_views(2)[0][:, :, :33, :width].contiguous()
+    labels = random_labels(2, num_classes, 33, width)
+    losses = model.loss(images, [labelled(one) for one in labels])
+    expected = slow_cross_entropy(logits_of(model, images), labels, stride)
+    assert abs(losses['decode.loss_ce'].item() - expected) < 1e-5 * expected
+
+
+def gradient_of(model, images, labels):
+    model.zero_grad()
+    losses = model.loss(images, [labelled(one) for one in labels])
+    losses['decode.loss_ce'].backward()
+    return losses['decode.loss_ce'].item(), model.decode_head.conv_seg.weight.grad.clone()
+
+
+def test_only_every_second_pixel_counts():
+    model, images, labels = small_segmentor(), random_views(2)[0], random_labels(2, 5)
+    loss, gradient = gradient_of(model, images, labels)
+    other = labels.clone()
+    other[:, 1::2], other[:, :, 1::2] = 4, 4
+    assert not torch.equal(other, labels)
+    same_loss, same_gradient = gradient_of(model, images, other)
+    assert same_loss == loss and torch.equal(same_gradient, gradient)
+    other[:, ::4, ::4] = 0
+    assert gradient_of(model, images, other)[0] != loss
+
+
+def test_1000_is_ignored_and_255_is_a_category():
+    model, images = small_segmentor(num_classes=301), random_views(1)[0]
+    labels = torch.full((1, 64, 64), 7)
+    loss, gradient = gradient_of(model, images, labels)
+    labels[:, :, 32:] = 255
+    with_255, gradient_255 = gradient_of(model, images, labels)
+    assert with_255 != loss and gradient_255[255].abs().sum() > gradient[255].abs().sum() * 2
+    labels[:, :, 32:] = IGNORED
+    without, gradient_without = gradient_of(model, images, labels)
+    expected = slow_cross_entropy(logits_of(model, images), labels, 2)
+    assert abs(without - expected) < 1e-4 and without != with_255
+    labels[:] = IGNORED
+    nothing, gradient_nothing = gradient_of(model, images, labels)
+    assert nothing == 0 and (gradient_nothing == 0).all()
+
+
+def test_the_labels_of_the_data_samples_stay_whole():
+    model, labels = small_segmentor(), random_labels(1, 5)
+    sample = labelled(labels[0])
+    model.loss(random_views(1)[0], [sample])
+    assert torch.equal(sample.gt_sem_seg.data, labels)
+
+
+def test_training_step_pads_with_the_ignored_id():
+    preprocessor = SegDataPreProcessor(
+        mean=[0.0] * 3, std=[1.0] * 3, size=(64, 64), seg_pad_val=IGNORED
+    )
+    model = small_segmentor(data_preprocessor=preprocessor)
+    image, labels = random_views(1)[0][0, :, :, :40], random_labels(1, 5, 64, 40)
+    data = model.data_preprocessor(
+        dict(inputs=[image], data_samples=[labelled(labels[0])]), training=True
+    )
+    losses = model(**data, mode='loss')
+    padded = torch.full((1, 64, 64), IGNORED)
+    padded[:, :, :40] = labels
+    expected = slow_cross_entropy(logits_of(model, data['inputs']), padded, 2)
+    assert abs(losses['decode.loss_ce'].item() - expected) < 1e-5
+
+
+# ---------------------------------------------------------------- settings
+
+
+def test_sliding_windows_are_refused():
+    with pytest.raises(ValueError, match='predicts whole images: set test_cfg'):
+        small_segmentor(test_cfg=dict(mode='slide', crop_size=(32, 32), stride=(16, 16)))
+
+
+def test_aligned_corners_are_refused():
+    with pytest.raises(ValueError, match='align_corners=False'):
+        small_segmentor(head=dict(align_corners=True))
+
+
+def test_is_registered():
+    assert MODELS.get('LUSSSegmentor') is LUSSSegmentor

@@ -1,0 +1,372 @@
+from unittest import mock
+
+import pytest
+import torch
+from mmengine.optim import OptimWrapper
+from torch.nn.parallel import DistributedDataParallel
+
+from luss_mm.models import PASSPretrainer, ViewsPreprocessor, balanced_assignment
+from tests.functional.test_pixel_alignment import (
+    slow_grid,
+    slow_loss,
+    slow_points,
+    slow_sample,
+)
+from tests.functional.test_sinkhorn import slow_sinkhorn
+from tests.functional.test_swapped_prediction import slow_cross_entropy, slow_swapped_prediction
+from tests.models.small_networks import (
+    CONVNEXT,
+    CONVNEXT_CHANNELS,
+    RESNET,
+    RESNET_CHANNELS,
+    SWIN,
+    SWIN_CHANNELS,
+    build,
+    full_queue,
+    gradients,
+    largest_difference,
+    prototype_head,
+    random_views,
+    without_batch_statistics,
+)
+from tests.two_ranks import run_on_two_ranks
+
+POINTS = 3
+VIEWS = (64, 64, 32, 32, 32)
+
+
+def small_model(
+    backbone=RESNET, channels=RESNET_CHANNELS, shallow=(2,), pixel_head=True, **settings
+):
+    return build(
+        PASSPretrainer,
+        backbone=backbone,
+        head=prototype_head(channels[-1]),
+        deep_to_shallow=[
+            dict(
+                type='DeepToShallowHead',
+                in_channels=channels[stage],
+                hidden_channels=24,
+                embedding_channels=16,
+                in_index=stage,
+            )
+            for stage in shallow
+        ],
+        pixel_to_pixel=dict(
+            type='PixelToPixelHead',
+            in_channels=channels[-1],
+            hidden_channels=24,
+            embedding_channels=16,
+            points=POINTS,
+        )
+        if pixel_head
+        else None,
+        **settings,
+    )
+
+
+def some_crops(batch, views=5, apart=()):
+    """Crops that overlap in the first two views, except in the pairs `apart`."""
+    generator = torch.Generator().manual_seed(7)
+    left_top = 20 * torch.rand(batch, views, 2, generator=generator)
+    extent = 30 + 30 * torch.rand(batch, views, 2, generator=generator)
+    flips = torch.randint(0, 2, (batch, views, 1), generator=generator)
+    crops = torch.cat([left_top, extent, flips], dim=2)
+    crops[list(apart), 1, 0] += 200
+    return crops
+
+
+def use_full_queue(model, length):
+    model.queue.restore(full_queue(length, 16))
+    model.queue.active = True
+
+
+def difference(result, expected):
+    return abs(torch.as_tensor(result).item() - torch.as_tensor(expected).item())
+
+
+# ---------------------------------------------------------------- against loops
+
+
+def slow_unit(vectors):
+    vectors = vectors.double()
+    return vectors / vectors.pow(2).sum(dim=1, keepdim=True).sqrt()
+
+
+def slow_pixel_loss(model, maps, crops):
+    """Image by image and point by point; BN without batch statistics."""
+    per_image = []
+    for i, crop in enumerate(crops[:, :2].tolist()):
+        points = slow_points(*crop, POINTS)
+        if points is None:
+            continue
+        sides = []
+        for view in range(2):
+            projected = model.pixel_head.projector(maps[view][i : i + 1])[0]
+            sampled = torch.tensor(slow_sample(projected, slow_grid(crop[view], points)))
+            target = sampled.T.reshape(1, -1, POINTS, POINTS)
+            sides += [model.pixel_head.predictor(target), target]
+        per_image.append(slow_loss(*sides, torch.tensor([True])))
+    return sum(per_image) / len(per_image) if per_image else 0
+
+
+def slow_losses(model, views, crops, shallow=(2,)):
+    """All losses without weights: one view at a time through the backbone."""
+    maps = [model.backbone(view) for view in views]
+    prototypes = model.head.prototypes.weight.double()
+
+    def score(embeddings):
+        return slow_unit(embeddings) @ prototypes.T
+
+    scores = [score(model.head.projection(m[-1].mean(dim=(2, 3)))) for m in maps]
+    assignments = []
+    for view in range(2):
+        queued = model.queue.rows[view, : model.queue.filled if model.queue.usable else 0]
+        rows = torch.cat([queued.double() @ prototypes.T, scores[view]])
+        assignments.append(slow_sinkhorn(rows)[len(queued) :])
+    losses = {'loss_image': slow_swapped_prediction(assignments, scores)}
+    for head, stage in zip(model.shallow_heads, shallow, strict=True):
+        terms = []
+        for view in range(2):
+            pooled = head.adapter(maps[view][stage]).mean(dim=(2, 3))
+            shallow_scores = score(head.projection(pooled))
+            terms.append(slow_cross_entropy(assignments[1 - view], shallow_scores))
+        losses[f'loss_d2s_{stage}'] = sum(terms) / 2
+    if model.pixel_head is not None:
+        losses['loss_p2p'] = slow_pixel_loss(model, [m[-1] for m in maps[:2]], crops)
+    return losses
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    'shallow, pixel_head, views, queue_length',
+    [
+        ((2,), True, VIEWS, 0),
+        ((2,), True, VIEWS, 9),
+        ((0, 1), True, (64, 64), 0),
+        ((), True, (64, 64, 32), 0),
+        ((2,), False, (64, 64, 48, 32, 32, 48), 0),
+    ],
+    ids=['as published', 'with queue', 'two shallow heads', 'no shallow head', 'no pixel head'],
+)
+def test_losses_equal_loops(shallow, pixel_head, views, queue_length):
+    model = small_model(shallow=shallow, pixel_head=pixel_head, queue_length=queue_length)
+    without_batch_statistics(model)
+    if queue_length:
+        use_full_queue(model, queue_length)
+    images, crops = random_views(5, views), some_crops(5, len(views), apart=[3])
+    expected = slow_losses(model, images, crops, shallow)
+    losses = model(images, crops, mode='loss')
+    weights = 1 + len(shallow)
+    assert losses.keys() == expected.keys()
+    for name, value in expected.items():
+        assert difference(losses[name] * (1 if name == 'loss_p2p' else weights), value) < 2e-5, name
+
+
+@torch.no_grad()
+def test_weights_of_the_total():
+    """(w0 L_image + sum_s w_s L_d2s) / sum w + L_p2p."""
+    settings = dict(image_weight=2.0, deep_to_shallow_weights=[0.5, 3.0])
+    model = without_batch_statistics(small_model(shallow=(1, 2), **settings))
+    plain = without_batch_statistics(small_model(shallow=(1, 2)))
+    images, crops = random_views(4), some_crops(4)
+    parts = {k: 3 * v for k, v in plain(images, crops, mode='loss').items()}
+    weighted = 2 * parts['loss_image'] + 0.5 * parts['loss_d2s_1'] + 3 * parts['loss_d2s_2']
+    total = sum(model(images, crops, mode='loss').values())
+    assert difference(total, weighted / 5.5 + parts['loss_p2p'] / 3) < 1e-5
+
+
+def test_a_weight_too_many_is_named():
+    with pytest.raises(ValueError, match='deep_to_shallow_weights has 2 values for 1'):
+        small_model(deep_to_shallow_weights=[1.0, 1.0])
+
+
+# ---------------------------------------------------------------- backbones and views
+
+
+@pytest.mark.parametrize(
+    'backbone, channels, shallow',
+    [
+        (RESNET, RESNET_CHANNELS, (2,)),
+        (RESNET, RESNET_CHANNELS, (0, 1, 2)),
+        (CONVNEXT, CONVNEXT_CHANNELS, (1, 2)),
+        (SWIN, SWIN_CHANNELS, (2,)),
+    ],
+)
+def test_any_backbone_trains_all_its_parameters(backbone, channels, shallow):
+    model = small_model(backbone, channels, shallow).train()
+    losses = model(random_views(4, VIEWS), some_crops(4, apart=[1]), mode='loss')
+    assert len(losses) == 2 + len(shallow)
+    sum(losses.values()).backward()
+    for name, parameter in model.named_parameters():
+        if name.startswith('backbone.norm'):  # of the stages that no head reads
+            continue
+        assert parameter.grad is not None, name  # else DDP would wait for it
+        assert torch.isfinite(parameter.grad).all(), name
+    changed = ('backbone', 'head.projection', 'head.prototypes', 'shallow_heads', 'pixel_head')
+    for part in changed:
+        trained = [v for k, v in gradients(model).items() if k.startswith(part)]
+        assert trained and sum(v.abs().sum() for v in trained) > 0, part
+
+
+def test_a_step_of_the_runner_lowers_the_loss():
+    model = small_model(data_preprocessor=ViewsPreprocessor()).train()
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9))
+    images = [(127 + 50 * view).clamp(0, 255).to(torch.uint8) for view in random_views(8, VIEWS)]
+    batch = dict(inputs=images, crops=some_crops(8), index=torch.arange(8))
+    losses = [model.train_step(batch, wrapper)['loss'].item() for _ in range(12)]
+    assert losses[-1] < losses[0] - 0.2
+
+
+@pytest.mark.parametrize(
+    'sizes, expected',
+    [
+        ((64, 64), [(8, 64)]),
+        ((64, 64, 32, 32, 32), [(8, 64), (12, 32)]),
+        ((64, 64, 48, 48, 32, 32, 32), [(8, 64), (8, 48), (12, 32)]),
+        ((64, 64, 32, 48, 32), [(8, 64), (4, 32), (4, 48), (4, 32)]),
+    ],
+)
+def test_views_of_one_size_are_one_batch(sizes, expected):
+    model = small_model(pixel_head=False)
+    with mock.patch.object(model.backbone, 'forward', wraps=model.backbone.forward) as forward:
+        model(random_views(4, sizes), mode='loss')
+    batches = [call.args[0].shape for call in forward.call_args_list]
+    assert [(shape[0], shape[2]) for shape in batches] == expected
+
+
+def test_shallow_scores_do_not_move_the_prototypes():
+    model = small_model(pixel_head=False)
+    losses = model(random_views(4), mode='loss')
+    losses['loss_d2s_2'].backward()
+    assert model.head.prototypes.weight.grad is None
+    assert all(p.grad is not None for p in model.shallow_heads.parameters())
+
+
+def test_plain_images_give_the_maps_of_the_backbone():
+    model = small_model().eval()
+    images = random_views(2)[0]
+    for result, expected in zip(model(images), model.backbone(images), strict=True):
+        assert torch.equal(result, expected)
+
+
+def test_what_is_missing_or_unknown_is_named():
+    with pytest.raises(ValueError, match='needs the crops of the views'):
+        small_model()(random_views(2), mode='loss')
+    with pytest.raises(ValueError, match="loss and tensor, not 'predict'"):
+        small_model()(random_views(2), mode='predict')
+
+
+def test_embeddings_and_prototypes_are_unit_vectors_under_mixed_precision():
+    head = small_model().train().head
+    with torch.autocast('cpu', torch.bfloat16):
+        embeddings = head.embed(torch.randn(6, RESNET_CHANNELS[-1]))
+        scores = head.score(embeddings)
+    assert embeddings.dtype == scores.dtype == torch.float32
+    torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(6))
+    torch.testing.assert_close(scores, embeddings @ head.prototypes.weight.T)
+    torch.testing.assert_close(head.prototypes.weight.norm(dim=1), torch.ones(20))
+
+
+def test_mixed_precision_changes_the_losses_little():
+    model = without_batch_statistics(small_model())
+    images, crops = random_views(4, VIEWS), some_crops(4)
+    with torch.no_grad(), torch.autocast('cpu', torch.bfloat16):
+        losses = model(images, crops, mode='loss')
+    for name, expected in model(images, crops, mode='loss').items():
+        assert losses[name].dtype == torch.float32
+        assert difference(losses[name], expected) < 0.1
+
+
+# ---------------------------------------------------------------- queue
+
+
+def assigned_rows(model, images):
+    """How many rows each Sinkhorn of a forward pass balanced, and how many rows it gave back."""
+    seen = []
+
+    def spy(scores, *settings):
+        seen.append(len(scores))
+        return scores.softmax(dim=1)
+
+    with mock.patch.object(balanced_assignment, 'sinkhorn', spy):
+        losses = model(images, mode='loss')
+    assert all(loss.shape == () for loss in losses.values())
+    return seen
+
+
+def test_the_queue_is_used_only_when_active_and_full():
+    model = small_model(pixel_head=False, queue_length=6)
+    images = random_views(4)
+    assert assigned_rows(model, images) == [4, 4] and model.queue.filled == 0
+    model.queue.active = True
+    assert assigned_rows(model, images) == [4, 4] and model.queue.filled == 4
+    assert assigned_rows(model, images) == [4, 4] and model.queue.filled == 6
+    assert assigned_rows(model, images) == [10, 10]
+    model.queue.active = False
+    assert assigned_rows(model, images) == [4, 4]
+
+
+def test_the_queue_holds_the_embeddings_of_each_global_view():
+    model = without_batch_statistics(small_model(pixel_head=False, queue_length=6))
+    model.queue.active = True
+    first, second = random_views(4, VIEWS, seed=1), random_views(4, VIEWS, seed=2)
+    for images in (first, second):
+        model(images, mode='loss')
+    for view in range(2):
+        newest, older = (
+            model.head.embed(model.backbone(images[view])[-1].mean(dim=(2, 3)))
+            for images in (second, first)
+        )
+        expected = torch.cat([newest, older])[:6]
+        torch.testing.assert_close(model.queue.rows[view], expected.detach(), atol=1e-5, rtol=0)
+    assert not model.queue.rows.requires_grad
+
+
+def test_queued_rows_change_the_assignment_but_are_not_predicted():
+    """The loss is a mean over the batch; with the queue only its targets are others."""
+    model = without_batch_statistics(small_model(shallow=(), pixel_head=False, queue_length=7))
+    images = random_views(4)
+    without = model(images, mode='loss')['loss_image']
+    use_full_queue(model, 7)
+    with mock.patch.object(
+        balanced_assignment, 'sinkhorn', wraps=balanced_assignment.sinkhorn
+    ) as spy:
+        loss = model(images, mode='loss')['loss_image']
+    assert difference(loss, without) > 1e-4
+    rows = [call.args[0] for call in spy.call_args_list]
+    assert [len(r) for r in rows] == [11, 11] and not any(r.requires_grad for r in rows)
+    assignments = [slow_sinkhorn(r)[7:] for r in rows]
+    assert difference(loss, slow_swapped_prediction(assignments, [r[7:] for r in rows])) < 1e-5
+
+
+# ---------------------------------------------------------------- two processes
+
+
+def losses_on_rank(rank, batch, queue_length, apart):
+    """On both ranks a half of the batch; without rank all of it."""
+    model = without_batch_statistics(small_model(shallow=(1, 2), queue_length=queue_length))
+    if queue_length:
+        use_full_queue(model, queue_length)
+    views, crops = random_views(2 * batch, VIEWS), some_crops(2 * batch, apart=apart)
+    if rank is not None:
+        views = [view.split(batch)[rank] for view in views]
+        crops = crops.split(batch)[rank]
+        model = DistributedDataParallel(model)
+    losses = model(views, crops, mode='loss')
+    sum(losses.values()).backward()
+    module = model if rank is None else model.module
+    return {k: v.detach() for k, v in losses.items()}, gradients(module), module.queue.rows
+
+
+@pytest.mark.parametrize('queue_length', [0, 8, 7])
+@pytest.mark.parametrize('apart', [(), (0, 4), (3, 4, 5), range(6)])
+def test_two_ranks_equal_one(queue_length, apart):
+    first, second = run_on_two_ranks(losses_on_rank, 3, queue_length, tuple(apart))
+    losses, gradient, rows = losses_on_rank(None, 3, queue_length, tuple(apart))
+    for name, expected in losses.items():
+        assert difference((first[0][name] + second[0][name]) / 2, expected) < 1e-5, name
+    assert largest_difference(first[1], gradient) < 1e-3
+    assert largest_difference(second[1], first[1]) == 0
+    assert torch.equal(first[2], second[2])
+    torch.testing.assert_close(first[2], rows, atol=1e-6, rtol=0)

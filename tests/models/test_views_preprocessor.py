@@ -1,0 +1,77 @@
+import pytest
+import torch
+from mmseg.registry import MODELS
+from torch.utils.data import default_collate
+
+from luss_mm.models import ViewsPreprocessor
+
+MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+
+
+def slow_normalize(images, mean, std):
+    result = torch.zeros(images.shape, dtype=torch.float64)
+    for b in range(images.shape[0]):
+        for c in range(3):
+            for y in range(images.shape[2]):
+                for x in range(images.shape[3]):
+                    result[b, c, y, x] = (float(images[b, c, y, x]) - mean[c]) / std[c]
+    return result
+
+
+def uint8_images(batch, height, width):
+    generator = torch.Generator().manual_seed(height)
+    return torch.randint(0, 256, (batch, 3, height, width), generator=generator, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize('mean, std', [(MEAN, STD), ((0, 100, 255), (1, 2, 300))])
+def test_views_equal_loops(mean, std):
+    preprocessor = ViewsPreprocessor(mean, std)
+    views = [uint8_images(2, 6, 6), uint8_images(2, 4, 4)]
+    result = preprocessor(dict(inputs=views, crops=torch.ones(2, 2, 5)), training=True)
+    assert isinstance(result['inputs'], list) and len(result['inputs']) == 2
+    for view, normalized in zip(views, result['inputs'], strict=True):
+        assert normalized.dtype == torch.float32
+        difference = normalized.double() - slow_normalize(view, mean, std)
+        assert difference.abs().max() < 2e-5  # of values up to 255
+    assert torch.equal(result['crops'], torch.ones(2, 2, 5))
+
+
+def test_one_batch_of_images_stays_one_batch():
+    images = uint8_images(3, 5, 8)
+    result = ViewsPreprocessor()(dict(inputs=images, index=torch.arange(3)))
+    assert result['inputs'].shape == (3, 3, 5, 8)
+    difference = result['inputs'].double() - slow_normalize(images, MEAN, STD)
+    assert difference.abs().max() < 1e-6
+    assert torch.equal(result['index'], torch.arange(3))
+
+
+def test_memory_is_channels_last():
+    result = ViewsPreprocessor().normalize(uint8_images(2, 6, 7))
+    assert result.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_the_batch_of_the_data_loader_is_left_as_it_was():
+    views = [uint8_images(2, 6, 6)]
+    before = views[0].clone()
+    data = dict(inputs=views)
+    ViewsPreprocessor()(data)
+    assert data['inputs'] is views and torch.equal(views[0], before)
+
+
+def test_collated_samples_of_multi_crop_are_understood():
+    samples = [
+        dict(inputs=[uint8_images(1, s, s)[0] for s in (8, 8, 4)], crops=torch.full((3, 5), i))
+        for i in range(4)
+    ]
+    result = ViewsPreprocessor()(default_collate(samples))
+    assert [view.shape for view in result['inputs']] == [
+        (4, 3, 8, 8),
+        (4, 3, 8, 8),
+        (4, 3, 4, 4),
+    ]
+    assert result['crops'].shape == (4, 3, 5)
+
+
+def test_is_registered_and_adds_nothing_to_a_checkpoint():
+    preprocessor = MODELS.build(dict(type='ViewsPreprocessor'))
+    assert isinstance(preprocessor, ViewsPreprocessor) and not preprocessor.state_dict()

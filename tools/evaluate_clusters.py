@@ -1,0 +1,52 @@
+"""How well the clusters of a run follow the category folders: accuracy and NMI.
+
+    python tools/evaluate_clusters.py WORK_DIR
+
+Looks at the category folders of the training images, which no stage of the run does.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmseg.registry import DATASETS
+
+import luss_mm  # noqa: F401  registers the data sets
+from luss_mm.functional.clustering_scores import (
+    clustering_accuracy,
+    contingency,
+    normalized_mutual_information,
+)
+from luss_mm.pipeline.cluster_features import load_clusters
+
+
+def main() -> None:
+    """Print one line of JSON."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('work_dir', type=Path)
+    work_dir = parser.parse_args().work_dir
+    init_default_scope('mmseg')
+    config = Config.fromfile(work_dir / 'finetune' / 'config.py')
+    dataset = DATASETS.build(dict(config.train_dataloader.dataset, pipeline=[]))
+    folders = [dataset.relative_path(i).rpartition('/')[0] for i in range(len(dataset))]
+    names, categories = np.unique(folders, return_inverse=True)
+    clusters = load_clusters(work_dir / 'clusters')
+    counts = contingency(clusters.assignment, categories, len(clusters.centroids), len(names))
+    figures = dict(
+        images=len(dataset),
+        clusters=len(clusters.centroids),
+        categories=len(names),
+        accuracy=round(float(clustering_accuracy(counts)), 4),
+        nmi=round(float(normalized_mutual_information(counts)), 4),
+        used_ground_truth='category folders of the training images, for these figures only',
+    )
+    print(json.dumps(figures))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,82 @@
+"""Score a checkpoint, or the last stage of a recipe.
+
+    python tools/test.py configs/luss/pass_folder.py --work-dir work_dirs/pass_folder
+    python tools/test.py work_dirs/pass_folder/finetune/config.py work_dirs/pass_folder/finetune/final.pth
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+from mmengine.runner import Runner
+
+import luss_mm  # noqa: F401  registers everything
+from luss_mm.engine.processes import device_overrides, start_process_group
+from luss_mm.engine.staged_runner import FINAL_CHECKPOINT
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Mmseg's usual arguments."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='recipe or mmseg config')
+    parser.add_argument('checkpoint', nargs='?', help='default for a recipe: its last stage')
+    parser.add_argument('--work-dir', help='of the recipe, or where the scores go')
+    parser.add_argument('--out', help='write predictions and match.json into this folder')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='KEY=VALUE ...')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    arguments = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(arguments.local_rank))
+    return arguments
+
+
+def load_config(arguments: argparse.Namespace) -> Config:
+    """Config of one stage, with the checkpoint to score."""
+    config = Config.fromfile(arguments.config)
+    checkpoint = arguments.checkpoint
+    if 'stages' in config:
+        work_dir = arguments.work_dir or Path('work_dirs', Path(arguments.config).stem)
+        stage = Path(work_dir, config.stage_order[-1])
+        if not (stage / 'config.py').is_file():
+            raise SystemExit(
+                f'{stage}: not finished. Run tools/train.py {arguments.config} first, or name its '
+                'folder with --work-dir.'
+            )
+        config = Config.fromfile(stage / 'config.py')
+        checkpoint = checkpoint or str(stage / FINAL_CHECKPOINT)
+        # Beside the finished stage, whose manifest says what lies in it.
+        config.work_dir = str(Path(work_dir, f'{stage.name}_test'))
+    else:
+        config.work_dir = arguments.work_dir or str(Path('work_dirs', Path(arguments.config).stem))
+    if checkpoint is None:
+        raise SystemExit('name the checkpoint to score')
+    if arguments.cfg_options is not None:
+        config.merge_from_dict(arguments.cfg_options)
+    config.load_from, config.resume, config.launcher = checkpoint, False, arguments.launcher
+    _direct_outputs(config, arguments.out)
+    return config
+
+
+def _direct_outputs(config: Config, out: str | None) -> None:
+    evaluators = config.test_evaluator
+    for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
+        if evaluator.get('type') == 'UnsupervisedIoUMetric':
+            evaluator.output_dir = out or str(Path(config.work_dir, 'evaluation'))
+            evaluator.save_predictions = out is not None or evaluator.get('save_predictions', False)
+        elif out is not None:
+            evaluator.output_dir = out
+
+
+def main() -> None:
+    """Build the runner and test."""
+    config = load_config(parse_arguments())
+    start_process_group(config.launcher)
+    config.merge_from_dict(device_overrides(config))
+    Runner.from_cfg(config).test()
+
+
+if __name__ == '__main__':
+    main()
