@@ -1,4 +1,4 @@
-"""What colour alone achieves: categories from k-means on mean colours, foreground from pseudo labels.
+"""What colour alone achieves: categories from mean colours, foreground from pseudo labels.
 
 An image's category is the cluster of its mean colour (centroids from the training images), its
 foreground that of the pseudo labels that a method made for the validation images. A method is worth

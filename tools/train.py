@@ -15,6 +15,7 @@ from mmseg.registry import RUNNERS
 
 import luss_mm  # noqa: F401  registers everything, also for configs without custom_imports
 from luss_mm.engine.processes import device_overrides, start_process_group
+from luss_mm.engine.settings import SettingsError
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -57,7 +58,10 @@ def main() -> None:
     """Build the runner that the config asks for and train."""
     config = load_config(parse_arguments())
     if 'runner_type' in config:
-        RUNNERS.build(config).train()
+        try:
+            RUNNERS.build(config).train()
+        except SettingsError as error:
+            raise SystemExit(f'{error}') from None
         return
     start_process_group(config.launcher)
     config.merge_from_dict(device_overrides(config))

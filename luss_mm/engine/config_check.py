@@ -98,7 +98,7 @@ def _find(name: str) -> Any:
 def _refuse_misspelt_type(where: str, name: str) -> None:
     """Only if something of nearly that name is registered: not every `type` is in a registry."""
     registered = {known for registry in REGISTRIES for known in _names(registry)}
-    if close := difflib.get_close_matches(name, registered, n=1, cutoff=0.85):
+    if close := difflib.get_close_matches(name, registered, n=1, cutoff=0.8):
         raise SettingsError(
             f'{where}.type: nothing is registered as {name!r}; did you mean {close[0]!r}?'
         )

@@ -39,6 +39,8 @@ WITHOUT_EFFECT = {
     'visualizer',
     'work_dir',
 }
+# The same of default_hooks: a stage's output is its last state, whatever is printed or saved before.
+BOOKKEEPING_HOOKS = {'checkpoint', 'logger', 'timer', 'visualization'}
 
 
 class Recipe:
@@ -78,9 +80,13 @@ class Recipe:
         """Resolved config of a stage that works in `directory`."""
         return self._resolved(name, self.settings.values | dict(stage_dir=str(directory)))
 
+    def is_training(self, name: str) -> bool:
+        """Whether a stage trains rather than does a task."""
+        return 'task' not in self.templates[name]
+
     def task(self, name: str, directory: str | Path) -> dict | None:
         """Config of what a stage without training does, or None."""
-        if 'task' not in self.templates[name]:
+        if self.is_training(name):
             return None
         settings = Settings(self.settings.values | dict(stage_dir=str(directory)))
         return settings.resolve(self.templates[name]['task'], f'stages.{name}.task')
@@ -91,26 +97,52 @@ class Recipe:
         if not re.search(r'\$\{\s*work_dir', str(self.settings.values.get('data_root', ''))):
             neutral['data_root'] = '<data_root>'
         values = self.settings.values | neutral
-        if 'task' in self.templates[name]:
+        if not self.is_training(name):
             return Settings(values).resolve(self.templates[name], f'stages.{name}')
-        return _without_effectless(self._resolved(name, values) | dict(amp=self.amp))
+        config = _without_effectless(self._resolved(name, values) | dict(amp=self.amp))
+        if hooks := config.get('default_hooks'):
+            kept = {k: v for k, v in hooks.items() if k not in BOOKKEEPING_HOOKS}
+            config['default_hooks'] = kept
+        return config
 
     def stage_inputs(self, name: str) -> dict[str, str]:
         """Fingerprints of the data sets that a stage trains on and is scored on."""
-        inputs = {}
-        if 'task' in self.templates[name]:
-            return inputs
+        if not self.is_training(name):
+            return {}
         config = self.stage(name, '<stage_dir>')
-        for loader in ('train_dataloader', 'val_dataloader'):
-            if config.get(loader):
-                dataset = dict(config[loader]['dataset'], pipeline=[])
-                inputs[loader] = self._fingerprint(json.dumps(dataset, sort_keys=True))
-        return inputs
+        loaders = [key for key in ('train_dataloader', 'val_dataloader') if config.get(key)]
+        return {key: self.dataset_facts(config[key]['dataset'])['fingerprint'] for key in loaders}
+
+    def dataset_facts(self, dataset: Mapping[str, Any]) -> dict[str, Any]:
+        """What is known of a data set without reading its images; collective, rank 0 looks once.
+
+        Args:
+            dataset: Its resolved config. Label maps below the work directory are left out, since
+                the run makes them itself.
+
+        Returns:
+            `fingerprint`, the number of `images` and the list of `missing_masks`.
+
+        Raises:
+            SettingsError: If it cannot be built, on all ranks.
+        """
+        config = dict(dataset, pipeline=[])
+        prefix = dict(config.get('data_prefix') or {})
+        if Path(prefix.get('seg_map_path') or '/').is_relative_to(self.work_dir):
+            config['data_prefix'] = prefix | dict(seg_map_path='')
+        key = json.dumps(config, sort_keys=True)
+        if key not in self._facts:
+            found = [_look_at(config) if is_main_process() else None]
+            broadcast_object_list(found)
+            if isinstance(found[0], str):
+                raise SettingsError(found[0])
+            self._facts[key] = found[0]
+        return self._facts[key]
 
     def stages_read_by(self, name: str) -> list[str]:
         """Earlier stages whose files a stage's config refers to."""
         earlier = self.stage_order[: self.stage_order.index(name)]
-        if 'task' in self.templates[name]:
+        if not self.is_training(name):
             return []
         marked = self.settings.values | dict(work_dir='<work_dir>', stage_dir='<stage_dir>')
         text = json.dumps(self._resolved(name, marked), default=str)
@@ -151,7 +183,7 @@ class Recipe:
                     f'{did_you_mean(name, self.templates)}'
                 )
         for name in self.templates:
-            if 'task' in self.templates[name]:
+            if not self.is_training(name):
                 self.settings.resolve(self.templates[name]['task'], f'stages.{name}.task')
                 continue
             if 'model' not in self.templates[name]:
@@ -166,15 +198,8 @@ class Recipe:
             named = ', '.join(f'{u!r}{did_you_mean(u, known)}' for u in unused)
             raise SettingsError(f'no stage uses the setting {named}')
 
-    def _fingerprint(self, dataset: str) -> str:
-        if dataset not in self._fingerprints:
-            found = [_fingerprint_dataset(json.loads(dataset)) if is_main_process() else None]
-            broadcast_object_list(found)
-            self._fingerprints[dataset] = found[0]
-        return self._fingerprints[dataset]
-
     @cached_property
-    def _fingerprints(self) -> dict[str, str]:
+    def _facts(self) -> dict[str, dict[str, Any]]:
         return {}
 
 
@@ -187,14 +212,20 @@ def plain(value: Any) -> Any:
     return copy.deepcopy(value)
 
 
-def _fingerprint_dataset(config: dict) -> str:
-    dataset = DATASETS.build(config)
-    if hasattr(dataset, 'fingerprint'):
-        return dataset.fingerprint()
-    # Another package's data set: its config and length are all that can be known cheaply.
-    return hashlib.sha256(
-        f'{json.dumps(config, sort_keys=True)}{len(dataset)}'.encode()
-    ).hexdigest()
+def _look_at(config: dict) -> dict[str, Any] | str:
+    """Facts of a data set, or why it cannot be built."""
+    try:
+        dataset = DATASETS.build(config)
+    except (KeyError, OSError, TypeError, ValueError) as error:
+        return str(error)
+    facts = dict(images=len(dataset), missing_masks=[])
+    if not hasattr(dataset, 'fingerprint'):
+        # Another package's data set: its config and length are all that can be known cheaply.
+        text = f'{json.dumps(config, sort_keys=True)}{len(dataset)}'
+        return facts | dict(fingerprint=hashlib.sha256(text.encode()).hexdigest())
+    masks = [dataset.get_data_info(i).get('seg_map_path') for i in range(len(dataset))]
+    missing = [mask for mask in masks if mask and not Path(mask).exists()]
+    return facts | dict(fingerprint=dataset.fingerprint(), missing_masks=missing)
 
 
 def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict:

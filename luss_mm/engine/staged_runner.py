@@ -3,6 +3,7 @@
 import gc
 import json
 from collections.abc import Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from mmengine.runner import Runner
 from mmseg.registry import RUNNERS, TASK_UTILS
 
 from luss_mm.engine.checkpoint import find_newest_checkpoint
+from luss_mm.engine.data_check import check_data
 from luss_mm.engine.hooks.final_validation import SCORES
 from luss_mm.engine.processes import device_overrides, start_process_group
 from luss_mm.engine.recipe import Recipe, plain
@@ -49,8 +51,14 @@ class StagedRunner:
         start_process_group(self.recipe.launcher)
         if is_main_process():
             write_atomically(self.work_dir / 'recipe.json', _json(self.recipe.settings.values))
-        for number, name in enumerate(self.recipe.stage_order, start=1):
-            print_log(f'stage {number}/{len(self.recipe.stage_order)}: {name}', logger='current')
+        order = self.recipe.stage_order
+        checked: set[str] = set()
+        for number, name in enumerate(order, start=1):
+            print_log(f'stage {number}/{len(order)}: {name}', logger='current')
+            if name not in checked:
+                trainings = list(takewhile(self.recipe.is_training, order[number - 1 :]))
+                check_data(self.recipe, trainings)
+                checked.update(trainings)
             self._run_stage(name)
         if is_main_process():
             print_log('\n'.join(self.closing_lines()), logger='current')

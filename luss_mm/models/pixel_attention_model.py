@@ -5,6 +5,7 @@ from mmengine.model import BaseModel
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from luss_mm.functional.pixel_attention import foreground_score, gated_embedding, upsample_features
 from luss_mm.functional.swapped_prediction import swapped_prediction_loss
@@ -86,11 +87,13 @@ class PixelAttentionModel(BaseModel):
             frozen.requires_grad_(False)
 
     def train(self, mode: bool = True) -> 'PixelAttentionModel':
-        """Set training mode; frozen BN layers stay in eval mode if so configured."""
+        """Set training mode; of the frozen parts only BN layers follow, if so configured."""
         super().train(mode)
-        if mode and self.frozen_norm_eval:
-            self.backbone.eval()
-            self.head.projection.eval()
+        for frozen in (self.backbone, self.head.projection):
+            frozen.eval()  # without drop path or dropout: nothing there learns to live with it
+            for module in frozen.modules():
+                if isinstance(module, _BatchNorm) and not self.frozen_norm_eval:
+                    module.train(mode)
         return self
 
     def forward(

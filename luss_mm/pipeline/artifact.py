@@ -8,6 +8,7 @@ If a finished output of that name was made from something else, it is kept besid
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -173,9 +174,14 @@ def _jsonable(value: Any) -> Any:
         return {str(key): _jsonable(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [_jsonable(inner) for inner in value]
-    if value is None or isinstance(value, (str, int, float, bool)):
-        return value
-    return str(value)
+    if not (value is None or isinstance(value, (str, int, float, bool))):
+        value = str(value)
+    if isinstance(value, str) and (address := re.search(r'<.* at 0x[0-9a-f]+>', value)):
+        raise TypeError(
+            f'{address[0]} has another address in every process, so no output would ever be found '
+            'finished again: describe it by its config'
+        )
+    return value
 
 
 def _short(value: Any) -> str:

@@ -1,8 +1,10 @@
 """All steps between attention and fine-tuning: features, clusters, threshold, label maps."""
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -30,6 +32,9 @@ class PseudoLabelJob:
         model_key: Names the model's weights, for instance `fingerprint_file(checkpoint)`.
         embedding_batches: Training images at clustering size.
         label_batches: Whole training images.
+        embedding_transforms: Configs of the transforms of `embedding_batches`; they and not the
+            objects say whether features are still those that are asked for.
+        label_transforms: The same of `label_batches`, and of the sweep's.
         num_clusters: K.
         threshold_rule: How the foreground threshold is chosen.
         kmeans_iterations: Of each restart.
@@ -43,6 +48,8 @@ class PseudoLabelJob:
     model_key: str
     embedding_batches: ShardedBatches
     label_batches: ShardedBatches
+    embedding_transforms: Sequence[Mapping[str, Any]]
+    label_transforms: Sequence[Mapping[str, Any]]
     num_clusters: int
     threshold_rule: ThresholdRule
     kmeans_iterations: int = 20
@@ -62,7 +69,7 @@ def make_pseudo_labels(job: PseudoLabelJob) -> Path:
         job.model,
         job.embedding_batches,
         inputs=dict(model=job.model_key, images=job.embedding_batches.dataset.fingerprint()),
-        settings=_loading_settings(job.embedding_batches),
+        settings=_loading_settings(job.embedding_batches, job.embedding_transforms),
         device=job.device,
     )
     features_key = _key(job.directory / FEATURES)
@@ -82,7 +89,10 @@ def make_pseudo_labels(job: PseudoLabelJob) -> Path:
         features.score_counts,
         clusters.centroids,
         inputs=dict(
-            model=job.model_key, features=features_key, clusters=_key(job.directory / CLUSTERS)
+            model=job.model_key,
+            features=features_key,
+            clusters=_key(job.directory / CLUSTERS),
+            **_sweep_inputs(job),
         ),
         device=job.device,
     )
@@ -97,7 +107,7 @@ def make_pseudo_labels(job: PseudoLabelJob) -> Path:
             clusters=_key(job.directory / CLUSTERS),
             images=job.label_batches.dataset.fingerprint(),
         ),
-        settings=_loading_settings(job.label_batches),
+        settings=_loading_settings(job.label_batches, job.label_transforms),
         device=job.device,
         used_ground_truth=choice.used_ground_truth,
     )
@@ -116,7 +126,14 @@ def _key(directory: Path) -> str:
     return read_manifest(directory)['key']
 
 
-def _loading_settings(batches: ShardedBatches) -> dict:
+def _loading_settings(batches: ShardedBatches, transforms: Sequence[Mapping[str, Any]]) -> dict:
     """Batch and shard size change the last bits of features, the transforms change everything."""
-    transforms = [repr(transform) for transform in batches.dataset.pipeline.transforms]
     return dict(transforms=transforms, batch_size=batches.batch_size, shard_size=batches.shard_size)
+
+
+def _sweep_inputs(job: PseudoLabelJob) -> dict:
+    """What the validation sweep looks at besides; nothing for the other rules."""
+    batches = job.threshold_rule.sweep_batches
+    if batches is None:
+        return {}
+    return dict(images=batches.dataset.fingerprint(), transforms=job.label_transforms)

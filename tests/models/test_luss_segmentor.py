@@ -1,107 +1,28 @@
-import math
-
 import pytest
 import torch
-from mmengine.config import ConfigDict
 from mmengine.structures import PixelData
 from mmseg.models import EncoderDecoder, SegDataPreProcessor
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from mmseg.utils import stack_batch
-from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from luss_mm.models import LUSSSegmentor
-from tests.models.small_networks import RESNET, RESNET_CHANNELS, random_views
-
-IGNORED = 1000
-
-
-def small_segmentor(kind=LUSSSegmentor, num_classes=5, in_index=0, head=None, **settings):
-    torch.manual_seed(0)
-    settings = dict(dict(train_cfg=dict(), test_cfg=ConfigDict(mode='whole')), **settings)
-    model = kind(
-        backbone=RESNET,
-        decode_head=dict(
-            dict(
-                type='FCNHead',
-                in_index=in_index,
-                in_channels=RESNET_CHANNELS[in_index],
-                channels=RESNET_CHANNELS[in_index],
-                num_convs=0,
-                concat_input=False,
-                dropout_ratio=0.0,
-                num_classes=num_classes,
-                align_corners=False,
-                ignore_index=IGNORED,
-                loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True),
-            ),
-            **(head or {}),
-        ),
-        **settings,
-    )
-    nn.init.normal_(model.decode_head.conv_seg.weight)
-    return model.eval()
-
-
-class LocalBackbone(nn.Module):
-    """Cells of 4 x 4 pixels that see nothing of their neighbours."""
-
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(1)
-        self.cells = nn.Conv2d(3, RESNET_CHANNELS[0], 4, stride=4)
-
-    def forward(self, images):
-        return (self.cells(images),)
-
-
-def local_segmentor(**settings):
-    model = small_segmentor(**settings)
-    model.backbone = LocalBackbone()
-    return model
-
-
-def samples(*sizes, **meta):
-    return [SegDataSample(metainfo=dict(ori_shape=size, img_shape=size, **meta)) for size in sizes]
-
-
-def label_maps(data_samples):
-    for sample in data_samples:
-        labels = sample.pred_sem_seg.data
-        assert labels.dtype == torch.int64 and labels.shape == (1, *sample.ori_shape)
-        assert 'seg_logits' not in sample
-    return [sample.pred_sem_seg.data[0] for sample in data_samples]
-
-
-def bilinear_weights(wanted, length):
-    """Row i: the share of each cell in pixel i, by the definition; float64 (wanted, length)."""
-    weights = torch.zeros(wanted, length, dtype=torch.float64)
-    for i in range(wanted):
-        position = min(max((i + 0.5) * length / wanted - 0.5, 0), length - 1)
-        low = math.floor(position)
-        weights[i, low] += 1 - (position - low)
-        weights[i, min(low + 1, length - 1)] += position - low
-    return weights
-
-
-def slow_maps(logits, size):
-    """All K + 1 maps of one image (K + 1, h, w) at full size, float64."""
-    rows, columns = (bilinear_weights(*pair) for pair in zip(size, logits.shape[1:], strict=True))
-    return rows @ logits.double() @ columns.T
-
-
-def wrong_pixels(labels, maps):
-    """Share of pixels whose label is not the largest, ties within float32's rounding aside."""
-    best = maps.max(dim=0).values
-    chosen = maps.gather(0, labels[None])[0]
-    return (chosen < best - 1e-4).double().mean().item()
-
-
-@torch.no_grad()
-def logits_of(model, images):
-    return model.decode_head(model.backbone(images))
-
+from tests.models.slow_segmentation import (
+    IGNORED,
+    slow_cross_entropy,
+    slow_maps,
+    slow_nearest,
+    wrong_pixels,
+)
+from tests.models.small_networks import random_views
+from tests.models.small_segmentors import (
+    label_maps,
+    local_segmentor,
+    logits_of,
+    samples,
+    small_segmentor,
+)
 
 # ---------------------------------------------------------------- label maps
 
@@ -125,16 +46,13 @@ def test_label_maps_equal_those_of_mmseg():
     theirs.load_state_dict(ours.state_dict())
     images = random_views(2)[0]
     for size, agreement in (((64, 64), 1), ((96, 150), 0.98)):
-        expected = [
-            sample.pred_sem_seg.data[0]
-            for sample in theirs.predict(
-                images,
-                [SegDataSample(metainfo=dict(ori_shape=size, img_shape=(64, 64)))] * 2,
-            )
-        ]
+        expected = samples(size, size)
+        for sample in expected:
+            sample.set_metainfo(dict(img_shape=(64, 64)))
+        theirs.predict(images, expected)
         predicted = label_maps(ours.predict(images, samples(size, size)))
-        same = (torch.stack(predicted[-1:]) == torch.stack(expected[-1:])).double().mean()
-        assert same >= agreement
+        for labels, sample in zip(predicted, expected, strict=True):
+            assert (labels == sample.pred_sem_seg.data[0]).double().mean() >= agreement
 
 
 def test_without_data_samples_maps_have_the_size_of_the_input():
@@ -155,12 +73,6 @@ def test_flipped_inputs_are_flipped_back(direction, axis):
     flipped = samples((90, 70), flip=True, flip_direction=direction)
     labels = label_maps(model.predict(image.flip(axis + 1), flipped))[0]
     assert wrong_pixels(labels, slow_maps(logits_of(model, image)[0], (90, 70))) == 0
-
-
-def slow_nearest(labels, size):
-    rows = [i * labels.shape[0] // size[0] for i in range(size[0])]
-    columns = [i * labels.shape[1] // size[1] for i in range(size[1])]
-    return labels[rows][:, columns]
 
 
 @pytest.mark.parametrize(
@@ -213,18 +125,14 @@ def test_full_size_logits_never_exist(size, num_classes):
 # ---------------------------------------------------------------- padding
 
 
-def padded_batch(images, **settings):
-    """mmseg's own padding: a batch and what it notes about each image."""
-    return stack_batch(images, **settings)
-
-
 @pytest.mark.parametrize('ratio', [1, 1.7])
 def test_padded_images_of_unequal_sizes_get_the_label_maps_of_unpadded_ones(ratio):
     model = local_segmentor()
     shapes = [(64, 40), (32, 64), (64, 64), (4, 52)]
     images = [random_views(1, seed=i)[0][0, :, :h, :w] for i, (h, w) in enumerate(shapes)]
     sizes = [(round(h * ratio), round(w * ratio)) for h, w in shapes]
-    batch, notes = padded_batch(images, size=(64, 72), pad_val=3)
+    # mmseg's own padding: a batch and what it notes about each image
+    batch, notes = stack_batch(images, size=(64, 72), pad_val=3)
     padded = [
         SegDataSample(metainfo=dict(ori_shape=size, **note))
         for size, note in zip(sizes, notes, strict=True)
@@ -279,22 +187,6 @@ def test_large_padded_images_are_decided_small():
 
 
 # ---------------------------------------------------------------- loss
-
-
-def slow_cross_entropy(logits, labels, stride):
-    """Pixel by pixel over every stride-th one; logits at the size of the thinned label map."""
-    terms = []
-    for image_logits, image_labels in zip(logits, labels, strict=True):
-        thin = image_labels[::stride, ::stride]
-        maps = slow_maps(image_logits, thin.shape)
-        for y in range(thin.shape[0]):
-            for x in range(thin.shape[1]):
-                if thin[y, x] != IGNORED:
-                    scores = maps[:, y, x].tolist()
-                    highest = max(scores)
-                    total = math.fsum(math.exp(s - highest) for s in scores)
-                    terms.append(highest + math.log(total) - scores[int(thin[y, x])])
-    return math.fsum(terms) / len(terms) if terms else 0.0
 
 
 def labelled(labels):

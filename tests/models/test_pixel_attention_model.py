@@ -12,6 +12,7 @@ from tests.functional.test_pixel_attention import (
 )
 from tests.functional.test_sinkhorn import slow_sinkhorn
 from tests.functional.test_swapped_prediction import slow_swapped_prediction
+from tests.models.slow_pass import slow_unit
 from tests.models.small_networks import (
     CONVNEXT,
     CONVNEXT_CHANNELS,
@@ -41,12 +42,6 @@ def small_model(backbone=RESNET, channels=RESNET_CHANNELS[-1], **settings):
     )
     torch.nn.init.normal_(model.attention.offset)  # zeros would hide a forgotten offset
     return model
-
-
-def slow_unit(vectors):
-    """Rows divided by their norm in float64."""
-    vectors = vectors.double()
-    return vectors / vectors.pow(2).sum(dim=1, keepdim=True).sqrt()
 
 
 def slow_gates(model, features):
@@ -156,6 +151,12 @@ def test_frozen_norm_layers_stay_as_they_are_if_so_configured():
     assert all(torch.equal(model.state_dict()[k], v) for k, v in frozen.items())
 
 
+def test_a_frozen_backbone_drops_nothing():
+    model = small_model(dict(SWIN, drop_path_rate=0.5), SWIN_CHANNELS[-1]).train()
+    images = random_views(4)[0]
+    assert torch.equal(model.attend(images)[0], model.attend(images)[0])
+
+
 def test_the_same_weights_fit_as_after_pretraining():
     """The names under which pretraining saves backbone and head are those that are loaded here."""
     pretrainer = MODELS.build(
@@ -193,7 +194,7 @@ def test_two_ranks_equal_one(queue_length):
     first, second = run_on_two_ranks(attend_on_rank, 3, queue_length)
     loss, gradient, rows = attend_on_rank(None, 3, queue_length)
     assert abs((first[0] + second[0]) / 2 - loss) < 1e-5
-    assert largest_difference(first[1], gradient) < 1e-3
+    assert largest_difference(first[1], gradient) < 1e-4
     assert largest_difference(second[1], first[1]) == 0
     torch.testing.assert_close(first[2], rows, atol=1e-6, rtol=0)
     assert torch.equal(first[2], second[2])

@@ -29,7 +29,7 @@ def write(path, rgb):
 
 @pytest.fixture
 def coloured(tmp_path):
-    """Three categories that are told by colour exactly, with masks; image 0 of c has a wrong colour."""
+    """Three categories told by their colours, with masks; validation c/0 has the colour of a."""
     rng = np.random.default_rng(0)
     colours = {'a': (200, 30, 30), 'b': (30, 200, 30), 'c': (30, 30, 200)}
     for split in ('train', 'validation'):

@@ -31,6 +31,7 @@ class PseudoLabelHook(Hook):
         kmeans_iterations: Of each restart.
         kmeans_restarts: Number of restarts.
         batch_size: Images in a forward pass.
+        shard_size: Images that an interruption loses at most, and that one rank takes at a time.
         num_workers: Loading processes.
         seed: Of k-means.
     """
@@ -48,6 +49,7 @@ class PseudoLabelHook(Hook):
         kmeans_iterations: int = 20,
         kmeans_restarts: int = 30,
         batch_size: int = 64,
+        shard_size: int = 256,
         num_workers: int = 2,
         seed: int = 0,
     ) -> None:
@@ -61,8 +63,23 @@ class PseudoLabelHook(Hook):
         self.sweep_dataset = sweep_dataset
         self.kmeans = dict(kmeans_iterations=kmeans_iterations, kmeans_restarts=kmeans_restarts)
         self.batch_size = batch_size
+        self.shard_size = shard_size
         self.num_workers = num_workers
         self.seed = seed
+
+    def check(self) -> None:
+        """Refuse, before any stage trains, what could only fail here.
+
+        Raises:
+            ValueError: If the threshold's rule is unknown or there are more clusters than images.
+        """
+        self._threshold_rule()
+        images = len(DATASETS.build(self.embedding_dataset))
+        if images < self.num_clusters:
+            raise ValueError(
+                f'{images} training images cannot form {self.num_clusters} clusters. Set a smaller '
+                'num_categories.'
+            )
 
     def before_train(self, runner) -> None:
         """Make the label maps that the training data loader will read."""
@@ -73,6 +90,8 @@ class PseudoLabelHook(Hook):
                 model_key=fingerprint_file(self.attention_checkpoint),
                 embedding_batches=self._batches(self.embedding_dataset),
                 label_batches=self._batches(self.label_dataset),
+                embedding_transforms=self.embedding_dataset['pipeline'],
+                label_transforms=self.label_dataset['pipeline'],
                 num_clusters=self.num_clusters,
                 threshold_rule=self._threshold_rule(),
                 seed=self.seed,
@@ -88,7 +107,7 @@ class PseudoLabelHook(Hook):
 
     def _batches(self, dataset: dict) -> ShardedBatches:
         return ShardedBatches(
-            DATASETS.build(dataset), self.batch_size, num_workers=self.num_workers
+            DATASETS.build(dataset), self.batch_size, self.shard_size, self.num_workers
         )
 
 

@@ -1,0 +1,86 @@
+"""The house: data goes one way, mathematics knows no framework, files stay short."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+import luss_mm
+
+PACKAGE = Path(luss_mm.__file__).parent
+FILES = sorted(PACKAGE.rglob('*.py'))
+LEVELS = dict(
+    functional=0, datasets=1, models=1, pipeline=2, evaluation=3, visualization=3, engine=4
+)
+MATHEMATICS = {'torch', 'numpy', 'scipy', 'faiss'}
+MAX_LINES = 320
+
+
+def name_of(path):
+    return str(path.relative_to(PACKAGE))
+
+
+def imported_modules(path):
+    """Absolute names of everything that a file imports, wherever in the file it does so."""
+    package = ['luss_mm', *path.relative_to(PACKAGE).parts[:-1]]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            outer = package[: len(package) - node.level + 1] if node.level else []
+            base = '.'.join([*outer, node.module] if node.module else outer)
+            yield from (f'{base}.{alias.name}' for alias in node.names)
+
+
+def folder_of(module):
+    """Which folder of ours a module belongs to; None for version and foreign ones."""
+    parts = module.split('.')
+    return parts[1] if parts[0] == 'luss_mm' and len(parts) > 1 and parts[1] in LEVELS else None
+
+
+def test_every_folder_has_a_level():
+    assert {p.parent.name for p in PACKAGE.glob('*/__init__.py')} == set(LEVELS)
+    assert len(FILES) > 40
+
+
+@pytest.mark.parametrize('path', FILES, ids=name_of)
+def test_imports_go_one_way(path):
+    own = path.relative_to(PACKAGE).parts[0]
+    if own not in LEVELS:  # luss_mm/__init__.py imports all, version.py nothing
+        return
+    for module in imported_modules(path):
+        other = folder_of(module)
+        assert module != 'luss_mm' and (
+            other in (None, own) or LEVELS[other] < LEVELS[own]
+        ), f'{name_of(path)} imports {module}'
+
+
+@pytest.mark.parametrize('path', sorted((PACKAGE / 'functional').rglob('*.py')), ids=name_of)
+def test_mathematics_imports_mathematics_only(path):
+    for module in imported_modules(path):
+        outermost = module.split('.')[0]
+        assert (
+            folder_of(module) == 'functional'
+            or outermost in MATHEMATICS
+            or outermost in sys.stdlib_module_names
+        ), f'{name_of(path)} imports {module}'
+
+
+@pytest.mark.parametrize('path', FILES, ids=name_of)
+def test_files_stay_short(path):
+    assert len(path.read_text().splitlines()) <= MAX_LINES
+
+
+def test_relative_imports_are_understood(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], 'PACKAGE', tmp_path)
+    (tmp_path / 'models').mkdir()
+    path = tmp_path / 'models' / 'a.py'
+    path.write_text('from ..engine import recipe\nfrom . import b\nfrom .c import d\nimport e.f\n')
+    assert list(imported_modules(path)) == [
+        'luss_mm.engine.recipe',
+        'luss_mm.models.b',
+        'luss_mm.models.c.d',
+        'e.f',
+    ]
+    assert [folder_of(m) for m in imported_modules(path)] == ['engine', 'models', 'models', None]
