@@ -23,7 +23,7 @@ TRAIN = 'tools/train.py'
 SECONDS = 300  # for one process
 STAGES = ('pretrain', 'attention', 'finetune')
 
-# Three batches an epoch; queues that are full, and prototypes that are no longer frozen, in the second.
+# Three batches an epoch; in the second epoch the queues are full and prototypes move.
 OPTIONS = {
     'stages.data.task.num_train': 48,
     'stages.data.task.num_validation': 13,

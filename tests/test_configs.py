@@ -186,7 +186,8 @@ def published(request):
 
 
 def groups(stage):
-    (crop,) = [t for t in stage['train_dataloader']['dataset']['pipeline'] if t['type'] == 'MultiCrop']
+    pipeline = stage['train_dataloader']['dataset']['pipeline']
+    (crop,) = [t for t in pipeline if t['type'] == 'MultiCrop']
     assert set(crop) == {'type', 'views'}  # the rest are the defaults, which are SwAV's
     return [(v['num'], v['size'], tuple(v['scale'])) for v in crop['views']]
 

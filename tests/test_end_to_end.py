@@ -27,7 +27,6 @@ from tests.small_recipe import (
     final_scores,
     run_command,
     run_tool,
-    start_tool,
     start_training,
     train,
     train_arguments,
@@ -151,11 +150,11 @@ MORE_KILL_POINTS = {
     'first epoch': ('luss_mm.models.pass_pretrainer.PASSPretrainer.loss', 2),
     'saving': ('luss_mm.engine.checkpoint.write_atomically', 2),
     'queue': ('luss_mm.models.feature_queue.FeatureQueue.push', 2),
-    'last state': ('luss_mm.engine.staged_runner.Config.dump', 1),
+    'last state': ('luss_mm.engine.staged_runner.Config.dump', 2),
     'renaming': ('luss_mm.pipeline.artifact._set_aside', 1),
-    'attention saved': ('luss_mm.engine.staged_runner.Config.dump', 1),
+    'attention saved': ('luss_mm.engine.staged_runner.Config.dump', 4),
     'joining': ('luss_mm.pipeline.extract_features._join_shards', 1),
-    'joined': ('luss_mm.pipeline.extract_features.os.replace', 14),
+    'joined': ('luss_mm.pipeline.artifact.write_atomically', 1),
     'threshold': ('luss_mm.pipeline.foreground_threshold.otsu_threshold', 1),
     'labelled': ('luss_mm.pipeline.artifact.write_atomically', 2),
     'first fine-tuning': ('luss_mm.models.luss_segmentor.LUSSSegmentor.loss', 2),
@@ -220,18 +219,15 @@ def test_without_category_folders_everything_is_the_same(finished, tmp_path):
     for number, path in enumerate(sorted(images_of(finished))):
         shutil.copy(path, flat / 'train' / f'{number:03d}.JPEG')
     stage_order = ','.join(STAGES)
-    train(tmp_path / 'run', data_root=flat, stage_order=stage_order, **without_rendering())
+    train(tmp_path / 'run', data_root=flat, stage_order=stage_order)
     assert_same_clusters(finished, tmp_path / 'run')
-    ours, theirs = (sorted((r / 'pseudo_labels').rglob('*.png')) for r in (finished, tmp_path / 'run'))
+    ours, theirs = (
+        sorted((r / 'pseudo_labels').rglob('*.png')) for r in (finished, tmp_path / 'run')
+    )
     assert [path.name for path in theirs] == [f'{number:03d}.png' for number in range(48)]
     for one, other in zip(ours, theirs, strict=True):
         assert one.read_bytes() == other.read_bytes()
     assert final_scores(finished) == final_scores(tmp_path / 'run')
-
-
-def without_rendering():
-    """For runs on other images: `stages.data` stays in the recipe and is not run."""
-    return {}
 
 
 def test_label_maps_do_not_depend_on_the_number_of_ranks(finished, tmp_path):
@@ -269,19 +265,21 @@ def test_the_whole_recipe_on_two_ranks(tmp_path):
     arguments = [recipe, 2, '--work-dir', work_dir]
     port = str(free_port())
     run_command('bash', script, *arguments, log=tmp_path / 'log', PORT=port)
-    assert tested_scores(work_dir / 'finetune_test' / 'evaluation') == final_scores(work_dir)
+    assert scores_in(work_dir / 'finetune_test' / 'evaluation') == final_scores(work_dir)
     # One rank scores as two do.
     run_tool('tools/test.py', recipe, '--work-dir', work_dir, log=tmp_path / 'log')
-    assert tested_scores(work_dir / 'finetune_test' / 'evaluation') == final_scores(work_dir)
+    assert scores_in(work_dir / 'finetune_test' / 'evaluation') == final_scores(work_dir)
     # Two ranks train in the same way twice.
-    second = [arg if arg != str(work_dir) else str(tmp_path / 'again') for arg in train_arguments(
-        work_dir, batch_size=8, finetune_batch_size=8)[1:]]
+    second = [
+        arg if arg != str(work_dir) else str(tmp_path / 'again')
+        for arg in train_arguments(work_dir, batch_size=8, finetune_batch_size=8)[1:]
+    ]
     script = REPOSITORY / 'tools' / 'dist_train.sh'
     run_command('bash', script, recipe, 2, *second, log=tmp_path / 'log', PORT=str(free_port()))
     assert_same_run(work_dir, tmp_path / 'again')
 
 
-def tested_scores(directory):
+def scores_in(directory):
     written = json.loads((directory / 'scores.json').read_text())
     return {name: written[name] for name in ('mIoU', 'b-mIoU', 'ImgAcc', 'F-beta')}
 
@@ -299,7 +297,7 @@ def test_the_tools_of_mmseg_train_and_test(finished, tmp_path):
     stage = work_dir / 'finetune'
     shutil.rmtree(stage / 'evaluation')
     run_tool(MMSEG_TOOLS / 'test.py', stage / 'config.py', stage / 'final.pth', log=log)
-    assert tested_scores(stage / 'evaluation') == final_scores(finished)
+    assert scores_in(stage / 'evaluation') == final_scores(finished)
 
 
 def test_our_test_tool_scores_and_writes_predictions(finished, tmp_path):
@@ -308,7 +306,7 @@ def test_our_test_tool_scores_and_writes_predictions(finished, tmp_path):
     work_dir = copy_run(finished, tmp_path / 'run')
     arguments = [recipe, '--work-dir', work_dir, '--out', out]
     run_tool('tools/test.py', *arguments, log=tmp_path / 'log')
-    assert tested_scores(out) == final_scores(finished)
+    assert scores_in(out) == final_scores(finished)
     predictions = sorted((out / 'predictions').rglob('*.png'))
     truths = sorted((finished / 'data' / 'validation-segmentation').rglob('*.png'))
     assert [p.relative_to(out / 'predictions') for p in predictions] == [
@@ -371,7 +369,7 @@ MISTAKES = {
     ),
     'a misspelt argument': (
         dict(stages__pretrain__model__queue_lenght=3),
-        "stages.pretrain.model.queue_lenght: PASSPretrainer takes no such argument; did you mean "
+        'stages.pretrain.model.queue_lenght: PASSPretrainer takes no such argument; did you mean '
         "'queue_length'?",
     ),
     'an unknown stage': (
@@ -440,7 +438,10 @@ shallow_heads = [
 def test_a_backbone_of_mmpretrain(tmp_path):
     recipe = tmp_path / 'convnext.py'
     recipe.write_text(CONVNEXT.format(recipe=REPOSITORY / 'configs/luss/pass_tiny.py'))
-    changed = dict(feature_channels=None, backbone__base_channels=None, backbone__stem_channels=None)
+    changed = dict.fromkeys(
+        ('feature_channels', 'backbone__base_channels', 'backbone__stem_channels')
+    )
+    changed['pretrain_views__1__size'] = 32  # its stride
     output = train(tmp_path / 'run', recipe=recipe, **changed)
     assert 'score (finetune)' in closing_lines(output)
     keys = {key.split('.')[0] for key in weights(tmp_path / 'run', 'finetune')}

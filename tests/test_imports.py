@@ -51,9 +51,9 @@ def test_imports_go_one_way(path):
         return
     for module in imported_modules(path):
         other = folder_of(module)
-        assert module != 'luss_mm' and (
-            other in (None, own) or LEVELS[other] < LEVELS[own]
-        ), f'{name_of(path)} imports {module}'
+        assert module != 'luss_mm' and (other in (None, own) or LEVELS[other] < LEVELS[own]), (
+            f'{name_of(path)} imports {module}'
+        )
 
 
 @pytest.mark.parametrize('path', sorted((PACKAGE / 'functional').rglob('*.py')), ids=name_of)

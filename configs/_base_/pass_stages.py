@@ -69,6 +69,7 @@ stages = dict(
             backbone='${backbone}',
             in_index='${in_index}',
             channels='${feature_channels}',
+            upsample='${attention_upsample}',
             head='${prototype_head}',
             queue_length='${attention_queue_length}',
         ),

@@ -8,17 +8,13 @@ Labels  validation masks for matching and scoring only; evaluate=False needs non
 
 _base_ = [
     '../_base_/default_runtime.py',
-    '../_base_/models/resnet18.py',
+    '../_base_/models/resnet18_small.py',
     '../_base_/datasets/luss.py',
     '../_base_/schedules/pass_folder.py',
     '../_base_/pass_stages.py',
 ]
 
-# Small images need a finer feature map than ImageNet's stride 32.
-backbone = dict(strides=(1, 2, 2, 1), base_channels=32, stem_channels=32)
-feature_channels = 256
-hidden_channels = 256
-resize_side = 128
-crop_size = 112
+resize_side = 96
+crop_size = 96
 num_workers = 2
-checkpoint_interval = 10
+checkpoint_interval = 5

@@ -18,17 +18,3 @@ stages = dict(
         )
     )
 )
-
-# A narrow network on small views: minutes on two CPU cores.
-backbone = dict(base_channels=16, stem_channels=16)
-feature_channels = 128
-hidden_channels = 128
-resize_side = 96
-crop_size = 96
-pretrain_epochs = 50
-pretrain_views = [
-    dict(num=2, size=64, scale=(0.3, 1.0)),
-    dict(num=2, size=40, scale=(0.08, 0.3)),
-]
-attention_epochs = 5
-finetune_epochs = 10

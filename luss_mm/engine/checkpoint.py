@@ -1,5 +1,6 @@
 """Checkpoints that execute no code, are written atomically and are found again after a kill."""
 
+import os
 import pickle
 import re
 from pathlib import Path
@@ -8,7 +9,7 @@ from urllib.parse import urlparse
 
 import numpy as np
 import torch
-from mmengine.dist import barrier, is_main_process
+from mmengine.dist import barrier
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.logging import HistoryBuffer, print_log
 from mmengine.runner import CheckpointLoader
@@ -21,7 +22,6 @@ from mmengine.runner.checkpoint import (
 from luss_mm.engine.settings import did_you_mean
 from luss_mm.pipeline.artifact import write_atomically
 
-
 # Named collections of mmengine and where their addresses come from.
 COLLECTIONS = {
     'torchvision': get_torchvision_models,
@@ -29,6 +29,7 @@ COLLECTIONS = {
     'openmmlab': get_external_models,
 }
 ARRAY_MODULES = ('numpy._core.multiarray', 'numpy.core.multiarray')
+UNSAFE = re.compile(r'(?i)unsupported (?:global:?|class) (?:GLOBAL )?([\w.]+)')
 STATISTICS = ('current', 'max', 'mean', 'min')
 NUMBER_TYPES = (bool, np.uint8, np.int8, np.int16, np.int32, np.int64, np.float16, np.float32)
 
@@ -60,9 +61,9 @@ def load_checkpoint(filename: str | Path, map_location: Any = None, logger: Any 
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # damaged bytes can make the unpickler stumble over anything
-        if unsafe := re.search(r'(?i)unsupported (?:global:?|class) (?:GLOBAL )?([\w.]+)', str(error)):
+        if unsafe := UNSAFE.search(str(error)):
             raise CheckpointError(
-                f'{path}: refused, since it asks for {unsafe[1]} and loading it could execute code. '
+                f'{path}: refused, since it asks for {unsafe[1]}: loading it could execute code. '
                 'Convert it to a plain state dict on a machine that you can lose.'
             ) from error
         raise CheckpointError(
@@ -83,7 +84,7 @@ def _local_file(filename: str) -> Path:
     if scheme not in ('http', 'https'):
         raise CheckpointError(f'{filename}: copy it to this machine and give its path.')
     path = Path(torch.hub.get_dir(), 'checkpoints', Path(urlparse(filename).path).name)
-    if is_main_process() and not path.is_file():
+    if os.environ.get('LOCAL_RANK', '0') == '0' and not path.is_file():  # once a machine
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(filename, str(path), progress=False)
     barrier()
@@ -93,7 +94,7 @@ def _local_file(filename: str) -> Path:
 def _safe_globals() -> list:
     """What mmengine's checkpoints are made of, without the `getattr` that mmengine allows.
 
-    Arrays name a module of numpy that numpy 2 renamed; most published checkpoints have the old name.
+    Arrays name a module of numpy that numpy 2 renamed: published checkpoints have its old name.
     """
     kept = [item for item in get_torch_safe_globals() if item is not getattr]
     renamed = [

@@ -27,7 +27,8 @@ class Settings:
 
     A string that is one reference keeps the setting's type ('${num_categories}' is an int,
     '${backbone}' a dict); within a longer string the value is inserted as text. A reference may be
-    arithmetic on names and numbers: '${num_categories + 1}' or '${num_workers > 0}'. Dots reach into dicts.
+    arithmetic on names and numbers: '${num_categories + 1}' or '${num_workers > 0}'. Dots reach
+    into dicts.
 
     Args:
         values: Names to values, which may refer to each other.

@@ -12,6 +12,8 @@ from torch.nn import functional as F
 
 from luss_mm.functional.pixel_assignment import resize_argmax
 
+FLIP_AXES = {'horizontal': (-1,), 'vertical': (-2,), 'diagonal': (-2, -1)}
+
 
 @MODELS.register_module()
 class LUSSSegmentor(EncoderDecoder):
@@ -85,8 +87,7 @@ class LUSSSegmentor(EncoderDecoder):
             meta = sample.metainfo
             labels = self._decide(sample_logits[None], meta, inputs.shape[2:])
             if meta.get('flip', False):
-                axis = -1 if meta.get('flip_direction', 'horizontal') == 'horizontal' else -2
-                labels = labels.flip(axis)
+                labels = labels.flip(FLIP_AXES[meta.get('flip_direction', 'horizontal')])
             sample.set_data(dict(pred_sem_seg=PixelData(data=labels)))
         return data_samples
 

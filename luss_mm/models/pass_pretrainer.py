@@ -67,6 +67,9 @@ class PASSPretrainer(BaseModel):
                 f'deep_to_shallow_weights has {len(weights)} values for '
                 f'{len(self.shallow_heads)} deep_to_shallow heads'
             )
+        indices = [head.in_index for head in self.shallow_heads]
+        if len(set(indices)) < len(indices):
+            raise ValueError(f'two deep_to_shallow heads read the same map: in_index {indices}')
         self.weights = [image_weight, *weights]
         self.temperature = temperature
         self.sinkhorn_settings = dict(epsilon=epsilon, iterations=sinkhorn_iterations)

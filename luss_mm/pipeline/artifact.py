@@ -2,7 +2,8 @@
 
 `produce` gives a directory the plain name it was asked for, with a manifest of inputs and settings.
 If a finished output of that name was made from something else, it is kept beside the new one under
-`<name>.<key>`, and comes back as soon as its settings do. Work in progress is `<name>.partial-<key>`.
+`<name>.<key>`, and comes back as soon as its settings do. Work in progress is
+`<name>.partial-<key>`.
 """
 
 import hashlib

@@ -149,6 +149,7 @@ def _heart() -> np.ndarray:
 
 # ---- textures: waves, positive on about half of the plane, of slope about 2 pi where they are 0
 # u, v: pixels along the object's axes in units of the common period. Shape (H, W)
+# Finer ones would be grey after a network's first strides, and attention would overlook them.
 
 
 def _stripes(u: np.ndarray, v: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -156,12 +157,12 @@ def _stripes(u: np.ndarray, v: np.ndarray, rng: np.random.Generator) -> np.ndarr
 
 
 def _checks(u: np.ndarray, v: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return 1.2 * np.sin(1.9 * np.pi * u) * np.sin(1.9 * np.pi * v)
+    return 1.5 * np.sin(1.35 * np.pi * u) * np.sin(1.35 * np.pi * v)
 
 
 def _dots(u: np.ndarray, v: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    x, y = 2.5 * np.pi * u, 2.5 * np.pi * v / np.sqrt(3)
-    return (np.cos(x + y) + np.cos(x - y) + np.cos(2 * y) + 0.25) / 1.9  # a hexagonal lattice
+    x, y = 1.6 * np.pi * u, 1.6 * np.pi * v / np.sqrt(3)
+    return (np.cos(x + y) + np.cos(x - y) + np.cos(2 * y) + 0.25) / 1.3  # a hexagonal lattice
 
 
 def _lattice(u: np.ndarray, v: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -51,7 +51,7 @@ def test_saturation(image, factor):
 
 @pytest.mark.parametrize('turns', [-0.5, -0.2, -0.07, 0.0, 0.013, 0.1, 0.2])
 def test_hue(image, turns):
-    """OpenCV's uint8 hue has steps of 1/180 turn, which are up to 6 * 255 / 180 = 8.5 grey levels."""
+    """OpenCV's uint8 hue has steps of 1/180 turn, up to 6 * 255 / 180 = 8.5 grey levels."""
     theirs = torchvision.adjust_hue(as_tensor(image), turns)
     found = differences(colour.shift_hue(image, turns), theirs)
     assert found.max() <= 9 and found.mean() <= 2

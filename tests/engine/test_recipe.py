@@ -101,15 +101,15 @@ def test_what_belongs_to_the_recipe_does_not_reach_mmengine():
     [
         (dict(num_categorys=3), "no stage uses the setting 'num_categorys'; did you mean 'num_cat"),
         (dict(defalt_hooks=dict()), "no stage uses the setting 'defalt_hooks'"),
-        (dict(lr='${btch_size}'), "lr refers to the setting 'btch_size'.*did you mean 'batch_size'"),
+        (dict(lr='${btch_size}'), "lr refers to the setting 'btch_size'.*mean 'batch_size'"),
         (dict(lr='${lr}'), "the setting 'lr' refers to itself"),
         (dict(stages__second__optim_wraper=dict()), 'stages.second.optim_wraper.*optim_wrapper'),
         (dict(stages__second__model__quee_length=3), "stages.second.model.quee_length.*'queue_len"),
         (dict(backbone__deph=50), r"stages.first.model.backbone.deph: ResNet.*'depth'"),
         (dict(loading__maxside=50), r"dataset.pipeline\[0\].maxside: LoadBoundedImage.*'max_side'"),
         (dict(stages__secnd=dict(train_cfg=dict())), "stages.secnd has neither .*mean 'second'"),
-        (dict(stage_order=['first', 'secnd']), "stage_order names 'secnd', .*did you mean 'second'"),
-        (dict(load_from='x.pth'), r"load_from='x.pth' does not say which stage.*stages.<stage>.load"),
+        (dict(stage_order=['first', 'secnd']), "stage_order names 'secnd', .*mean 'second'"),
+        (dict(load_from='x.pth'), r"load_from='x.pth' does not say which .*stages.<stage>.load"),
     ],
 )
 def test_mistakes_are_named_before_anything_runs(changes, message):
@@ -124,7 +124,7 @@ def test_needed_keys(key):
 
 
 def test_a_missing_setting_is_named():
-    with pytest.raises(SettingsError, match="optimizer.lr refers to the setting 'lr', which is not"):
+    with pytest.raises(SettingsError, match="optimizer.lr refers to the setting 'lr', which"):
         recipe(without=['lr'])
 
 

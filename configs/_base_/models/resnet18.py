@@ -1,5 +1,4 @@
 # ResNet-18 in torchvision style; S50 in the PASS paper.
-norm_cfg = dict(type='BN', requires_grad=True)  # synchronised over GPUs by the runner
 backbone = dict(
     type='ResNet',
     depth=18,
@@ -7,7 +6,7 @@ backbone = dict(
     out_indices=(0, 1, 2, 3),
     strides=(1, 2, 2, 2),
     dilations=(1, 1, 1, 1),
-    norm_cfg='${norm_cfg}',
+    norm_cfg=dict(type='BN', requires_grad=True),  # synchronised over GPUs by the runner
     norm_eval=False,
     style='pytorch',
 )

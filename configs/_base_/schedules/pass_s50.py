@@ -15,6 +15,7 @@ pretrain_optimizer = dict(type='LARS', lr='${pretrain_lr}', momentum=0.9, weight
 
 attention_epochs = 20
 attention_views = [dict(num=2, size=224, scale=(0.08, 1.0))]
+attention_upsample = 4
 attention_queue_length = 3840
 attention_lr = 6.0
 attention_min_lr = 0.0006
