@@ -30,7 +30,6 @@ OPTIONS = {
     'stages.data.task.image_size': 48,
     'backbone.base_channels': 8,
     'backbone.stem_channels': 8,
-    'feature_channels': 64,
     'hidden_channels': 32,
     'embedding_channels': 16,
     'resize_side': 48,
@@ -142,18 +141,27 @@ def start_training(work_dir, kill_at=None, **options):
 
 
 def train_arguments(work_dir, recipe=RECIPE, **options):
-    """What follows tools/train.py on the command line; dots in options are written as '__'."""
+    """What follows tools/train.py on the command line.
+
+    Args:
+        work_dir: Of the run.
+        recipe: Path of the config.
+        **options: Settings beside or instead of those of OPTIONS, dots written as '__'; None leaves
+            the recipe's own.
+    """
     changed = {key.replace('__', '.'): value for key, value in options.items()}
-    settings = {**OPTIONS, shard_size_option(): 8, **changed}
+    settings = OPTIONS | options_of_recipe() | changed
     pairs = [f'{key}={value}' for key, value in settings.items() if value is not None]
     return [str(recipe), '--work-dir', str(work_dir), '--cfg-options', *pairs]
 
 
-def shard_size_option():
-    """Key of the shard size: six shards rather than one."""
-    hooks = Config.fromfile(REPOSITORY / RECIPE).stages.finetune.custom_hooks
-    number = [hook.type for hook in hooks].index('PseudoLabelHook')
-    return f'stages.finetune.custom_hooks.{number}.shard_size'
+def options_of_recipe():
+    """Options that depend on what the recipe says: six shards rather than one; the channels."""
+    recipe = Config.fromfile(REPOSITORY / RECIPE)
+    hooks = [hook.type for hook in recipe.stages.finetune.custom_hooks]
+    shard_size = f'stages.finetune.custom_hooks.{hooks.index("PseudoLabelHook")}.shard_size'
+    channels = OPTIONS['backbone.base_channels'] * 2 ** (recipe.backbone.num_stages - 1)
+    return {shard_size: 8, 'feature_channels': channels}
 
 
 def run_command(*command, log, **environment):

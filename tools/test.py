@@ -1,7 +1,7 @@
 """Score a checkpoint, or the last stage of a recipe.
 
-    python tools/test.py configs/luss/pass_folder.py --work-dir work_dirs/pass_folder
-    python tools/test.py work_dirs/pass_folder/finetune/config.py work_dirs/pass_folder/finetune/final.pth
+python tools/test.py configs/luss/pass_folder.py --work-dir work_dirs/pass_folder
+python tools/test.py STAGE/config.py STAGE/final.pth
 """
 
 import argparse

@@ -1,6 +1,7 @@
 """PASS on any folder in the ImageNet-S layout: small images, short schedule.
 
-Run     python tools/train.py configs/luss/pass_folder.py --cfg-options data_root=DIR num_categories=14
+Run     python tools/train.py configs/luss/pass_folder.py \
+            --cfg-options data_root=DIR num_categories=14
 Time    see docs/results.md
 Score   see docs/results.md
 Labels  validation masks for matching and scoring only; evaluate=False needs none

@@ -1,6 +1,7 @@
 """PASS on ImageNet-S300, ResNet-50.
 
-Run     bash tools/dist_train.sh configs/luss/pass_s300.py 8 --cfg-options data_root=DATA/ImageNetS300
+Run     bash tools/dist_train.sh configs/luss/pass_s300.py 8 \
+            --cfg-options data_root=DATA/ImageNetS300
 Time    not measured
 Score   18.0 / 18.1 mIoU val / test, quoted from the PASS paper (threshold .40 from its validation
         sweep); ours not measured

@@ -1,6 +1,7 @@
 """PASS on ImageNet-S (919 categories), ResNet-50.
 
-Run     bash tools/dist_train.sh configs/luss/pass_s919.py 8 --cfg-options data_root=DATA/ImageNetS919
+Run     bash tools/dist_train.sh configs/luss/pass_s919.py 8 \
+            --cfg-options data_root=DATA/ImageNetS919
 Time    not measured
 Score   11.5 / 11.0 mIoU val / test, quoted from the PASS paper (threshold .37 from its validation
         sweep; its script pretrains and fine-tunes on all of ImageNet train); ours not measured

@@ -14,7 +14,11 @@ num_categories = 7
 stages = dict(
     data=dict(
         task=dict(
-            type='RenderTinyShapes', num_train=1000, num_validation=210, image_size=96, seed='${seed}'
+            type='RenderTinyShapes',
+            num_train=1000,
+            num_validation=210,
+            image_size=96,
+            seed='${seed}',
         )
     )
 )

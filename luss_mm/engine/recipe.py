@@ -30,6 +30,7 @@ WITHOUT_EFFECT = {
     'custom_imports',
     'env_cfg',
     'experiment_name',
+    'launcher',
     'log_level',
     'log_processor',
     'num_workers',
@@ -39,7 +40,7 @@ WITHOUT_EFFECT = {
     'visualizer',
     'work_dir',
 }
-# The same of default_hooks: a stage's output is its last state, whatever is printed or saved before.
+# The same of default_hooks: what is printed or saved on the way does not change the last state.
 BOOKKEEPING_HOOKS = {'checkpoint', 'logger', 'timer', 'visualization'}
 
 
@@ -187,9 +188,8 @@ class Recipe:
                 self.settings.resolve(self.templates[name]['task'], f'stages.{name}.task')
                 continue
             if 'model' not in self.templates[name]:
-                raise SettingsError(
-                    f'stages.{name} has neither a model nor a task{did_you_mean(name, self.stage_order)}'
-                )
+                hint = did_you_mean(name, self.stage_order)
+                raise SettingsError(f'stages.{name} has neither a model nor a task{hint}')
             check_stage(name, self.stage(name, '<stage_dir>'))
         # Settings that only other settings use, or that belong to a stage that is left out.
         self.settings.used |= {'work_dir', 'stage_dir'}

@@ -117,9 +117,10 @@ def test_red_plus_256_green(tmp_path, label):
     assert results['seg_fields'] == ['gt_seg_map']
 
 
-def test_blue_is_unused(tmp_path):
+def test_colours_with_blue_are_no_ids(tmp_path):
     path = write_image(tmp_path / 'mask.png', np.full((2, 2, 3), (77, 3, 9)))
-    assert (read_label_map(path) == 9 + 3 * 256).all()
+    with pytest.raises(ValueError, match='mask.png: its blue channel'):
+        read_label_map(path)
 
 
 def test_label_maps_follow_a_bounded_image(tmp_path):

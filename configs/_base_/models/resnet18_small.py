@@ -1,5 +1,5 @@
 # For images of about 100 pixels: the first three stages of ResNet-18 at half width, stride 8.
-# Stage 4 and stride 16 or 32 leave a map of 6 x 6 cells or less, each of which sees the whole image.
+# At stride 16 or 32 the map would have 6 x 6 cells or less, each of which sees the whole image.
 norm_cfg = dict(type='BN', requires_grad=True)
 backbone = dict(
     type='ResNet',

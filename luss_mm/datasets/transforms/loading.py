@@ -84,7 +84,7 @@ class LoadLabelMap(BaseTransform):
             )
         if self.match_image and labels.shape != results['img'].shape[:2]:
             height, width = results['img'].shape[:2]
-            labels = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST)
+            labels = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
         results['gt_seg_map'] = labels
         results.setdefault('seg_fields', []).append('gt_seg_map')
         return results
@@ -115,7 +115,7 @@ def read_label_map(path: str | Path) -> np.ndarray:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not an 8-bit RGB image.
+        ValueError: If it is not an 8-bit RGB image or uses the blue channel.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f'{path}: no such mask.')
@@ -124,6 +124,11 @@ def read_label_map(path: str | Path) -> np.ndarray:
         shape = 'unreadable' if image is None else f'of shape {image.shape}, {image.dtype}'
         raise ValueError(
             f'{path}: {shape}; an ImageNet-S mask is an RGB PNG with id = R + 256 * G.'
+        )
+    if image[..., 0].any():
+        raise ValueError(
+            f'{path}: its blue channel is not 0, so it is no ImageNet-S mask (id = R + 256 * G). '
+            'A palette of colours, as in VOC, must be converted first.'
         )
     return decode_label_map(image[..., ::-1])
 

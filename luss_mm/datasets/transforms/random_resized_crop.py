@@ -83,6 +83,6 @@ class RandomResizedSegCrop(BaseTransform):
         for key in results.get('seg_fields', []):
             labels = results[key][top : top + height, left : left + width]
             results[key] = cv2.resize(
-                labels, (self.size, self.size), interpolation=cv2.INTER_NEAREST
+                labels, (self.size, self.size), interpolation=cv2.INTER_NEAREST_EXACT
             )
         return results
