@@ -49,7 +49,7 @@ OPTIONS = {
     'attention_queue_length': 32,
     'kmeans_restarts': 2,
     'finetune_epochs': 3,
-    'finetune_lr': 0.005,
+    'finetune_lr': 0.05,
     'num_workers': 1,
     'checkpoint_interval': 1,
     'default_hooks.logger.interval': 1,

@@ -119,7 +119,7 @@ def test_a_changed_rate_redoes_fine_tuning_alone_and_changed_back_nothing(finish
     output = train(work_dir, finetune_lr=0.02)
     assert trainings(output) == [('finetune', 1), ('finetune', 2), ('finetune', 3)]
     assert 'features:' not in output and 'pixel labels:' not in output
-    assert 'optim_wrapper.optimizer.lr: 0.005 -> 0.02' in output
+    assert 'optim_wrapper.optimizer.lr: 0.05 -> 0.02' in output
     assert 'kept as finetune.' in output
     for stage in ('pretrain', 'attention'):
         assert_same_weights(finished, work_dir, stage)

@@ -22,3 +22,19 @@ stages = dict(
         )
     )
 )
+
+# What a pixel of these images is shows in the texture close by: three stages at stride 8. (Smooth
+# objects need the wider view of stage 4, see docs/results.md.)
+backbone = dict(num_stages=3, out_indices=(0, 1, 2), strides=(1, 2, 1), dilations=(1, 1, 1))
+in_index = 2
+feature_channels = 128
+attention_upsample = 2
+shallow_heads = [
+    dict(
+        type='DeepToShallowHead',
+        in_index=1,
+        in_channels='${feature_channels // 2}',
+        hidden_channels='${hidden_channels}',
+        embedding_channels='${embedding_channels}',
+    )
+]

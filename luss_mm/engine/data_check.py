@@ -76,8 +76,8 @@ def _find_mistake_of_hooks(config: Mapping[str, Any]) -> str | None:
             built = HOOKS.build(hook)
             if hasattr(built, 'check'):
                 built.check()
-        except (OSError, TypeError, ValueError) as error:
-            return f'{hook["type"]}: {error}'
+        except (KeyError, OSError, TypeError, ValueError) as error:
+            return f'{hook.get("type")}: {error}'
     return None
 
 

@@ -165,8 +165,15 @@ def _set_aside(directory: Path) -> None:
 
 
 def _decide_on_main(decide: Callable[[], bool]) -> bool:
-    decision = [decide() if is_main_process() else None]
+    decision: list[bool | Exception | None] = [None]
+    if is_main_process():
+        try:
+            decision[0] = decide()
+        except Exception as error:  # the other ranks must not wait for a rank that is gone
+            decision[0] = error
     broadcast_object_list(decision)
+    if isinstance(decision[0], Exception):
+        raise decision[0]
     return decision[0]
 
 
