@@ -36,6 +36,7 @@ from tests.small_recipe import (
 MMSEG_TOOLS = Path(mmseg.__file__).parent / '.mim' / 'tools'
 MADE_BY_THE_LABEL_HOOK = ('features', 'clusters', 'threshold', 'pseudo_labels')
 NUM_CATEGORIES = 7
+TRAIN_ON_RANKS = 'tools/dist_train.sh'
 
 
 @pytest.fixture(scope='module')
@@ -234,11 +235,10 @@ def test_label_maps_do_not_depend_on_the_number_of_ranks(finished, tmp_path):
     work_dir = copy_run(finished, tmp_path / 'run')
     for name in MADE_BY_THE_LABEL_HOOK:
         shutil.rmtree(work_dir / name)
-    tool = REPOSITORY / 'tools' / 'make_pseudo_labels.py'
-    launch = ['torchrun', '--nproc_per_node', 2, '--master_port', free_port(), tool]
-    arguments = [*train_arguments(work_dir)[:1], '--launcher', 'pytorch']
-    arguments += train_arguments(work_dir)[1:]
-    output = run_command(*launch, *arguments, log=tmp_path / 'log')
+    launch = ['torchrun', '--nproc_per_node', 2, '--master_port', free_port()]
+    recipe, *arguments = train_arguments(work_dir)
+    script = ['tools/make_pseudo_labels.py', recipe, '--launcher', 'pytorch']
+    output = run_command(*launch, *script, *arguments, log=tmp_path / 'log')
     assert 'features: 24/24' in output  # a half
     assert_same_clusters(finished, work_dir)
     assert_same_label_maps(finished, work_dir)
@@ -247,35 +247,29 @@ def test_label_maps_do_not_depend_on_the_number_of_ranks(finished, tmp_path):
 def free_port():
     with socket.socket() as listener:
         listener.bind(('127.0.0.1', 0))
-        return listener.getsockname()[1]
+        return str(listener.getsockname()[1])
 
 
 @pytest.mark.slow
 def test_the_whole_recipe_on_two_ranks(tmp_path):
-    recipe, *arguments = train_arguments(tmp_path / 'run', batch_size=8, finetune_batch_size=8)
-    script = REPOSITORY / 'tools' / 'dist_train.sh'
-    port = str(free_port())
-    output = run_command('bash', script, recipe, 2, *arguments, log=tmp_path / 'log', PORT=port)
-    work_dir = tmp_path / 'run'
+    batches = dict(batch_size=8, finetune_batch_size=8)  # on each rank
+    work_dir, log = tmp_path / 'run', tmp_path / 'log'
+    recipe, *arguments = train_arguments(work_dir, **batches)
+    output = run_command('bash', TRAIN_ON_RANKS, recipe, 2, *arguments, log=log, PORT=free_port())
     assert closing_lines(output).count('score (finetune): mIoU') == 1
-    assert 0 <= final_scores(work_dir)['mIoU'] <= 100
     scores = json.loads((work_dir / 'finetune/evaluation/scores.json').read_text())
-    assert scores['num_images'] == 13  # the sampler's repeated image is not counted
-    script = REPOSITORY / 'tools' / 'dist_test.sh'
-    arguments = [recipe, 2, '--work-dir', work_dir]
-    port = str(free_port())
-    run_command('bash', script, *arguments, log=tmp_path / 'log', PORT=port)
-    assert scores_in(work_dir / 'finetune_test' / 'evaluation') == final_scores(work_dir)
+    assert scores['num_images'] == 13  # the one that the sampler repeats is counted once
     # One rank scores as two do.
-    run_tool('tools/test.py', recipe, '--work-dir', work_dir, log=tmp_path / 'log')
-    assert scores_in(work_dir / 'finetune_test' / 'evaluation') == final_scores(work_dir)
-    # Two ranks train in the same way twice.
-    second = [
-        arg if arg != str(work_dir) else str(tmp_path / 'again')
-        for arg in train_arguments(work_dir, batch_size=8, finetune_batch_size=8)[1:]
-    ]
-    script = REPOSITORY / 'tools' / 'dist_train.sh'
-    run_command('bash', script, recipe, 2, *second, log=tmp_path / 'log', PORT=str(free_port()))
+    arguments = [recipe, 2, '--work-dir', work_dir]
+    run_command('bash', 'tools/dist_test.sh', *arguments, log=log, PORT=free_port())
+    assert scores_in(work_dir / 'finetune_test/evaluation') == final_scores(work_dir)
+    shutil.rmtree(work_dir / 'finetune_test')
+    run_tool('tools/test.py', recipe, '--work-dir', work_dir, log=log)
+    assert scores_in(work_dir / 'finetune_test/evaluation') == final_scores(work_dir)
+    # Nor does one rank train anew what two have trained, and two train in the same way twice.
+    assert not trainings(train(work_dir, **batches))
+    arguments = train_arguments(tmp_path / 'again', **batches)[1:]
+    run_command('bash', TRAIN_ON_RANKS, recipe, 2, *arguments, log=log, PORT=free_port())
     assert_same_run(work_dir, tmp_path / 'again')
 
 
@@ -458,3 +452,14 @@ def test_without_masks_nothing_is_scored_and_no_label_is_used(finished, tmp_path
     assert 'labels used: none' in closing_lines(output) and 'score' not in closing_lines(output)
     assert_same_label_maps(finished, work_dir)
     assert 'Epoch(' not in train(work_dir, **options)
+
+
+@pytest.mark.slow
+def test_labels_that_were_looked_at_are_named(finished, tmp_path):
+    work_dir = copy_run(finished, tmp_path / 'run')
+    output = train(work_dir, foreground_threshold='validation_sweep')
+    used = 'labels used: validation masks: foreground threshold; validation masks: matching and'
+    assert used in closing_lines(output)
+    assert {stage for stage, _ in trainings(output)} == {'finetune'}
+    assert 'features:' not in output  # what the threshold does not change is kept
+    assert_same_weights(finished, work_dir, 'attention')

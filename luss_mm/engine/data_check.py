@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -49,7 +50,7 @@ def _check_loader(recipe: Recipe, name: str, key: str, loader: Mapping[str, Any]
         facts = recipe.dataset_facts(loader['dataset'])
     except (KeyError, TypeError, ValueError) as error:
         mend = ' Without a labelled split, set evaluate=False.' if key.startswith('val') else ''
-        raise SettingsError(f'{where}: {error}{mend}') from error
+        raise SettingsError(f'{where}: {_reason(error)}{mend}') from error
     if missing := facts['missing_masks']:
         raise SettingsError(
             f'{where}: {len(missing)} of {facts["images"]} images have no mask, {missing[0]} for '
@@ -77,10 +78,16 @@ def _find_mistake_of_hooks(config: Mapping[str, Any]) -> str | None:
             if hasattr(built, 'check'):
                 built.check()
         except (KeyError, OSError, TypeError, ValueError) as error:
-            return f'{hook.get("type")}: {error}'
+            return f'{hook.get("type")}: {_reason(error)}'
     return None
 
 
 def _is_yet_to_come(recipe: Recipe, names: Sequence[str], dataset: Mapping[str, Any]) -> bool:
     text = json.dumps(dataset, default=str)
-    return any(json.dumps(f'{recipe.work_dir / name}/')[1:-1] in text for name in names)
+    folders = (json.dumps(str(recipe.work_dir / name))[1:-1] for name in names)
+    return any(re.search(re.escape(folder) + r'(?![\w-])', text) for folder in folders)
+
+
+def _reason(error: Exception) -> str:
+    """Our own messages speak for themselves, those of Python do not."""
+    return f'{error}' if isinstance(error, (OSError, ValueError)) else repr(error)

@@ -12,6 +12,7 @@ from luss_mm.engine.settings import SettingsError
 from tests.two_ranks import run_on_two_ranks
 
 IMAGES = 6  # of the fixture data_root
+NO_SIZE = dict(type='MultiCrop', views=[dict(num=2)])
 
 
 @HOOKS.register_module()
@@ -94,17 +95,16 @@ def test_what_can_work_is_let_pass(data_root):
             'stages.second.val_dataloader: 4 of 4 images have no mask, ',
         ),
         (
-            dict(stages__first__train_dataloader__dataset__pipeline__0__max_side='large'),
-            'stages.first.train_dataloader: ',
+            dict(stages__first__train_dataloader__dataset__pipeline=[NO_SIZE]),
+            "stages.first.train_dataloader: KeyError('size')",
         ),
         (dict(number=1), 'stages.second.custom_hooks: ObjectingHook: '),
         (dict(number=2), 'stages.second.custom_hooks: ObjectingHook: not 2. Set 3.'),
     ],
 )
 def test_mistakes_name_the_stage_and_the_mend(data_root, changes, message):
-    root = changes.pop('data_root', data_root) if 'data_root' in changes else data_root
     with pytest.raises(SettingsError, match=re.escape(message)):
-        check(root, **changes)
+        check(**(dict(data_root=data_root) | changes))
 
 
 def test_one_missing_mask_is_named(data_root):

@@ -163,6 +163,14 @@ def test_the_key_knows_no_order_and_no_container_type():
     assert artifact_key(dict(a=1)) != artifact_key(dict(a='1'))
 
 
+def test_what_has_no_lasting_name_is_refused():
+    """An address would make every process start from nothing, unnoticed."""
+    for value in (object(), repr(object()), [dict(deep=str(Maker()))], lambda: 0):
+        with pytest.raises(TypeError, match='describe it by its config'):
+            artifact_key(dict(settings=dict(transforms=value)))
+    artifact_key(dict(settings=dict(path=Path('x'), text='<b> at 0x12 <c>')))
+
+
 def test_differences_are_named_by_their_place():
     old = dict(a=1, inner=dict(b=[1], c='x'), gone=2)
     new = dict(a=1, inner=dict(b=[2], c='x'), come='y' * 100)
