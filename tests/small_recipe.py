@@ -1,15 +1,10 @@
-"""The tiny recipe shrunk to seconds, run by the real tools in processes that can be killed."""
+"""The tiny recipe shrunk to seconds, and what its work directories hold."""
 
-import importlib
+import functools
 import json
-import multiprocessing
-import os
-import runpy
 import shutil
-import signal
-import subprocess
 import sys
-import time
+import tempfile
 from pathlib import Path
 
 import cv2
@@ -17,11 +12,13 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
-REPOSITORY = Path(__file__).parent.parent
+from tests.killable_tools import REPOSITORY, run_command, run_tool, start_tool
+
 RECIPE = 'configs/luss/pass_tiny.py'
 TRAIN = 'tools/train.py'
-SECONDS = 300  # for one process
 STAGES = ('pretrain', 'attention', 'finetune')
+MADE_BY_THE_LABEL_HOOK = ('features', 'clusters', 'threshold', 'pseudo_labels')
+NUM_CATEGORIES = 7
 
 # Three batches an epoch; in the second epoch the queues are full and prototypes move.
 OPTIONS = {
@@ -54,79 +51,17 @@ OPTIONS = {
     'checkpoint_interval': 1,
     'default_hooks.logger.interval': 1,
 }
-ENVIRONMENT = dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='passive', CUDA_VISIBLE_DEVICES='')
 
-# Its processes start with everything imported, which takes seconds, and nothing else done.
-_clean = multiprocessing.get_context('forkserver')
-_clean.set_forkserver_preload(['luss_mm'])
+_directory = tempfile.TemporaryDirectory()
 
 
-class Run:
-    """A tool that runs, or ran, in a session of its own, so that a kill takes its workers along.
-
-    Args:
-        process: Leader of the session.
-        log: Its output.
-    """
-
-    def __init__(self, process, log):
-        self.process = process
-        self.log = Path(log)
-
-    @property
-    def output(self):
-        return self.log.read_text()
-
-    @property
-    def exit_status(self):
-        return self.process.exitcode
-
-    def wait(self, seconds=SECONDS):
-        """Exit status; a process that hangs is killed."""
-        self.process.join(seconds)
-        if self.process.is_alive():
-            self.kill()
-            raise TimeoutError(f'no end after {seconds} s:\n{self.output[-3000:]}')
-        return self.process.exitcode
-
-    def kill(self):
-        """SIGKILL to the tool and its loading workers."""
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.join()
-
-    def kill_when_exists(self, directory, pattern):
-        """Kill as soon as a file exists."""
-        end = time.monotonic() + SECONDS
-        while not list(Path(directory).glob(pattern)):
-            assert self.process.is_alive(), f'ended before {pattern}:\n{self.output[-3000:]}'
-            assert time.monotonic() < end, f'no {pattern}'
-            time.sleep(0.005)
-        self.kill()
-
-
-def start_tool(tool, *arguments, log, kill_at=None):
-    """Start `python TOOL ARGUMENTS` from the repository's root.
-
-    Args:
-        tool: Path of a script.
-        *arguments: Of the script.
-        log: Gets its output.
-        kill_at: A function, as 'module.function' or 'module.Class.method', and the number of the
-            call at whose beginning the process kills its whole session.
-    """
-    # One process serves all tests and hands its own environment down.
-    os.environ.update(ENVIRONMENT)
-    command = [str(tool), *map(str, arguments)]
-    process = _clean.Process(target=_run_script, args=(command, str(log), kill_at))
-    process.start()
-    return Run(process, log)
-
-
-def run_tool(tool, *arguments, log):
-    """Run a tool to its end, as `start_tool`, and assert that it succeeded."""
-    run = start_tool(tool, *arguments, log=log)
-    assert run.wait() == 0, run.output[-3000:]
-    return run.output
+@functools.cache
+def finished_run():
+    """Work directory of an uninterrupted run from the command line. No test may change it."""
+    work_dir = Path(_directory.name, 'finished')
+    command = [sys.executable, TRAIN, *train_arguments(work_dir)]
+    run_command(*command, log=work_dir.with_suffix('.log'))
+    return work_dir
 
 
 def train(work_dir, **options):
@@ -162,31 +97,6 @@ def options_of_recipe():
     shard_size = f'stages.finetune.custom_hooks.{hooks.index("PseudoLabelHook")}.shard_size'
     channels = OPTIONS['backbone.base_channels'] * 2 ** (recipe.backbone.num_stages - 1)
     return {shard_size: 8, 'feature_channels': channels}
-
-
-def run_command(*command, log, **environment):
-    """Run a command line from the repository's root; returns the output.
-
-    Raises:
-        AssertionError: If it fails.
-    """
-    with open(log, 'wb') as file:
-        process = subprocess.Popen(
-            [str(part) for part in command],
-            cwd=REPOSITORY,
-            env=os.environ | ENVIRONMENT | environment | dict(PATH=_path()),
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            status = process.wait(SECONDS)
-        except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise
-    output = Path(log).read_text()
-    assert status == 0, output[-3000:]
-    return output
 
 
 def next_log(work_dir):
@@ -234,13 +144,18 @@ def assert_same_label_maps(first, second):
         np.testing.assert_array_equal(pixels, theirs[path], err_msg=path)
 
 
+def assert_same_weights(first, second, stage):
+    """A stage's final weights are equal bit for bit."""
+    ours, theirs = weights(first, stage), weights(second, stage)
+    assert ours.keys() == theirs.keys()
+    different = [key for key in ours if not torch.equal(ours[key], theirs[key])]
+    assert not different, f'{stage}: {different}'
+
+
 def assert_same_run(first, second):
-    """Weights of all stages, clusters, label maps, predictions' scores and matching are equal."""
+    """Weights of all stages, clusters, label maps, scores and matching are equal."""
     for stage in STAGES:
-        ours, theirs = weights(first, stage), weights(second, stage)
-        assert ours.keys() == theirs.keys()
-        different = [key for key in ours if not torch.equal(ours[key], theirs[key])]
-        assert not different, f'{stage}: {different}'
+        assert_same_weights(first, second, stage)
     assert_same_clusters(first, second)
     assert_same_label_maps(first, second)
     assert final_scores(first) == final_scores(second)
@@ -249,44 +164,23 @@ def assert_same_run(first, second):
         assert ours == theirs
 
 
-def _run_script(command, log, kill_at):
-    os.setsid()
-    os.chdir(REPOSITORY)
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
-    multiprocessing.set_start_method('fork', force=True)  # as in a process from the command line
-    if kill_at:
-        _kill_on_call(*kill_at)
-    sys.argv = command
-    sys.path[0] = str(Path(command[0]).resolve().parent)
-    runpy.run_path(command[0], run_name='__main__')
+def closing_lines(output):
+    """What a run says at its end."""
+    return output[output.index('finished: ') :]
 
 
-def _kill_on_call(function, number):
-    *owner, name = function.split('.')
-    holder = _find(owner)
-    original = getattr(holder, name)
-    calls = 0
-
-    def replacement(*args, **kwargs):
-        nonlocal calls
-        calls += 1
-        if calls == number:
-            os.killpg(0, signal.SIGKILL)
-        return original(*args, **kwargs)
-
-    setattr(holder, name, replacement)
+def trainings(output):
+    """(stage, epoch) of every epoch that an output tells of."""
+    found, stage = [], None
+    for line in output.splitlines():
+        if ' - stage ' in line:
+            stage = line.split(': ')[-1]
+        elif 'Epoch(train)' in line and '[1/3]' in line:
+            found.append((stage, int(line.split('[')[1].split(']')[0])))
+    return found
 
 
-def _find(parts):
-    """A module, or a class in one."""
-    try:
-        return importlib.import_module('.'.join(parts))
-    except ModuleNotFoundError:
-        return getattr(_find(parts[:-1]), parts[-1])
-
-
-def _path():
-    """Search path that finds this Python's own scripts, torchrun among them."""
-    return f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
+def scores_in(directory):
+    """What the metric wrote into a directory, as in `final_scores`."""
+    written = json.loads((directory / 'scores.json').read_text())
+    return {name: written[name] for name in ('mIoU', 'b-mIoU', 'ImgAcc', 'F-beta')}

@@ -1,10 +1,7 @@
-"""The recipe through its tools: run, run again, killed, copied, on two ranks, with mistakes."""
+"""The recipe through its tools: run, run again, changed, copied, with other networks."""
 
 import json
 import shutil
-import signal
-import socket
-import sys
 from pathlib import Path
 
 import cv2
@@ -16,51 +13,32 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmseg.registry import DATASETS
 
+from tests.killable_tools import REPOSITORY, run_tool
 from tests.small_recipe import (
-    REPOSITORY,
+    MADE_BY_THE_LABEL_HOOK,
+    NUM_CATEGORIES,
     STAGES,
-    TRAIN,
     assert_same_clusters,
     assert_same_label_maps,
     assert_same_run,
+    assert_same_weights,
+    closing_lines,
     copy_run,
     final_scores,
-    run_command,
-    run_tool,
-    start_training,
+    finished_run,
+    scores_in,
     train,
     train_arguments,
+    trainings,
     weights,
 )
 
 MMSEG_TOOLS = Path(mmseg.__file__).parent / '.mim' / 'tools'
-MADE_BY_THE_LABEL_HOOK = ('features', 'clusters', 'threshold', 'pseudo_labels')
-NUM_CATEGORIES = 7
-TRAIN_ON_RANKS = 'tools/dist_train.sh'
 
 
 @pytest.fixture(scope='module')
-def finished(tmp_path_factory):
-    """Work directory of an uninterrupted run from the command line. Not to be changed."""
-    work_dir = tmp_path_factory.mktemp('finished') / 'run'
-    command = [sys.executable, TRAIN, *train_arguments(work_dir)]
-    run_command(*command, log=work_dir.with_name('run.log'))
-    return work_dir
-
-
-def closing_lines(output):
-    return output[output.index('finished: ') :]
-
-
-def trainings(output):
-    """(stage, epoch) of every epoch that an output tells of."""
-    found, stage = [], None
-    for line in output.splitlines():
-        if ' - stage ' in line:
-            stage = line.split(': ')[-1]
-        elif 'Epoch(train)' in line and '[1/3]' in line:
-            found.append((stage, int(line.split('[')[1].split(']')[0])))
-    return found
+def finished():
+    return finished_run()
 
 
 # ---------------------------------------------------------------- once and again
@@ -91,7 +69,7 @@ def images_of(work_dir):
 
 
 def test_the_closing_lines_say_what_one_wants_to_know(finished):
-    text = closing_lines(finished.with_name('run.log').read_text())
+    text = closing_lines(finished.with_suffix('.log').read_text())
     scores = final_scores(finished)
     assert scores.keys() == {'mIoU', 'b-mIoU', 'ImgAcc', 'F-beta'}
     assert all(f'{name} {value:.2f}' in text for name, value in scores.items())
@@ -107,7 +85,7 @@ def test_the_same_command_again_runs_nothing(finished, tmp_path):
     before = {p: p.stat().st_mtime_ns for p in work_dir.rglob('*') if p.is_file()}
     output = train(work_dir, num_workers=0, default_hooks__logger__interval=7)
     assert 'Epoch(' not in output and 'features:' not in output
-    first = closing_lines(finished.with_name('run.log').read_text())
+    first = closing_lines(finished.with_suffix('.log').read_text())
     expected = first.replace(str(finished), str(work_dir)).split('\n')[:5]
     assert closing_lines(output).split('\n')[:5] == expected
     after = {p: p.stat().st_mtime_ns for p in work_dir.rglob('*') if p.is_file()}
@@ -127,83 +105,6 @@ def test_a_changed_rate_redoes_fine_tuning_alone_and_changed_back_nothing(finish
     assert_same_clusters(finished, work_dir)
     output = train(work_dir)
     assert 'taken up again from finetune.' in output and not trainings(output)
-    assert_same_run(finished, work_dir)
-
-
-def assert_same_weights(first, second, stage):
-    ours, theirs = weights(first, stage), weights(second, stage)
-    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
-
-
-# ---------------------------------------------------------------- killed
-
-# In the second of the epochs, the third of six shards, and so on: with something left to keep.
-KILL_POINTS = {
-    'attention': ('luss_mm.models.pixel_attention_model.PixelAttentionModel.loss', 5),
-    'features': ('luss_mm.pipeline.extract_features._save_array', 5),
-    'k-means': ('luss_mm.pipeline.cluster_features.write_atomically', 3),
-    'labels': ('luss_mm.pipeline.generate_labels.save_label_map', 20),
-    'finetune': ('luss_mm.models.luss_segmentor.LUSSSegmentor.loss', 8),
-    'validation': ('luss_mm.evaluation.unsupervised_iou.UnsupervisedIoUMetric.process', 6),
-}
-MORE_KILL_POINTS = {
-    'images': ('luss_mm.pipeline.tiny_shapes._write', 20),
-    'first epoch': ('luss_mm.models.pass_pretrainer.PASSPretrainer.loss', 2),
-    'saving': ('luss_mm.engine.checkpoint.write_atomically', 2),
-    'queue': ('luss_mm.models.feature_queue.FeatureQueue.push', 2),
-    'last state': ('luss_mm.engine.staged_runner.Config.dump', 2),
-    'renaming': ('luss_mm.pipeline.artifact._set_aside', 1),
-    'attention saved': ('luss_mm.engine.staged_runner.Config.dump', 4),
-    'joining': ('luss_mm.pipeline.extract_features._join_shards', 1),
-    'joined': ('luss_mm.pipeline.artifact.write_atomically', 1),
-    'threshold': ('luss_mm.pipeline.foreground_threshold.otsu_threshold', 1),
-    'labelled': ('luss_mm.pipeline.artifact.write_atomically', 2),
-    'first fine-tuning': ('luss_mm.models.luss_segmentor.LUSSSegmentor.loss', 2),
-    'writing the score': ('luss_mm.engine.hooks.final_validation.write_atomically', 1),
-    'pictures': ('luss_mm.engine.hooks.pictures.save_strip', 3),
-    'finished': ('luss_mm.engine.staged_runner.StagedRunner.closing_lines', 1),
-}
-
-
-def kill_at(point, work_dir):
-    run = start_training(work_dir, kill_at=point)
-    assert run.wait() == -signal.SIGKILL, run.output[-3000:]
-    return run.output
-
-
-def test_killed_in_every_stage_and_restarted(finished, tmp_path):
-    work_dir = tmp_path / 'killed'
-    run = start_training(work_dir)
-    run.kill_when_exists(work_dir, 'pretrain.partial-*/epoch_1.pth')
-    outputs = [run.output]
-    for point in KILL_POINTS.values():
-        outputs.append(kill_at(point, work_dir))
-    outputs.append(train(work_dir))
-    first_epochs = [stage for stage, epoch in trainings(''.join(outputs)) if epoch == 1]
-    assert first_epochs == list(STAGES)  # none was started anew
-    assert_same_run(finished, work_dir)
-
-
-@pytest.mark.slow
-def test_killed_in_many_places(finished, tmp_path):
-    work_dir = tmp_path / 'killed'
-    for point in MORE_KILL_POINTS.values():
-        kill_at(point, work_dir)
-    train(work_dir)
-    assert_same_run(finished, work_dir)
-
-
-@pytest.mark.slow
-def test_killed_at_any_time(finished, tmp_path):
-    work_dir = tmp_path / 'killed'
-    rng = np.random.default_rng(0)
-    for _ in range(8):
-        run = start_training(work_dir)
-        run.process.join(rng.uniform(0.5, 4))
-        if not run.process.is_alive():
-            break
-        run.kill()
-    train(work_dir)
     assert_same_run(finished, work_dir)
 
 
@@ -229,53 +130,6 @@ def test_without_category_folders_everything_is_the_same(finished, tmp_path):
     for one, other in zip(ours, theirs, strict=True):
         assert one.read_bytes() == other.read_bytes()
     assert final_scores(finished) == final_scores(tmp_path / 'run')
-
-
-def test_label_maps_do_not_depend_on_the_number_of_ranks(finished, tmp_path):
-    work_dir = copy_run(finished, tmp_path / 'run')
-    for name in MADE_BY_THE_LABEL_HOOK:
-        shutil.rmtree(work_dir / name)
-    launch = ['torchrun', '--nproc_per_node', 2, '--master_port', free_port()]
-    recipe, *arguments = train_arguments(work_dir)
-    script = ['tools/make_pseudo_labels.py', recipe, '--launcher', 'pytorch']
-    output = run_command(*launch, *script, *arguments, log=tmp_path / 'log')
-    assert 'features: 24/24' in output  # a half
-    assert_same_clusters(finished, work_dir)
-    assert_same_label_maps(finished, work_dir)
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(('127.0.0.1', 0))
-        return str(listener.getsockname()[1])
-
-
-@pytest.mark.slow
-def test_the_whole_recipe_on_two_ranks(tmp_path):
-    batches = dict(batch_size=8, finetune_batch_size=8)  # on each rank
-    work_dir, log = tmp_path / 'run', tmp_path / 'log'
-    recipe, *arguments = train_arguments(work_dir, **batches)
-    output = run_command('bash', TRAIN_ON_RANKS, recipe, 2, *arguments, log=log, PORT=free_port())
-    assert closing_lines(output).count('score (finetune): mIoU') == 1
-    scores = json.loads((work_dir / 'finetune/evaluation/scores.json').read_text())
-    assert scores['num_images'] == 13  # the one that the sampler repeats is counted once
-    # One rank scores as two do.
-    arguments = [recipe, 2, '--work-dir', work_dir]
-    run_command('bash', 'tools/dist_test.sh', *arguments, log=log, PORT=free_port())
-    assert scores_in(work_dir / 'finetune_test/evaluation') == final_scores(work_dir)
-    shutil.rmtree(work_dir / 'finetune_test')
-    run_tool('tools/test.py', recipe, '--work-dir', work_dir, log=log)
-    assert scores_in(work_dir / 'finetune_test/evaluation') == final_scores(work_dir)
-    # Nor does one rank train anew what two have trained, and two train in the same way twice.
-    assert not trainings(train(work_dir, **batches))
-    arguments = train_arguments(tmp_path / 'again', **batches)[1:]
-    run_command('bash', TRAIN_ON_RANKS, recipe, 2, *arguments, log=log, PORT=free_port())
-    assert_same_run(work_dir, tmp_path / 'again')
-
-
-def scores_in(directory):
-    written = json.loads((directory / 'scores.json').read_text())
-    return {name: written[name] for name in ('mIoU', 'b-mIoU', 'ImgAcc', 'F-beta')}
 
 
 # ---------------------------------------------------------------- mmseg's tools and ours
@@ -310,7 +164,7 @@ def test_our_test_tool_scores_and_writes_predictions(finished, tmp_path):
         blue, green, red = np.moveaxis(cv2.imread(str(prediction)).astype(int), -1, 0)
         assert blue.max() == 0 and (red + 256 * green).max() <= NUM_CATEGORIES
         assert blue.shape == cv2.imread(str(truth)).shape[:2]
-    # What scores say is what files say: others' IoU by hand.
+    # The score is that of the files.
     match = json.loads((out / 'match.json').read_text())
     assert match == json.loads((finished / 'finetune/evaluation/match.json').read_text())
     assert abs(mean_iou(predictions, truths, match) - final_scores(finished)['mIoU']) < 0.006
@@ -333,7 +187,10 @@ def mean_iou(predictions, truths, match):
 
 def test_another_seed_draws_other_views_and_gives_other_clusters(finished, tmp_path):
     work_dir = tmp_path / 'run'
-    train(work_dir, seed=1, stages__data__task__seed=0)
+    options = dict(seed=1, stages__data__task__seed=0)
+    train(work_dir, stage_order='data,pretrain,attention', **options)
+    tool, log = 'tools/make_pseudo_labels.py', tmp_path / 'log'
+    run_tool(tool, *train_arguments(work_dir, **options), log=log)
     for path in images_of(finished):
         assert path.read_bytes() == (work_dir / path.relative_to(finished)).read_bytes()
     ours, theirs = (np.load(r / 'clusters/centroids.npy') for r in (finished, work_dir))
@@ -348,59 +205,6 @@ def training_views(work_dir):
     config = Config.fromfile(work_dir / 'pretrain' / 'config.py')
     with DefaultScope.overwrite_default_scope('mmseg'):
         return DATASETS.build(config.train_dataloader.dataset)[0]['inputs']
-
-
-# ---------------------------------------------------------------- mistakes
-
-MISTAKES = {
-    'a misspelt setting': (
-        dict(num_catgories=7),
-        "no stage uses the setting 'num_catgories'; did you mean 'num_categories'?",
-    ),
-    'a misspelt key of a stage': (
-        dict(stages__pretrain__train_cfgg__max_epochs=3),
-        "stages.pretrain.train_cfgg: mmengine has no such key; did you mean 'train_cfg'?",
-    ),
-    'a misspelt argument': (
-        dict(stages__pretrain__model__queue_lenght=3),
-        'stages.pretrain.model.queue_lenght: PASSPretrainer takes no such argument; did you mean '
-        "'queue_length'?",
-    ),
-    'an unknown stage': (
-        dict(stage_order='data,pretrian'),
-        "stage_order names 'pretrian', which stages lacks; did you mean 'pretrain'?",
-    ),
-    'a large batch': (
-        dict(batch_size=500),
-        'stages.pretrain.train_dataloader: 48 images do not fill one batch of 500 on 1 rank(s). '
-        'Set a smaller batch_size.',
-    ),
-    'a large batch in a later stage': (
-        dict(finetune_batch_size=500),
-        'stages.finetune.train_dataloader: 48 images do not fill one batch of 500 on 1 rank(s). '
-        'Set a smaller finetune_batch_size.',
-    ),
-    'many clusters': (
-        dict(num_categories=49),
-        'stages.finetune.custom_hooks: PseudoLabelHook: 48 training images cannot form 49 '
-        'clusters. Set a smaller num_categories.',
-    ),
-    'no data': (
-        dict(data_root='/nowhere', stage_order='pretrain,attention,finetune'),
-        'stages.pretrain.train_dataloader: /nowhere/train: no such folder. Set data_root or '
-        'data_prefix.',
-    ),
-}
-
-
-@pytest.mark.parametrize('name', MISTAKES)
-def test_mistakes_are_named_before_any_training(name, tmp_path):
-    options, message = MISTAKES[name]
-    run = start_training(tmp_path / 'run', **options)
-    assert run.wait() == 1
-    assert run.output.rstrip().split('\n')[-1] == message
-    assert 'Traceback' not in run.output and 'Epoch(' not in run.output
-    assert not list((tmp_path / 'run').glob('pretrain*'))
 
 
 # ---------------------------------------------------------------- other networks, no labels

@@ -28,6 +28,7 @@ stages = dict(
 backbone = dict(num_stages=3, out_indices=(0, 1, 2), strides=(1, 2, 1), dilations=(1, 1, 1))
 in_index = 2
 feature_channels = 128
+attention_epochs = 6
 attention_upsample = 2
 shallow_heads = [
     dict(

@@ -27,8 +27,8 @@ def device_overrides(config: Mapping[str, Any]) -> dict[str, Any]:
         config: The resolved stage.
 
     Returns:
-        Synchronised batch norm on several GPUs; a wrapper for CPU processes; mixed precision as
-        far as the CPU has it.
+        Synchronised batch norm on several GPUs; a wrapper for CPU processes and batch norm
+        statistics that are averaged after every epoch; mixed precision as far as the CPU has it.
     """
     distributed = config.get('launcher', 'none') != 'none'
     if torch.cuda.is_available():
@@ -39,6 +39,12 @@ def device_overrides(config: Mapping[str, Any]) -> dict[str, Any]:
         overrides['model_wrapper_cfg'] = dict(
             type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False
         )
+        # They differ nevertheless, and a checkpoint holds those of rank 0: scoring or resuming with
+        # others than the run's own would give another score. Synchronised batch norm needs CUDA.
+        overrides['custom_hooks'] = [
+            *(config.get('custom_hooks') or ()),
+            dict(type='SyncBuffersHook'),
+        ]
     wrapper = config.get('optim_wrapper') or {}
     if wrapper.get('type') == 'AmpOptimWrapper':
         fast = cpu_has_fast_bfloat16()

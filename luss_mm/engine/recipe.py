@@ -72,9 +72,9 @@ class Recipe:
         self.evaluate: bool = values.get('evaluate', True)
         self.shared = {k: v for k, v in values.items() if k in RUNNER_KEYS - RUN_KEYS}
         chosen = {k: v for k, v in values.items() if k not in RUNNER_KEYS | RECIPE_KEYS | RUN_KEYS}
-        # Relative, so that a work directory can be moved as a whole.
-        self.settings = Settings(chosen | dict(work_dir=str(Path(values['work_dir']))))
-        self.work_dir = Path(values['work_dir'])
+        # Absolute: a relative one would be read below data_root where label maps are looked up.
+        self.work_dir = Path(values['work_dir']).absolute()
+        self.settings = Settings(chosen | dict(work_dir=str(self.work_dir)))
         self._check()
 
     def stage(self, name: str, directory: str | Path) -> dict:

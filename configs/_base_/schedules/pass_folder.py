@@ -14,7 +14,7 @@ pretrain_lr = 0.002
 pretrain_min_lr = 1e-5
 pretrain_optimizer = dict(type='AdamW', lr='${pretrain_lr}', weight_decay=0.05)
 
-attention_epochs = 6
+attention_epochs = 20
 attention_views = [dict(num=2, size=64, scale=(0.3, 1.0))]
 attention_upsample = 4
 attention_queue_length = 1024

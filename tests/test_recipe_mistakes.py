@@ -1,0 +1,55 @@
+"""Mistakes are named in one line, in seconds, before anything trains."""
+
+import pytest
+
+from tests.small_recipe import start_training
+
+MISTAKES = {
+    'a misspelt setting': (
+        dict(num_catgories=7),
+        "no stage uses the setting 'num_catgories'; did you mean 'num_categories'?",
+    ),
+    'a misspelt key of a stage': (
+        dict(stages__pretrain__train_cfgg__max_epochs=3),
+        "stages.pretrain.train_cfgg: mmengine has no such key; did you mean 'train_cfg'?",
+    ),
+    'a misspelt argument': (
+        dict(stages__pretrain__model__queue_lenght=3),
+        'stages.pretrain.model.queue_lenght: PASSPretrainer takes no such argument; did you mean '
+        "'queue_length'?",
+    ),
+    'an unknown stage': (
+        dict(stage_order='data,pretrian'),
+        "stage_order names 'pretrian', which stages lacks; did you mean 'pretrain'?",
+    ),
+    'a large batch': (
+        dict(batch_size=500),
+        'stages.pretrain.train_dataloader: 48 images do not fill one batch of 500 on 1 rank(s). '
+        'Set a smaller batch_size.',
+    ),
+    'a large batch in a later stage': (
+        dict(finetune_batch_size=500),
+        'stages.finetune.train_dataloader: 48 images do not fill one batch of 500 on 1 rank(s). '
+        'Set a smaller finetune_batch_size.',
+    ),
+    'many clusters': (
+        dict(num_categories=49),
+        'stages.finetune.custom_hooks: PseudoLabelHook: 48 training images cannot form 49 '
+        'clusters. Set a smaller num_categories.',
+    ),
+    'no data': (
+        dict(data_root='/nowhere', stage_order='pretrain,attention,finetune'),
+        'stages.pretrain.train_dataloader: /nowhere/train: no such folder. Set data_root or '
+        'data_prefix.',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', MISTAKES)
+def test_mistakes_are_named_before_any_training(name, tmp_path):
+    options, message = MISTAKES[name]
+    run = start_training(tmp_path / 'run', **options)
+    assert run.wait() == 1
+    assert message in run.output.splitlines()
+    assert 'Traceback' not in run.output and 'Epoch(' not in run.output
+    assert not list((tmp_path / 'run').glob('pretrain*'))
