@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.dist import barrier
 
 from luss_mm.pipeline import artifact
 from luss_mm.pipeline.artifact import (
@@ -239,6 +240,7 @@ def _produce_on_a_rank(rank, root):
         directory = produce(Path(root) / 'out', maker, INPUTS, dict(size=size))
         counts.append(len(made))
         assert sorted(p.name for p in directory.iterdir()) == ['manifest.json', 'rank-0', 'rank-1']
+        barrier()  # the next call may rename what the other rank looks at
     return counts, json.loads((directory / 'manifest.json').read_text())['settings']
 
 
