@@ -54,6 +54,7 @@ class UnsupervisedIoUMetric(BaseMetric):
         boundary_ratio: Radius of the boundary band as a share of the image diagonal.
         collect_device: As in mmengine; counts are summed on the process group's own device.
         prefix: Put before the names of the scores.
+        keep_results: The same as save_predictions; mmseg's `tools/test.py --out` sets it.
 
     Raises:
         ValueError: If predictions are to be saved without an `output_dir`.
@@ -69,8 +70,10 @@ class UnsupervisedIoUMetric(BaseMetric):
         boundary_ratio: float = 0.03,
         collect_device: str = 'cpu',
         prefix: str | None = None,
+        keep_results: bool = False,
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
+        save_predictions = save_predictions or keep_results
         if save_predictions and output_dir is None:
             raise ValueError('save_predictions=True needs an output_dir to save to')
         self.num_clusters = num_clusters

@@ -125,3 +125,8 @@ def test_built_from_a_config():
     views = [dict(num=1, size=8, scale=[0.2, 1])]
     transform = TRANSFORMS.build(dict(type='MultiCrop', views=views))
     assert len(transform(dict(img=noise(10, 10)))['inputs']) == 1
+
+
+def test_misspelt_view_keys_are_named():
+    with pytest.raises(ValueError, match='szie'):
+        MultiCrop(views=[dict(num=2, szie=8, scale=(0.3, 1.0))])

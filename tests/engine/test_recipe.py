@@ -192,7 +192,8 @@ def test_stages_that_a_stage_reads():
 def test_any_work_directory(work_dir):
     found = recipe(work_dir=work_dir)
     assert found.stages_read_by('second') == ['first']
-    assert Path(found.stage('second', 'x')['load_from']) == Path(work_dir, 'first', 'final.pth')
+    expected = Path(work_dir, 'first', 'final.pth').absolute()
+    assert Path(found.stage('second', 'x')['load_from']) == expected
 
 
 def test_data_sets_are_inputs_by_content(tmp_path):

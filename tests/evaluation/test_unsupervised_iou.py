@@ -261,3 +261,10 @@ def test_two_processes_equal_one_exactly(tmp_path):
             two = tmp_path / f'two_{size}' / name
             assert two.read_bytes() == (one / name).read_bytes()
         assert len(list((tmp_path / f'two_{size}').rglob('*.png'))) == size
+
+
+def test_out_of_mmsegs_test_script_saves_predictions(tmp_path):
+    metric = UnsupervisedIoUMetric(2, 2, output_dir=str(tmp_path), keep_results=True)
+    assert metric.save_predictions
+    with pytest.raises(ValueError, match='output_dir'):
+        UnsupervisedIoUMetric(2, 2, keep_results=True)

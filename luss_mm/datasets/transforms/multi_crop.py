@@ -44,6 +44,9 @@ class MultiCrop(BaseTransform):
         blur_prob: float = 0.5,
         blur_sigma: tuple[float, float] = (0.1, 2.0),
     ) -> None:
+        for view in views:
+            if set(view) != {'num', 'size', 'scale'}:
+                raise ValueError(f'a group of views has num, size and scale, not {sorted(view)}')
         self.views = [dict(num=v['num'], size=v['size'], scale=tuple(v['scale'])) for v in views]
         self.flip_prob = flip_prob
         self.jitter = tuple(jitter)
