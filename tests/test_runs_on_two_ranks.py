@@ -3,6 +3,7 @@
 import json
 import shutil
 import socket
+import sys
 
 import pytest
 
@@ -34,7 +35,15 @@ def test_label_maps_do_not_depend_on_the_number_of_ranks(finished, tmp_path):
     work_dir = copy_run(finished, tmp_path / 'run')
     for name in MADE_BY_THE_LABEL_HOOK:
         shutil.rmtree(work_dir / name)
-    launch = ['torchrun', '--nproc_per_node', 2, '--master_port', free_port()]
+    launch = [
+        sys.executable,
+        '-m',
+        'torch.distributed.run',
+        '--nproc_per_node',
+        2,
+        '--master_port',
+        free_port(),
+    ]
     recipe, *arguments = train_arguments(work_dir)
     script = ['tools/make_pseudo_labels.py', recipe, '--launcher', 'pytorch']
     output = run_command(*launch, *script, *arguments, log=tmp_path / 'log')
