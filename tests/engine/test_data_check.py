@@ -96,7 +96,7 @@ def test_what_can_work_is_let_pass(data_root):
         ),
         (
             dict(stages__first__train_dataloader__dataset__pipeline=[NO_SIZE]),
-            'stages.first.train_dataloader: .*num, size and scale',
+            'a group of views has num, size and scale',
         ),
         (dict(number=1), 'stages.second.custom_hooks: ObjectingHook: '),
         (dict(number=2), 'stages.second.custom_hooks: ObjectingHook: not 2. Set 3.'),
