@@ -10,9 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from mmengine.config import Config
 
-from tests.killable_tools import REPOSITORY, run_command, run_tool, start_tool
+from tests.killable_tools import run_command, run_tool, start_tool
 
 RECIPE = 'configs/luss/pass_tiny.py'
 TRAIN = 'tools/train.py'
@@ -27,6 +26,7 @@ OPTIONS = {
     'stages.data.task.image_size': 48,
     'backbone.base_channels': 8,
     'backbone.stem_channels': 8,
+    'feature_channels': 32,
     'hidden_channels': 32,
     'embedding_channels': 16,
     'resize_side': 48,
@@ -34,6 +34,7 @@ OPTIONS = {
     'batch_size': 16,
     'finetune_batch_size': 16,
     'label_batch_size': 8,
+    'shard_size': 8,
     'pretrain_epochs': 2,
     'pretrain_views.0.size': 32,
     'pretrain_views.1.size': 24,
@@ -85,18 +86,9 @@ def train_arguments(work_dir, recipe=RECIPE, **options):
             the recipe's own.
     """
     changed = {key.replace('__', '.'): value for key, value in options.items()}
-    settings = OPTIONS | options_of_recipe() | changed
+    settings = OPTIONS | changed
     pairs = [f'{key}={value}' for key, value in settings.items() if value is not None]
     return [str(recipe), '--work-dir', str(work_dir), '--cfg-options', *pairs]
-
-
-def options_of_recipe():
-    """Options that depend on what the recipe says: six shards rather than one; the channels."""
-    recipe = Config.fromfile(REPOSITORY / RECIPE)
-    hooks = [hook.type for hook in recipe.stages.finetune.custom_hooks]
-    shard_size = f'stages.finetune.custom_hooks.{hooks.index("PseudoLabelHook")}.shard_size'
-    channels = OPTIONS['backbone.base_channels'] * 2 ** (recipe.backbone.num_stages - 1)
-    return {shard_size: 8, 'feature_channels': channels}
 
 
 def next_log(work_dir):

@@ -8,13 +8,15 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from luss_mm.datasets.transforms import MultiCrop
-from luss_mm.engine.config_check import _find, _typed_blocks
+from luss_mm.engine.config_check import _find
+from luss_mm.engine.config_check import typed_blocks as find_typed_blocks
 from luss_mm.engine.optimizers import LARS
 from luss_mm.engine.recipe import Recipe
 from luss_mm.models import LUSSSegmentor, PASSPretrainer, ViewsPreprocessor
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 RECIPES = sorted((CONFIGS / 'luss').glob('*.py'))
+TRAINING_SETS = ('LUSSDataset', 'ImageNetSDataset', 'ClassLabelDataset')
 IGNORE_KEYS = ('ignore_index', 'seg_pad_val', 'ignore_label', 'seg_fill_val')
 # methods of PASS, section by section: the paper and its repository.
 S50 = dict(
@@ -62,7 +64,7 @@ def trainings(recipe):
 
 def typed_blocks(stage):
     with DefaultScope.overwrite_default_scope('mmseg'):
-        return [(where, block, _find(block['type'])) for where, block in _typed_blocks(stage, '')]
+        return [(where, block, _find(block['type'])) for where, block in find_typed_blocks(stage)]
 
 
 def default_arguments(target):
@@ -146,7 +148,7 @@ def test_training_loaders_show_the_epoch(path):
     for name, stage in trainings(load_recipe(path)).items():
         loader = stage['train_dataloader']
         assert loader['sampler']['type'] == 'EpochSampler', name
-        assert loader['dataset']['type'] in ('LUSSDataset', 'ImageNetSDataset'), name
+        assert loader['dataset']['type'] in TRAINING_SETS, name
         assert loader['drop_last'], name
         hooks = {hook['type'] for hook in stage['default_hooks'].values()}
         assert {'EpochSeedHook', 'PreflightHook', 'DistSamplerSeedHook'} <= hooks
@@ -255,10 +257,12 @@ def test_published_attention(published):
 
 def test_published_clustering_and_labels(published):
     stages, numbers = published
+    clusters = hook(stages['finetune'], 'ClusterHook')
+    assert clusters['num_clusters'] == numbers['num_categories']
+    assert clusters['kmeans_iterations'] == 20 and clusters['kmeans_restarts'] == 30
     labels = hook(stages['finetune'], 'PseudoLabelHook')
-    assert labels['num_clusters'] == numbers['num_categories']
-    assert labels['kmeans_iterations'] == 20 and labels['kmeans_restarts'] == 30
-    embedding, whole = labels['embedding_dataset']['pipeline'], labels['label_dataset']['pipeline']
+    assert labels['source'] == clusters['source']
+    embedding, whole = labels['source']['dataset']['pipeline'], labels['label_dataset']['pipeline']
     assert [t['type'] for t in embedding[1:]] == ['Resize', 'CenterCrop', 'PackImage']
     assert embedding[1]['scale'][1] == 256 and embedding[1]['keep_ratio']
     assert embedding[2]['crop_size'] == 224

@@ -71,7 +71,7 @@ def images_of(work_dir):
 def test_the_closing_lines_say_what_one_wants_to_know(finished):
     text = closing_lines(finished.with_suffix('.log').read_text())
     scores = final_scores(finished)
-    assert scores.keys() == {'mIoU', 'b-mIoU', 'ImgAcc', 'F-beta'}
+    assert scores.keys() >= {'mIoU', 'b-mIoU', 'ImgAcc', 'F-beta'}
     assert all(f'{name} {value:.2f}' in text for name, value in scores.items())
     assert 'labels used: validation masks: matching and scoring\n' in text
     assert f'pictures: {finished / "pictures"}' in text
@@ -189,7 +189,7 @@ def test_another_seed_draws_other_views_and_gives_other_clusters(finished, tmp_p
     work_dir = tmp_path / 'run'
     options = dict(seed=1, stages__data__task__seed=0)
     train(work_dir, stage_order='data,pretrain,attention', **options)
-    tool, log = 'tools/make_pseudo_labels.py', tmp_path / 'log'
+    tool, log = 'tools/generate_pseudo_labels.py', tmp_path / 'log'
     run_tool(tool, *train_arguments(work_dir, **options), log=log)
     for path in images_of(finished):
         assert path.read_bytes() == (work_dir / path.relative_to(finished)).read_bytes()

@@ -17,8 +17,8 @@ from tests.small_recipe import (
 # In the second of the epochs, the third of six shards, and so on: with something left to keep.
 KILL_POINTS = {
     'attention': ('luss_mm.models.pixel_attention_model.PixelAttentionModel.loss', 5),
-    'features': ('luss_mm.pipeline.extract_features._save_array', 5),
-    'k-means': ('luss_mm.pipeline.cluster_features.write_atomically', 3),
+    'features': ('luss_mm.pipeline.extract_features.write_array', 5),
+    'k-means': ('luss_mm.pipeline.cluster_features.write_array', 2),
     'labels': ('luss_mm.pipeline.generate_labels.save_label_map', 20),
     'finetune': ('luss_mm.models.luss_segmentor.LUSSSegmentor.loss', 8),
     'validation': ('luss_mm.evaluation.unsupervised_iou.UnsupervisedIoUMetric.process', 6),

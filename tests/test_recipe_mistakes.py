@@ -34,7 +34,7 @@ MISTAKES = {
     ),
     'many clusters': (
         dict(num_categories=49),
-        'stages.finetune.custom_hooks: PseudoLabelHook: 48 training images cannot form 49 '
+        'stages.finetune.custom_hooks: ClusterHook: 48 training images cannot form 49 '
         'clusters. Set a smaller num_categories.',
     ),
     'no data': (

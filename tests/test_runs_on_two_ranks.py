@@ -45,7 +45,7 @@ def test_label_maps_do_not_depend_on_the_number_of_ranks(finished, tmp_path):
         free_port(),
     ]
     recipe, *arguments = train_arguments(work_dir)
-    script = ['tools/make_pseudo_labels.py', recipe, '--launcher', 'pytorch']
+    script = ['tools/generate_pseudo_labels.py', recipe, '--launcher', 'pytorch']
     output = run_command(*launch, *script, *arguments, log=tmp_path / 'log')
     assert 'features: 24/24' in output  # a half
     assert_same_clusters(finished, work_dir)

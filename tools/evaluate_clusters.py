@@ -20,11 +20,14 @@ from luss_mm.functional.clustering_scores import (
     contingency,
     normalized_mutual_information,
 )
+from luss_mm.pipeline.artifact import MANIFEST
 from luss_mm.pipeline.cluster_features import load_clusters
+
+CLUSTERINGS = ('clusters', 'dff_clusters', 'csd_clusters')  # k-means 1, 2 and 3 of PDSO
 
 
 def main() -> None:
-    """Print one line of JSON."""
+    """Print a line of JSON for each clustering."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -35,17 +38,22 @@ def main() -> None:
     dataset = DATASETS.build(dict(config.train_dataloader.dataset, pipeline=[]))
     folders = [dataset.relative_path(i).rpartition('/')[0] for i in range(len(dataset))]
     names, categories = np.unique(folders, return_inverse=True)
-    clusters = load_clusters(work_dir / 'clusters')
-    counts = contingency(clusters.assignment, categories, len(clusters.centroids), len(names))
-    figures = dict(
-        images=len(dataset),
-        clusters=len(clusters.centroids),
-        categories=len(names),
-        accuracy=round(float(clustering_accuracy(counts)), 4),
-        nmi=round(float(normalized_mutual_information(counts)), 4),
-        used_ground_truth='category folders of the training images, for these figures only',
-    )
-    print(json.dumps(figures))
+    for name in CLUSTERINGS:
+        if (work_dir / name / MANIFEST).is_file():
+            clusters = load_clusters(work_dir / name)
+            counts = contingency(
+                clusters.assignment, categories, len(clusters.centroids), len(names)
+            )
+            figures = dict(
+                clustering=name,
+                images=len(dataset),
+                clusters=len(clusters.centroids),
+                categories=len(names),
+                accuracy=round(float(clustering_accuracy(counts)), 4),
+                nmi=round(float(normalized_mutual_information(counts)), 4),
+                used_ground_truth='category folders of the training images, for these figures only',
+            )
+            print(json.dumps(figures))
 
 
 if __name__ == '__main__':

@@ -194,31 +194,54 @@ stages = dict(
             dict(
                 type='PicturesHook',
                 directory='${work_dir}',
-                attention_config='${work_dir}/attention/config.py',
-                attention_checkpoint='${work_dir}/attention/final.pth',
-                dataset='${label_dataset}',
+                source='${feature_source}',
+                label_transform='${label_transform}',
+                features='${feature_folder}',
+                clusters='${cluster_folder}',
             ),
+            '${clustering_hook}',
             dict(
                 type='PseudoLabelHook',
                 directory='${work_dir}',
-                attention_config='${work_dir}/attention/config.py',
-                attention_checkpoint='${work_dir}/attention/final.pth',
-                embedding_dataset='${embedding_dataset}',
+                source='${feature_source}',
                 label_dataset='${label_dataset}',
-                sweep_dataset='${sweep_dataset}',
-                num_clusters='${num_categories}',
+                label_transform='${label_transform}',
                 foreground_threshold='${foreground_threshold}',
-                kmeans_iterations='${kmeans_iterations}',
-                kmeans_restarts='${kmeans_restarts}',
-                batch_size='${label_batch_size}',
-                num_workers='${num_workers}',
-                seed='${seed}',
+                sweep_dataset='${sweep_dataset}',
+                features='${feature_folder}',
+                clusters='${cluster_folder}',
             ),
         ],
     ),
 )
 
+# Between the trainings: what is clustered, and how its pixels are labelled.
+feature_folder = 'features'
+cluster_folder = 'clusters'
 pseudo_labels = '${work_dir}/pseudo_labels'
+shard_size = 256  # images that an interruption loses at most
+feature_stage = 'attention'  # whose backbone and attention are clustered
+feature_source = dict(
+    config='${work_dir}/${feature_stage}/config.py',
+    checkpoint='${work_dir}/${feature_stage}/final.pth',
+    dataset='${embedding_dataset}',
+    batch_size='${label_batch_size}',
+    shard_size='${shard_size}',
+    num_workers='${num_workers}',
+)
+cluster_hook = dict(
+    type='ClusterHook',
+    directory='${work_dir}',
+    source='${feature_source}',
+    num_clusters='${num_categories}',
+    kmeans_iterations='${kmeans_iterations}',
+    kmeans_restarts='${kmeans_restarts}',
+    seed='${seed}',
+    features='${feature_folder}',
+    clusters='${cluster_folder}',
+)
+clustering_hook = '${cluster_hook}'
+label_transform = dict(type='GeneratePseudoLabel')
 embedding_dataset = dict(
     type='LUSSDataset',
     data_root='${data_root}',

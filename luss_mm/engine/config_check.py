@@ -57,20 +57,21 @@ def check_stage(name: str, config: Mapping[str, Any]) -> None:
                 f'stages.{name}.{key}: mmengine has no such key{did_you_mean(key, RUNNER_KEYS)}'
             )
     with DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmseg')):
-        for where, block in _typed_blocks(config, f'stages.{name}'):
+        for where, block in typed_blocks(config, f'stages.{name}'):
             _check_arguments(where, block)
 
 
-def _typed_blocks(value: Any, where: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def typed_blocks(value: Any, where: str = '') -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Place and content of every block with a `type` in a nested config."""
     if isinstance(value, Mapping):
         if isinstance(value.get('type'), str):
             yield where, value
         for key, inner in value.items():
             if key not in BUILDER_BLOCKS:
-                yield from _typed_blocks(inner, f'{where}.{key}')
+                yield from typed_blocks(inner, f'{where}.{key}')
     elif isinstance(value, (list, tuple)):
         for i, inner in enumerate(value):
-            yield from _typed_blocks(inner, f'{where}[{i}]')
+            yield from typed_blocks(inner, f'{where}[{i}]')
 
 
 def _check_arguments(where: str, block: Mapping[str, Any]) -> None:

@@ -11,20 +11,22 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, is_main_process
-from mmseg.registry import DATASETS
+from mmseg.registry import DATASETS, MODELS
 
-from luss_mm.engine.config_check import RUNNER_KEYS, check_stage
+from luss_mm.engine.config_check import RUNNER_KEYS, check_stage, typed_blocks
 from luss_mm.engine.settings import Settings, SettingsError, did_you_mean
 
 # Keys of a recipe that are neither settings nor shared by the stages.
 RECIPE_KEYS = {'runner_type', 'stages', 'stage_order', 'evaluate', 'amp'}
 # Keys of a stage that mmengine does not know.
-STAGE_KEYS = {'labels_used', 'task'}
+STAGE_KEYS = {'labels_used', 'task', 'enabled'}
 # Set by the launcher or by this runner, never by a stage.
 RUN_KEYS = {'work_dir', 'launcher', 'resume', 'load_from'}
 VALIDATION_KEYS = {
     f'{split}_{part}' for split in ('val', 'test') for part in ('dataloader', 'cfg', 'evaluator')
 }
+# Lists whose entries may be left out by a choice: "${hook if use_it else None}".
+OPTIONAL_ENTRIES = {'custom_hooks', 'pipeline'}
 # How fast or how loud, not what: these may change between runs of one stage.
 WITHOUT_EFFECT = {
     'custom_imports',
@@ -65,7 +67,7 @@ class Recipe:
                 'stages.<stage>.load_from'
             )
         order = values['stage_order']  # '--cfg-options stage_order=pretrain' gives a string
-        self.stage_order: list[str] = [order] if isinstance(order, str) else list(order)
+        order = [order] if isinstance(order, str) else list(order)
         self.templates: dict[str, dict] = values['stages']
         self.launcher: str = values.get('launcher', 'none')
         self.amp = values.get('amp', False)
@@ -75,6 +77,8 @@ class Recipe:
         # Absolute: a relative one would be read below data_root where label maps are looked up.
         self.work_dir = Path(values['work_dir']).absolute()
         self.settings = Settings(chosen | dict(work_dir=str(self.work_dir)))
+        self._refuse_unknown_stages(order)
+        self.stage_order: list[str] = [name for name in order if self._is_enabled(name)]
         self._check()
 
     def stage(self, name: str, directory: str | Path) -> dict:
@@ -158,6 +162,11 @@ class Recipe:
         used = self.templates[name].get('labels_used', {})
         return [text for key, text in used.items() if self.evaluate or key not in VALIDATION_KEYS]
 
+    def used_sam(self, name: str) -> bool:
+        """Whether a part of a stage is SAM, which human masks trained."""
+        blocks = typed_blocks(self.stage(name, '<stage_dir>')) if self.is_training(name) else ()
+        return any(getattr(MODELS.get(block['type']), 'used_sam', False) for _, block in blocks)
+
     def _resolved(self, name: str, values: Mapping[str, Any]) -> dict:
         settings = Settings(values)
         template = _merged(self.shared, self.templates[name])
@@ -167,6 +176,7 @@ class Recipe:
         if not self.evaluate:
             config = {k: v for k, v in config.items() if k not in VALIDATION_KEYS}
         self.settings.used |= settings.used
+        config = _without_absent(config)
         config['work_dir'] = settings.values.get('stage_dir')
         config['launcher'] = self.launcher
         config['experiment_name'] = f'{Path(self.work_dir).name}_{name}'
@@ -176,13 +186,19 @@ class Recipe:
             config['optim_wrapper'] |= dict(type='AmpOptimWrapper', dtype=dtype)
         return config
 
-    def _check(self) -> None:
-        for name in self.stage_order:
+    def _refuse_unknown_stages(self, names: list[str]) -> None:
+        for name in names:
             if name not in self.templates:
                 raise SettingsError(
                     f'stage_order names {name!r}, which stages lacks'
                     f'{did_you_mean(name, self.templates)}'
                 )
+
+    def _is_enabled(self, name: str) -> bool:
+        enabled = self.templates[name].get('enabled', True)
+        return bool(self.settings.resolve(enabled, f'stages.{name}.enabled'))
+
+    def _check(self) -> None:
         for name in self.templates:
             if not self.is_training(name):
                 self.settings.resolve(self.templates[name]['task'], f'stages.{name}.task')
@@ -236,6 +252,19 @@ def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict:
         else:
             merged[key] = value
     return merged
+
+
+def _without_absent(value: Any) -> Any:
+    """Without the hooks and transforms that a choice resolved to None."""
+    if isinstance(value, Mapping):
+        found = {key: _without_absent(inner) for key, inner in value.items()}
+        for key in OPTIONAL_ENTRIES & found.keys():
+            if isinstance(found[key], list):
+                found[key] = [entry for entry in found[key] if entry is not None]
+        return found
+    if isinstance(value, (list, tuple)):
+        return type(value)(_without_absent(inner) for inner in value)
+    return value
 
 
 def _without_effectless(value: Any) -> Any:

@@ -5,6 +5,7 @@ import difflib
 import operator
 import re
 from collections.abc import Mapping
+from types import NoneType
 from typing import Any
 
 REFERENCE = re.compile(r'\$\{([^{}]+)\}')
@@ -27,8 +28,8 @@ class Settings:
 
     A string that is one reference keeps the setting's type ('${num_categories}' is an int,
     '${backbone}' a dict); within a longer string the value is inserted as text. A reference may be
-    arithmetic on names and numbers: '${num_categories + 1}' or '${num_workers > 0}'. Dots reach
-    into dicts.
+    arithmetic on names and numbers: '${num_categories + 1}' or '${num_workers > 0}', and a choice:
+    "${'dff_h' if use_dff else 'attention'}". Dots reach into dicts.
 
     Args:
         values: Names to values, which may refer to each other.
@@ -82,8 +83,12 @@ class Settings:
         return self._compute(tree, where, open_names)
 
     def _compute(self, node: ast.expr, where: str, open_names: tuple[str, ...]) -> Any:
-        if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, (int, float, str, NoneType)):
             return node.value
+        if isinstance(node, ast.IfExp):
+            # Both are looked up, so that a setting of the branch not taken is not an unused one.
+            branches = [self._compute(b, where, open_names) for b in (node.orelse, node.body)]
+            return branches[bool(self._compute(node.test, where, open_names))]
         if (operands := _operands(node)) is not None:
             symbol, *sides = operands
             left, right = (self._compute(side, where, open_names) for side in sides)
@@ -98,7 +103,9 @@ class Settings:
             return outer[node.attr]
         if isinstance(node, ast.Name):
             return self._look_up(node.id, where, open_names)
-        raise SettingsError(f'{where}: {ast.unparse(node)!r}: only names, numbers and + - * / // >')
+        raise SettingsError(
+            f'{where}: {ast.unparse(node)!r}: only names, numbers, + - * / // > and if'
+        )
 
     def _look_up(self, name: str, where: str, open_names: tuple[str, ...]) -> Any:
         if name not in self.values:

@@ -97,6 +97,7 @@ class StagedRunner:
             inputs,
             self.recipe.settings_of(name),
             used_ground_truth=tuple(self.recipe.labels_used(name)),
+            used_sam=self.recipe.used_sam(name),
         )
 
     def _make_stage(self, name: str, directory: Path) -> None:

@@ -8,10 +8,13 @@ import faiss
 import numpy as np
 from scipy import sparse
 
-# Squared distances closer than this, relative to the squared norms, are rounding of float64 sums
-# over a few thousand channels: such distances are ties, such points are the same point.
-TIE_TOLERANCE = 1e-12
-CHUNK_ROWS = 4096  # at C = 2048, K = 919 about 0.3 GB of float64 work space
+from luss_mm.functional.nearest_centroids import (
+    CHUNK_ROWS,
+    TIE_TOLERANCE,
+    assign_to_centroids,
+    wide_chunks,
+)
+
 MAX_REPAIR_ROUNDS = 100
 # Below this many multiplications an iteration (some 10 ms), OpenMP's threads gain little, and they
 # cost 50 ms as soon as another process wants the cores, because they spin at every barrier.
@@ -119,52 +122,6 @@ def fit_kmeans(
     return KMeansResult(centroids, assignment, distances, objective, repaired)
 
 
-def assign_to_centroids(
-    embeddings: np.ndarray, centroids: np.ndarray, chunk: int = CHUNK_ROWS
-) -> tuple[np.ndarray, np.ndarray]:
-    """Find the nearest centroid of every embedding, exactly.
-
-    Scores are float64, so the result depends neither on the BLAS nor on the chunk. Centroids whose
-    distances agree to rounding (1e-12 of the squared norms) are ties: the lowest index wins.
-
-    Args:
-        embeddings: Any float dtype; may be a memory map. Shape (N, C).
-        centroids: Any float dtype. Shape (K, C).
-        chunk: Rows at a time; the work space is about chunk x (2C + K) x 8 bytes.
-
-    Returns:
-        Assignment, int32 in [0, K), and squared Euclidean distance to that centroid, float32,
-        summed from differences in float64 (a point on its centroid has 0). Both of shape (N,).
-
-    Raises:
-        ValueError: If the shapes do not fit.
-    """
-    if embeddings.ndim != 2 or centroids.ndim != 2 or embeddings.shape[1] != centroids.shape[1]:
-        raise ValueError(f'embeddings {embeddings.shape} do not fit centroids {centroids.shape}')
-    wide = centroids.astype(np.float64)
-    half_squares = 0.5 * np.einsum('kc,kc->k', wide, wide)
-    longest = np.sqrt(2 * half_squares.max())
-    assignment = np.empty(len(embeddings), dtype=np.int32)
-    distances = np.empty(len(embeddings), dtype=np.float32)
-    for rows, values in _chunks(embeddings, chunk):  # (n, C)
-        # |x - c|^2 = |x|^2 - 2 (x.c - |c|^2 / 2): the nearest centroid has the largest bracket
-        scores = values @ wide.T  # (n, K)
-        scores -= half_squares
-        lengths = np.sqrt(np.einsum('nc,nc->n', values, values))
-        slack = TIE_TOLERANCE * longest * (lengths + longest)
-        nearest = (scores >= (scores.max(axis=1) - slack)[:, None]).argmax(axis=1)
-        values -= wide[nearest]
-        assignment[rows] = nearest
-        distances[rows] = np.einsum('nc,nc->n', values, values)
-    return assignment, distances
-
-
-def _chunks(embeddings: np.ndarray, size: int) -> Iterator[tuple[slice, np.ndarray]]:
-    for start in range(0, len(embeddings), size):
-        rows = slice(start, min(start + size, len(embeddings)))
-        yield rows, np.asarray(embeddings[rows]).astype(np.float64)
-
-
 def _check_embeddings(embeddings: np.ndarray, num_clusters: int, spherical: bool) -> float:
     if embeddings.ndim != 2 or embeddings.dtype != np.float32:
         raise TypeError(f'embeddings are (N, C) float32, not {embeddings.shape} {embeddings.dtype}')
@@ -176,7 +133,7 @@ def _check_embeddings(embeddings: np.ndarray, num_clusters: int, spherical: bool
             f'num_clusters must be from 1 to {len(embeddings)}'
         )
     largest = 0.0
-    for rows, values in _chunks(embeddings, CHUNK_ROWS):
+    for rows, values in wide_chunks(embeddings, CHUNK_ROWS):
         lengths = np.sqrt(np.einsum('nc,nc->n', values, values))
         if not np.isfinite(lengths).all():
             bad = rows.start + int(np.flatnonzero(~np.isfinite(lengths))[0])
@@ -263,7 +220,7 @@ def _mean_of_members(
 ) -> np.ndarray:
     """The update half of a Lloyd step in float64; empty clusters keep their centroid."""
     sums = np.zeros(centroids.shape)
-    for rows, values in _chunks(embeddings, CHUNK_ROWS):
+    for rows, values in wide_chunks(embeddings, CHUNK_ROWS):
         ones, ends = np.ones(len(values)), np.arange(len(values) + 1)
         members = sparse.csr_matrix((ones, assignment[rows], ends), (len(values), len(centroids)))
         sums += members.T @ values  # (K, C)
@@ -289,7 +246,7 @@ def _reseed_empty(
                 f'{np.unique(assignment).size}: lower num_clusters or check the features'
             )
         centroids[cluster] = seed_point
-        for rows, values in _chunks(embeddings, CHUNK_ROWS):
+        for rows, values in wide_chunks(embeddings, CHUNK_ROWS):
             values -= seed_point
             to_seed = np.einsum('nc,nc->n', values, values)
             nearer = to_seed < distances[rows]

@@ -1,43 +1,20 @@
 """Pixel attention: a gate per channel and pixel that finds the object without labels."""
 
 import torch
-from mmengine.model import BaseModel
 from mmseg.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from luss_mm.functional.pixel_attention import foreground_score, gated_embedding, upsample_features
+from luss_mm.functional.pixel_attention import gated_embedding
 from luss_mm.functional.swapped_prediction import swapped_prediction_loss
+from luss_mm.models.attended_backbone import AttendedBackbone
 from luss_mm.models.balanced_assignment import assign_global_views
 from luss_mm.models.feature_queue import FeatureQueue
 
 
-class PixelAttentionHead(nn.Module):
-    """conv1x1-BN-ReLU-conv1x1-BN + offset, sigmoid: features (B, C, h, w) to gates in [0, 1].
-
-    Args:
-        channels: C.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(channels, channels, 1, bias=False),
-            nn.BatchNorm2d(channels),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(channels, channels, 1, bias=False),
-            nn.BatchNorm2d(channels),
-        )
-        self.offset = nn.Parameter(torch.zeros(1, channels, 1, 1))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Gates of the same shape as the (normalised) features."""
-        return torch.sigmoid(self.layers(features) + self.offset)
-
-
 @MODELS.register_module()
-class PixelAttentionModel(BaseModel):
+class PixelAttentionModel(AttendedBackbone):
     """Trains the attention head and the prototypes on a frozen pretrained network.
 
     Args:
@@ -73,13 +50,9 @@ class PixelAttentionModel(BaseModel):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(data_preprocessor, init_cfg)
-        self.backbone = MODELS.build(backbone)
+        super().__init__(backbone, channels, in_index, upsample, data_preprocessor, init_cfg)
         self.head = MODELS.build(head)
-        self.attention = PixelAttentionHead(channels)
         self.queue = FeatureQueue(queue_length, self.head.embedding_channels)
-        self.in_index = in_index
-        self.upsample = upsample
         self.temperature = temperature
         self.sinkhorn_settings = dict(epsilon=epsilon, iterations=sinkhorn_iterations)
         self.frozen_norm_eval = frozen_norm_eval
@@ -103,8 +76,7 @@ class PixelAttentionModel(BaseModel):
         if mode == 'loss':
             return self.loss(inputs)
         if mode == 'tensor':
-            features, gates = self.attend(inputs)
-            return self.image_embedding(features, gates), foreground_score(gates)
+            return self.embed(inputs)
         raise ValueError(f'PixelAttentionModel has the modes loss and tensor, not {mode!r}')
 
     def loss(self, views: list[Tensor]) -> dict[str, Tensor]:
@@ -117,21 +89,3 @@ class PixelAttentionModel(BaseModel):
             self.head, self.queue, embeddings, scores, **self.sinkhorn_settings
         )
         return {'loss_attention': swapped_prediction_loss(assignments, scores, self.temperature)}
-
-    def attend(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Enlarged features of the frozen backbone, not normalised, and their gates.
-
-        Args:
-            images: Normalised. Shape (B, 3, H, W).
-
-        Returns:
-            Features and gates, each (B, C, h, w) with h = upsample * H / stride.
-        """
-        with torch.no_grad():
-            features = upsample_features(self.backbone(images)[self.in_index], self.upsample)
-        return features, self.attention(F.normalize(features, dim=1))
-
-    @staticmethod
-    def image_embedding(features: Tensor, gates: Tensor) -> Tensor:
-        """Embedding for clustering: GAP(F * A), F not normalised, then L2 norm. Shape (B, C)."""
-        return F.normalize(gated_embedding(features, gates).float(), dim=1)

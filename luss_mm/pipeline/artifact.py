@@ -11,12 +11,13 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import mmengine
-import numpy
+import numpy as np
 import torch
 from mmengine.dist import barrier, broadcast_object_list, is_main_process
 from mmengine.logging import print_log
@@ -75,7 +76,7 @@ def produce(
                 luss_mm=__version__,
                 mmengine=mmengine.__version__,
                 torch=torch.__version__,
-                numpy=numpy.__version__,
+                numpy=np.__version__,
             ),
         )
         write_atomically(partial / MANIFEST, json.dumps(manifest, indent=2).encode())
@@ -106,17 +107,34 @@ def read_manifest(directory: str | Path) -> dict:
 
 def write_atomically(path: str | Path, content: bytes) -> None:
     """Write a file so that it is there wholly or not at all, also after a crash."""
-    path = Path(path)
+    with _opened_atomically(Path(path)) as file:
+        file.write(content)
+
+
+def write_array(path: str | Path, array: np.ndarray) -> None:
+    """Write a `.npy` file as `write_atomically` does, without a copy of the array in memory."""
+    with _opened_atomically(Path(path)) as file:
+        np.save(file, array, allow_pickle=False)
+
+
+@contextmanager
+def _opened_atomically(path: Path) -> Iterator[BinaryIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     try:
         with open(temporary, 'wb') as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def fingerprint_file(path: str | Path) -> str:
+    """SHA-256 of a file's content, read in blocks."""
+    with open(path, 'rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def explain_difference(old: Any, new: Any, name: str = '') -> list[str]:

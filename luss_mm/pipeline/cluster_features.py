@@ -1,9 +1,8 @@
 """Features to clusters: centroids and the assignment of every image."""
 
-import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 from mmengine.dist import is_main_process
 
 from luss_mm.functional.kmeans import fit_kmeans
-from luss_mm.pipeline.artifact import produce, write_atomically
+from luss_mm.pipeline.artifact import produce, write_array, write_atomically
 from luss_mm.pipeline.image_batches import Progress
 
 
@@ -73,19 +72,20 @@ def cluster_features(
                 sizes=np.bincount(result.assignment, minlength=num_clusters).tolist(),
             )
             write_atomically(unfinished / 'summary.json', json.dumps(summary, indent=2).encode())
-            for name in ('centroids', 'assignment', 'squared_distances'):
-                write_atomically(unfinished / f'{name}.npy', _npy(getattr(result, name)))
+            write_clusters(
+                unfinished,
+                Clusters(result.centroids, result.assignment, result.squared_distances),
+            )
 
     return load_clusters(produce(directory, make, inputs, settings, seed=seed))
 
 
+def write_clusters(directory: Path, clusters: Clusters) -> None:
+    """Write what `load_clusters` reads."""
+    for field in fields(Clusters):
+        write_array(directory / f'{field.name}.npy', getattr(clusters, field.name))
+
+
 def load_clusters(directory: str | Path) -> Clusters:
     """Read finished clusters."""
-    names = ('centroids', 'assignment', 'squared_distances')
-    return Clusters(*(np.load(Path(directory, f'{name}.npy')) for name in names))
-
-
-def _npy(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array)
-    return buffer.getvalue()
+    return Clusters(*(np.load(Path(directory, f'{field.name}.npy')) for field in fields(Clusters)))

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from mmengine.dist import barrier, is_main_process
 
-from luss_mm.models.pixel_attention_model import PixelAttentionModel
-from luss_mm.pipeline.artifact import produce
+from luss_mm.models.attended_backbone import AttendedBackbone
+from luss_mm.pipeline.artifact import produce, write_array
 from luss_mm.pipeline.image_batches import ShardedBatches
 
 EMBEDDINGS = 'embeddings.npy'
@@ -34,7 +34,7 @@ class Features:
 
 def extract_features(
     directory: str | Path,
-    model: PixelAttentionModel,
+    model: AttendedBackbone,
     batches: ShardedBatches,
     inputs: Mapping[str, Any],
     settings: Mapping[str, Any],
@@ -76,7 +76,7 @@ def load_features(directory: str | Path) -> Features:
 
 @torch.inference_mode()
 def _extract_shards(
-    directory: Path, model: PixelAttentionModel, batches: ShardedBatches, device: torch.device | str
+    directory: Path, model: AttendedBackbone, batches: ShardedBatches, device: torch.device | str
 ) -> None:
     model.eval().to(device)
     finished = {s for s in range(len(batches)) if _shard_path(directory, s).exists()}
@@ -95,8 +95,8 @@ def _extract_shards(
             bins = (scores.float() * SCORE_BINS).long().clamp_(0, SCORE_BINS - 1)
             counts += torch.bincount(bins.flatten(), minlength=SCORE_BINS).cpu().numpy()
         # The embeddings come last: where they are, the shard is whole.
-        _save_array(_counts_path(directory, shard), counts)
-        _save_array(_shard_path(directory, shard), rows)
+        write_array(_counts_path(directory, shard), counts)
+        write_array(_shard_path(directory, shard), rows)
 
 
 def _join_shards(directory: Path, batches: ShardedBatches) -> None:
@@ -113,7 +113,7 @@ def _join_shards(directory: Path, batches: ShardedBatches) -> None:
             total += np.load(_counts_path(directory, shard))
         joined.flush()
         del joined
-        _save_array(directory / SCORE_COUNTS, total)
+        write_array(directory / SCORE_COUNTS, total)
         os.replace(temporary, directory / EMBEDDINGS)
     for shard in range(len(batches)):
         _shard_path(directory, shard).unlink(missing_ok=True)
@@ -126,12 +126,3 @@ def _shard_path(directory: Path, shard: int) -> Path:
 
 def _counts_path(directory: Path, shard: int) -> Path:
     return directory / f'shard-{shard:06d}.counts.npy'
-
-
-def _save_array(path: Path, array: np.ndarray) -> None:
-    temporary = path.with_name(f'.{path.name}.tmp')
-    with open(temporary, 'wb') as file:
-        np.save(file, array)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)

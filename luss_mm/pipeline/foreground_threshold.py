@@ -21,7 +21,7 @@ from luss_mm.functional.thresholds import (
     otsu_threshold,
     sweep_counts,
 )
-from luss_mm.models.pixel_attention_model import PixelAttentionModel
+from luss_mm.models.attended_backbone import AttendedBackbone
 from luss_mm.pipeline.artifact import produce, write_atomically
 from luss_mm.pipeline.image_batches import ShardedBatches
 
@@ -59,7 +59,7 @@ class ThresholdChoice:
 def choose_threshold(
     directory: str | Path,
     rule: ThresholdRule,
-    model: PixelAttentionModel,
+    model: AttendedBackbone,
     score_counts: np.ndarray,
     centroids: np.ndarray,
     inputs: Mapping[str, Any],
@@ -101,7 +101,7 @@ def choose_threshold(
 @torch.inference_mode()
 def _sweep(
     batches: ShardedBatches,
-    model: PixelAttentionModel,
+    model: AttendedBackbone,
     centroids: np.ndarray,
     device: torch.device | str,
 ) -> SweepCounts:

@@ -1,114 +1,173 @@
 """Clusters and attention to label maps: one ImageNet-S coded PNG an image."""
 
+import json
 import os
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from mmengine.dist import barrier, is_main_process
+from mmengine.logging import print_log
 
 from luss_mm.datasets import LUSSDataset
+from luss_mm.datasets.transforms import GeneratePseudoLabel
+from luss_mm.functional.distances import squared_distances
 from luss_mm.functional.label_codec import encode_label_map
-from luss_mm.functional.pixel_assignment import assign_pixels
 from luss_mm.functional.pixel_attention import foreground_score
-from luss_mm.models.pixel_attention_model import PixelAttentionModel
-from luss_mm.pipeline.artifact import produce
+from luss_mm.models.attended_backbone import AttendedBackbone
+from luss_mm.pipeline.artifact import produce, write_atomically
 from luss_mm.pipeline.image_batches import ShardedBatches
+
+OUTCOMES = 'outcomes.json'
+
+
+@dataclass(frozen=True)
+class PixelLabeller:
+    """What turns a batch of images into label maps.
+
+    Attributes:
+        model: Backbone and attention, in eval mode.
+        centroids: float32 (K, C).
+        threshold: Foreground scores below it become 0.
+        transform: Pixel assignment and, with a segmenter, prompts and masks.
+    """
+
+    model: AttendedBackbone
+    centroids: np.ndarray
+    threshold: float
+    transform: GeneratePseudoLabel
+
+    @torch.inference_mode()
+    def label(self, samples: Sequence[Mapping[str, Any]], embeddings: np.ndarray) -> list[dict]:
+        """What the transform says of each image: `gt_seg_map`, `coarse_label`, `label_outcome` ...
+
+        Args:
+            samples: Of `PackImage`, of one input size; with a segmenter also `loaded_image`.
+            embeddings: Of the images, float32 (B, C).
+        """
+        device = next(self.model.parameters()).device
+        images = torch.stack([sample['inputs'] for sample in samples]).to(device)
+        features, gates = self.model.attend(self.model.data_preprocessor.normalize(images))
+        scores = foreground_score(gates)
+        distances = squared_distances(embeddings, self.centroids)  # (B, K)
+        centroids = torch.from_numpy(self.centroids).to(device)
+        results = [
+            dict(
+                features=features[i],
+                foreground_score=scores[i],
+                centroids=centroids,
+                threshold=self.threshold,
+                squared_distances=distances[i],
+                ori_shape=tuple(sample['ori_shape']),
+            )
+            for i, sample in enumerate(samples)
+        ]
+        if self.transform.segmenter is not None:
+            loaded = [sample['loaded_image'].numpy() for sample in samples]
+            encoded = self.transform.segmenter.encode(loaded)
+            for result, image, encoded_image in zip(results, loaded, encoded, strict=True):
+                # Masks are as large as the image that was loaded, which may be a bounded one.
+                result |= dict(encoded_image=encoded_image, ori_shape=image.shape[:2])
+        return [self.transform(result) for result in results]
 
 
 def generate_labels(
     directory: str | Path,
-    model: PixelAttentionModel,
+    labeller: PixelLabeller,
     batches: ShardedBatches,
-    centroids: np.ndarray,
-    threshold: float,
+    embeddings: np.ndarray,
     inputs: Mapping[str, Any],
     settings: Mapping[str, Any],
-    device: torch.device | str = 'cpu',
     used_ground_truth: tuple[str, ...] = (),
 ) -> Path:
     """Write the label map of every image of a data set: `<directory>/<relative path>.png`.
 
-    Memory: one batch of feature maps and full-size label maps. Disk: one PNG an image.
+    Also writes `outcomes.json`: how often the transform did what. Memory: one batch of feature maps
+    and full-size label maps. Disk: one PNG an image.
 
     Args:
         directory: Of the output.
-        model: With pretrained backbone and attention; put into eval mode.
+        labeller: Its model may still be in training mode.
         batches: Over whole images; its data set is a `LUSSDataset`.
-        centroids: float32 (K, C).
-        threshold: Foreground scores below it become 0.
+        embeddings: Of the same images in the same order, float32, may be memory-mapped. (N, C).
         inputs: Names to keys: checkpoint, clusters, data.
         settings: What else decides the label maps.
-        device: The model's.
         used_ground_truth: Passed on from the choice of the threshold.
 
     Returns:
         The directory.
+
+    Raises:
+        ValueError: If embeddings and images differ in number.
     """
+    if len(embeddings) != len(batches.dataset):
+        raise ValueError(f'{len(embeddings)} embeddings for {len(batches.dataset)} images')
 
     def make(unfinished: Path) -> None:
-        _write_shards(unfinished, model, batches, centroids, threshold, device)
+        _write_shards(unfinished, labeller, batches, embeddings)
+        _sum_outcomes(unfinished, len(batches))
 
-    settings = dict(settings, threshold=threshold)
-    return produce(directory, make, inputs, settings, used_ground_truth=used_ground_truth)
-
-
-@torch.inference_mode()
-def label_images(
-    model: PixelAttentionModel,
-    images: torch.Tensor,
-    sizes: list[tuple[int, int]],
-    centroids: torch.Tensor,
-    threshold: float,
-) -> list[np.ndarray]:
-    """Label maps of images of one input size at their original sizes, int64 (H, W) each.
-
-    Args:
-        model: In eval mode.
-        images: Normalised. Shape (B, 3, h, w).
-        sizes: Height and width of each result.
-        centroids: float32 (K, C) on the images' device.
-        threshold: Foreground scores below it become 0.
-    """
-    features, gates = model.attend(images)
-    scores = foreground_score(gates)
-    return [
-        assign_pixels(features[i : i + 1], centroids, scores[i : i + 1], threshold, size)[0]
-        .cpu()
-        .numpy()
-        for i, size in enumerate(sizes)
-    ]
+    segmenter = labeller.transform.segmenter
+    return produce(
+        directory,
+        make,
+        inputs,
+        dict(settings, threshold=labeller.threshold, transform=labeller.transform.facts()),
+        used_ground_truth=used_ground_truth,
+        used_sam=segmenter is not None and segmenter.used_sam,
+    )
 
 
 def _write_shards(
-    directory: Path,
-    model: PixelAttentionModel,
-    batches: ShardedBatches,
-    centroids: np.ndarray,
-    threshold: float,
-    device: torch.device | str,
+    directory: Path, labeller: PixelLabeller, batches: ShardedBatches, embeddings: np.ndarray
 ) -> None:
-    model.eval().to(device)
-    markers = directory / '.finished-shards'
-    markers.mkdir(exist_ok=True)
-    finished = {int(marker.name) for marker in markers.iterdir()}
-    centroids_on_device = torch.from_numpy(centroids).to(device)
+    labeller.model.eval()
+    finished = {s for s in range(len(batches)) if _outcomes_path(directory, s).exists()}
     for shard, shard_batches in batches.iterate(finished, 'pixel labels'):
+        outcomes: Counter[str] = Counter()
         for batch in shard_batches:
-            images = torch.stack([sample['inputs'] for sample in batch]).to(device)
-            label_maps = label_images(
-                model,
-                model.data_preprocessor.normalize(images),
-                [tuple(sample['ori_shape']) for sample in batch],
-                centroids_on_device,
-                threshold,
-            )
-            for sample, labels in zip(batch, label_maps, strict=True):
+            rows = embeddings[[sample['index'] for sample in batch]]
+            for sample, result in zip(batch, labeller.label(batch, rows), strict=True):
+                labels = _resize_nearest(result['gt_seg_map'], sample['ori_shape'])
                 save_label_map(label_path(directory, batches.dataset, sample['index']), labels)
-        # A map that a kill cut short belongs to a shard without marker, which is made anew.
-        (markers / str(shard)).touch()
+                outcomes.update(count_outcome(result))
+        # A map that a kill cut short belongs to a shard without outcomes, which is made anew.
+        write_atomically(_outcomes_path(directory, shard), json.dumps(outcomes).encode())
+
+
+def _sum_outcomes(directory: Path, num_shards: int) -> None:
+    barrier()  # all shards are there
+    if not is_main_process():
+        return
+    total: Counter[str] = Counter()
+    for shard in range(num_shards):
+        total.update(json.loads(_outcomes_path(directory, shard).read_text()))
+    write_atomically(directory / OUTCOMES, json.dumps(total, indent=2).encode())
+    print_log(
+        'pixel labels: ' + ', '.join(f'{name}: {count}' for name, count in sorted(total.items())),
+        logger='current',
+    )
+
+
+def count_outcome(result: Mapping[str, Any]) -> Counter[str]:
+    """What happened to one image: how many categories met which fate, see `merging_outcome`.
+
+    Args:
+        result: Of `GeneratePseudoLabel`.
+    """
+    counts = Counter(images=1)
+    counts['images with several active categories'] += len(result['active_categories']) > 1
+    for fate, found in result['label_outcome'].items():
+        if isinstance(found, bool):
+            counts[f'images {fate}'] += found
+        else:
+            counts[f'categories {fate}'] += len(found)
+    return counts
 
 
 def label_path(directory: Path, dataset: LUSSDataset, index: int) -> Path:
@@ -128,3 +187,17 @@ def save_label_map(path: Path, labels: np.ndarray) -> None:
     if not cv2.imwrite(str(temporary), rgb[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1]):
         raise OSError(f'{path}: cannot be written. Check the free space and the permissions.')
     os.replace(temporary, path)
+
+
+def _resize_nearest(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Label map at the file's size, of which a bounded image is a smaller copy."""
+    height, width = size
+    if labels.shape == (height, width):
+        return labels
+    rows = (2 * np.arange(height) + 1) * labels.shape[0] // (2 * height)
+    columns = (2 * np.arange(width) + 1) * labels.shape[1] // (2 * width)
+    return labels[rows[:, None], columns]
+
+
+def _outcomes_path(directory: Path, shard: int) -> Path:
+    return directory / '.finished-shards' / f'{shard}.json'

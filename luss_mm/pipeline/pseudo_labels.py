@@ -1,60 +1,52 @@
-"""All steps between attention and fine-tuning: features, clusters, threshold, label maps."""
+"""From clusters to label maps: foreground threshold, pixel labels, prompts and masks."""
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from luss_mm.models.pixel_attention_model import PixelAttentionModel
+from luss_mm.datasets.transforms import GeneratePseudoLabel
+from luss_mm.models.attended_backbone import AttendedBackbone
 from luss_mm.pipeline.artifact import read_manifest
-from luss_mm.pipeline.cluster_features import cluster_features
-from luss_mm.pipeline.extract_features import extract_features
+from luss_mm.pipeline.cluster_features import load_clusters
+from luss_mm.pipeline.extract_features import load_features
 from luss_mm.pipeline.foreground_threshold import ThresholdRule, choose_threshold
-from luss_mm.pipeline.generate_labels import generate_labels
+from luss_mm.pipeline.generate_labels import PixelLabeller, generate_labels
 from luss_mm.pipeline.image_batches import ShardedBatches
 
-FEATURES = 'features'
-CLUSTERS = 'clusters'
 THRESHOLD = 'threshold'
 PSEUDO_LABELS = 'pseudo_labels'
 
 
 @dataclass(frozen=True)
 class PseudoLabelJob:
-    """What is clustered and labelled, with which settings.
+    """What is labelled, with which clusters and settings.
 
     Attributes:
-        directory: Gets the folders features, clusters, threshold and pseudo_labels.
-        model: Backbone and attention.
-        model_key: Names the model's weights, for instance `fingerprint_file(checkpoint)`.
-        embedding_batches: Training images at clustering size.
+        directory: Gets the folders threshold and pseudo_labels.
+        features: Finished features of the training images.
+        clusters: Finished clusters of these features.
+        model: Backbone and attention that made the features.
+        model_key: Names the model's weights.
         label_batches: Whole training images.
-        embedding_transforms: Configs of the transforms of `embedding_batches`; they and not the
-            objects say whether features are still those that are asked for.
-        label_transforms: The same of `label_batches`, and of the sweep's.
-        num_clusters: K.
+        loading: What decides how they are loaded; this and not the objects says whether label maps
+            are still those that are asked for.
+        transform: Pixel assignment, prompts and masks.
         threshold_rule: How the foreground threshold is chosen.
-        kmeans_iterations: Of each restart.
-        kmeans_restarts: Number of restarts.
-        seed: Of k-means.
         device: Of the model.
     """
 
     directory: Path
-    model: PixelAttentionModel
+    features: Path
+    clusters: Path
+    model: AttendedBackbone
     model_key: str
-    embedding_batches: ShardedBatches
     label_batches: ShardedBatches
-    embedding_transforms: Sequence[Mapping[str, Any]]
-    label_transforms: Sequence[Mapping[str, Any]]
-    num_clusters: int
+    loading: Mapping[str, Any]
+    transform: GeneratePseudoLabel
     threshold_rule: ThresholdRule
-    kmeans_iterations: int = 20
-    kmeans_restarts: int = 30
-    seed: int = 0
     device: torch.device | str = 'cpu'
 
 
@@ -64,23 +56,11 @@ def make_pseudo_labels(job: PseudoLabelJob) -> Path:
     Returns:
         The folder of label maps.
     """
-    features = extract_features(
-        job.directory / FEATURES,
-        job.model,
-        job.embedding_batches,
-        inputs=dict(model=job.model_key, images=job.embedding_batches.dataset.fingerprint()),
-        settings=_loading_settings(job.embedding_batches, job.embedding_transforms),
-        device=job.device,
-    )
-    features_key = _key(job.directory / FEATURES)
-    clusters = cluster_features(
-        job.directory / CLUSTERS,
-        features.embeddings,
-        job.num_clusters,
-        inputs=dict(features=features_key),
-        iterations=job.kmeans_iterations,
-        restarts=job.kmeans_restarts,
-        seed=job.seed,
+    features, clusters = load_features(job.features), load_clusters(job.clusters)
+    made_from = dict(
+        model=job.model_key,
+        features=read_manifest(job.features)['key'],
+        clusters=read_manifest(job.clusters)['key'],
     )
     choice = choose_threshold(
         job.directory / THRESHOLD,
@@ -88,52 +68,23 @@ def make_pseudo_labels(job: PseudoLabelJob) -> Path:
         job.model,
         features.score_counts,
         clusters.centroids,
-        inputs=dict(
-            model=job.model_key,
-            features=features_key,
-            clusters=_key(job.directory / CLUSTERS),
-            **_sweep_inputs(job),
-        ),
+        inputs=made_from | _sweep_inputs(job),
         device=job.device,
     )
     return generate_labels(
         job.directory / PSEUDO_LABELS,
-        job.model,
+        PixelLabeller(job.model, clusters.centroids, choice.threshold, job.transform),
         job.label_batches,
-        clusters.centroids,
-        choice.threshold,
-        inputs=dict(
-            model=job.model_key,
-            clusters=_key(job.directory / CLUSTERS),
-            images=job.label_batches.dataset.fingerprint(),
-        ),
-        settings=_loading_settings(job.label_batches, job.label_transforms),
-        device=job.device,
+        features.embeddings,
+        inputs=made_from | dict(images=job.label_batches.dataset.fingerprint()),
+        settings=job.loading,
         used_ground_truth=choice.used_ground_truth,
     )
 
 
-def fingerprint_file(path: str | Path) -> str:
-    """SHA-256 of a file's content, read in blocks."""
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _key(directory: Path) -> str:
-    return read_manifest(directory)['key']
-
-
-def _loading_settings(batches: ShardedBatches, transforms: Sequence[Mapping[str, Any]]) -> dict:
-    """Batch and shard size change the last bits of features, the transforms change everything."""
-    return dict(transforms=transforms, batch_size=batches.batch_size, shard_size=batches.shard_size)
-
-
-def _sweep_inputs(job: PseudoLabelJob) -> dict:
+def _sweep_inputs(job: PseudoLabelJob) -> dict[str, Any]:
     """What the validation sweep looks at besides; nothing for the other rules."""
     batches = job.threshold_rule.sweep_batches
     if batches is None:
         return {}
-    return dict(images=batches.dataset.fingerprint(), transforms=job.label_transforms)
+    return dict(images=batches.dataset.fingerprint(), transforms=job.loading['transforms'])

@@ -37,7 +37,7 @@ def plot_curves(
     Raises:
         ValueError: If x and y of a curve differ in length.
     """
-    figure, axes = _new_figure(title, x_label, y_label)
+    figure, axes = new_figure(title, x_label, y_label)
     for name, (x, y) in series.items():
         if len(x) != len(y):
             raise ValueError(f'curve {name!r}: {len(x)} x for {len(y)} y')
@@ -46,7 +46,7 @@ def plot_curves(
         axes.axvline(vertical_line, color='black', linestyle='--', linewidth=1)
     if series:
         _add_legend(axes)
-    _save_figure(figure, path)
+    save_figure(figure, path)
 
 
 def plot_histogram(
@@ -77,16 +77,17 @@ def plot_histogram(
     total = counts.sum()
     shares = counts / total if total > 0 else counts
     above = (edges[:-1] + edges[1:]) / 2 >= threshold
-    figure, axes = _new_figure(title, x_label, 'share')
+    figure, axes = new_figure(title, x_label, 'share')
     colours = np.where(above, ABOVE, BELOW)
     axes.bar(edges[:-1], shares, width=np.diff(edges), align='edge', color=colours)
     label = f'threshold {threshold:.3g}: {100 * shares[above].sum():.1f} % above'
     axes.axvline(threshold, color='black', linestyle='--', linewidth=1, label=label)
     _add_legend(axes)
-    _save_figure(figure, path)
+    save_figure(figure, path)
 
 
-def _new_figure(title: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:
+def new_figure(title: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:
+    """Empty figure in the style of all charts."""
     figure = Figure(figsize=INCHES, dpi=DOTS_PER_INCH, layout='constrained')
     axes = figure.add_subplot()
     # names of folders and files come in here: a dollar sign in them is no formula
@@ -104,7 +105,8 @@ def _add_legend(axes: Axes) -> None:
         text.set_parse_math(False)
 
 
-def _save_figure(figure: Figure, path: str | Path) -> None:
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure: a complete picture or none."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     save_picture(path, np.asarray(canvas.buffer_rgba())[..., :3].copy())

@@ -27,6 +27,7 @@ class SegmentedImage:
         score: Foreground score, float (H, W).
         pseudo_label: Generated ids before fine-tuning, renamed to category ids (H, W).
         prediction: Of the fine-tuned model, renamed to category ids (H, W).
+        coarse_label: Pseudo-label before prompts and masks, or None if there were none (H, W).
         truth: Category ids, or None without masks (H, W).
     """
 
@@ -34,6 +35,7 @@ class SegmentedImage:
     score: np.ndarray
     pseudo_label: np.ndarray
     prediction: np.ndarray
+    coarse_label: np.ndarray | None = None
     truth: np.ndarray | None = None
 
 
@@ -69,11 +71,15 @@ def save_cluster_sheets(
 
 
 def save_strip(path: Path, segmented: SegmentedImage, palette: np.ndarray) -> None:
-    """Image, foreground score, pseudo-label, prediction and truth side by side."""
+    """Image, foreground score, coarse and final pseudo-label, prediction and truth in a row."""
     image = segmented.image
     panels = [
         ('image', image),
         ('foreground score', score_heatmap(segmented.score, image)),
+    ]
+    if segmented.coarse_label is not None:
+        panels.append(('coarse label', blend_labels(image, segmented.coarse_label, palette)))
+    panels += [
         ('pseudo-label', blend_labels(image, segmented.pseudo_label, palette)),
         ('prediction', blend_labels(image, segmented.prediction, palette)),
     ]

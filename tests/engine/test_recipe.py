@@ -230,3 +230,37 @@ def test_a_stage_without_training():
     assert moved.settings_of('first') == found.settings_of('first')
     with pytest.raises(SettingsError, match='stages.data.task.num_train refers to'):
         recipe(**changes | dict(stages__data=dict(task=dict(task, num_train='${gone}'))))
+
+
+def test_a_stage_may_be_turned_off():
+    off = dict(stages__first__enabled='${use_first}', use_first=False)
+    assert recipe(**off).stage_order == ['second']
+    assert recipe(**off | dict(use_first=True)).stage_order == ['first', 'second']
+    assert 'enabled' not in recipe(**off | dict(use_first=True)).stage('first', 'x')
+
+
+def test_hooks_and_transforms_may_be_left_out():
+    changes = dict(
+        use_it=True,
+        hook=dict(type='EpochSeedHook'),
+        keep=dict(type='KeepLoadedImage'),
+        stages__first__custom_hooks=['${hook if use_it else None}', dict(type='FeatureQueueHook')],
+        stages__first__train_dataloader__dataset__pipeline=[
+            '${loading}',
+            '${keep if use_it else None}',
+        ],
+    )
+    for use_it, hooks, transforms in ((True, 2, 2), (False, 1, 1)):
+        stage = recipe(**changes | dict(use_it=use_it)).stage('first', 'x')
+        assert len(stage['custom_hooks']) == hooks
+        assert len(stage['train_dataloader']['dataset']['pipeline']) == transforms
+
+
+def test_sam_is_noticed_wherever_it_is():
+    hook = dict(
+        type='PseudoLabelHook', label_transform=dict(type='GeneratePseudoLabel', segmenter='${s}')
+    )
+    changes = dict(stages__second__custom_hooks=[hook])
+    with_sam = recipe(**changes, s=dict(type='SAMSegmenter', checkpoint='x'))
+    assert with_sam.used_sam('second') and not with_sam.used_sam('first')
+    assert not recipe(**changes, s=dict(type='GrabCutSegmenter')).used_sam('second')

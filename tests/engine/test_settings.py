@@ -54,11 +54,23 @@ def test_nested_structures(settings):
         ('backbone.depth // 2', 9),
         ('  number  ', 14),
         ('3', 3),
+        ("number if flag else 'none'", 14),
+        ("'a' if nothing else 'b'", 'b'),
+        ('backbone.depth if number > 20 else None', None),
+        ('name', 'ant'),
     ],
 )
-def test_arithmetic(settings, expression, value):
+def test_arithmetic_and_choices(settings, expression, value):
     found = settings.resolve(f'${{{expression}}}')
     assert found == value and type(found) is type(value)
+
+
+def test_a_choice_refers_to_both_of_its_branches():
+    settings = Settings(dict(use_it=False, it=dict(a='${b}'), b=1, other=[2]))
+    assert settings.resolve('${it if use_it else other}') == [2]
+    assert not settings.unused()
+    with pytest.raises(SettingsError, match="'gone', which is not set"):
+        settings.resolve('${gone if use_it else other}')
 
 
 def test_resolved_structures_are_independent(settings):
@@ -84,7 +96,6 @@ def test_resolved_structures_are_independent(settings):
         ('${-1}', 'only names, numbers'),
         ('${sizes[0]}', 'only names, numbers'),
         ("${__import__('os').system('true')}", 'only names, numbers'),
-        ('${"text"}', 'only names, numbers'),
         ('${name < 3}', 'only names, numbers'),
         ('${number', 'stages.a: .*unfinished reference'),
         ('a ${} b', 'unfinished reference'),

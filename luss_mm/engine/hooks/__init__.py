@@ -1,5 +1,8 @@
 """Hooks: read runner state, call one function, write state. Importing registers them."""
 
+from luss_mm.engine.hooks.clusters import ClusterHook
+from luss_mm.engine.hooks.csd import CSDHook
+from luss_mm.engine.hooks.dff import DFFHook, SelectionHook
 from luss_mm.engine.hooks.epoch_seed import EpochSeedHook
 from luss_mm.engine.hooks.feature_queue import FeatureQueueHook
 from luss_mm.engine.hooks.final_validation import FinalValidationHook
@@ -9,6 +12,9 @@ from luss_mm.engine.hooks.prototypes import PrototypesHook
 from luss_mm.engine.hooks.pseudo_labels import PseudoLabelHook
 
 __all__ = [
+    'CSDHook',
+    'ClusterHook',
+    'DFFHook',
     'EpochSeedHook',
     'FeatureQueueHook',
     'FinalValidationHook',
@@ -16,4 +22,5 @@ __all__ = [
     'PreflightHook',
     'PrototypesHook',
     'PseudoLabelHook',
+    'SelectionHook',
 ]

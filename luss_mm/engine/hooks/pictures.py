@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,17 +10,16 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
-from mmseg.registry import DATASETS, HOOKS
+from mmseg.registry import DATASETS, HOOKS, TRANSFORMS
 
 from luss_mm.datasets.transforms.loading import read_label_map
-from luss_mm.engine.hooks.pseudo_labels import load_attention_model
+from luss_mm.engine.feature_source import FeatureSource
 from luss_mm.functional.palette import category_palette
 from luss_mm.functional.pixel_assignment import resize_score
-from luss_mm.functional.pixel_attention import foreground_score
 from luss_mm.pipeline.cluster_features import load_clusters
 from luss_mm.pipeline.extract_features import load_features
-from luss_mm.pipeline.generate_labels import label_images
-from luss_mm.pipeline.pseudo_labels import CLUSTERS, FEATURES, THRESHOLD
+from luss_mm.pipeline.generate_labels import PixelLabeller
+from luss_mm.pipeline.pseudo_labels import THRESHOLD
 from luss_mm.visualization.run_pictures import (
     SegmentedImage,
     read_rgb,
@@ -36,10 +36,10 @@ class PicturesHook(Hook):
 
     Args:
         directory: Of the recipe; the pictures go into its folder `pictures`.
-        attention_config: Config of the attention stage.
-        attention_checkpoint: Its weights.
-        dataset: Config of the training images that were clustered.
-        stages: Stages whose loss curves are drawn.
+        source: Arguments of `FeatureSource`: network and images that were clustered.
+        label_transform: Config of `GeneratePseudoLabel`.
+        features: Name of the folder of features.
+        clusters: Name of the folder of clusters that pixels were labelled with.
         num_strips: Validation images shown, evenly spread over the split.
         images_per_cluster: Shown on each sheet.
     """
@@ -49,17 +49,18 @@ class PicturesHook(Hook):
     def __init__(
         self,
         directory: str,
-        attention_config: str,
-        attention_checkpoint: str,
-        dataset: dict,
-        stages: tuple[str, ...] = ('pretrain', 'attention'),
+        source: dict[str, Any],
+        label_transform: dict[str, Any],
+        features: str = 'features',
+        clusters: str = 'clusters',
         num_strips: int = 24,
         images_per_cluster: int = 24,
     ) -> None:
         self.directory = Path(directory)
-        self.attention = (attention_config, attention_checkpoint)
-        self.dataset = dataset
-        self.stages = stages
+        self.source = FeatureSource(**source)
+        self.label_transform = label_transform
+        self.features = self.directory / features
+        self.clusters = self.directory / clusters
         self.num_strips = num_strips
         self.images_per_cluster = images_per_cluster
 
@@ -68,8 +69,8 @@ class PicturesHook(Hook):
         if not is_main_process():
             return
         pictures = self.directory / 'pictures'
-        clusters = load_clusters(self.directory / CLUSTERS)
-        dataset = DATASETS.build(self.dataset)
+        clusters = load_clusters(self.clusters)
+        dataset = DATASETS.build(self.source.dataset)
         save_cluster_sheets(
             pictures / 'clusters',
             [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))],
@@ -79,12 +80,13 @@ class PicturesHook(Hook):
             self.images_per_cluster,
         )
         save_threshold_histogram(
-            load_features(self.directory / FEATURES).score_counts,
+            load_features(self.features).score_counts,
             self._threshold(),
             pictures / 'foreground_threshold.png',
         )
-        for stage in self.stages:
-            save_loss_curves(self.directory / stage, pictures / f'losses_{stage}.png')
+        for config in self.directory.glob('*/config.py'):
+            if '.' not in (stage := config.parent.name):  # a dot marks what was set aside
+                save_loss_curves(config.parent, pictures / f'losses_{stage}.png')
         save_loss_curves(Path(runner.work_dir), pictures / 'losses_finetune.png')
         if runner.val_loop is not None:
             self._save_strips(runner, clusters.centroids, pictures / 'validation')
@@ -94,27 +96,38 @@ class PicturesHook(Hook):
     def _save_strips(self, runner, centroids: np.ndarray, directory: Path) -> None:
         dataset = runner.val_loop.dataloader.dataset
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        attention = load_attention_model(*self.attention)
+        model.eval()
         names = self._category_of_cluster(Path(runner.work_dir), len(centroids))
         num_ids = max(len(dataset.metainfo.get('classes', ())), names.max() + 1)
         palette = category_palette(num_ids)
-        device_centroids = torch.from_numpy(centroids).to(next(attention.parameters()).device)
-        model.eval()
+        labeller = PixelLabeller(
+            self.source.model, centroids, self._threshold(), TRANSFORMS.build(self.label_transform)
+        )
         chosen = np.linspace(0, len(dataset) - 1, min(self.num_strips, len(dataset))).astype(int)
         for index in np.unique(chosen):
             info = dataset.get_data_info(int(index))
             sample = dataset[int(index)]
             size = tuple(sample['data_samples'].ori_shape)
-            rgb = sample['inputs'].flip(0)[None].to(device_centroids.device)  # (1, 3, h, w)
-            images = attention.data_preprocessor.normalize(rgb)
-            _, gates = attention.attend(images)
-            score = resize_score(foreground_score(gates), size)[0].cpu().numpy()
-            pseudo = label_images(attention, images, [size], device_centroids, self._threshold())[0]
+            loaded_image = read_rgb(info['img_path'])
+            single = dict(
+                inputs=sample['inputs'].flip(0),
+                ori_shape=size,
+                loaded_image=torch.from_numpy(loaded_image),
+            )
+            images = single['inputs'][None].to(next(model.parameters()).device)
+            normalized = labeller.model.data_preprocessor.normalize(images)
+            embeddings, scores = labeller.model.embed(normalized)
+            (pseudo,) = labeller.label([single], embeddings.cpu().numpy())
             batch = dict(inputs=[sample['inputs']], data_samples=[sample['data_samples']])
             prediction = model.test_step(batch)[0].pred_sem_seg.data[0].cpu().numpy()
             truth = read_label_map(info['seg_map_path']) if 'seg_map_path' in info else None
             segmented = SegmentedImage(
-                read_rgb(info['img_path']), score, names[pseudo], names[prediction], truth
+                loaded_image,
+                resize_score(scores, size)[0].cpu().numpy(),
+                names[pseudo['gt_seg_map']],
+                names[prediction],
+                names[pseudo['coarse_label']] if labeller.transform.segmenter else None,
+                truth,
             )
             save_strip(directory / f'{index:06d}.jpg', segmented, palette)
 

@@ -20,17 +20,18 @@ class PreflightHook(Hook):
     priority = 'HIGHEST'
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Refuse weights that leave part of the backbone at random, which mmengine only logs."""
+        """Refuse weights that leave pretrained parts at random, which mmengine only logs."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         given = checkpoint.get('state_dict', checkpoint)
         given = {re.sub(r'^module\.', '', name): value for name, value in given.items()}
-        wanted = {n: v for n, v in model.state_dict().items() if n.startswith('backbone.')}
+        parts = getattr(model, 'pretrained_parts', ('backbone',))
+        wanted = {n: v for n, v in model.state_dict().items() if n.split('.')[0] in parts}
         missing = [n for n, v in wanted.items() if n not in given or given[n].shape != v.shape]
         if missing:
             raise ValueError(
-                f'the checkpoint lacks or misfits {len(missing)} of {len(wanted)} backbone '
-                f'weights, first {missing[0]}: set the backbone of the recipe to the one that was '
-                'pretrained'
+                f'the checkpoint lacks or misfits {len(missing)} of {len(wanted)} weights of '
+                f'{" and ".join(parts)}, first {missing[0]}: set the backbone of the recipe to the '
+                'one that was pretrained'
             )
 
     def before_train(self, runner) -> None:

@@ -1,0 +1,24 @@
+"""PDSO on any folder in the ImageNet-S layout: small images, short schedule, GrabCut for SAM.
+
+Run     python tools/train.py configs/luss/pdso_folder.py \
+            --cfg-options data_root=DIR num_categories=14
+        use_dff=False, use_csd=False, use_spo=False turn a part off; with a SAM checkpoint
+        "segmenter.type=SAMSegmenter" segmenter.checkpoint=FILE segmenter.model_type=vit_b
+Time    see docs/results.md
+Score   see docs/results.md
+Labels  validation masks for matching and scoring only; evaluate=False needs none
+"""
+
+_base_ = [
+    '../_base_/default_runtime.py',
+    '../_base_/models/resnet18_small.py',
+    '../_base_/datasets/luss.py',
+    '../_base_/schedules/pass_folder.py',
+    '../_base_/pdso_stages.py',
+]
+
+resize_side = 96
+crop_size = 96
+num_workers = 2
+checkpoint_interval = 5
+segmenter = dict(_delete_=True, type='GrabCutSegmenter')

@@ -1,0 +1,140 @@
+"""From an image's features to its pseudo-label: pixel assignment, then prompts, masks, merging."""
+
+import math
+from typing import Any
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmseg.registry import MODELS, TRANSFORMS
+
+from luss_mm.functional.mask_prompts import (
+    active_categories,
+    class_prompts,
+    merge_masks,
+    merging_outcome,
+    present_categories,
+)
+from luss_mm.functional.pixel_assignment import assign_pixels, resize_score
+
+
+@TRANSFORMS.register_module()
+class GeneratePseudoLabel(BaseTransform):
+    """Makes the label map of one image, from arrays that networks have computed before.
+
+    Every pixel takes its nearest centroid (PASS). With a segmenter, what this shows of the image's
+    likely categories is turned into prompts, and the segmenter's masks into the label map (PDSO).
+
+    Args:
+        sigma: Bound on the squared distance of an image to further categories than its main one.
+            .8 is the authors' for ImageNet-S50; the result is very sensitive to it.
+        min_area: Smaller connected components give no box, in pixels. Not published.
+        segmenter: Config of a segmenter in mmseg's MODELS; None keeps the coarse label map.
+
+    Needs:
+        features: Pixel features (C, h, w). foreground_score: (h', w'). centroids: (K, C).
+        threshold: Of the foreground score. squared_distances: array (K,), of the image's embedding
+        to the centroids. ori_shape: (H, W). encoded_image: of the segmenter, if there is one.
+
+    Sets:
+        coarse_label: Nearest centroids, int64 in [0, K], (H, W). gt_seg_map: the final label map,
+        likewise. active_categories: generated ids, the main one first. label_outcome: `labelled`,
+        the ids in gt_seg_map; with a segmenter all of `merging_outcome`. Fits into JSON.
+
+    Raises:
+        ValueError: If sigma is no number, or min_area negative.
+    """
+
+    NEEDED = (
+        'features',
+        'foreground_score',
+        'centroids',
+        'threshold',
+        'squared_distances',
+        'ori_shape',
+    )
+
+    def __init__(
+        self, sigma: float = 0.8, min_area: int = 0, segmenter: dict[str, Any] | None = None
+    ) -> None:
+        if math.isnan(sigma) or min_area < 0:
+            raise ValueError(f'sigma {sigma} must be a number and min_area {min_area} at least 0')
+        self.sigma = sigma
+        self.min_area = min_area
+        self._config = segmenter
+        self._segmenter: Any = None
+
+    @property
+    def segmenter(self) -> Any:
+        """The segmenter, built when it is first asked for; None without one."""
+        if self._segmenter is None and self._config is not None:
+            self._segmenter = MODELS.build(self._config)
+        return self._segmenter
+
+    def check(self) -> None:
+        """Refuse, before anything runs, what the segmenter cannot work with.
+
+        Raises:
+            RuntimeError: Of the segmenter, such as a missing package or checkpoint.
+        """
+        if self.segmenter is not None:
+            self.segmenter.check()
+
+    def facts(self) -> dict[str, Any]:
+        """What decides the label maps, for the key of an artifact."""
+        if self.segmenter is None:
+            return dict(segmenter=None)
+        return dict(sigma=self.sigma, min_area=self.min_area, segmenter=self.segmenter.facts())
+
+    def transform(self, results: dict) -> dict:
+        """Label one image.
+
+        Raises:
+            KeyError: If `results` lacks something.
+            ValueError: If shapes do not fit, or a segmenter's masks are not as they should be.
+        """
+        self._refuse_missing(results)
+        labels = assign_pixels(
+            results['features'][None],
+            results['centroids'],
+            results['foreground_score'][None],
+            results['threshold'],
+            tuple(results['ori_shape']),
+        )
+        results['coarse_label'] = coarse = labels[0].cpu().numpy()
+        results['active_categories'] = active_categories(results['squared_distances'], self.sigma)
+        if self.segmenter is None:
+            results['gt_seg_map'] = coarse.copy()
+            results['label_outcome'] = dict(labelled=present_categories(coarse))
+        else:
+            self._refine(results)
+        return results
+
+    def _refine(self, results: dict) -> None:
+        coarse = results['coarse_label']
+        score = resize_score(results['foreground_score'][None], coarse.shape)[0].cpu().numpy()
+        prompts = class_prompts(
+            coarse, score, results['squared_distances'], self.sigma, self.min_area
+        )
+        masks = self.segmenter.segment(results['encoded_image'], prompts) if prompts else []
+        categories = [prompt.category for prompt in prompts]
+        merged = merge_masks(coarse, categories, masks)
+        results['gt_seg_map'] = merged
+        results['label_outcome'] = merging_outcome(
+            coarse, results['active_categories'], categories, masks, merged
+        )
+
+    def _refuse_missing(self, results: dict) -> None:
+        needed = self.NEEDED if self.segmenter is None else (*self.NEEDED, 'encoded_image')
+        for key in needed:
+            if key not in results:
+                raise KeyError(
+                    f'GeneratePseudoLabel needs results[{key!r}], found {sorted(results)}: it is '
+                    'computed before this transform, not loaded'
+                )
+        distances, centroids = results['squared_distances'], results['centroids']
+        if not isinstance(distances, np.ndarray) or distances.shape != (len(centroids),):
+            raise ValueError(
+                f'squared_distances must be an array ({len(centroids)},) for centroids '
+                f'{tuple(centroids.shape)}, got {type(distances).__name__} '
+                f'{tuple(distances.shape)}'
+            )

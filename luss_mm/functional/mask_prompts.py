@@ -1,0 +1,215 @@
+"""A coarse label map to prompts for a segmenter, and the segmenter's masks to a label map."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
+
+
+@dataclass(frozen=True, eq=False)
+class MaskPrompt:
+    """Where a segmenter should look for one class.
+
+    Attributes:
+        category: Generated id, 1 to K.
+        boxes: One a connected component: x0, y0, x1, y1 of its first and last pixel (inclusive), in
+            image pixels. float32 (n, 4), n >= 1.
+        point: x, y of a pixel that shows the class, or None.
+        region: Where the coarse label map has the class, bool (H, W).
+    """
+
+    category: int
+    boxes: np.ndarray
+    point: tuple[int, int] | None
+    region: np.ndarray
+
+
+def active_categories(squared_distances: np.ndarray, sigma: float) -> list[int]:
+    """Categories that an image may show: its main one, and the others that are near enough.
+
+    Args:
+        squared_distances: Of the image's embedding to the centroids. Shape (K,).
+        sigma: Bound on the squared distance of the further categories, inclusive, compared in the
+            precision of the distances. The main category need not meet it.
+
+    Returns:
+        Generated ids (cluster + 1): the nearest, then the others by rising distance; of equals the
+        lowest first.
+
+    Raises:
+        ValueError: If the distances are not (K,) with K >= 1, or one is NaN.
+
+    Source: PDSO, SAM prompt optimisation.
+    """
+    if squared_distances.ndim != 1 or not squared_distances.size:
+        raise ValueError(
+            f'squared distances are (K,) with K >= 1, got {squared_distances.shape}: pass those of '
+            'one image'
+        )
+    if np.isnan(squared_distances).any():
+        category = int(np.isnan(squared_distances).argmax()) + 1
+        raise ValueError(
+            f'the squared distance to category {category} is NaN: its centroid or the embedding is'
+        )
+    order = squared_distances.argsort(kind='stable')
+    near = squared_distances[order] <= float(sigma)  # in float32 if they are: .8 is .8
+    near[0] = True
+    return (order[near] + 1).tolist()
+
+
+def present_categories(label_map: np.ndarray) -> list[int]:
+    """Ids other than 0 in a label map, rising.
+
+    Args:
+        label_map: Integer ids >= 0. Shape (H, W).
+    """
+    return (np.flatnonzero(np.bincount(label_map.ravel())[1:]) + 1).tolist()
+
+
+def component_boxes(region: np.ndarray, min_area: int = 0) -> np.ndarray:
+    """Bounding box of every 8-connected component of a region.
+
+    Args:
+        region: bool (H, W).
+        min_area: Components of fewer pixels are left out.
+
+    Returns:
+        x0, y0, x1, y1 of the first and last pixel (inclusive), in the order of the components'
+        first pixels, row by row. float32 (n, 4), n >= 0.
+    """
+    components, _ = ndimage.label(region, EIGHT_NEIGHBOURS)
+    areas = np.bincount(components.ravel())[1:]
+    slices = ndimage.find_objects(components)
+    boxes = [(x.start, y.start, x.stop - 1, y.stop - 1) for y, x in slices]
+    return np.array(boxes, dtype=np.float32).reshape(-1, 4)[areas >= min_area]
+
+
+def attention_point(score: np.ndarray) -> tuple[int, int]:
+    """x, y of the highest foreground score; of equals the first, row by row.
+
+    Args:
+        score: At image size, any float dtype. Shape (H, W).
+
+    Raises:
+        ValueError: If a score is NaN.
+    """
+    row, column = np.unravel_index(score.argmax(), score.shape)  # argmax of NaNs is the first NaN
+    if np.isnan(score[row, column]):
+        raise ValueError(f'the foreground score at x {column}, y {row} is NaN: the network made it')
+    return int(column), int(row)
+
+
+def class_prompts(
+    label_map: np.ndarray,
+    score: np.ndarray,
+    squared_distances: np.ndarray,
+    sigma: float,
+    min_area: int = 0,
+) -> list[MaskPrompt]:
+    """Prompts of every active category that the coarse label map shows.
+
+    Args:
+        label_map: Coarse generated ids, integer in [0, K]. Shape (H, W).
+        score: Foreground score at the same size. Its highest pixel becomes the positive point of
+            the class that is labelled there, and of no other. Shape (H, W).
+        squared_distances: Of the image's embedding to the centroids. Shape (K,).
+        sigma: See `active_categories`.
+        min_area: Components of fewer pixels give no box, a class without boxes no prompt.
+
+    Returns:
+        One prompt a class, in the order of `active_categories`.
+
+    Raises:
+        ValueError: If label map and score differ in size; see also `active_categories`.
+
+    Source: PDSO, SAM prompt optimisation. The minimum area is not published.
+    """
+    if label_map.shape != score.shape:
+        raise ValueError(f'label map {label_map.shape} and score {score.shape} differ in size')
+    x, y = attention_point(score)
+    present = set(present_categories(label_map))
+    prompts = []
+    for category in active_categories(squared_distances, sigma):
+        if category not in present:
+            continue  # saves a walk over the image
+        region = label_map == category
+        boxes = component_boxes(region, min_area)
+        if len(boxes):
+            prompts.append(MaskPrompt(category, boxes, (x, y) if region[y, x] else None, region))
+    return prompts
+
+
+def merge_masks(
+    label_map: np.ndarray, categories: Sequence[int], masks: Sequence[np.ndarray]
+) -> np.ndarray:
+    """One label map of the classes' masks: where masks overlap, the earlier class has the pixel.
+
+    Pixels outside all masks become 0. If no mask has a pixel, the coarse label map is kept (the
+    authors of PDSO write an empty one).
+
+    Args:
+        label_map: Coarse generated ids, integer. Shape (H, W).
+        categories: Generated ids >= 1, the main class first.
+        masks: One a category, bool (H, W).
+
+    Returns:
+        Generated ids, int64, a new array. Shape (H, W).
+
+    Raises:
+        ValueError: If there are not as many masks as categories, or a mask is not bool (H, W).
+    """
+    if len(masks) != len(categories):
+        raise ValueError(
+            f'{len(masks)} masks for {len(categories)} categories: a segmenter returns one mask a '
+            'prompt'
+        )
+    merged = np.zeros(label_map.shape, dtype=np.int64)
+    for category, mask in reversed(list(zip(categories, masks, strict=True))):
+        if mask.shape != label_map.shape or mask.dtype != np.bool_:
+            raise ValueError(
+                f'the mask of category {category} is {mask.dtype} {tuple(mask.shape)}; it must be '
+                f'bool {label_map.shape}'
+            )
+        merged[mask] = category  # earlier classes come later and paint over
+    return merged if merged.any() else label_map.astype(np.int64)
+
+
+def merging_outcome(
+    label_map: np.ndarray,
+    active: Sequence[int],
+    prompted: Sequence[int],
+    masks: Sequence[np.ndarray],
+    merged: np.ndarray,
+) -> dict[str, list[int] | bool]:
+    """What became of every category that is active or in the coarse label map.
+
+    Unless the coarse label map was kept, each of them is in exactly one of the lists.
+
+    Args:
+        label_map: Coarse generated ids. Shape (H, W).
+        active: Of `active_categories`.
+        prompted: Categories of `class_prompts`.
+        masks: One a prompt, bool (H, W).
+        merged: Of `merge_masks`. Shape (H, W).
+
+    Returns:
+        labelled: Categories in `merged`.
+        absent: Active, but not in the coarse label map.
+        too_small: Active, but all components are below the minimum area.
+        inactive: In the coarse label map, but too far from the image to be prompted for.
+        vanished: Prompted for, but without a pixel: the mask is empty or earlier classes cover it.
+        kept_coarse: Whether `merged` is the coarse label map, because no mask has a pixel.
+    """
+    present, labelled = present_categories(label_map), present_categories(merged)
+    kept_coarse = not any(mask.any() for mask in masks)
+    return dict(
+        labelled=labelled,
+        absent=[c for c in active if c not in present],
+        too_small=[c for c in active if c in present and c not in prompted],
+        inactive=[c for c in present if c not in active],
+        vanished=[c for c in prompted if kept_coarse or c not in labelled],
+        kept_coarse=kept_coarse,
+    )

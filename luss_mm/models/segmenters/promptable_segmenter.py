@@ -1,0 +1,114 @@
+"""What SAM prompt optimisation asks of a segmenter."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from luss_mm.functional.mask_prompts import MaskPrompt
+
+
+class SegmenterError(RuntimeError):
+    """A segmenter cannot work as it is configured, or has failed on an image."""
+
+
+class PromptableSegmenter(ABC):
+    """Turns prompts (boxes, a point, a coarse region) into masks.
+
+    Constructing one is cheap; weights are read when the first image is encoded. Another network
+    (SAM 2, MobileSAM) is another class with these methods, registered in mmseg's MODELS.
+
+    Attributes:
+        used_sam: Whether masks drawn by people trained it: results made with it are marked.
+    """
+
+    used_sam: bool
+
+    @abstractmethod
+    def check(self) -> None:
+        """Refuse what would fail later; cheap, so that it can run before a long training.
+
+        Raises:
+            SegmenterError: If a package or a checkpoint is missing or wrong.
+        """
+
+    @abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """What decides the masks, JSON-like: type, parameters, hashes of files.
+
+        Raises:
+            SegmenterError: If a file that it needs is missing.
+        """
+
+    @abstractmethod
+    def encode(self, images: Sequence[np.ndarray]) -> list[Any]:
+        """Do once what all prompts of an image share.
+
+        Args:
+            images: RGB, of any sizes. uint8 (H, W, 3) each.
+
+        Returns:
+            One an image, for `segment` only.
+
+        Raises:
+            ValueError: If an image is not RGB uint8.
+            SegmenterError: If the segmenter cannot work.
+        """
+
+    @abstractmethod
+    def segment(self, encoded: Any, prompts: Sequence[MaskPrompt]) -> list[np.ndarray]:
+        """Masks of the prompts of one image.
+
+        Args:
+            encoded: The image's, of `encode`.
+            prompts: Of the same image; a prompt without boxes gets an empty mask.
+
+        Returns:
+            For each prompt the union over its boxes of the mask of each box, bool (H, W).
+
+        Raises:
+            ValueError: If a prompt's region is not of the image's size.
+        """
+
+    def to(self, device: torch.device | str) -> 'PromptableSegmenter':
+        """Move to a device; one without weights stays where it is."""
+        return self
+
+
+def check_image(image: np.ndarray) -> None:
+    """Refuse anything but RGB uint8 (H, W, 3).
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ValueError(
+            f'a segmenter takes RGB images, uint8 (H, W, 3), not {image.dtype} {image.shape}'
+        )
+
+
+def check_prompts(size: tuple[int, int], prompts: Sequence[MaskPrompt]) -> None:
+    """Refuse prompts of another image.
+
+    Raises:
+        ValueError: If a region differs from the image in size.
+    """
+    for prompt in prompts:
+        if prompt.region.shape != size:
+            raise ValueError(
+                f'the region of category {prompt.category} is {prompt.region.shape}, the image '
+                f'{size}: prompt with regions at image size'
+            )
+
+
+def point_in_box(point: tuple[int, int] | None, box: np.ndarray) -> tuple[int, int] | None:
+    """The point if it lies in the box x0, y0, x1, y1 (inclusive).
+
+    A class has one point and a box for every component: the point says nothing about the others.
+    """
+    if point is None:
+        return None
+    x, y = point
+    return point if box[0] <= x <= box[2] and box[1] <= y <= box[3] else None

@@ -1,0 +1,251 @@
+"""SAM as a promptable segmenter: two passes of its decoder, all boxes of an image at once."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from mmseg.registry import MODELS
+from torch import Tensor
+
+from luss_mm.functional.mask_prompts import MaskPrompt
+from luss_mm.models.segmenters.promptable_segmenter import (
+    PromptableSegmenter,
+    SegmenterError,
+    check_image,
+    check_prompts,
+    point_in_box,
+)
+from luss_mm.models.segmenters.sam_network import (
+    check_checkpoint,
+    load_sam,
+    require_segment_anything,
+    resolve_sizes,
+)
+
+ENCODER_DTYPES = ('float32', 'bfloat16', 'float16')
+
+
+class EncodedImage(NamedTuple):
+    """What SAM's decoder needs of an image.
+
+    Attributes:
+        embedding: float32 (1, C, g, g) on the segmenter's device.
+        size: Height and width of the image in pixels.
+        input_size: Height and width of the part of the padded square that shows the image.
+    """
+
+    embedding: Tensor
+    size: tuple[int, int]
+    input_size: tuple[int, int]
+
+
+class BoxPrompt(NamedTuple):
+    """One prompt of SAM: a box of a class, and the class's point if the box contains it."""
+
+    index: int
+    box: np.ndarray
+    point: tuple[int, int] | None
+
+
+@MODELS.register_module()
+class SAMSegmenter(PromptableSegmenter):
+    """SAM (segment_anything 1.0), as `SamPredictor` would answer one box after the other.
+
+    Every box is a prompt of its own, together with the class's point if the box contains it. The
+    first pass asks for three masks; the low-resolution logits of the one that SAM scores best are
+    a mask input of the second pass, which asks for one mask of the same prompt.
+
+    Memory: `images_per_batch` images in the encoder (ViT-B in float32: 0.8 GB an image for one
+    matrix of attention) and `prompts_per_batch` prompts in the decoder; masks of full size are
+    made one after the other.
+
+    Args:
+        checkpoint: State dict of SAM: a published file, or one of `tools/train_small_sam.py`.
+        model_type: `'vit_b'`, `'vit_l'`, `'vit_h'`, or a dict of `SAMSizes`.
+        device: Where the network lives, see `to`.
+        encoder_dtype: Of the image encoder's matrix products: `'float32'`, `'bfloat16'` or
+            `'float16'`. The decoder is always float32.
+        images_per_batch: Images that go through the encoder at once, at most.
+        prompts_per_batch: Boxes of an image that go through the decoder at once, at most.
+
+    Raises:
+        SegmenterError: If model_type, encoder_dtype or a batch size is wrong.
+
+    Source: Kirillov et al. 2023 (Segment Anything); PDSO for the two passes.
+    """
+
+    used_sam = True
+
+    def __init__(
+        self,
+        checkpoint: str | Path,
+        model_type: str | Mapping[str, Any] = 'vit_b',
+        device: torch.device | str = 'cpu',
+        encoder_dtype: str = 'float32',
+        images_per_batch: int = 2,
+        prompts_per_batch: int = 32,
+    ) -> None:
+        if encoder_dtype not in ENCODER_DTYPES:
+            raise SegmenterError(
+                f'encoder_dtype={encoder_dtype!r}: choose one of {", ".join(ENCODER_DTYPES)}'
+            )
+        if min(images_per_batch, prompts_per_batch) < 1:
+            raise SegmenterError(
+                f'images_per_batch {images_per_batch} and prompts_per_batch {prompts_per_batch} '
+                'must be >= 1'
+            )
+        self.checkpoint = Path(checkpoint).expanduser()
+        self.sizes = resolve_sizes(model_type)
+        self.device = torch.device(device)
+        self.encoder_dtype = encoder_dtype
+        self.images_per_batch = images_per_batch
+        self.prompts_per_batch = prompts_per_batch
+
+    def check(self) -> None:
+        """Refuse a missing package or a checkpoint that is missing, damaged or of another SAM.
+
+        Looks at names and shapes of the weights, not at the weights.
+        """
+        require_segment_anything()
+        check_checkpoint(self.checkpoint, self.sizes)
+
+    def facts(self) -> dict[str, Any]:
+        """Type, sizes, precision and the SHA-256 of the checkpoint."""
+        return dict(
+            type='SAMSegmenter',
+            sizes={**asdict(self.sizes), 'global_attention': list(self.sizes.global_attention)},
+            encoder_dtype=self.encoder_dtype,
+            checkpoint_sha256=self._checkpoint_sha256,
+        )
+
+    def to(self, device: torch.device | str) -> 'SAMSegmenter':
+        """Move to a device; images that were encoded before stay behind."""
+        self.device = torch.device(device)
+        if 'sam' in self.__dict__:
+            self.sam.to(self.device)
+        return self
+
+    @cached_property
+    def sam(self) -> Any:
+        """The network, read from the checkpoint when it is first asked for."""
+        return load_sam(self.checkpoint, self.sizes).to(self.device)
+
+    @cached_property
+    def _checkpoint_sha256(self) -> str:
+        self.check()
+        digest = hashlib.sha256()
+        with open(self.checkpoint, 'rb') as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+        return digest.hexdigest()
+
+    @cached_property
+    def _transform(self) -> Any:
+        from segment_anything.utils.transforms import ResizeLongestSide
+
+        return ResizeLongestSide(self.sizes.image_size)
+
+    @torch.inference_mode()
+    def encode(self, images: Sequence[np.ndarray]) -> list[EncodedImage]:
+        """Image embeddings; see `PromptableSegmenter.encode`."""
+        encoded = []
+        for start in range(0, len(images), self.images_per_batch):
+            batch = images[start : start + self.images_per_batch]
+            resized = [self._resize(image) for image in batch]  # (3, h, w) each
+            inputs = torch.stack([self.sam.preprocess(r) for r in resized])  # (B, 3, s, s)
+            for image, small, embedding in zip(batch, resized, self._embed(inputs), strict=True):
+                encoded.append(
+                    EncodedImage(embedding[None], image.shape[:2], tuple(small.shape[1:]))
+                )
+        return encoded
+
+    @torch.inference_mode()
+    def segment(self, encoded: EncodedImage, prompts: Sequence[MaskPrompt]) -> list[np.ndarray]:
+        """Masks of the prompts of one image; see `PromptableSegmenter.segment`."""
+        check_prompts(encoded.size, prompts)
+        masks = torch.zeros(len(prompts), *encoded.size, dtype=torch.bool, device=self.device)
+        for batch in self._batches(prompts):
+            for prompt, logits in zip(batch, self._decode_twice(encoded, batch), strict=True):
+                masks[prompt.index] |= self._full_size_mask(encoded, logits)
+        return list(masks.cpu().numpy())
+
+    def _resize(self, image: np.ndarray) -> Tensor:
+        check_image(image)
+        height, width = image.shape[:2]
+        if 2 * self.sizes.image_size * min(height, width) < max(height, width):
+            raise ValueError(
+                f"an image of {width} x {height} pixels has less than one row at SAM's input size "
+                f'of {self.sizes.image_size}. Leave it out'
+            )
+        resized = torch.from_numpy(self._transform.apply_image(image))
+        return resized.to(self.device).permute(2, 0, 1)
+
+    def _embed(self, inputs: Tensor) -> Tensor:
+        """Image embeddings, float32 (B, C, g, g), of normalised squares (B, 3, s, s)."""
+        dtype = getattr(torch, self.encoder_dtype)
+        half = dtype != torch.float32
+        with torch.autocast(self.device.type, dtype if half else None, enabled=half):
+            embeddings = self.sam.image_encoder(inputs).float()
+        if not embeddings.isfinite().all():
+            raise SegmenterError(
+                f"SAM's encoder gave NaN or infinity in {self.encoder_dtype}: set "
+                "encoder_dtype='float32', or look at the checkpoint"
+            )
+        return embeddings
+
+    def _batches(self, prompts: Sequence[MaskPrompt]) -> Iterator[list[BoxPrompt]]:
+        """Boxes with a point, then those without: SAM's batches are of one number of points."""
+        flat = [
+            BoxPrompt(index, box, point_in_box(prompt.point, box))
+            for index, prompt in enumerate(prompts)
+            for box in prompt.boxes
+        ]
+        for with_point in (True, False):
+            group = [prompt for prompt in flat if (prompt.point is not None) == with_point]
+            for start in range(0, len(group), self.prompts_per_batch):
+                yield group[start : start + self.prompts_per_batch]
+
+    def _decode_twice(self, encoded: EncodedImage, batch: list[BoxPrompt]) -> Tensor:
+        """Low-resolution logits of the second pass, float32 (P, 1, 4 g, 4 g)."""
+        sparse = dict(
+            boxes=self._scaled(encoded, np.stack([p.box for p in batch]).reshape(-1, 2, 2)),
+            points=None,
+        )
+        if batch[0].point is not None:
+            points = self._scaled(encoded, np.array([[p.point] for p in batch]))  # (P, 1, 2)
+            positive = torch.ones(points.shape[:2], dtype=torch.int, device=self.device)
+            sparse['points'] = (points, positive)
+        logits, scores = self._decode(encoded, sparse, masks=None, multimask_output=True)
+        rows = torch.arange(len(batch), device=self.device)
+        best = logits[rows, scores.argmax(dim=1)][:, None]  # (P, 1, 4 g, 4 g)
+        return self._decode(encoded, sparse, masks=best, multimask_output=False)[0]
+
+    def _scaled(self, encoded: EncodedImage, xy: np.ndarray) -> Tensor:
+        """Image pixels to pixels of SAM's input, float32 of the same shape (..., 2)."""
+        scaled = self._transform.apply_coords(xy, encoded.size)
+        return torch.as_tensor(scaled, dtype=torch.float32, device=self.device)
+
+    def _decode(
+        self, encoded: EncodedImage, sparse: dict, masks: Tensor | None, multimask_output: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Low-resolution logits (P, M, 4 g, 4 g) and predicted IoU (P, M); M = 3 or 1."""
+        sam = self.sam
+        with torch.autocast(self.device.type, enabled=False):  # whatever the caller's precision
+            sparse_embeddings, dense_embeddings = sam.prompt_encoder(**sparse, masks=masks)
+            return sam.mask_decoder(
+                image_embeddings=encoded.embedding,
+                image_pe=sam.prompt_encoder.get_dense_pe(),
+                sparse_prompt_embeddings=sparse_embeddings,
+                dense_prompt_embeddings=dense_embeddings,
+                multimask_output=multimask_output,
+            )
+
+    def _full_size_mask(self, encoded: EncodedImage, logits: Tensor) -> Tensor:
+        """One prompt's logits (1, 4 g, 4 g) to a mask, bool (H, W)."""
+        full = self.sam.postprocess_masks(logits[None], encoded.input_size, encoded.size)
+        return full[0, 0] > self.sam.mask_threshold

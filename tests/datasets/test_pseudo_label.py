@@ -1,0 +1,237 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from mmseg.registry import MODELS, TRANSFORMS
+
+from luss_mm.datasets.transforms.pseudo_label import GeneratePseudoLabel
+
+SIZE = (12, 16)
+
+
+class KnownMasks:
+    """Segmenter that answers with given masks and writes down what it was asked."""
+
+    used_sam = False
+    built = 0
+
+    def __init__(self, masks=None, checkpoint=None):
+        type(self).built += 1
+        self.masks = masks or {}
+        self.checkpoint = checkpoint
+        self.calls = []
+
+    def segment(self, encoded, prompts):
+        self.calls.append((encoded, prompts))
+        return [self.masks.get(p.category, p.region) for p in prompts]
+
+    def facts(self):
+        return dict(type='KnownMasks', checkpoint=self.checkpoint)
+
+    def check(self):
+        if self.checkpoint is not None:
+            raise RuntimeError(f'{self.checkpoint}: no such checkpoint')
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch):
+    monkeypatch.setitem(MODELS._module_dict, 'KnownMasks', KnownMasks)
+    monkeypatch.setattr(KnownMasks, 'built', 0)
+
+
+def quadrants(ids=(1, 2, 3, 2), num_categories=4, distances=None):
+    """An image of four quadrants (left to right, top to bottom); the right column is background.
+
+    Features are 6 x 8 cells of 2 x 2 pixels, the foreground score peaks in the last quadrant.
+    """
+    centroids = torch.eye(num_categories)
+    grid = torch.tensor(ids).reshape(2, 2).repeat_interleave(3, 0).repeat_interleave(4, 1)
+    features = centroids[grid - 1].permute(2, 0, 1)  # (C, 6, 8)
+    score = torch.full((6, 8), 0.5)
+    score[:, 7] = 0.1
+    score[4, 5] = 0.9
+    if distances is None:
+        distances = np.linspace(0.1, 0.7, num_categories, dtype=np.float32)
+    return dict(
+        features=features,
+        foreground_score=score,
+        centroids=centroids,
+        threshold=0.4,
+        squared_distances=distances,
+        ori_shape=SIZE,
+    )
+
+
+def with_segmenter(masks=None, **settings):
+    return GeneratePseudoLabel(segmenter=dict(type='KnownMasks', masks=masks), **settings)
+
+
+def box_mask(x0, y0, x1, y1):
+    mask = np.zeros(SIZE, dtype=bool)
+    mask[y0 : y1 + 1, x0 : x1 + 1] = True
+    return mask
+
+
+def test_without_a_segmenter_the_coarse_label_is_final():
+    transform = TRANSFORMS.build(dict(type='GeneratePseudoLabel'))
+    results = transform(quadrants())
+    labels = results['gt_seg_map']
+    assert labels.dtype == results['coarse_label'].dtype == np.int64 and labels.shape == SIZE
+    assert [labels[0, 0], labels[0, 8], labels[6, 0], labels[6, 8], labels[0, 15]] == [
+        1,
+        2,
+        3,
+        2,
+        0,
+    ]
+    np.testing.assert_array_equal(labels, results['coarse_label'])
+    assert labels is not results['coarse_label'] and transform.segmenter is None
+    assert results['active_categories'] == [1, 2, 3, 4]
+    assert results['label_outcome'] == dict(labelled=[1, 2, 3])
+    transform.check()
+
+
+def test_the_segmenter_is_asked_once_for_one_prompt_a_class():
+    transform = with_segmenter()
+    distances = np.array([0.5, 0.2, 0.9, 0.6], dtype=np.float32)  # active: 2, 1, 4
+    results = transform(quadrants((2, 1, 1, 2), distances=distances) | dict(encoded_image='code'))
+    ((encoded, prompts),) = transform.segmenter.calls
+    assert encoded == 'code' and [p.category for p in prompts] == [2, 1]
+    # diagonal quadrants touch, so each class is one component but for the cut-off column
+    assert prompts[0].boxes.tolist() == [[0, 0, 13, 11]]
+    assert prompts[0].point[0] in (10, 11) and prompts[0].point[1] in (8, 9)
+    assert prompts[1].boxes.tolist() == [[0, 0, 13, 11]] and prompts[1].point is None
+    np.testing.assert_array_equal(prompts[1].region, results['coarse_label'] == 1)
+    assert results['active_categories'] == [2, 1, 4]
+
+
+def test_one_box_a_component():
+    transform = with_segmenter()
+    transform(quadrants((1, 2, 2, 2)) | dict(encoded_image=None))
+    transform(quadrants((1, 2, 1, 3)) | dict(encoded_image=None))
+    results = quadrants((3, 3, 3, 3)) | dict(encoded_image=None)
+    results['features'][:, 2:4] = results['centroids'][3, :, None, None]  # a band of category 4
+    transform(results)
+    boxes = [[p.boxes.tolist() for p in prompts] for _, prompts in transform.segmenter.calls]
+    assert [len(b) for b in boxes[0]] == [1, 1] and boxes[1][1] == [[8, 0, 13, 5]]
+    assert boxes[2][0] == [[0, 0, 13, 3], [0, 8, 13, 11]] and boxes[2][1] == [[0, 4, 13, 7]]
+
+
+def test_masks_are_merged_main_class_first():
+    masks = {1: box_mask(0, 0, 9, 5), 2: box_mask(5, 0, 15, 11), 3: box_mask(0, 0, 3, 3)}
+    results = with_segmenter(masks)(quadrants() | dict(encoded_image=None))
+    labels, expected = results['gt_seg_map'], np.zeros(SIZE, int)
+    expected[:, 5:] = 2
+    expected[:6, :10] = 1
+    np.testing.assert_array_equal(labels, expected)
+    assert labels.dtype == np.int64
+    assert results['label_outcome'] == dict(
+        labelled=[1, 2], absent=[4], too_small=[], inactive=[], vanished=[3], kept_coarse=False
+    )
+    json.dumps([results['label_outcome'], results['active_categories']])
+
+
+def test_if_all_masks_are_empty_the_coarse_label_is_kept():
+    nothing = np.zeros(SIZE, dtype=bool)
+    results = with_segmenter(dict.fromkeys(range(1, 5), nothing))(
+        quadrants() | dict(encoded_image=None)
+    )
+    np.testing.assert_array_equal(results['gt_seg_map'], results['coarse_label'])
+    assert results['gt_seg_map'] is not results['coarse_label']
+    assert results['label_outcome']['kept_coarse']
+    assert results['label_outcome']['vanished'] == [1, 2, 3]
+
+
+def test_an_image_without_foreground_asks_for_nothing():
+    transform = with_segmenter()
+    results = transform(quadrants() | dict(threshold=2.0, encoded_image=None))
+    assert transform.segmenter.calls == [] and not results['gt_seg_map'].any()
+    told = results['label_outcome']
+    assert told['kept_coarse'] and told['labelled'] == [] and told['absent'] == [1, 2, 3, 4]
+
+
+def test_sigma_and_minimum_area_reach_the_prompts():
+    distances = np.array([0.5, 0.6, 0.1, 0.9], dtype=np.float32)
+    results = with_segmenter(sigma=0.5)(quadrants(distances=distances) | dict(encoded_image=None))
+    assert results['active_categories'] == [3, 1]
+    assert results['label_outcome']['inactive'] == [2]
+    assert np.unique(results['gt_seg_map']).tolist() == [0, 1, 3]
+    large = with_segmenter(min_area=49)(quadrants() | dict(encoded_image=None))  # 8 x 6 = 48
+    assert large['label_outcome']['too_small'] == [1, 3]
+
+
+@pytest.mark.parametrize('ids', [(255, 256, 919, 511), (1, 1, 1, 1)])
+def test_large_ids_and_a_single_category(ids):
+    num_categories = max(ids)
+    inputs = quadrants(ids, num_categories, np.zeros(num_categories, np.float32))
+    results = with_segmenter()(inputs | dict(encoded_image=None))
+    np.testing.assert_array_equal(results['gt_seg_map'], results['coarse_label'])
+    assert not results['label_outcome']['kept_coarse']
+    assert results['gt_seg_map'][[0, 0, 6, 6], [0, 8, 0, 8]].tolist() == list(ids)
+
+
+def test_half_precision_and_inference_tensors():
+    expected = GeneratePseudoLabel()(quadrants())['gt_seg_map']
+    with torch.inference_mode():
+        inputs = quadrants()
+        inputs['features'] = inputs['features'].half()
+        inputs['foreground_score'] = inputs['foreground_score'].bfloat16()
+        results = with_segmenter()(inputs | dict(encoded_image=None))
+    np.testing.assert_array_equal(results['coarse_label'], expected)
+    results['gt_seg_map'] += 1
+
+
+@pytest.mark.parametrize('key', [*GeneratePseudoLabel.NEEDED, 'encoded_image'])
+def test_missing_inputs_are_named(key):
+    inputs = quadrants() | dict(encoded_image=None)
+    del inputs[key]
+    with pytest.raises(KeyError, match=f"needs results..?'{key}"):
+        with_segmenter()(inputs)
+
+
+@pytest.mark.parametrize(
+    ('distances', 'found'),
+    [
+        (np.zeros(3), r'ndarray \(3,\)'),
+        (np.zeros((1, 4)), r'ndarray \(1, 4\)'),
+        (torch.zeros(4), 'Tensor'),
+    ],
+)
+def test_distances_that_do_not_fit_the_centroids_are_named(distances, found):
+    with pytest.raises(ValueError, match=rf'an array \(4,\) for centroids \(4, 4\), got {found}'):
+        GeneratePseudoLabel()(quadrants() | dict(squared_distances=distances))
+
+
+def test_a_segmenter_that_answers_otherwise_is_named():
+    short = with_segmenter({2: np.zeros((3, 3), dtype=bool)})
+    with pytest.raises(ValueError, match=r'category 2 is bool \(3, 3\)'):
+        short(quadrants() | dict(encoded_image=None))
+
+
+@pytest.mark.parametrize('settings', [dict(sigma=float('nan')), dict(min_area=-1)])
+def test_settings_that_mean_nothing_are_refused(settings):
+    with pytest.raises(ValueError, match='must be a number and min_area'):
+        GeneratePseudoLabel(**settings)
+
+
+def test_the_segmenter_is_built_when_first_needed_and_once():
+    transform = with_segmenter()
+    assert KnownMasks.built == 0
+    for _ in range(2):
+        transform(quadrants() | dict(encoded_image=None))
+    assert transform.segmenter is transform.segmenter and KnownMasks.built == 1
+
+
+def test_facts_hold_what_decides_the_label_maps():
+    assert GeneratePseudoLabel(sigma=0.3).facts() == GeneratePseudoLabel().facts()
+    facts = with_segmenter(sigma=0.3, min_area=5).facts()
+    assert facts == dict(sigma=0.3, min_area=5, segmenter=dict(type='KnownMasks', checkpoint=None))
+    assert facts != with_segmenter(min_area=5).facts() != with_segmenter().facts()
+
+
+def test_check_passes_the_segmenters_refusal_on():
+    config = dict(type='KnownMasks', checkpoint='sam.pth')
+    with pytest.raises(RuntimeError, match='sam.pth'):
+        GeneratePseudoLabel(segmenter=config).check()
+    with_segmenter().check()

@@ -1,0 +1,171 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import get_priority
+from mmseg.registry import HOOKS, MODELS
+
+from luss_mm.engine.hooks import csd
+from luss_mm.engine.hooks.csd import CSDHook
+from luss_mm.engine.hooks.pseudo_labels import PseudoLabelHook
+from luss_mm.pipeline.artifact import read_manifest
+from luss_mm.pipeline.cluster_features import load_clusters
+from luss_mm.pipeline.denoise_clusters import DenoisingRules, denoise_clusters
+from luss_mm.pipeline.extract_features import load_features
+from tests.engine.tiny_training import make_runner
+from tests.models.small_networks import RESNET, RESNET_CHANNELS, prototype_head
+
+IMAGES = 6  # of the fixture data_root
+MADE = ('dff_features', 'dff_clusters', 'csd_clusters', 'pictures/dropped')
+
+
+@pytest.fixture
+def arguments(tmp_path, data_root, mmseg_scope):
+    """Of the hook, with a network on disk that embeds the six images of data_root."""
+    model = dict(
+        type='PixelAttentionModel',
+        data_preprocessor=dict(type='ViewsPreprocessor'),
+        backbone=RESNET,
+        channels=RESNET_CHANNELS[-1],
+        head=prototype_head(RESNET_CHANNELS[-1]),
+    )
+    Config(dict(model=model)).dump(tmp_path / 'config.py')
+    torch.manual_seed(0)
+    torch.save(dict(state_dict=MODELS.build(model).state_dict()), tmp_path / 'final.pth')
+    dataset = dict(
+        type='LUSSDataset',
+        data_root=str(data_root),
+        data_prefix=dict(img_path='train'),
+        pipeline=[
+            dict(type='LoadBoundedImage'),
+            dict(type='Resize', scale=(32, 32)),
+            dict(type='PackImage'),
+        ],
+    )
+    source = dict(
+        config=str(tmp_path / 'config.py'),
+        checkpoint=str(tmp_path / 'final.pth'),
+        dataset=dataset,
+        batch_size=4,
+        num_workers=0,
+    )
+    return dict(directory=str(tmp_path / 'run'), source=source, num_clusters=2, kmeans_restarts=3)
+
+
+def contents(directory):
+    files = (p for p in directory.rglob('*') if p.is_file() and p.name != 'manifest.json')
+    return {str(p.relative_to(directory)): p.read_bytes() for p in files}
+
+
+def test_everything_is_made_before_training(arguments, tmp_path):
+    present = []
+
+    class LabelHook(Hook):  # as PseudoLabelHook: of normal priority, and listed first
+        def before_train(self, runner):
+            present.extend(name for name in MADE if (tmp_path / 'run' / name).is_dir())
+
+    make_runner(tmp_path / 'train', LabelHook(), CSDHook(**arguments), epochs=1).train()
+    assert present == list(MADE)
+    assert get_priority(CSDHook.priority) < get_priority(PseudoLabelHook.priority)
+
+
+def test_result_is_that_of_the_pipeline(arguments, tmp_path):
+    CSDHook(**arguments, cap=1.5, floor=1.0, keep_fraction=0.8, seed=4).before_train(None)
+    run = tmp_path / 'run'
+    before, after = load_clusters(run / 'dff_clusters'), load_clusters(run / 'csd_clusters')
+    rules = DenoisingRules('margin', keep_fraction=0.8, limit=None, cap=1.5, floor=1.0)
+    embeddings = load_features(run / 'dff_features').embeddings
+    expected = denoise_clusters(
+        tmp_path / 'again', embeddings, before, rules, 2, {}, iterations=20, restarts=2, seed=4
+    )
+    for one, other in zip(vars(after).values(), vars(expected).values(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    manifest = read_manifest(run / 'csd_clusters')
+    assert manifest['inputs'] == {
+        name: read_manifest(run / f'dff_{name}')['key'] for name in ('features', 'clusters')
+    }
+    assert manifest['used_ground_truth'] == [] and manifest['used_sam'] is False
+
+
+def test_sheets_show_what_was_dropped(arguments, tmp_path, monkeypatch):
+    seen, draw = [], csd.save_dropped_sheets
+    monkeypatch.setattr(
+        csd, 'save_dropped_sheets', lambda *values: (seen.append(values), draw(*values))
+    )
+    CSDHook(**arguments, rule='ratio', keep_fraction=0.5).before_train(None)
+    ((directory, paths, assignment, kept, quality, rule, _),) = seen
+    assert [p.rsplit('/', 1)[1] for p in map(str, paths)] == [
+        f'train_{category}_{i}.JPEG' for category in ('ant', 'bee') for i in range(3)
+    ]
+    clusters = load_clusters(tmp_path / 'run' / 'dff_clusters')
+    np.testing.assert_array_equal(assignment, clusters.assignment)
+    assert kept.sum() == IMAGES / 2 and rule == 'ratio'
+    assert quality[~kept].max() <= quality[kept].min()
+    sheets = {p.name for p in (tmp_path / 'run' / 'pictures' / 'dropped').glob('*.jpg')}
+    assert sheets == {f'cluster-{k + 1:03d}.jpg' for k in set(assignment[~kept].tolist())}
+
+
+def test_finished_steps_are_not_done_again(arguments, tmp_path, monkeypatch):
+    CSDHook(**arguments).before_train(None)
+    before = contents(tmp_path / 'run')
+    monkeypatch.setattr(csd, 'save_dropped_sheets', None)
+    CSDHook(**arguments).before_train(None)
+    assert contents(tmp_path / 'run') == before
+
+
+def test_names_of_folders(arguments, tmp_path):
+    names = dict(features='features', clusters='clusters', denoised='clean')
+    CSDHook(**arguments, **names).before_train(None)
+    made = {p.name for p in (tmp_path / 'run').iterdir()}
+    assert made == {'features', 'clusters', 'clean', 'pictures'}
+
+
+def test_documented_defaults():
+    hook = HOOKS.build(
+        dict(
+            type='CSDHook',
+            directory='run',
+            source=dict(config='c', checkpoint='p', dataset={}),
+            num_clusters=50,
+        )
+    )
+    assert hook.rules == dict(rule='margin', keep_fraction=0.665, limit=None, cap=2.0, floor=0.5)
+    assert hook.kmeans == dict(iterations=20, restarts=30, seed=0)
+    assert hook.denoised.parts == ('run', 'csd_clusters')
+
+
+@pytest.mark.parametrize(
+    'changed, message',
+    [
+        (dict(rule='best'), "margin, ratio, distance, got 'best'"),
+        (dict(limit=0.1), 'keep_fraction=0.665 and limit=0.1: give one'),
+        (dict(keep_fraction=None), 'keep_fraction=None and limit=None: give one'),
+        (dict(keep_fraction=0), r'in \(0, 1\], got 0'),
+        (dict(keep_fraction=None, limit=-1), '>= 0, got -1'),
+        (dict(cap=0.9), 'cap must be >= 1'),
+        (dict(floor=-0.5), 'floor must be > 0'),
+        (dict(cap=1.5, floor=2), 'floor 2 is above cap 1.5'),
+        (dict(num_clusters=5), '4 of 6 training images are kept.*cannot form 5 clusters'),
+        (
+            dict(num_clusters=7, keep_fraction=None, limit=0.1),
+            '6 of 6 training images are kept at most.*cannot form 7 clusters',
+        ),
+    ],
+)
+def test_check_refuses_what_cannot_work(arguments, changed, message):
+    with pytest.raises(ValueError, match=message):
+        CSDHook(**arguments | changed).check()
+
+
+def test_check_accepts_what_works(arguments):
+    CSDHook(**arguments).check()
+    CSDHook(**arguments, keep_fraction=None, limit=0.1, cap=None, floor=None).check()
+
+
+def test_summary_names_the_rule(arguments, tmp_path):
+    CSDHook(**arguments, keep_fraction=None, limit=0.0).before_train(None)
+    summary = json.loads((tmp_path / 'run' / 'csd_clusters' / 'summary.json').read_text())
+    assert summary['rules']['limit'] == 0 and summary['kept_by_filter'] == summary['old_sizes']

@@ -1,0 +1,110 @@
+from statistics import median
+
+import numpy as np
+import pytest
+
+from luss_mm.functional.sample_selection import balance_clusters, check_balance
+
+# cluster 0: five samples, 1: three, 2: none kept, 3: one; the median of 5, 3, 1 is 3
+ASSIGNMENT = np.array([0, 1, 0, 0, 3, 2, 1, 0, 0, 1])
+QUALITY = np.array([0.2, 0.5, 0.9, 0.2, 0.1, 0.7, 0.5, 0.8, 0.2, 0.3])
+KEPT = np.array([1, 1, 1, 1, 1, 0, 1, 1, 1, 1], bool)
+
+
+def slow_balance(assignment, quality, kept, num_clusters, cap, floor):
+    """Who takes part at all, and how many rows each cluster has in the end."""
+    members = [
+        [i for i in range(len(assignment)) if kept[i] and assignment[i] == k]
+        for k in range(num_clusters)
+    ]
+    middle = median(len(m) for m in members if m)
+    remaining, sizes = set(), []
+    for own in members:
+        if cap is not None:
+            own = sorted(own, key=lambda i: (-quality[i], i))[: int(cap * middle)]
+        wanted = int(floor * middle) if floor is not None and own else 0
+        remaining |= set(own)
+        sizes.append(max(len(own), wanted))
+    return remaining, sizes
+
+
+def balance(cap=None, floor=None, seed=0):
+    rows = balance_clusters(ASSIGNMENT, QUALITY, KEPT, 4, cap, floor, seed)
+    assert rows.dtype == np.int64
+    return rows.tolist()
+
+
+def test_off():
+    assert balance() == [0, 1, 2, 3, 4, 6, 7, 8, 9]
+
+
+def test_the_cap_keeps_the_best_and_of_equals_the_first():
+    assert balance(cap=1) == [0, 1, 2, 4, 6, 7, 9]
+    assert balance(cap=1.4) == [0, 1, 2, 3, 4, 6, 7, 9]  # 4.2 rounded down
+    assert balance(cap=5 / 3) == balance()
+
+
+def test_the_floor_repeats_a_single_sample():
+    assert balance(floor=1) == [0, 1, 2, 3, 4, 4, 4, 6, 7, 8, 9]
+    assert balance(floor=0.9) == [0, 1, 2, 3, 4, 4, 6, 7, 8, 9]  # 2.7 rounded down
+    assert balance(floor=0.3) == balance()
+
+
+def test_cap_and_floor_of_one_make_all_equal():
+    rows = balance(cap=1, floor=1)
+    assert np.bincount(ASSIGNMENT[rows], minlength=4).tolist() == [3, 3, 0, 3]
+
+
+@pytest.mark.parametrize(
+    'cap, floor', [(None, None), (1, None), (None, 1.5), (1.5, 0.7), (2, 2), (1, 1)]
+)
+@pytest.mark.parametrize('number, clusters', [(1, 1), (60, 9), (2000, 40), (1200, 919)])
+def test_equals_the_slow_reference(number, clusters, cap, floor):
+    rng = np.random.default_rng(number)
+    assignment = np.minimum(rng.geometric(min(1, 3 / clusters), number) - 1, clusters - 1)
+    quality = rng.integers(0, 20, number) / 20
+    kept = rng.random(number) < 0.7
+    kept[0] = True
+    rows = balance_clusters(assignment, quality, kept, clusters, cap, floor, seed=3)
+    members, sizes = slow_balance(assignment, quality, kept, clusters, cap, floor)
+    assert set(rows.tolist()) == members  # draws come from what is there and lose nothing
+    assert np.bincount(assignment[rows], minlength=clusters).tolist() == sizes
+    assert (np.diff(rows) >= 0).all()
+
+
+def test_draws_are_uniform_and_seeded():
+    assignment = np.repeat([0, 1], [4, 4000])
+    arguments = (assignment, np.zeros(4004), np.ones(4004, bool), 2, None, 1.9999)
+    first, again, other = (balance_clusters(*arguments, seed=s) for s in (5, 5, 6))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    counts = np.bincount(first[first < 4])  # 4003 rows of four samples
+    assert counts.sum() == 4003 and (np.abs(counts - 1000) < 150).all()
+
+
+@pytest.mark.parametrize(
+    'cap, floor, message',
+    [
+        (0.9, None, 'cap must be >= 1 and finite, got 0.9'),
+        (np.nan, None, 'got nan'),
+        (np.inf, None, 'None sets no limit'),
+        (None, 0, 'floor must be > 0 and finite, got 0'),
+        (None, -1, 'got -1'),
+        (None, np.inf, 'got inf'),
+        (1.5, 1.6, 'floor 1.6 is above cap 1.5'),
+    ],
+)
+def test_wrong_limits_are_named(cap, floor, message):
+    with pytest.raises(ValueError, match=message):
+        check_balance(cap, floor)
+    with pytest.raises(ValueError, match=message):
+        balance(cap, floor)
+
+
+def test_wrong_arrays_are_named():
+    with pytest.raises(ValueError, match='10 assignments, 10 qualities and 3 kept'):
+        balance_clusters(ASSIGNMENT, QUALITY, KEPT[:3], 4, None, None, 0)
+    with pytest.raises(ValueError, match=r'assignment 0 to 3 are not in \[0, 3\)'):
+        balance_clusters(ASSIGNMENT, QUALITY, KEPT, 3, None, None, 0)
+    with pytest.raises(ValueError, match='none of 10 samples is kept'):
+        balance_clusters(ASSIGNMENT, QUALITY, KEPT & False, 4, None, None, 0)

@@ -1,0 +1,294 @@
+import json
+
+import numpy as np
+import pytest
+
+from luss_mm.functional.mask_prompts import (
+    active_categories,
+    attention_point,
+    class_prompts,
+    component_boxes,
+    merge_masks,
+    merging_outcome,
+    present_categories,
+)
+
+
+def picture(*rows):
+    """Label map of digits and dots."""
+    return np.array([[0 if c == '.' else int(c) for c in row] for row in rows], dtype=np.int64)
+
+
+def slow_components(region):
+    """Flood fill over the eight neighbours: sets of (y, x), in the order of their first pixels."""
+    height, width = region.shape
+    left = [(y, x) for y in range(height) for x in range(width) if region[y, x]]
+    components = []
+    while left:
+        component, front = set(), [left[0]]
+        while front:
+            y, x = front.pop()
+            component.add((y, x))
+            around = [(y + i, x + j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
+            front += [p for p in around if p in set(left) - component and p not in front]
+        left = [p for p in left if p not in component]
+        components.append(component)
+    return components
+
+
+def slow_boxes(region, min_area):
+    boxes = []
+    for component in slow_components(region):
+        ys, xs = zip(*component, strict=True)
+        if len(component) >= min_area:
+            boxes.append([min(xs), min(ys), max(xs), max(ys)])
+    return boxes
+
+
+def slow_active(distances, sigma):
+    main = min(range(len(distances)), key=lambda k: (distances[k], k))
+    others = [k for k in range(len(distances)) if k != main and distances[k] <= sigma]
+    return [main + 1, *(k + 1 for k in sorted(others, key=lambda k: (distances[k], k)))]
+
+
+def slow_merge(label_map, categories, masks):
+    merged = np.zeros(label_map.shape, dtype=np.int64)
+    for y, x in np.ndindex(label_map.shape):
+        for category, mask in zip(categories, masks, strict=True):
+            if mask[y, x] and merged[y, x] == 0:
+                merged[y, x] = category
+    return merged if any(mask.any() for mask in masks) else label_map
+
+
+def blobs(rng, shape, num_categories, cell=3):
+    """Random label map of small squares, half of it background."""
+    grid = rng.integers(1, num_categories + 1, size=shape) * (rng.random(shape) < 0.5)
+    return np.kron(grid, np.ones((cell, cell), dtype=np.int64))
+
+
+@pytest.mark.parametrize('num_categories', [1, 2, 50, 919])
+@pytest.mark.parametrize('dtype', [np.float32, np.float64])
+def test_active_categories_equal_sorting_by_hand(num_categories, dtype):
+    rng = np.random.default_rng(num_categories)
+    for sigma in (-1, 0, 0.3, 1, float('inf')):
+        distances = rng.integers(0, 12, num_categories).astype(dtype) / 10  # many equals
+        expected = slow_active(distances.tolist(), float(dtype(sigma)))
+        assert active_categories(distances, sigma) == expected
+
+
+def test_sigma_is_inclusive_and_does_not_bind_the_main_category():
+    distances = np.array([0.9, 0.8, 0.5, np.nextafter(np.float32(0.8), 1)], dtype=np.float32)
+    assert active_categories(distances, 0.8) == [3, 2]
+    assert active_categories(distances, np.float64(0.8)) == [3, 2]  # .8 in float32 is above .8
+    assert active_categories(distances + 5, 0.8) == [3]
+
+
+def test_of_equal_distances_the_lowest_id_is_first():
+    assert active_categories(np.array([1, 0.5, 1, 0.5, 0.5, 1]), 1) == [2, 4, 5, 1, 3, 6]
+
+
+def test_a_centroid_infinitely_far_away_is_not_active():
+    assert active_categories(np.array([np.inf, 0.1, np.inf], np.float32), 0.8) == [2]
+
+
+@pytest.mark.parametrize('distances', [np.zeros((1, 3)), np.zeros(0)])
+def test_distances_of_other_shapes_are_named(distances):
+    with pytest.raises(ValueError, match=r'\(K,\) with K >= 1, got \((1, 3|0,)\)'):
+        active_categories(distances, 0.8)
+
+
+def test_nan_distances_are_named():
+    with pytest.raises(ValueError, match='category 2 is NaN'):
+        active_categories(np.array([0.1, np.nan, 0.2]), 0.8)
+
+
+@pytest.mark.parametrize('share', [0.1, 0.3, 0.5, 0.9])
+@pytest.mark.parametrize('shape', [(1, 1), (1, 17), (17, 1), (13, 19)])
+@pytest.mark.parametrize('min_area', [0, 1, 3])
+def test_boxes_equal_a_flood_fill(share, shape, min_area):
+    for seed in range(5):
+        region = np.random.default_rng(seed).random(shape) < share
+        boxes = component_boxes(region, min_area)
+        assert boxes.dtype == np.float32 and boxes.shape[1:] == (4,)
+        assert boxes.tolist() == slow_boxes(region, min_area)
+
+
+def test_diagonal_neighbours_are_one_component_and_corners_are_inclusive():
+    region = picture('1...11', '.1....', '..1...', '.....1') == 1
+    assert component_boxes(region).tolist() == [[0, 0, 2, 2], [4, 0, 5, 0], [5, 3, 5, 3]]
+
+
+def test_components_of_the_minimum_area_stay():
+    region = picture('111..1', '......', '11.1..', '11....') == 1
+    assert len(component_boxes(region)) == 4
+    assert component_boxes(region, 3).tolist() == [[0, 0, 2, 0], [0, 2, 1, 3]]
+    assert component_boxes(region, 4).tolist() == [[0, 2, 1, 3]]
+    assert component_boxes(region, 5).shape == (0, 4)
+
+
+def test_nested_components_keep_their_own_boxes():
+    region = picture('11111', '1...1', '1.1.1', '1...1', '11111') == 1
+    assert component_boxes(region).tolist() == [[0, 0, 4, 4], [2, 2, 2, 2]]
+
+
+def test_attention_point_is_x_and_y_of_the_first_maximum():
+    score = np.zeros((4, 7), dtype=np.float32)
+    score[2, 5] = score[3, 1] = 0.5
+    assert attention_point(score) == (5, 2)
+    assert attention_point(np.full((2, 3), -1.0)) == (0, 0)
+    score[1, 6] = np.nan
+    with pytest.raises(ValueError, match='x 6, y 1 is NaN'):
+        attention_point(score)
+
+
+@pytest.mark.parametrize('num_categories', [1, 3, 919])
+@pytest.mark.parametrize('min_area', [0, 10])
+def test_prompts_equal_the_rules_one_by_one(num_categories, min_area):
+    rng = np.random.default_rng(num_categories)
+    for _ in range(4):
+        label_map = blobs(rng, (6, 8), num_categories)
+        score = rng.random(label_map.shape)
+        distances = rng.random(num_categories)
+        y, x = max(np.ndindex(score.shape), key=lambda p: score[p])
+        expected = []
+        for category in slow_active(distances.tolist(), 0.8):
+            region = label_map == category
+            if boxes := slow_boxes(region, min_area):
+                expected.append((category, boxes, (x, y) if region[y, x] else None))
+        prompts = class_prompts(label_map, score, distances, 0.8, min_area)
+        assert [(p.category, p.boxes.tolist(), p.point) for p in prompts] == expected
+        for prompt in prompts:
+            assert prompt.region.dtype == np.bool_
+            np.testing.assert_array_equal(prompt.region, label_map == prompt.category)
+
+
+LABELS = picture('11..22', '11....', '....33', '11...4')
+DISTANCES = np.array([0.5, 0.3, 0.9, 0.8])  # active at .8: 2, 1, 4
+
+
+def peak(y, x):
+    score = np.zeros(LABELS.shape)
+    score[y, x] = 1
+    return score
+
+
+def test_the_main_class_is_first_and_the_point_belongs_to_one_class():
+    prompts = class_prompts(LABELS, peak(1, 0), DISTANCES, 0.8)
+    assert [(p.category, p.point) for p in prompts] == [(2, None), (1, (0, 1)), (4, None)]
+    assert prompts[1].boxes.tolist() == [[0, 0, 1, 1], [0, 3, 1, 3]]
+
+
+@pytest.mark.parametrize('where', [(0, 3), (2, 5)], ids=['on background', 'on an inactive class'])
+def test_a_point_outside_the_active_classes_is_nobodys(where):
+    assert all(p.point is None for p in class_prompts(LABELS, peak(*where), DISTANCES, 0.8))
+
+
+def test_a_main_class_that_the_map_lacks_is_skipped():
+    distances = np.array([0.5, 0.9, 0.9, 0.9, 0.1])
+    prompts = class_prompts(LABELS, peak(0, 0), distances, 0.8)
+    assert [p.category for p in prompts] == [1]
+    assert class_prompts(LABELS, peak(0, 0), distances, 0.4) == []
+
+
+def test_a_class_of_small_components_gives_no_prompt():
+    prompts = class_prompts(LABELS, peak(0, 0), DISTANCES, 0.8, min_area=3)
+    assert [(p.category, p.boxes.tolist()) for p in prompts] == [(1, [[0, 0, 1, 1]])]
+    np.testing.assert_array_equal(prompts[0].region, LABELS == 1)  # all of it
+
+
+def test_an_empty_label_map_gives_no_prompts():
+    assert class_prompts(LABELS * 0, peak(0, 0), DISTANCES, 0.8) == []
+    assert present_categories(LABELS * 0) == []
+
+
+def test_label_map_and_score_of_two_sizes_are_named():
+    with pytest.raises(ValueError, match=r'\(4, 6\) and score \(6, 4\)'):
+        class_prompts(LABELS, peak(0, 0).T, DISTANCES, 0.8)
+
+
+@pytest.mark.parametrize('num_masks', [0, 1, 2, 7])
+@pytest.mark.parametrize('share', [0.0, 0.05, 0.6])
+@pytest.mark.parametrize('dtype', [np.int64, np.int32, np.uint16])
+def test_merging_equals_pixel_by_pixel(num_masks, share, dtype):
+    rng = np.random.default_rng(num_masks)
+    label_map = blobs(rng, (4, 5), 919).astype(dtype)
+    categories = rng.permutation(919)[:num_masks] + 1
+    masks = [rng.random(label_map.shape) < share for _ in categories]
+    before = label_map.copy()
+    merged = merge_masks(label_map, categories.tolist(), masks)
+    assert merged.dtype == np.int64
+    np.testing.assert_array_equal(merged, slow_merge(label_map, categories, masks))
+    merged += 1
+    np.testing.assert_array_equal(label_map, before)  # the result is an array of its own
+
+
+def test_the_earlier_class_has_the_overlap_and_the_rest_becomes_background():
+    masks = [picture('11..') == 1, picture('.11.') == 1]
+    assert merge_masks(picture('1234'), [919, 256], masks).tolist() == [[919, 919, 256, 0]]
+    assert merge_masks(picture('1234'), [256, 919], masks).tolist() == [[256, 256, 919, 0]]
+
+
+@pytest.mark.parametrize('category', [1, 254, 255, 256, 511, 919])
+def test_no_id_is_special_even_in_small_integers(category):
+    mask = np.array([[True, False]])
+    assert merge_masks(np.zeros((1, 2), np.uint8), [category], [mask]).tolist() == [[category, 0]]
+
+
+def test_unfit_masks_are_named():
+    good = LABELS > 0
+    with pytest.raises(ValueError, match='1 masks for 2 categories'):
+        merge_masks(LABELS, [1, 2], [good])
+    with pytest.raises(ValueError, match=r'category 2 is bool \(4, 5\); it must be bool \(4, 6\)'):
+        merge_masks(LABELS, [1, 2], [good, good[:, 1:]])
+    with pytest.raises(ValueError, match=r'category 7 is uint8 \(4, 6\)'):
+        merge_masks(LABELS, [7], [good.astype(np.uint8)])
+
+
+def outcome(masks_of, distances=DISTANCES, sigma=0.8, min_area=0):
+    active = active_categories(distances, sigma)
+    prompts = class_prompts(LABELS, peak(0, 0), distances, sigma, min_area)
+    prompted, masks = [p.category for p in prompts], [masks_of(p) for p in prompts]
+    merged = merge_masks(LABELS, prompted, masks)
+    return merging_outcome(LABELS, active, prompted, masks, merged)
+
+
+def test_outcome_tells_where_every_category_went():
+    distances = np.array([0.5, 0.3, 0.9, 0.8, 0.7, 0.2])  # active: 6, 2, 1, 5, 4
+    everything = dict(labelled=[1, 2, 4], absent=[6, 5], too_small=[], inactive=[3], vanished=[])
+    told = outcome(lambda p: p.region, distances)
+    assert told == everything | dict(kept_coarse=False)
+    assert json.loads(json.dumps(told)) == told
+    small = outcome(lambda p: p.region, distances, min_area=2)
+    assert small == everything | dict(labelled=[1, 2], too_small=[4], kept_coarse=False)
+
+
+def test_outcome_tells_empty_and_covered_masks():
+    covering = outcome(lambda p: LABELS >= 0)
+    assert covering['labelled'] == [2] and covering['vanished'] == [1, 4]
+    one_empty = outcome(lambda p: p.region & (p.category != 1))
+    assert one_empty['labelled'] == [2, 4] and one_empty['vanished'] == [1]
+    assert not covering['kept_coarse'] and not one_empty['kept_coarse']
+
+
+def test_outcome_tells_a_kept_coarse_map():
+    empty = outcome(lambda p: LABELS < 0)
+    assert empty['kept_coarse'] and empty['labelled'] == [1, 2, 3, 4]
+    assert empty['vanished'] == [2, 1, 4] and empty['inactive'] == [3]
+    unprompted = outcome(lambda p: p.region, np.array([0.9, 0.9, 0.9, 0.9, 0.1]))
+    assert unprompted['kept_coarse'] and unprompted['absent'] == [5]
+    assert not outcome(lambda p: p.region, np.zeros(4))['kept_coarse']  # equal, but not kept
+
+
+def test_every_category_is_in_exactly_one_list():
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        label_map, distances = blobs(rng, (5, 6), 12), rng.random(14)
+        active = active_categories(distances, 0.6)
+        prompts = class_prompts(label_map, rng.random(label_map.shape), distances, 0.6, 10)
+        prompted = [p.category for p in prompts]
+        masks = [rng.random(label_map.shape) < rng.choice([0, 0.02, 0.9]) for _ in prompted]
+        merged = merge_masks(label_map, prompted, masks)
+        told = merging_outcome(label_map, active, prompted, masks, merged)
+        if not told.pop('kept_coarse'):
+            every = sorted(c for categories in told.values() for c in categories)
+            assert every == sorted(set(active) | set(np.unique(label_map).tolist()) - {0})

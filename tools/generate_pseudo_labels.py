@@ -1,0 +1,35 @@
+"""Make the clusters, threshold and label maps of a run without fine-tuning.
+
+    python tools/generate_pseudo_labels.py RECIPE --cfg-options data_root=DIR ...
+
+Takes the arguments of tools/train.py, also under torchrun; the stages before fine-tuning must be
+finished. Label maps are shared out over the ranks in shards; what is finished is skipped.
+"""
+
+from mmengine.registry import init_default_scope
+from mmengine.runner import get_priority
+from mmseg.registry import HOOKS
+from train import load_config, parse_arguments
+
+import luss_mm  # noqa: F401  registers everything
+from luss_mm.engine.hooks import ClusterHook, PseudoLabelHook
+from luss_mm.engine.processes import start_process_group
+from luss_mm.engine.recipe import Recipe
+
+
+def main() -> None:
+    """Run the clustering and pseudo-label hooks of the recipe's last stage by themselves."""
+    recipe = Recipe(load_config(parse_arguments()))
+    start_process_group(recipe.launcher)
+    init_default_scope('mmseg')
+    last = recipe.stage_order[-1]
+    hooks = [
+        HOOKS.build(hook) for hook in recipe.stage(last, recipe.work_dir / last)['custom_hooks']
+    ]
+    steps = [hook for hook in hooks if isinstance(hook, (ClusterHook, PseudoLabelHook))]
+    for hook in sorted(steps, key=lambda hook: get_priority(hook.priority)):
+        hook.before_train(runner=None)
+
+
+if __name__ == '__main__':
+    main()
