@@ -21,4 +21,5 @@ resize_side = 96
 crop_size = 96
 num_workers = 2
 checkpoint_interval = 5
+dff_epochs = 20  # of g and of h: short, like the rest of this schedule
 segmenter = dict(_delete_=True, type='GrabCutSegmenter')

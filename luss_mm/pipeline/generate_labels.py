@@ -42,6 +42,11 @@ class PixelLabeller:
     threshold: float
     transform: GeneratePseudoLabel
 
+    def __post_init__(self) -> None:
+        """The segmenter follows the model to its device."""
+        if self.transform.segmenter is not None:
+            self.transform.segmenter.to(next(self.model.parameters()).device)
+
     @torch.inference_mode()
     def label(self, samples: Sequence[Mapping[str, Any]], embeddings: np.ndarray) -> list[dict]:
         """What the transform says of each image: `gt_seg_map`, `coarse_label`, `label_outcome` ...

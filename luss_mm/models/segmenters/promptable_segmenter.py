@@ -10,7 +10,7 @@ import torch
 from luss_mm.functional.mask_prompts import MaskPrompt
 
 
-class SegmenterError(RuntimeError):
+class SegmenterError(ValueError):
     """A segmenter cannot work as it is configured, or has failed on an image."""
 
 
