@@ -231,6 +231,17 @@ def test_too_few_kept_samples_are_an_error(tmp_path, embeddings, clusters):
     assert not (tmp_path / 'csd').exists()
 
 
+def test_bad_clusters_are_not_written(tmp_path, embeddings, clusters, monkeypatch):
+    def broken(*arguments, **settings):
+        fit = fit_kmeans(*arguments, **settings)
+        return replace(fit, centroids=fit.centroids * np.float32(1.5))
+
+    monkeypatch.setattr(module, 'fit_kmeans', broken)
+    with pytest.raises(FloatingPointError, match='is not kept'):
+        denoise(tmp_path / 'csd', embeddings, clusters)
+    assert not (tmp_path / 'csd').exists()
+
+
 def test_bad_clusters_are_refused():
     good = Clusters(np.eye(3, dtype=np.float32), np.array([0, 1, 2]), np.zeros(3, np.float32))
     check_clusters(good)
