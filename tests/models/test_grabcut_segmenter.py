@@ -1,0 +1,271 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+from mmseg.registry import MODELS
+
+from luss_mm.functional.mask_prompts import MaskPrompt, component_boxes
+from luss_mm.models.segmenters import GrabCutSegmenter, SegmenterError
+
+SIZE = (60, 80)
+
+
+def prompt_of(region, point=None, category=1):
+    return MaskPrompt(category, component_boxes(region), point, region)
+
+
+def disk(centre, radius, size=SIZE):
+    y, x = np.mgrid[: size[0], : size[1]]
+    return (x - centre[0]) ** 2 + (y - centre[1]) ** 2 <= radius**2
+
+
+def photograph(objects, seed=0, size=SIZE):
+    """Noisy objects of warm colours on a cold background; grey if `objects` is a grey picture."""
+    rng = np.random.default_rng(seed)
+    colours = np.where(objects[..., None], (190, 90, 60), (60, 110, 160))
+    return (colours + rng.normal(0, 20, (*size, 3))).clip(0, 255).astype(np.uint8)
+
+
+def iou(first, second):
+    return (first & second).sum() / (first | second).sum()
+
+
+def segment(image, *prompts, **settings):
+    segmenter = GrabCutSegmenter(**settings)
+    return segmenter.segment(segmenter.encode([image])[0], prompts)
+
+
+def degraded(truth):
+    """Coarse regions of a mask: shifted, shrunk, grown, in blocks."""
+    cells = cv2.resize(truth.astype(np.float32), (10, 8), interpolation=cv2.INTER_AREA)
+    return dict(
+        shifted=np.roll(truth, (3, -4), axis=(0, 1)),
+        shrunk=cv2.erode(truth.astype(np.uint8), np.ones((7, 7))) > 0,
+        grown=cv2.dilate(truth.astype(np.uint8), np.ones((7, 7))) > 0,
+        blocks=cv2.resize(cells, truth.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0.4,
+    )
+
+
+def best_possible(truth, region, core=0.3, margin=0.08):
+    """The object as far as it is neither deep in the region nor far from it."""
+    y0, x0, y1, x1 = *np.argwhere(region).min(0), *np.argwhere(region).max(0)
+    reach = max(1, margin * np.sqrt((y1 - y0 + 1) * (x1 - x0 + 1)))
+    depth = distance(region)
+    return (truth & (distance(~region) <= reach)) | (depth >= core * depth.max())
+
+
+def distance(mask):
+    """To the nearest pixel outside of the mask, by comparing with all of them."""
+    outside = np.argwhere(~mask)
+    distances = np.zeros(mask.shape)
+    for pixel in np.argwhere(mask):
+        distances[tuple(pixel)] = np.sqrt(((outside - pixel) ** 2).sum(1).min())
+    return distances
+
+
+@pytest.mark.parametrize(
+    'kind, margin',
+    [('shifted', 0.2), ('shrunk', 0.2), ('grown', 0.2), ('grown', 0.08), ('blocks', 0.08)],
+)
+def test_finds_the_object_within_its_reach(kind, margin):
+    truth = disk((40, 30), 17)
+    region = degraded(truth)[kind]
+    (mask,) = segment(photograph(truth), prompt_of(region), margin=margin)
+    assert mask.dtype == bool and mask.shape == SIZE
+    assert iou(mask, best_possible(truth, region, margin=margin)) > 0.97
+    assert iou(mask, truth) > iou(region, truth) + 0.05
+
+
+def test_does_not_leave_its_reach():
+    truth, region = disk((40, 30), 17), degraded(disk((40, 30), 17))['shifted']
+    reachable = best_possible(np.ones(SIZE, bool), region)
+    (mask,) = segment(photograph(truth), prompt_of(region))
+    assert (truth & ~reachable).any() and not (mask & ~reachable).any()
+
+
+def test_a_larger_image_is_worked_on_at_a_bounded_side():
+    size = (600, 800)
+    truth = disk((400, 300), 170, size)
+    region = np.roll(truth, (20, -15), axis=(0, 1))
+    (mask,) = segment(photograph(truth, size=size), prompt_of(region), max_side=64)
+    assert iou(mask, truth) > 0.95 > iou(region, truth)
+
+
+def test_every_box_has_a_mask_and_classes_stay_apart():
+    left, right = disk((20, 30), 12), disk((60, 30), 12)
+    image = photograph(left | right)
+    both, only_right, nothing = segment(
+        image,
+        prompt_of(np.roll(left, 2, axis=1) | np.roll(right, 2, axis=1)),
+        prompt_of(np.roll(right, 2, axis=1), category=2),
+        MaskPrompt(3, np.zeros((0, 4), np.float32), None, np.zeros(SIZE, bool)),
+    )
+    assert iou(both, left | right) > 0.9 and iou(only_right, right) > 0.9
+    np.testing.assert_array_equal(both[:, 40:], only_right[:, 40:])
+    assert not only_right[:, :40].any() and not nothing.any()
+
+
+def test_the_point_stays():
+    truth, region = disk((40, 30), 8), disk((40, 30), 17)
+    image = photograph(truth)
+    (without,) = segment(image, prompt_of(region), core=1.0)
+    (with_point,) = segment(image, prompt_of(region, point=(52, 30)), core=1.0)
+    assert not without[30, 52] and with_point[30, 52]
+
+
+def test_a_point_outside_a_box_is_not_its_business():
+    region = disk((20, 30), 12) | disk((60, 30), 12)
+    image = photograph(np.roll(region, 3, axis=1))
+    (without,) = segment(image, prompt_of(region))
+    (with_point,) = segment(image, prompt_of(region, point=(60, 22)))
+    np.testing.assert_array_equal(without[:, :40], with_point[:, :40])
+
+
+def many_prompts(count=12):
+    rng = np.random.default_rng(3)
+    truth = np.zeros(SIZE, bool)
+    prompts = []
+    for category in range(1, count + 1):
+        region = disk(rng.integers(10, 50, 2), rng.integers(2, 9))
+        truth |= region
+        prompts.append(prompt_of(np.roll(region, 2, axis=0), category=category))
+    image = np.random.default_rng(4).integers(0, 256, (*SIZE, 3), dtype=np.uint8)  # no clear edge
+    return cv2.addWeighted(image, 0.6, photograph(truth), 0.4, 0), prompts
+
+
+def test_same_masks_whatever_was_called_before():
+    image, prompts = many_prompts()
+    expected = segment(image, *prompts)
+    cv2.setRNGSeed(77)
+    segment(image, *prompts[5:])
+    np.testing.assert_array_equal(segment(image, *prompts), expected)
+    for one, mask in zip(prompts, expected, strict=True):
+        np.testing.assert_array_equal(segment(image, one)[0], mask)
+
+
+@pytest.mark.parametrize('opencv_threads', [1, 4])
+@pytest.mark.parametrize('threads', [1, 5])
+def test_same_masks_on_any_number_of_threads(threads, opencv_threads):
+    image, prompts = many_prompts()
+    expected = segment(image, *prompts)
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(opencv_threads)
+    try:
+        for _ in range(3):
+            np.testing.assert_array_equal(segment(image, *prompts, threads=threads), expected)
+    finally:
+        cv2.setNumThreads(before)
+
+
+def test_the_seed_matters_and_the_callers_random_numbers_do_not_change():
+    image, prompts = many_prompts()
+    masks = [segment(image, *prompts, seed=seed) for seed in range(6)]
+    assert any((masks[0][i] != other[i]).any() for other in masks[1:] for i in range(len(prompts)))
+
+    def draw():
+        return cv2.randu(np.zeros(50, np.uint8), 0, 256).copy()
+
+    cv2.setRNGSeed(5)
+    expected = draw()
+    cv2.setRNGSeed(5)
+    segment(image, *prompts)
+    np.testing.assert_array_equal(draw(), expected)
+
+
+def test_inputs_are_not_changed():
+    image, prompts = many_prompts(3)
+    copies = image.copy(), [p.region.copy() for p in prompts]
+    segment(image, *prompts)
+    np.testing.assert_array_equal(image, copies[0])
+    np.testing.assert_array_equal([p.region for p in prompts], copies[1])
+
+
+@pytest.mark.parametrize('hole', [0, 1])
+def test_region_without_background_is_the_answer(hole):
+    """One pixel of background vanishes at the working resolution."""
+    region = np.ones(SIZE, bool)
+    region[30, 40] = not hole
+    (mask,) = segment(photograph(disk((40, 30), 17)), prompt_of(region), max_side=20)
+    np.testing.assert_array_equal(mask, region)
+
+
+def test_region_too_thin_for_the_working_resolution_is_the_answer():
+    region = np.zeros((400, 400), bool)
+    np.fill_diagonal(region, True)
+    image = photograph(region, size=region.shape)
+    (mask,) = segment(image, prompt_of(region), max_side=32)
+    np.testing.assert_array_equal(mask, region)
+
+
+def test_image_of_one_colour_keeps_the_region():
+    region = disk((40, 30), 17)
+    (mask,) = segment(np.full((*SIZE, 3), 90, np.uint8), prompt_of(region))
+    np.testing.assert_array_equal(mask, region)
+
+
+def test_grey_image():
+    truth = disk((40, 30), 17)
+    grey = photograph(truth)[..., :1].repeat(3, axis=2)
+    region = degraded(truth)['shifted']
+    (mask,) = segment(grey, prompt_of(region), margin=0.2)
+    assert iou(mask, truth) > 0.97 > iou(region, truth)
+
+
+@pytest.mark.parametrize('where', [(0, 0), (59, 79), (30, 40)])
+def test_region_of_one_pixel(where):
+    region = np.zeros(SIZE, bool)
+    region[where] = True
+    (mask,) = segment(photograph(region), prompt_of(region, point=where[::-1]))
+    assert mask[where] and mask.sum() <= 5
+
+
+def test_the_border_is_no_edge():
+    """An object that the border cuts is sure up to the border."""
+    truth = disk((0, 59), 25)
+    region = disk((0, 59), 22)
+    image = photograph(truth)
+    image[50:, :10] = 60, 110, 160  # the colour of the background
+    (mask,) = segment(image, prompt_of(region), margin=0.2)
+    assert mask[50:, :10].all()
+    assert iou(mask, truth) > 0.93 > iou(region, truth)
+
+
+@pytest.mark.parametrize('size', [(1, 1), (1, 40), (40, 1), (2, 2), (3, 500)])
+@pytest.mark.parametrize('max_side', [1, 16, 192])
+def test_tiny_and_narrow_images(size, max_side):
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    region = np.zeros(size, bool)
+    region[0, : max(1, size[1] // 2)] = True
+    (mask,) = segment(image, prompt_of(region, point=(0, 0)), max_side=max_side)
+    assert mask.dtype == bool and mask.shape == size
+
+
+def test_registered_and_described():
+    segmenter = MODELS.build(dict(type='GrabCutSegmenter', margin=0.1))
+    assert isinstance(segmenter, GrabCutSegmenter) and not segmenter.used_sam
+    assert segmenter.check() is None and segmenter.to('cuda') is segmenter
+    facts = segmenter.facts()
+    assert json.loads(json.dumps(facts)) == facts and facts['margin'] == 0.1
+    assert facts == GrabCutSegmenter(margin=0.1, threads=3).facts()
+    for change in (dict(max_side=9), dict(core=0.9), dict(iterations=1), dict(seed=1), dict()):
+        assert facts != GrabCutSegmenter(**{'margin': 0.1, **change} if change else {}).facts()
+
+
+@pytest.mark.parametrize(
+    'settings',
+    [dict(max_side=0), dict(core=0), dict(core=1.5), dict(margin=-1), dict(threads=0)],
+)
+def test_wrong_settings_are_named(settings):
+    (name,) = settings
+    with pytest.raises(SegmenterError, match=f'{name} {settings[name]}'):
+        GrabCutSegmenter(**settings)
+
+
+def test_wrong_images_and_prompts():
+    for image in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)):
+        with pytest.raises(ValueError, match=r'RGB images, uint8 \(H, W, 3\)'):
+            GrabCutSegmenter().encode([image])
+    region = np.ones((4, 5), bool)
+    with pytest.raises(ValueError, match=r'category 1 is \(4, 5\), the image \(5, 4\)'):
+        segment(np.zeros((5, 4, 3), np.uint8), prompt_of(region))

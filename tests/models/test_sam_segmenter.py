@@ -1,0 +1,218 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from mmseg.registry import MODELS
+from segment_anything import SamPredictor
+
+from luss_mm.models.segmenters import SAMSegmenter, SegmenterError
+from tests.models.small_sam import SIZES, prompt, random_image, write_sam
+
+SHAPES = dict(square=(40, 40), wide=(30, 71), tall=(90, 33), tiny=(2, 3), large=(97, 1100))
+LEFT, RIGHT, ALL = (0.1, 0.2, 0.4, 0.7), (0.6, 0.1, 0.9, 0.9), (0, 0, 1, 1)
+
+
+@pytest.fixture(scope='module')
+def checkpoint(tmp_path_factory):
+    path = tmp_path_factory.mktemp('sam') / 'small.pth'
+    write_sam(path)
+    return path
+
+
+def segmenter_of(checkpoint, **settings):
+    return SAMSegmenter(checkpoint, model_type=SIZES, **settings)
+
+
+def mixed_prompts(size):
+    """Boxes and points in all combinations."""
+    return [
+        prompt(size, LEFT, RIGHT, point=(0.7, 0.5)),
+        prompt(size, RIGHT),
+        prompt(size, ALL, point=(0.2, 0.3)),
+        prompt(size),
+        prompt(size, LEFT, ALL, RIGHT),
+    ]
+
+
+def contains(box, point):
+    return box[0] <= point[0] <= box[2] and box[1] <= point[1] <= box[3]
+
+
+def slow_logits(sam, image, prompts):
+    """Full-size logits of the second pass by SamPredictor, a box at a time, a list a prompt."""
+    predictor = SamPredictor(sam)
+    predictor.set_image(image)
+    results = []
+    for asked in prompts:
+        results.append([])
+        for box in asked.boxes:
+            settings = dict(box=box)
+            if asked.point is not None and contains(box, asked.point):
+                settings.update(point_coords=np.array([asked.point]), point_labels=np.array([1]))
+            _, scores, low = predictor.predict(**settings, multimask_output=True)
+            best = low[scores.argmax()][None]
+            logits, _, _ = predictor.predict(
+                **settings, mask_input=best, multimask_output=False, return_logits=True
+            )
+            results[-1].append(logits[0])
+    return results
+
+
+def slow_masks(logits, size):
+    return [np.any([np.zeros(size)] + [one > 0 for one in many], axis=0) for many in logits]
+
+
+@pytest.mark.parametrize('prompts_per_batch', [1, 2, 32])
+@pytest.mark.parametrize('size', SHAPES.values(), ids=SHAPES)
+def test_equals_one_prompt_at_a_time(checkpoint, size, prompts_per_batch):
+    image, prompts = random_image(size), mixed_prompts(size)
+    segmenter = segmenter_of(checkpoint, prompts_per_batch=prompts_per_batch)
+    masks = segmenter.segment(segmenter.encode([image])[0], prompts)
+    logits = slow_logits(segmenter.sam, image, prompts)
+    expected = slow_masks(logits, size)
+    for mask, truth, many in zip(masks, expected, logits, strict=True):
+        assert mask.dtype == bool and mask.shape == size
+        undecided = np.any([np.zeros(size)] + [np.abs(one) < 1e-4 for one in many], axis=0)
+        assert not ((mask != truth) & ~undecided).any()
+        assert undecided.mean() < 0.05
+    if min(size) > 2:
+        shares = [mask.mean() for mask in expected if mask.any()]
+        assert len(shares) >= 3 and min(shares) < 0.95, 'the masks are too simple to test anything'
+
+
+def test_low_resolution_logits_equal_the_predictor(checkpoint):
+    size = SHAPES['wide']
+    image, prompts = random_image(size), mixed_prompts(size)
+    segmenter = segmenter_of(checkpoint)
+    encoded = segmenter.encode([image])[0]
+    with torch.inference_mode():
+        for batch in segmenter._batches(prompts):
+            logits = segmenter._decode_twice(encoded, batch)
+            for one, low in zip(batch, logits, strict=True):
+                alone = prompts[one.index]
+                position = [np.array_equal(box, one.box) for box in alone.boxes].index(True)
+                truth = slow_logits(segmenter.sam, image, [alone])[0][position]
+                full = segmenter.sam.postprocess_masks(low[None], encoded.input_size, size)
+                np.testing.assert_allclose(full[0, 0], truth, rtol=0, atol=1e-4)
+
+
+def test_both_passes_and_the_point_matter(checkpoint):
+    size = (40, 40)
+    image = random_image(size)
+    segmenter = segmenter_of(checkpoint)
+    encoded = segmenter.encode([image])[0]
+    with torch.inference_mode():
+        (with_point,) = (b for b in segmenter._batches([prompt(size, ALL, point=(0.2, 0.3))]) if b)
+        (without,) = (b for b in segmenter._batches([prompt(size, ALL)]) if b)
+        twice = segmenter._decode_twice(encoded, with_point)
+        assert (twice - segmenter._decode_twice(encoded, without)).abs().max() > 1e-3
+        boxes = segmenter._scaled(encoded, without[0].box.reshape(1, 2, 2))
+        once, _ = segmenter._decode(encoded, dict(boxes=boxes, points=None), None, False)
+        assert (segmenter._decode_twice(encoded, without) - once).abs().max() > 1e-3
+
+
+def test_a_point_goes_with_the_boxes_that_contain_it(checkpoint):
+    asked = prompt((40, 40), LEFT, RIGHT, point=(0.6, 0.1))  # a corner of the right box
+    batches = [b for b in segmenter_of(checkpoint)._batches([asked]) if b]
+    assert [[(one.point, one.box.tolist()) for one in batch] for batch in batches] == [
+        [(asked.point, asked.boxes[1].tolist())],
+        [(None, asked.boxes[0].tolist())],
+    ]
+
+
+def test_images_of_all_shapes_are_encoded_together(checkpoint):
+    images = [random_image(size, seed) for seed, size in enumerate(SHAPES.values())]
+    together = segmenter_of(checkpoint, images_per_batch=3).encode(images)
+    segmenter = segmenter_of(checkpoint)
+    for image, encoded in zip(images, together, strict=True):
+        predictor = SamPredictor(segmenter.sam)
+        predictor.set_image(image)
+        torch.testing.assert_close(encoded.embedding, predictor.features, rtol=0, atol=1e-5)
+        assert encoded.size == predictor.original_size == image.shape[:2]
+        assert encoded.input_size == predictor.input_size
+    assert segmenter.encode([]) == []
+
+
+@pytest.mark.parametrize('dtype, tolerance', [('bfloat16', 0.05), ('float16', 0.005)])
+def test_encoder_in_half_precision(checkpoint, dtype, tolerance):
+    image = random_image((50, 64))
+    exact = segmenter_of(checkpoint).encode([image])[0].embedding
+    half = segmenter_of(checkpoint, encoder_dtype=dtype).encode([image])[0].embedding
+    assert half.dtype == torch.float32
+    difference = (half - exact).abs().max() / exact.abs().max()
+    assert 0 < difference < tolerance
+
+
+def test_autocast_of_the_caller_changes_nothing(checkpoint):
+    size = (40, 40)
+    segmenter = segmenter_of(checkpoint)
+    exact = segmenter.encode([random_image(size)])[0]
+    with torch.autocast('cpu', torch.bfloat16):
+        again = segmenter.encode([random_image(size)])[0]
+        masks = segmenter.segment(again, [prompt(size, ALL)])
+    assert torch.equal(exact.embedding, again.embedding)
+    np.testing.assert_array_equal(masks, segmenter.segment(exact, [prompt(size, ALL)]))
+
+
+def test_registered_and_marked(checkpoint):
+    config = dict(type='SAMSegmenter', checkpoint=str(checkpoint), model_type=SIZES)
+    segmenter = MODELS.build(config)
+    assert isinstance(segmenter, SAMSegmenter) and segmenter.used_sam
+    assert segmenter.to('cpu') is segmenter and segmenter.device == torch.device('cpu')
+
+
+def test_moving_before_and_after_the_weights_are_read(checkpoint):
+    segmenter = segmenter_of(checkpoint).to('meta')
+    assert segmenter.sam.device.type == 'meta'
+    early = segmenter_of(checkpoint)
+    assert early.sam.device.type == 'cpu'
+    assert early.to('meta').sam.device.type == 'meta'
+
+
+def test_facts_follow_the_file_and_the_settings(tmp_path):
+    write_sam(tmp_path / 'a.pth')
+    (tmp_path / 'b.pth').write_bytes((tmp_path / 'a.pth').read_bytes())
+    write_sam(tmp_path / 'c.pth', window_size=3)
+    facts = segmenter_of(tmp_path / 'a.pth').facts()
+    assert json.loads(json.dumps(facts)) == facts
+    assert facts == segmenter_of(tmp_path / 'b.pth', prompts_per_batch=1).facts()
+    assert facts != segmenter_of(tmp_path / 'a.pth', encoder_dtype='bfloat16').facts()
+    other = SAMSegmenter(tmp_path / 'c.pth', model_type={**SIZES, 'window_size': 3}).facts()
+    assert other['checkpoint_sha256'] != facts['checkpoint_sha256']
+
+
+@pytest.mark.parametrize(
+    'settings, message',
+    [
+        (dict(model_type='vit_x'), 'vit_b, vit_l, vit_h'),
+        (dict(model_type=dict(depth=3)), 'unknown sizes depth'),
+        (dict(encoder_dtype='int8'), 'float32, bfloat16, float16'),
+        (dict(prompts_per_batch=0), 'must be >= 1'),
+    ],
+)
+def test_wrong_settings(settings, message):
+    with pytest.raises(SegmenterError, match=message):
+        SAMSegmenter('x.pth', **settings)
+
+
+def test_wrong_images_and_prompts(checkpoint):
+    segmenter = segmenter_of(checkpoint)
+    for image in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)):
+        with pytest.raises(ValueError, match=r'RGB images, uint8 \(H, W, 3\)'):
+            segmenter.encode([image])
+    with pytest.raises(ValueError, match='200 x 1 pixels has less than one row'):
+        segmenter.encode([np.zeros((1, 200, 3), np.uint8)])
+    encoded = segmenter.encode([random_image((10, 20))])[0]
+    with pytest.raises(ValueError, match=r'category 1 is \(20, 10\), the image \(10, 20\)'):
+        segmenter.segment(encoded, [prompt((20, 10), ALL)])
+    assert segmenter.segment(encoded, []) == []
+
+
+def test_infinite_embeddings_are_refused(tmp_path):
+    sam = write_sam(tmp_path / 'small.pth')
+    state = sam.state_dict()
+    state['image_encoder.neck.1.bias'][0] = float('nan')
+    torch.save(state, tmp_path / 'nan.pth')
+    with pytest.raises(SegmenterError, match='gave NaN or infinity in float32'):
+        segmenter_of(tmp_path / 'nan.pth').encode([random_image((8, 8))])
