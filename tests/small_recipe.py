@@ -175,4 +175,6 @@ def trainings(output):
 def scores_in(directory):
     """What the metric wrote into a directory, as in `final_scores`."""
     written = json.loads((directory / 'scores.json').read_text())
-    return {name: written[name] for name in ('mIoU', 'b-mIoU', 'ImgAcc', 'F-beta')}
+    sizes = [band + size for band in ('', 'B') for size in ('S', 'MS', 'ML', 'L')]
+    names = ['mIoU', 'b-mIoU', 'ImgAcc', 'F-beta', *sizes]
+    return {name: written[name] for name in names if written[name] is not None}

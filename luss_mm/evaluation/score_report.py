@@ -1,28 +1,47 @@
-"""Scores and predictions as a table and as files that are there whole or not at all."""
+"""Scores and predictions as tables and as files that are there whole or not at all."""
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
-from mmengine.dist import get_dist_info
 from prettytable import PrettyTable
 from torch import Tensor
 
-from luss_mm.evaluation.segmentation_counts import MatchedScores
-from luss_mm.functional.label_codec import encode_label_map
-from luss_mm.functional.matching import MATCHING_RULE
+from luss_mm.evaluation.cluster_matching import ClusterMatching
+from luss_mm.evaluation.matched_scores import MatchedScores
+from luss_mm.pipeline.artifact import write_atomically
+from luss_mm.pipeline.generate_labels import save_label_map
 
 
-def scores_in_percent(scores: MatchedScores) -> dict[str, float]:
-    """The four figures of a segmentation, in percent with 2 decimals."""
+def scores_in_percent(scores: MatchedScores) -> dict[str, float | None]:
+    """The twelve figures in percent with 2 decimals; None for a size bucket without instances.
+
+    mIoU, b-mIoU, ImgAcc and F-beta are the mIoU, mBIoU, Acc and FMeasure of `official_figures`.
+    """
+    figures = official_figures(scores)
+    names = {'mIoU': 'mIoU', 'mBIoU': 'b-mIoU', 'Acc': 'ImgAcc', 'FMeasure': 'F-beta'}
+    for official in figures.keys() - names:
+        names[official] = official
+    shown = {names[official]: _rounded(value) for official, value in figures.items()}
+    order = [*('mIoU', 'b-mIoU', 'ImgAcc', 'F-beta'), *shown]
+    return {name: shown[name] for name in dict.fromkeys(order)}
+
+
+def official_figures(scores: MatchedScores) -> dict[str, float | None]:
+    """The twelve figures in percent under the names of the ImageNet-S evaluation toolbox.
+
+    A size bucket without an instance is None.
+    """
+    sizes = {name: _percent(share) for name, share in scores.size_iou.items()}
+    bands = {f'B{name}': _percent(share) for name, share in scores.size_boundary_iou.items()}
     return {
+        'Acc': _percent(scores.image_accuracy),
         'mIoU': _percent(scores.iou.mean()),
-        'b-mIoU': _percent(scores.boundary_iou.mean()),
-        'ImgAcc': _percent(scores.image_accuracy),
-        'F-beta': _percent(scores.f_beta),
+        'mBIoU': _percent(scores.boundary_iou.mean()),
+        'FMeasure': _percent(scores.f_beta),
+        **sizes,
+        **bands,
     }
 
 
@@ -38,8 +57,8 @@ def scores_per_class(scores: MatchedScores, names: Sequence[str] | None) -> list
             'id': index,
             'name': str(name),
             'clusters': np.flatnonzero(scores.mapping == index).tolist(),
-            'IoU': _percent(scores.iou[index]),
-            'b-IoU': _percent(scores.boundary_iou[index]),
+            'IoU': _rounded(_percent(scores.iou[index])),
+            'b-IoU': _rounded(_percent(scores.boundary_iou[index])),
         }
         for index, name in enumerate(names or range(len(scores.iou)))
     ]
@@ -54,29 +73,62 @@ def class_table(rows: list[dict]) -> str:
     return table.get_string()
 
 
+def figure_table(figures: dict[str, float | None]) -> str:
+    """Figures in percent as a text table of one row; a dash where there is none."""
+    table = PrettyTable(list(figures))
+    table.add_row(['-' if value is None else f'{value:.2f}' for value in figures.values()])
+    return table.get_string()
+
+
+def matching_record(scores: MatchedScores, matching: ClusterMatching) -> dict[str, object]:
+    """How clusters became categories, for a report.
+
+    Returns:
+        The rule's name and words, the clusters without a category and whether masks decided.
+    """
+    use = 'to match clusters and to score' if matching.looks_at_masks else 'to score'
+    unmatched = np.flatnonzero(scores.mapping == len(scores.iou))  # C + 1
+    return {
+        'matching': matching.name,
+        'matching_rule': matching.description,
+        'unmatched_clusters': unmatched.tolist(),
+        'used_ground_truth': True,
+        'ground_truth_use': f'the masks of these images, {use}',
+    }
+
+
 def write_scores(
-    directory: Path, scores: MatchedScores, rows: list[dict], settings: dict[str, object]
+    directory: Path,
+    scores: MatchedScores,
+    matching: ClusterMatching,
+    rows: list[dict],
+    settings: dict[str, object],
 ) -> None:
-    """Write match.json (generated id to category id) and scores.json.
+    """Write match.json (generated id to category id, C + 1 for unmatched) and scores.json.
 
     Args:
         directory: Made if it is missing.
         scores: What was measured.
+        matching: How.
         rows: Of `scores_per_class`.
         settings: Of the metric, copied into scores.json.
     """
-    mapping = {str(cluster): int(category) for cluster, category in enumerate(scores.mapping)}
     report = {
         **scores_in_percent(scores),
+        'size_classes': scores.size_classes,
         'num_images': scores.num_images,
         **settings,
-        'matching_rule': MATCHING_RULE,
-        'used_ground_truth': True,
-        'ground_truth_use': 'the masks of these images, to match clusters and to score',
+        **matching_record(scores, matching),
         'per_class': rows,
     }
-    _replace_file(directory / 'match.json', json.dumps(mapping, indent=1).encode())
-    _replace_file(directory / 'scores.json', json.dumps(report, indent=1).encode())
+    match = match_entries(scores.mapping)
+    write_atomically(directory / 'match.json', json.dumps(match, indent=1).encode())
+    write_atomically(directory / 'scores.json', json.dumps(report, indent=1).encode())
+
+
+def match_entries(mapping: np.ndarray) -> dict[str, int]:
+    """A mapping (G + 1,) as match.json holds it."""
+    return {str(cluster): int(category) for cluster, category in enumerate(mapping)}
 
 
 def write_prediction(directory: Path, image_path: Path, labels: Tensor) -> None:
@@ -87,19 +139,13 @@ def write_prediction(directory: Path, image_path: Path, labels: Tensor) -> None:
         image_path: Of the image; its last folder and its name are kept.
         labels: Generated ids in [0, 65535], integer. Shape (H, W).
     """
-    coded = encode_label_map(labels.cpu().numpy())
-    png = cv2.imencode('.png', coded[..., ::-1])[1]  # OpenCV takes BGR
-    _replace_file(directory / image_path.parent.name / f'{image_path.stem}.png', png.tobytes())
+    path = directory / image_path.parent.name / f'{image_path.stem}.png'
+    save_label_map(path, labels.cpu().numpy())
 
 
-def _percent(share: float | Tensor) -> float:
-    return round(100 * float(share), 2)
+def _percent(share: float | Tensor | None) -> float | None:
+    return None if share is None else 100 * float(share)
 
 
-def _replace_file(path: Path, content: bytes) -> None:
-    """Write a file so that nobody ever sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rank, _ = get_dist_info()
-    temporary = path.with_name(f'.{path.name}.{rank}.tmp')  # ranks may write the same name at once
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+def _rounded(percent: float | None) -> float | None:
+    return None if percent is None else round(percent, 2)

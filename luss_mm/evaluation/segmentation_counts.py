@@ -1,32 +1,149 @@
-"""The sums over images that every score of a segmentation follows from, and the scores."""
+"""The sums over images that every figure of a segmentation follows from."""
 
-from dataclasses import dataclass
+from math import prod
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from mmengine.dist import all_gather_object
 from torch import Tensor
 
 from luss_mm.functional.image_tally import ImageTally
-from luss_mm.functional.matching import match_clusters
+from luss_mm.functional.object_sizes import SIZE_NAMES, size_members
 from luss_mm.functional.ranks import sum_over_ranks
-from luss_mm.functional.scores import iou_per_class, rename_rows
 
 # F-beta is summed in whole units of 2^-40: integers add up to the same sum in any order, so that
 # any number of ranks gives the figures of one. int64 has room for 8 million images.
 F_BETA_UNIT = 2**40
+NUM_SELECTIONS = 1 + len(SIZE_NAMES)  # all pixels, then those of each size bucket
+AXES = dict(  # of each count; see SegmentationCounts
+    joint=('selection', 'cluster', 'category'),
+    band_joint=('selection', 'cluster', 'category'),
+    band_predicted=('selection', 'cluster'),
+    band_true=('selection', 'category'),
+    presence=('cluster', 'category'),
+    dominant=('cluster', 'category'),
+    f_beta=(),
+    images=(),
+    images_without_mask=(),
+)
+
+
+class OpenDominance(NamedTuple):
+    """An image whose dominant category depends on the match; see `dominance_is_open`.
+
+    Attributes:
+        clusters: Foreground clusters of the prediction, int64. Shape (p,).
+        areas: Their pixels, int64. Shape (p,).
+        categories: Category ids in the mask, int64. Shape (q,).
+    """
+
+    clusters: np.ndarray
+    areas: np.ndarray
+    categories: np.ndarray
+
+
+class CountEntries(NamedTuple):
+    """What images add to `SegmentationCounts`: small, additive, and fit to send between processes.
+
+    Attributes:
+        positions: Into `SegmentationCounts.values`, repeats allowed, int64. Shape (n,).
+        amounts: To add there, int64. Shape (n,).
+        open_images: Images whose dominant category depends on the match.
+    """
+
+    positions: Tensor
+    amounts: Tensor
+    open_images: list[OpenDominance]
+
+
+class CountLayout:
+    """Where each count lies in the one vector of `SegmentationCounts`.
+
+    Args:
+        num_clusters: G, generated ids without "others".
+        num_categories: C, categories without "others".
+        many_to_one: Whether the match may give several clusters the same id.
+    """
+
+    def __init__(self, num_clusters: int, num_categories: int, many_to_one: bool = False) -> None:
+        self.num_clusters = num_clusters
+        self.num_categories = num_categories
+        self.many_to_one = many_to_one
+        lengths = dict(
+            selection=NUM_SELECTIONS, cluster=num_clusters + 1, category=num_categories + 1
+        )
+        self.shapes = {name: tuple(lengths[axis] for axis in axes) for name, axes in AXES.items()}
+        ends = np.cumsum([prod(shape) for shape in self.shapes.values()])
+        self.starts = dict(zip(self.shapes, [0, *ends[:-1].tolist()], strict=True))
+        self.length = int(ends[-1])
+
+    def view(self, values: Tensor, name: str) -> Tensor:
+        """One of the counts as a view of the vector of all."""
+        shape = self.shapes[name]
+        return values[self.starts[name] :][: prod(shape)].view(shape)
+
+    def entries(self, tally: ImageTally) -> CountEntries:
+        """What one image adds.
+
+        Args:
+            tally: Its pixel counts.
+
+        Returns:
+            Entries on the device of the tally.
+        """
+        clusters, categories, pixels = tally
+        areas = pixels.sum(dim=(0, 1, 3))  # (q,)
+        everything = torch.ones_like(categories, dtype=torch.bool)[None]
+        selected = torch.cat([everything, size_members(categories, areas)]).long()  # (5, q)
+        in_band = pixels[:, 1].sum(dim=2)  # (p, q)
+        is_open = tally.dominance_is_open(self.many_to_one)
+        dominant = tally.dominant_cluster() & (not is_open)
+        counts = dict(
+            joint=tally.joint() * selected[:, None],  # (5, p, q)
+            band_joint=pixels[:, 1, :, 1] * selected[:, None],  # (5, p, q)
+            band_predicted=(in_band * selected[:, None]).sum(dim=2),  # (5, p)
+            band_true=pixels[..., 1].sum(dim=(0, 1)) * selected,  # (5, q)
+            presence=tally.cluster_presence()[:, None].expand(in_band.shape),
+            dominant=dominant[:, None].expand(in_band.shape),
+            f_beta=(tally.f_beta() * F_BETA_UNIT).round(),
+            images=areas.new_ones(()),
+        )
+        selections = torch.arange(NUM_SELECTIONS, device=clusters.device)
+        indices = dict(selection=selections, cluster=clusters, category=categories)
+        positions = [self._positions(name, indices) for name in counts]
+        amounts = [count.flatten().long() for count in counts.values()]
+        return CountEntries(
+            torch.cat(positions),
+            torch.cat(amounts),
+            [_open_dominance(tally)] if is_open else [],
+        )
+
+    def _positions(self, name: str, indices: dict[str, Tensor]) -> Tensor:
+        """Positions of an image's part of a count, given by its indices along each axis. (n,)."""
+        positions = torch.full((1,), self.starts[name], device=indices['cluster'].device)
+        shape = self.shapes[name]
+        for number, axis in enumerate(AXES[name], start=1):
+            stride = prod(shape[number:])
+            positions = (positions[:, None] + indices[axis] * stride).flatten()
+        return positions
 
 
 class SegmentationCounts:
     """Additive int64 counts of a data set by generated id (rows) and category id (columns).
 
-    They are views of one vector, so that one all-reduce adds all of them over ranks. Nothing grows
-    with the number of images.
+    They are views of one vector, so that one all-reduce adds all of them over ranks. The vector
+    does not grow with the number of images: G = C = 919 takes 81 MB, G = 3000 266 MB. Images whose
+    dominant category depends on the match are kept apart, some 100 bytes each: those with a tie
+    between the largest clusters, and with a many-to-one match those without a clear winner.
+
+    An axis of length 5 is over all pixels, then those of each size bucket (`size_members`).
 
     Attributes:
-        joint: Pixels of each pair. Shape (G + 1, C + 1).
-        band_joint: Pixels of each pair that are in both boundary bands. Shape (G + 1, C + 1).
-        band_predicted: Pixels in the predictions' bands. Shape (G + 1,).
-        band_true: Pixels in the masks' bands. Shape (C + 1,).
+        joint: Pixels of each pair. Shape (5, G + 1, C + 1).
+        band_joint: Pixels of each pair that are in both boundary bands. Shape (5, G + 1, C + 1).
+        band_predicted: Pixels in the predictions' bands. Shape (5, G + 1).
+        band_true: Pixels in the masks' bands. Shape (5, C + 1).
         presence: Images in which both occur. Shape (G + 1, C + 1).
         dominant: Images in which the category occurs and the id is the foreground id with most
             predicted pixels. Shape (G + 1, C + 1).
@@ -35,44 +152,36 @@ class SegmentationCounts:
         images_without_mask: Number of images that were only predicted. Shape ().
     """
 
-    def __init__(self, num_clusters: int, num_categories: int, device: torch.device | str) -> None:
+    def __init__(self, layout: CountLayout, device: torch.device | str = 'cpu') -> None:
         """Start from zero.
 
         Args:
-            num_clusters: G, generated ids without "others".
-            num_categories: C, categories without "others".
+            layout: Numbers of ids.
             device: Where the counts live.
         """
-        self.num_clusters = num_clusters
-        self.num_categories = num_categories
-        rows, columns = num_clusters + 1, num_categories + 1
-        matrices, scalars = 4 * rows * columns, 3
-        self.values = torch.zeros(
-            matrices + rows + columns + scalars, dtype=torch.int64, device=device
-        )
-        parts = self.values.split([rows * columns] * 4 + [rows, columns] + [1] * scalars)
-        self.joint, self.band_joint, self.presence, self.dominant = (
-            part.view(rows, columns) for part in parts[:4]
-        )
-        self.band_predicted, self.band_true = parts[4:6]
-        self.f_beta, self.images, self.images_without_mask = (part.view(()) for part in parts[6:])
+        self.layout = layout
+        self.values = torch.zeros(layout.length, dtype=torch.int64, device=device)
+        (
+            self.joint,
+            self.band_joint,
+            self.band_predicted,
+            self.band_true,
+            self.presence,
+            self.dominant,
+            self.f_beta,
+            self.images,
+            self.images_without_mask,
+        ) = (layout.view(self.values, name) for name in AXES)
+        self.open_images: list[OpenDominance] = []
 
-    def add(self, tally: ImageTally) -> None:
-        """Add one image.
+    def add(self, entries: CountEntries) -> None:
+        """Add images.
 
         Args:
-            tally: Its pixel counts, on the device of these counts.
+            entries: Of `CountLayout.entries`, on the device of these counts.
         """
-        clusters, categories, pixels = tally
-        pairs = clusters[:, None], categories  # (p, q) entries of each matrix, all different
-        self.joint[pairs] += tally.joint()
-        self.band_joint[pairs] += pixels[:, 1, :, 1]
-        self.presence[pairs] += tally.cluster_presence()[:, None]
-        self.dominant[pairs] += tally.dominant_cluster()[:, None]
-        self.band_predicted[clusters] += pixels[:, 1].sum(dim=(1, 2))
-        self.band_true[categories] += pixels[..., 1].sum(dim=(0, 1))
-        self.f_beta += (tally.f_beta() * F_BETA_UNIT).round().to(torch.int64)
-        self.images += 1
+        self.values.index_add_(0, entries.positions, entries.amounts)
+        self.open_images += entries.open_images
 
     def summed_over_ranks(self, device: torch.device | str) -> 'SegmentationCounts':
         """The counts of all ranks together.
@@ -83,60 +192,14 @@ class SegmentationCounts:
         Returns:
             New counts on the CPU, the same on every rank.
         """
-        summed = SegmentationCounts(self.num_clusters, self.num_categories, 'cpu')
+        summed = SegmentationCounts(self.layout)
         summed.values.copy_(sum_over_ranks(self.values.to(device)))
+        summed.open_images = sum(all_gather_object(self.open_images), [])
         return summed
 
 
-@dataclass(frozen=True)
-class MatchedScores:
-    """Scores after matching, as shares in [0, 1].
-
-    Attributes:
-        mapping: Category id of each generated id, int64. Shape (G + 1,).
-        iou: IoU of each class, float64. Shape (C + 1,).
-        boundary_iou: IoU of each class's boundary band, float64. Shape (C + 1,).
-        image_accuracy: Share of images whose dominant category occurs in their mask.
-        f_beta: Mean F-beta of foreground against background.
-        num_images: Number of images.
-    """
-
-    mapping: np.ndarray
-    iou: Tensor
-    boundary_iou: Tensor
-    image_accuracy: float
-    f_beta: float
-    num_images: int
-
-
-def matched_scores(counts: SegmentationCounts) -> MatchedScores:
-    """Match clusters to categories and score them, on the same counts.
-
-    With more clusters than categories, the clusters left over are "others" for mIoU and b-mIoU and
-    a miss for image accuracy where they dominate an image; for F-beta every cluster is foreground.
-
-    Args:
-        counts: Of all images, on the CPU; at least one image.
-
-    Returns:
-        The scores.
-
-    Source: ImageNet-S evaluation toolbox.
-    """
-    mapping = match_clusters(counts.presence[1:, 1:].numpy())
-
-    def rename(by_cluster: Tensor) -> Tensor:
-        return rename_rows(by_cluster, mapping, counts.num_categories)
-
-    joint, num_images = rename(counts.joint), int(counts.images)
-    hits = rename(counts.dominant).diagonal()[1:].sum()
-    return MatchedScores(
-        mapping=mapping,
-        iou=iou_per_class(joint.diagonal(), joint.sum(dim=1), joint.sum(dim=0)),
-        boundary_iou=iou_per_class(
-            rename(counts.band_joint).diagonal(), rename(counts.band_predicted), counts.band_true
-        ),
-        image_accuracy=int(hits) / num_images,
-        f_beta=int(counts.f_beta) / F_BETA_UNIT / num_images,
-        num_images=num_images,
-    )
+def _open_dominance(tally: ImageTally) -> OpenDominance:
+    areas = tally.cluster_areas()
+    kept = areas > 0
+    parts = tally.clusters[kept], areas[kept], tally.categories
+    return OpenDominance(*(part.cpu().numpy() for part in parts))

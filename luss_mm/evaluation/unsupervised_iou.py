@@ -1,6 +1,6 @@
-"""The scores of the fully unsupervised protocol: Hungarian matching, then mIoU and its kin."""
+"""The scores of the fully unsupervised protocol: matching, then mIoU and its kin."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -16,6 +16,12 @@ from mmengine.logging import print_log
 from mmseg.registry import METRICS
 from torch import Tensor
 
+from luss_mm.evaluation.cluster_matching import (
+    ClusterMatching,
+    GivenMatching,
+    MatchingByRule,
+    read_match,
+)
 from luss_mm.evaluation.score_report import (
     class_table,
     scores_in_percent,
@@ -23,24 +29,27 @@ from luss_mm.evaluation.score_report import (
     write_prediction,
     write_scores,
 )
-from luss_mm.evaluation.segmentation_counts import SegmentationCounts, matched_scores
+from luss_mm.evaluation.segmentation_counts import SegmentationCounts
 from luss_mm.functional.boundary import boundary_radius
 from luss_mm.functional.image_tally import ImageTally, check_ids, tally_image
-from luss_mm.functional.matching import MATCHING_RULE
+from luss_mm.functional.matching import check_rule
 
 
 @METRICS.register_module()
 class UnsupervisedIoUMetric(BaseMetric):
     """Match clusters to categories on the evaluated masks, then score on the same masks.
 
-    The scores mIoU, b-mIoU, ImgAcc (image accuracy) and F-beta are in percent, over pixels whose
-    mask is not `ignore_index`, with the semantics of the ImageNet-S evaluation toolbox. It works
-    under any mmseg model whose `pred_sem_seg` holds generated ids, 0 for "others" and
-    1..num_clusters for clusters.
+    The scores mIoU, b-mIoU, ImgAcc (image accuracy), F-beta, S, MS, ML, L (mIoU by object size) and
+    BS, BMS, BML, BL (b-mIoU by object size) are in percent, over pixels whose mask is not
+    `ignore_index`, with the semantics of the ImageNet-S evaluation toolbox. It works under any
+    mmseg model whose `pred_sem_seg` holds generated ids, 0 for "others" and 1..num_clusters for
+    clusters.
 
-    Each rank keeps a few (G + 1) x (C + 1) matrices, whatever the number of images. The last image
-    of a rank is held back until the size of the data set is known, because mmengine's
-    `DefaultSampler` fills up the last round with images that were seen before.
+    Each rank keeps twelve (G + 1) x (C + 1) matrices (81 MB for 919 x 919), whatever the number of
+    images; see `SegmentationCounts` for what little it keeps of images whose dominant category
+    hangs on the match. The last image of a rank is held back until the size of the data set is
+    known, because mmengine's `DefaultSampler` fills up the last round with images that were seen
+    before.
 
     Args:
         num_clusters: G, generated ids without "others".
@@ -55,9 +64,14 @@ class UnsupervisedIoUMetric(BaseMetric):
         collect_device: As in mmengine; counts are summed on the process group's own device.
         prefix: Put before the names of the scores.
         keep_results: The same as save_predictions; mmseg's `tools/test.py --out` sets it.
+        matching: Rule of `MATCHING_RULES` by which clusters are matched on the scored masks:
+            'image_hungarian' (official), 'pixel_hungarian' or 'majority' (many to one).
+        match: Category id of each generated id, or the path of a match.json; it is taken instead of
+            a rule's.
 
     Raises:
-        ValueError: If predictions are to be saved without an `output_dir`.
+        ValueError: If predictions are to be saved without an `output_dir`, or there is no such
+            rule.
     """
 
     def __init__(
@@ -71,11 +85,16 @@ class UnsupervisedIoUMetric(BaseMetric):
         collect_device: str = 'cpu',
         prefix: str | None = None,
         keep_results: bool = False,
+        matching: str = 'image_hungarian',
+        match: Mapping[str | int, int] | str | Path | None = None,
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         save_predictions = save_predictions or keep_results
         if save_predictions and output_dir is None:
             raise ValueError('save_predictions=True needs an output_dir to save to')
+        check_rule(matching)
+        self.rule = matching
+        self.match = match if match is None or isinstance(match, Mapping) else read_match(match)
         self.num_clusters = num_clusters
         self.num_categories = num_categories
         self.ignore_index = ignore_index
@@ -115,8 +134,8 @@ class UnsupervisedIoUMetric(BaseMetric):
             size: Number of images of the data set.
 
         Returns:
-            Scores in percent, rounded to 2 decimals, the same on all ranks; empty if the data set
-            has no masks.
+            Scores in percent, rounded to 2 decimals, the same on all ranks, without size buckets
+            that hold no instance; empty if the data set has no masks.
 
         Raises:
             ValueError: If the images counted are not `size`, or only some of them have masks.
@@ -139,14 +158,16 @@ class UnsupervisedIoUMetric(BaseMetric):
             results: One entry: the counts of all images.
 
         Returns:
-            Scores in percent, rounded to 2 decimals, with the prefix.
+            Scores in percent, rounded to 2 decimals, with the prefix, without size buckets that
+            hold no instance.
         """
-        scores = matched_scores(results[0])
+        matching = self._new_matching()
+        scores = matching.scores(results[0])
         rows = scores_per_class(scores, self._class_names())
         print_log(f'per class results:\n{class_table(rows)}', logger='current')
         print_log(
-            f'Clusters were matched to categories on the masks of these {scores.num_images} '
-            f'images: {MATCHING_RULE}.',
+            f'Matching of clusters to categories on these {scores.num_images} images, '
+            f'{matching.name}: {matching.description}.',
             logger='current',
         )
         if self.output_dir is not None:
@@ -156,9 +177,10 @@ class UnsupervisedIoUMetric(BaseMetric):
                 'ignore_index': self.ignore_index,
                 'boundary_ratio': self.boundary_ratio,
             }
-            write_scores(self.output_dir, scores, rows, settings)
+            write_scores(self.output_dir, scores, matching, rows, settings)
         start = f'{self.prefix}/' if self.prefix else ''
-        return {start + name: value for name, value in scores_in_percent(scores).items()}
+        figures = scores_in_percent(scores).items()
+        return {start + name: value for name, value in figures if value is not None}
 
     def _tally(self, predicted: Tensor, mask: dict | None) -> ImageTally | None:
         """Count one image; None for one without a mask that is only to be predicted."""
@@ -206,10 +228,17 @@ class UnsupervisedIoUMetric(BaseMetric):
             )
         return count
 
+    def _new_matching(self) -> ClusterMatching:
+        """The rule or the given match, once the categories are known."""
+        if self.match is None:
+            return MatchingByRule(self.rule, self.num_clusters, self._category_count())
+        return GivenMatching(self.match, self.num_clusters, self._category_count())
+
     def _hold_back(self, tally: ImageTally | None, device: torch.device) -> None:
         """Count the image held back so far and hold back this one."""
         if self._counts is None:
-            self._counts = SegmentationCounts(self.num_clusters, self._category_count(), device)
+            self._matching = self._new_matching()
+            self._counts = SegmentationCounts(self._matching.layout, device)
         else:
             self._count_held_back()
         self._held_back = tally
@@ -219,12 +248,12 @@ class UnsupervisedIoUMetric(BaseMetric):
         if self._held_back is None:
             self._counts.images_without_mask += 1
         else:
-            self._counts.add(self._held_back)
+            self._counts.add(self._matching.entries(self._held_back))
 
     def _counts_of_all_ranks(self, size: int) -> SegmentationCounts:
         rank, world = get_dist_info()
         if self._counts is None:  # a rank may have no image at all
-            self._counts = SegmentationCounts(self.num_clusters, self._category_count(), 'cpu')
+            self._counts = SegmentationCounts(self._new_matching().layout)
         elif (self._images_seen - 1) * world + rank < size:  # else the sampler repeated an image
             self._count_held_back()
         device = get_comm_device() if is_distributed() else self._counts.values.device
@@ -242,6 +271,7 @@ class UnsupervisedIoUMetric(BaseMetric):
         return counts
 
     def _forget_images(self) -> None:
+        self._matching: ClusterMatching | None = None
         self._counts: SegmentationCounts | None = None
         self._held_back: ImageTally | None = None
         self._images_seen = 0

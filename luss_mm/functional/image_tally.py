@@ -34,9 +34,39 @@ class ImageTally(NamedTuple):
 
     def dominant_cluster(self) -> Tensor:
         """True for the foreground cluster with most pixels, none without foreground. Shape (p,)."""
-        areas = self.pixels.sum(dim=(1, 2, 3)) * (self.clusters > 0)
+        areas = self.cluster_areas()
         first = areas.argmax()  # the first of equal areas: ties go to the lowest id
         return (torch.arange(len(areas), device=areas.device) == first) & (areas > 0)
+
+    def cluster_areas(self) -> Tensor:
+        """Pixels of each foreground cluster, 0 for "others", int64. Shape (p,)."""
+        return self.pixels.sum(dim=(1, 2, 3)) * (self.clusters > 0)
+
+    def dominance_is_open(self, many_to_one: bool) -> bool:
+        """Whether the foreground category with most pixels can only be told after matching.
+
+        So it is with a tie, which goes to the lowest category id, and, where several clusters may
+        get the same id, if the others could outweigh the largest together.
+
+        Args:
+            many_to_one: Whether a match may give several clusters the same id.
+        """
+        areas = self.cluster_areas().sort(descending=True).values
+        others = areas[1:] if many_to_one else areas[1:2]
+        return len(areas) > 1 and bool((areas[0] > 0) & (areas[0] <= others.sum()))
+
+    def renamed(self, mapping: Tensor) -> 'ImageTally':
+        """The tally after a match: the areas and bands of clusters with the same new id are added.
+
+        Args:
+            mapping: New id of each generated id, int64. Shape (G + 1,).
+
+        Returns:
+            A tally whose `clusters` are the new ids.
+        """
+        ids, rows = mapping[self.clusters].unique(return_inverse=True)
+        pixels = self.pixels.new_zeros(len(ids), *self.pixels.shape[1:])
+        return ImageTally(ids, self.categories, pixels.index_add_(0, rows, self.pixels))
 
     def f_beta(self) -> Tensor:
         """F-beta of the foreground, float64 scalar."""

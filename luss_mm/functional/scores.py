@@ -70,7 +70,8 @@ def rename_rows(counts: Tensor, mapping: np.ndarray | Tensor, num_categories: in
 
     Args:
         counts: One row for each generated id. Shape (G + 1, ...).
-        mapping: Category id in [0, num_categories] of each generated id, int64. Shape (G + 1,).
+        mapping: Category id in [0, C] of each generated id, int64; rows of unmatched ids, C + 1,
+            are left out. Shape (G + 1,).
         num_categories: C, without "others".
 
     Returns:
@@ -82,26 +83,57 @@ def rename_rows(counts: Tensor, mapping: np.ndarray | Tensor, num_categories: in
     mapping = torch.as_tensor(mapping, dtype=torch.int64, device=counts.device)
     if mapping.shape != counts.shape[:1]:
         raise ValueError(f'{tuple(mapping.shape)} mapped ids for counts {tuple(counts.shape)}')
-    renamed = counts.new_zeros(num_categories + 1, *counts.shape[1:])
-    return renamed.index_add_(0, mapping, counts)
+    renamed = counts.new_zeros(num_categories + 2, *counts.shape[1:])  # the last is for C + 1
+    return renamed.index_add_(0, mapping, counts)[:-1]
+
+
+def matched_counts(joint: Tensor, mapping: np.ndarray | Tensor, num_categories: int) -> Tensor:
+    """Pixels whose matched id is their true one: the diagonal of the renamed counts.
+
+    Args:
+        joint: Counts by generated id and category id. Shape (..., G + 1, C + 1).
+        mapping: As in `rename_rows`. Shape (G + 1,).
+        num_categories: C.
+
+    Returns:
+        One entry for each category id, dtype of `joint`. Shape (C + 1, ...).
+    """
+    mapping = torch.as_tensor(mapping, dtype=torch.int64, device=joint.device)
+    own = mapping.clamp(max=num_categories)  # unmatched rows are left out by rename_rows
+    rows = joint[..., torch.arange(len(mapping), device=joint.device), own]  # (..., G + 1)
+    return rename_rows(rows.movedim(-1, 0), mapping, num_categories)
 
 
 def iou_per_class(intersection: Tensor, predicted_area: Tensor, true_area: Tensor) -> Tensor:
     """Intersection over union of each class over a data set.
 
     Args:
-        intersection: Pixels (of the class or of its boundary band) in both. Shape (K + 1,).
-        predicted_area: Predicted pixels. Shape (K + 1,).
-        true_area: True pixels. Shape (K + 1,).
+        intersection: Pixels (of the class or of its boundary band) in both. Shape (K + 1, ...).
+        predicted_area: Predicted pixels, the same shape.
+        true_area: True pixels, the same shape.
 
     Returns:
         TP / (T + P - TP + 1e-10), float64 in [0, 1]. A class absent from both scores 0, so that the
-        mean always has K + 1 terms. Shape (K + 1,).
+        mean always has K + 1 terms. Shape (K + 1, ...).
 
     Source: ImageNet-S evaluation toolbox.
     """
     union = predicted_area + true_area - intersection
     return intersection.double() / (union.double() + IOU_EPSILON)
+
+
+def mean_over_present(scores: Tensor, true_area: Tensor) -> float | None:
+    """Mean score of the classes that the masks contain.
+
+    Args:
+        scores: One for each class, floating point. Shape (K + 1,).
+        true_area: True pixels of each class. Shape (K + 1,).
+
+    Returns:
+        The mean; None if the masks contain no class.
+    """
+    present = true_area > 0
+    return scores[present].mean().item() if present.any() else None
 
 
 def f_beta(

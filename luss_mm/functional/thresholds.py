@@ -1,6 +1,6 @@
 """Where the foreground begins: Otsu's label-free threshold, and the sweep that looks at masks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -199,11 +199,29 @@ def merge_sweep_counts(parts: Sequence[SweepCounts]) -> SweepCounts:
     )
 
 
-def best_threshold(counts: SweepCounts) -> tuple[float, np.ndarray]:
-    """Score every threshold with its own Hungarian matching and take the best mean IoU.
+def match_by_images(images: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """The official matching, from what the clusters share with the categories.
+
+    Args:
+        images: Images in which they occur together, see `match_clusters`. Shape (G, C).
+        pixels: Not looked at.
+
+    Returns:
+        Category id of each generated id, int64. Shape (G + 1,).
+    """
+    return match_clusters(images)
+
+
+def best_threshold(
+    counts: SweepCounts,
+    match: Callable[[np.ndarray, np.ndarray], np.ndarray] = match_by_images,
+) -> tuple[float, np.ndarray]:
+    """Score every threshold with its own matching and take the best mean IoU.
 
     Args:
         counts: Of all images.
+        match: Maps shared images (G, C) and shared pixels (G, C) to the category id of each
+            generated id (G + 1,). Default: the official Hungarian matching.
 
     Returns:
         The threshold, of equals the lowest; and the mean IoU over the C + 1 classes at every
@@ -224,9 +242,10 @@ def best_threshold(counts: SweepCounts) -> tuple[float, np.ndarray]:
             dense.reshape(-1)[keys[start:stop] - dense.size * (step + 1)] += values[start:stop]
         others = counts.truth_pixels - foreground.sum(axis=0)
         pixels = torch.from_numpy(np.concatenate([others[None], foreground]))  # (G + 1, C + 1)
-        confusion = rename_rows(pixels, match_clusters(presence[:, 1:]), num_categories)
+        mapping = match(presence[:, 1:], foreground[:, 1:])
+        confusion = rename_rows(pixels, mapping, num_categories)
         scores[step] = iou_per_class(
-            confusion.diagonal(), confusion.sum(dim=1), confusion.sum(dim=0)
+            confusion.diagonal(), confusion.sum(dim=1), pixels.sum(dim=0)
         ).mean()
     return counts.thresholds[int(scores.argmax())], scores
 

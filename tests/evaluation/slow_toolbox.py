@@ -1,7 +1,9 @@
 """The official evaluation written out slowly, and made-up images to run it on."""
 
-from collections import Counter
-from itertools import permutations
+from collections import Counter, defaultdict
+from fractions import Fraction
+from itertools import permutations, product
+from math import ceil
 
 import cv2
 import numpy as np
@@ -24,24 +26,33 @@ def slow_bands(labels):
     return bands
 
 
-def slow_matching(images, num_clusters, num_categories):
+def slow_matching(images, num_clusters, num_categories, rule='image_hungarian'):
     """Best matching by trying all where that is possible, else by scipy on counts made by hand."""
-    together = Counter()
+    together, pixels = Counter(), Counter()
     for predicted, truth in images:
         known = truth != IGNORED
         for cluster in set(predicted[known]) - {0}:
             for category in set(truth[known]) - {0}:
                 together[int(cluster), int(category)] += 1
+        pixels.update(zip(predicted[known].tolist(), truth[known].tolist(), strict=True))
     clusters, categories = range(1, num_clusters + 1), range(1, num_categories + 1)
+    unmatched = num_categories + 1
+    if rule == 'majority':
+        match = {0: 0}
+        for cluster in clusters:
+            best = max(categories, key=lambda category: (pixels[cluster, category], -category))
+            match[cluster] = best if pixels[cluster, best] else unmatched
+        return match
+    shared = together if rule == 'image_hungarian' else pixels
     if max(num_clusters, num_categories) > 6:
-        matrix = np.array([[together[g, c] for c in categories] for g in clusters])
+        matrix = np.array([[shared[g, c] for c in categories] for g in clusters])
         pairs = zip(*linear_sum_assignment(-matrix), strict=True)
-        return dict.fromkeys(range(num_clusters + 1), 0) | {
-            int(g) + 1: int(c) + 1 for g, c in pairs
-        }
-    places = list(categories) + [0] * max(0, num_clusters - num_categories)
+        return (
+            {0: 0} | dict.fromkeys(clusters, unmatched) | {int(g) + 1: int(c) + 1 for g, c in pairs}
+        )
+    places = list(categories) + [unmatched] * max(0, num_clusters - num_categories)
     totals = {
-        choice: sum(together[pair] for pair in zip(clusters, choice, strict=True))
+        choice: sum(shared[pair] for pair in zip(clusters, choice, strict=True))
         for choice in permutations(places, num_clusters)
     }
     best = max(totals, key=totals.get)
@@ -49,38 +60,77 @@ def slow_matching(images, num_clusters, num_categories):
     return {0: 0} | dict(zip(clusters, best, strict=True))
 
 
-def slow_scores(images, num_clusters, num_categories):
-    """The toolbox's evaluation, image by image and class by class, in percent."""
-    match = slow_matching(images, num_clusters, num_categories)
-    areas = np.zeros((2, 3, num_categories + 1), dtype=np.int64)  # whole or band; TP, T, P; class
+def slow_size(area, image_area):
+    """Which bucket an instance of so many pixels is in, in exact fractions."""
+    percent = ceil(Fraction(100 * int(area), int(image_area)))
+    return 'S' if percent <= 5 else 'MS' if percent <= 25 else 'ML' if percent <= 50 else 'L'
+
+
+def slow_figures(images, match, num_categories):
+    """The toolbox's evaluation after a match, image by image and class by class.
+
+    Returns the twelve figures in percent, and IoU and boundary IoU of each class (2, C + 1).
+    """
+    # key: (bucket or 'all', band or not); value: TP, T, P by class
+    areas = defaultdict(lambda: np.zeros((3, num_categories + 1), dtype=np.int64))
     hits, f_sum = 0, 0.0
     for predicted, truth in images:
         known = truth != IGNORED
         predicted_bands, true_bands = slow_bands(predicted)[known], slow_bands(truth)[known]
         predicted, truth = predicted[known], truth[known]
         renamed = np.array([match[int(g)] for g in predicted], dtype=np.int64)
-        for category in range(num_categories + 1):
-            for kind, (p, t) in enumerate(
+        members = defaultdict(set)
+        for category in set(truth.tolist()) - {0}:
+            members[slow_size((truth == category).sum(), len(truth))].add(category)
+        selections = {'all': np.ones(len(truth), dtype=bool)} | {
+            size: np.isin(truth, [0, *own]) for size, own in members.items()
+        }
+        there = set(truth.tolist()) | set(renamed.tolist()) - {num_categories + 1}
+        for (size, selected), category in product(selections.items(), there):
+            for band, (p, t) in enumerate(
                 [
                     (renamed == category, truth == category),
                     ((renamed == category) & (predicted_bands > 0), true_bands == category + 1),
                 ]
             ):
-                areas[kind, :, category] += (p & t).sum(), t.sum(), p.sum()
-        sizes = Counter(predicted[predicted > 0].tolist())
+                p, t = p & selected, t & selected
+                areas[size, band][:, category] += (p & t).sum(), t.sum(), p.sum()
+        sizes = Counter(renamed[renamed > 0].tolist())
         if sizes:
-            dominant = min(sizes, key=lambda cluster: (-sizes[cluster], cluster))
-            hits += match[dominant] > 0 and match[dominant] in truth
-        both = ((predicted > 0) & (truth > 0)).sum()
+            dominant = min(sizes, key=lambda category: (-sizes[category], category))
+            hits += dominant in truth
+        both = ((renamed > 0) & (truth > 0)).sum()
         if both:
-            precision, recall = both / (predicted > 0).sum(), both / (truth > 0).sum()
+            precision, recall = both / (renamed > 0).sum(), both / (truth > 0).sum()
             f_sum += 1.3 * precision * recall / (0.3 * precision + recall)
-    true_positive, true, positive = areas.swapaxes(0, 1)
-    ious = true_positive / (true + positive - true_positive + 1e-10)
-    figures = [*ious.mean(axis=1), hits / len(images), f_sum / len(images)]
-    names = ['mIoU', 'b-mIoU', 'ImgAcc', 'F-beta']
-    rounded = {name: round(100 * float(value), 2) for name, value in zip(names, figures)}  # noqa: B905
-    return rounded, match, 100 * ious
+
+    def ious(size, band):
+        true_positive, true, positive = areas[size, band]
+        return 100 * true_positive / (true + positive - true_positive + 1e-10)
+
+    figures = {
+        'Acc': 100 * hits / len(images),
+        'mIoU': ious('all', 0).mean(),
+        'mBIoU': ious('all', 1).mean(),
+        'FMeasure': 100 * f_sum / len(images),
+    }
+    for (band, start), size in product(enumerate(['', 'B']), ['S', 'MS', 'ML', 'L']):
+        present = areas[size, band][1] > 0
+        figures[start + size] = ious(size, band)[present].mean() if present.any() else None
+    return figures, np.stack([ious('all', 0), ious('all', 1)])
+
+
+def slow_scores(images, num_clusters, num_categories, rule='image_hungarian'):
+    """What the metric returns: matched and rounded; the match; the IoUs (2, C + 1)."""
+    match = slow_matching(images, num_clusters, num_categories, rule)
+    figures, ious = slow_figures(images, match, num_categories)
+    ours = {'Acc': 'ImgAcc', 'mBIoU': 'b-mIoU', 'FMeasure': 'F-beta'}
+    rounded = {
+        ours.get(name, name): round(float(value), 2)
+        for name, value in figures.items()
+        if value is not None
+    }
+    return rounded, match, ious
 
 
 def made_up_images(num_images, num_clusters, num_categories, seed=0, ignored=0.05):

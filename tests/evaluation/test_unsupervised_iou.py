@@ -1,41 +1,17 @@
-import json
+import itertools
 
 import cv2
 import numpy as np
 import pytest
-import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from mmengine.dataset import DefaultSampler
 from mmengine.evaluator import Evaluator
-from mmengine.structures import PixelData
 from mmseg.registry import METRICS
-from mmseg.structures import SegDataSample
 
 from luss_mm.evaluation import UnsupervisedIoUMetric
+from tests.two_ranks import run_on_two_ranks
 
+from .metric_runs import FIGURES, data_sample, evaluate, read
 from .slow_toolbox import IGNORED, made_up_images, slow_scores
-
-
-def data_sample(index, predicted, truth=None, folder='n01'):
-    sample = SegDataSample(metainfo={'img_path': f'/data/{folder}/image_{index}.JPEG'})
-    sample.pred_sem_seg = PixelData(data=torch.as_tensor(predicted)[None])
-    if truth is not None:
-        sample.gt_sem_seg = PixelData(data=torch.as_tensor(truth)[None])
-    return sample
-
-
-def evaluate(images, num_clusters, num_categories, size=None, **settings):
-    metric = UnsupervisedIoUMetric(num_clusters, num_categories, **settings)
-    evaluator = Evaluator(metric)
-    for index, (predicted, truth) in enumerate(images):
-        evaluator.process([data_sample(index, predicted, truth)])
-    return evaluator.evaluate(len(images) if size is None else size)
-
-
-def read(path):
-    return json.loads(path.read_text())
-
 
 # ---------------------------------------------------------------- scores
 
@@ -68,13 +44,13 @@ def test_a_renamed_mask_is_a_perfect_prediction():
     truth = np.zeros((12, 15), dtype=np.int64)
     truth[3:9, 4:10] = 1
     images = [((301 - k) * truth, k * truth) for k in range(1, 301)]  # 255 is an ordinary id
-    assert evaluate(images, 300, 300) == {'mIoU': 100, 'b-mIoU': 100, 'ImgAcc': 100, 'F-beta': 100}
+    assert evaluate(images, 300, 300) == dict.fromkeys([*FIGURES, 'MS', 'BMS'], 100)
 
 
 def test_ignored_everywhere_scores_nothing():
     predicted, truth = made_up_images(1, 3, 3)[0]
     scores = evaluate([(predicted, np.full_like(truth, IGNORED))], 3, 3)
-    assert scores == {'mIoU': 0, 'b-mIoU': 0, 'ImgAcc': 0, 'F-beta': 0}
+    assert scores == dict.fromkeys(FIGURES, 0)
 
 
 def test_an_ignored_image_counts_as_an_image():
@@ -91,15 +67,17 @@ def test_no_foreground():
     assert scores == {'mIoU': 33.33, 'b-mIoU': 33.33, 'ImgAcc': 0, 'F-beta': 0}
 
 
-def test_clusters_beyond_the_categories_become_others(tmp_path):
+def test_clusters_beyond_the_categories_are_never_right_and_never_others(tmp_path):
     truth = np.zeros((20, 20), dtype=np.int64)
     truth[5:15, 5:15] = 1
     first = np.where(truth == 1, 2, 0)
     second = np.where(truth == 1, 1, 0)
     images = [(first, truth), (first, truth), (second, truth)]
     scores = evaluate(images, 3, 1, output_dir=tmp_path)
-    assert read(tmp_path / 'match.json') == {'0': 0, '1': 0, '2': 1, '3': 0}
-    assert scores['ImgAcc'] == 66.67  # cluster 1 dominates the third image but is "others"
+    assert read(tmp_path / 'match.json') == {'0': 0, '1': 2, '2': 1, '3': 2}
+    assert read(tmp_path / 'scores.json')['unmatched_clusters'] == [1, 3]
+    assert scores['mIoU'] == 83.33  # others: all right; category 1: found in two images of three
+    assert scores['ImgAcc'] == 66.67  # cluster 1 dominates the third image but is no category
     assert scores['F-beta'] == 100  # every cluster is foreground, matched or not
 
 
@@ -110,7 +88,7 @@ def test_a_cluster_under_ignored_pixels_is_not_there(tmp_path):
     hidden = np.where(truth == IGNORED, 2, 0)
     images = [(hidden, truth), (hidden, truth), (np.where(truth == 1, 1, 0), truth)]
     evaluate(images, 2, 1, output_dir=tmp_path)
-    assert read(tmp_path / 'match.json') == {'0': 0, '1': 1, '2': 0}
+    assert read(tmp_path / 'match.json') == {'0': 0, '1': 1, '2': 2}
 
 
 def test_unusual_dtypes_and_layouts_give_the_same(tmp_path):
@@ -136,7 +114,9 @@ def test_built_by_mmseg_with_prefix_and_class_names(tmp_path):
         batch = [data_sample(i, *images[i]) for i in (start, start + 1)]
         evaluator.process(batch)
     scores = evaluator.evaluate(4)
-    assert set(scores) == {'val/mIoU', 'val/b-mIoU', 'val/ImgAcc', 'val/F-beta'}
+    assert list(scores)[:4] == [f'val/{name}' for name in FIGURES]
+    sizes = {f'val/{band}{size}' for band in ('', 'B') for size in ('S', 'MS', 'ML', 'L')}
+    assert len(set(list(scores)[4:]) & sizes) == len(scores) - 4 > 0
     assert scores == {f'val/{k}': v for k, v in evaluate(images, 3, 2).items()}
     report = read(tmp_path / 'scores.json')
     assert [row['name'] for row in report['per_class']] == ['others', 'cat', 'dog']
@@ -151,7 +131,7 @@ def test_a_second_evaluation_starts_afresh_and_keeps_nothing_per_image():
     for images in (made_up_images(7, 3, 3, seed=1), made_up_images(3, 3, 3, seed=2)):
         for index, image in enumerate(images):
             metric.process(None, [data_sample(index, *image).to_dict()])
-        assert metric.results == [] and metric._counts.values.numel() == 4 * 16 + 8 + 3
+        assert metric.results == [] and metric._counts.values.numel() == 12 * 16 + 40 + 3
         assert metric.evaluate(len(images)) == evaluate(images, 3, 3)
 
 
@@ -227,40 +207,45 @@ def test_masks_for_only_some_images_are_named(tmp_path):
 # ---------------------------------------------------------------- two processes
 
 
-def rank_of_two(rank, directory, sizes):
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        'gloo', init_method=f'file://{directory}/rendezvous', rank=rank, world_size=2
-    )
+SETTINGS = {
+    'official': {},
+    'many to one': dict(matching='majority'),
+    'given': dict(match={cluster: cluster % 11 for cluster in range(13)}),
+}
+
+
+def score_on_rank(rank, directory, sizes):
     scores = {}
-    for size in sizes:
+    for (name, settings), size in itertools.product(SETTINGS.items(), sizes):
         images = made_up_images(size, 12, 9)
-        output = directory / f'two_{size}'
-        metric = UnsupervisedIoUMetric(12, 9, output_dir=output, save_predictions=True)
+        output = directory / f'two_{name}_{size}'
+        metric = UnsupervisedIoUMetric(
+            12, 9, output_dir=output, save_predictions=name == 'given', **settings
+        )
         for index in DefaultSampler(images, shuffle=False, seed=0):  # repeats image 0 if odd
             metric.process(None, [data_sample(index, *images[index]).to_dict()])
-        scores[size] = metric.evaluate(size)
+        scores[name, size] = metric.evaluate(size)
     unlabelled = UnsupervisedIoUMetric(12, 9, output_dir=directory / 'open', save_predictions=True)
     for index in DefaultSampler(images, shuffle=False, seed=0):
         unlabelled.process(None, [data_sample(index, images[index][0]).to_dict()])
     scores['without masks'] = unlabelled.evaluate(len(images))
-    (directory / f'rank_{rank}.json').write_text(json.dumps(scores))
-    dist.destroy_process_group()
+    return scores
 
 
 def test_two_processes_equal_one_exactly(tmp_path):
     sizes = [1, 6, 13]
-    mp.spawn(rank_of_two, args=(tmp_path, sizes), nprocs=2)
-    of_ranks = [read(tmp_path / f'rank_{rank}.json') for rank in range(2)]
+    of_ranks = run_on_two_ranks(score_on_rank, tmp_path, sizes)
     assert of_ranks[0] == of_ranks[1]
     assert of_ranks[0].pop('without masks') == {}
-    for size in sizes:
-        images, one = made_up_images(size, 12, 9), tmp_path / f'one_{size}'
-        assert of_ranks[0][str(size)] == evaluate(images, 12, 9, output_dir=one)
-        for name in ('match.json', 'scores.json'):
-            two = tmp_path / f'two_{size}' / name
-            assert two.read_bytes() == (one / name).read_bytes()
-        assert len(list((tmp_path / f'two_{size}').rglob('*.png'))) == size
+    for name, size in of_ranks[0]:
+        images, one = made_up_images(size, 12, 9), tmp_path / f'one_{name}_{size}'
+        expected = evaluate(images, 12, 9, output_dir=one, **SETTINGS[name])
+        assert of_ranks[0][name, size] == expected
+        for file in ('match.json', 'scores.json'):
+            two = tmp_path / f'two_{name}_{size}' / file
+            assert two.read_bytes() == (one / file).read_bytes()
+        if name == 'given':
+            assert len(list((tmp_path / f'two_given_{size}').rglob('*.png'))) == size
 
 
 def test_out_of_mmsegs_test_script_saves_predictions(tmp_path):

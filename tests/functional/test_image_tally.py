@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -90,3 +92,42 @@ def test_ids_out_of_range_are_named(predicted, true, message):
     maps[1, 0, 0] = 1000
     with pytest.raises(ValueError, match=message):
         tally_image(*maps, 3, 2, 1000, radius=1)
+
+
+def slow_dominant(areas, mapping):
+    """The foreground id with most pixels after renaming, of equals the lowest; 0 without one."""
+    renamed = {}
+    for cluster, area in areas.items():
+        renamed[mapping[cluster]] = renamed.get(mapping[cluster], 0) + area
+    renamed.pop(0, None)
+    return min(renamed, key=lambda i: (-renamed[i], i)) if renamed else 0
+
+
+@pytest.mark.parametrize('many_to_one', [False, True])
+def test_dominance_is_open_exactly_where_the_match_decides(many_to_one):
+    mappings = [[0, *m] for m in itertools.permutations([1, 2, 3])]
+    if many_to_one:
+        mappings = [[0, *m] for m in itertools.product([1, 2, 3], repeat=3)]
+    for areas in itertools.product(range(4), repeat=3):
+        predicted = torch.tensor([0] + [g + 1 for g, area in enumerate(areas) for _ in range(area)])
+        predicted = predicted[None]  # (1, n)
+        tally = tally_image(predicted, torch.zeros_like(predicted), 3, 3, 1000, radius=1)
+        present = {g + 1: area for g, area in enumerate(areas) if area}
+        largest = max(present, key=present.get, default=0)
+        decided = {slow_dominant(present, mapping) == mapping[largest] for mapping in mappings}
+        assert tally.dominance_is_open(many_to_one) == (decided != {True}), areas
+
+
+def test_renamed_equals_the_tally_of_renamed_clusters_with_bands_from_before():
+    predicted, truth = random_maps(6, 4, seed=5)
+    mapping = torch.tensor([0, 4, 2, 0, 2, 5, 5])
+    tally = tally_image(predicted, truth, 6, 4, 1000, radius=2)
+    renamed = tally.renamed(mapping)
+    known = truth != 1000
+    in_band = known & boundary_mask(predicted, 2)
+    assert renamed.clusters.tolist() == mapping[predicted].unique().tolist()
+    assert torch.equal(renamed.categories, tally.categories)
+    for chosen, small in [(known, renamed.joint()), (in_band, renamed.pixels[:, 1].sum(dim=2))]:
+        expected = joint_counts(mapping[predicted[chosen]], truth[chosen], 6, 5)
+        np.testing.assert_array_equal(spread(renamed, small, 5, 4).numpy(), expected.numpy())
+    assert float(renamed.f_beta()) == f_beta(mapping[predicted[known]] > 0, truth[known] > 0)

@@ -6,14 +6,22 @@ import pytest
 import torch
 from scipy.optimize import linprog
 
-from luss_mm.functional.matching import image_presence, match_clusters, presence_counts
+from luss_mm.functional.matching import (
+    MATCHING_RULES,
+    given_mapping,
+    image_presence,
+    match_by_rule,
+    match_clusters,
+    match_majority,
+    presence_counts,
+)
 
 
 def matched_total(presence, mapping):
     return sum(
         int(presence[cluster - 1, category - 1])
         for cluster, category in enumerate(mapping)
-        if cluster > 0 and category > 0
+        if cluster > 0 and category <= presence.shape[1]
     )
 
 
@@ -57,11 +65,11 @@ def test_total_equals_the_linear_programme(shape):
 
 
 @pytest.mark.parametrize('shape', [(7, 4), (4, 7), (5, 5)])
-def test_every_category_is_used_once_and_the_rest_is_others(shape):
+def test_every_category_is_used_once_and_the_rest_is_unmatched(shape):
     mapping = match_clusters(np.random.default_rng(0).integers(0, 9, shape))
-    used = mapping[mapping > 0]
+    used = mapping[(mapping > 0) & (mapping <= shape[1])]
     assert len(set(used)) == len(used) == min(shape)
-    assert (mapping[1:] == 0).sum() == max(0, shape[0] - shape[1])
+    assert (mapping == shape[1] + 1).sum() == max(0, shape[0] - shape[1])
 
 
 def test_a_cluster_that_never_occurs_still_gets_a_category():
@@ -86,7 +94,10 @@ def test_919_categories_take_no_time(highest):
 
 def test_no_clusters_or_no_categories():
     np.testing.assert_array_equal(match_clusters(np.zeros((0, 3), dtype=np.int64)), [0])
-    np.testing.assert_array_equal(match_clusters(np.zeros((2, 0), dtype=np.int64)), [0, 0, 0])
+    np.testing.assert_array_equal(match_clusters(np.zeros((2, 0), dtype=np.int64)), [0, 1, 1])
+    for rule in MATCHING_RULES:
+        empty = np.zeros((2, 0), dtype=np.int64)
+        np.testing.assert_array_equal(match_by_rule(rule, empty, empty), [0, 1, 1])
 
 
 @pytest.mark.parametrize(
@@ -100,6 +111,72 @@ def test_no_clusters_or_no_categories():
 def test_wrong_counts_are_named(presence, message):
     with pytest.raises(ValueError, match=message):
         match_clusters(presence)
+    with pytest.raises(ValueError, match=message):
+        match_majority(presence)
+
+
+# ---------------------------------------------------------------- rules
+
+
+def total_of_choice(choice, pixels):
+    return sum(int(row[category - 1]) for row, category in zip(pixels, choice, strict=True))
+
+
+@pytest.mark.parametrize('shape', [(1, 1), (4, 3), (5, 2), (3, 4)])
+def test_majority_equals_trying_every_choice(shape):
+    for seed in range(10):
+        pixels = np.random.default_rng(seed).integers(0, 5, shape)
+        mapping = match_majority(pixels)
+        choices = list(itertools.product(range(1, shape[1] + 1), repeat=shape[0]))
+        best = max(total_of_choice(choice, pixels) for choice in choices)
+        first = next(c for c in choices if total_of_choice(c, pixels) == best)  # lowest ids
+        met = pixels.any(axis=1)
+        assert mapping.tolist() == [0, *np.where(met, first, shape[1] + 1)]
+
+
+def test_rules_look_at_their_own_counts():
+    images = np.array([[3, 0], [0, 3], [0, 1]])
+    pixels = np.array([[1, 9], [9, 1], [0, 2]])
+    assert match_by_rule('image_hungarian', images, pixels).tolist() == [0, 1, 2, 3]
+    assert match_by_rule('pixel_hungarian', images, pixels).tolist() == [0, 2, 1, 3]
+    assert match_by_rule('majority', images, pixels).tolist() == [0, 2, 1, 2]
+    assert set(MATCHING_RULES) == {'image_hungarian', 'pixel_hungarian', 'majority'}
+
+
+def test_pixel_counts_beyond_float32_are_told_apart():
+    pixels = np.array([[2**40, 2**40 + 1], [2**40, 2**40]])
+    assert match_by_rule('pixel_hungarian', pixels * 0, pixels).tolist() == [0, 2, 1]
+
+
+def test_an_unknown_rule_is_named():
+    with pytest.raises(ValueError, match="no matching rule 'best'. Take one of image_hungarian, "):
+        match_by_rule('best', np.zeros((1, 1), dtype=int), np.zeros((1, 1), dtype=int))
+
+
+def test_a_given_match_is_taken_as_it_is():
+    mapping = given_mapping({'0': 0, '1': 2, '3': 0, '2': 2, '4': 4}, 4, 3)
+    assert mapping.dtype == np.int64 and mapping.tolist() == [0, 2, 2, 0, 4]
+    assert given_mapping({2: 1, 1: 3}, 2, 3).tolist() == [0, 3, 1]
+
+
+@pytest.mark.parametrize(
+    'match, message',
+    [
+        ({'0': 1, '1': 1, '2': 2}, 'keeps 0 .* at 0, not 1'),
+        ({'1': 1}, r'no category for generated id 2 \(1 of 2 are missing\)'),
+        ({'1': 1, '2': 2, '3': 1}, r'generated id 3, outside of \[0, 2\] \(2 clusters\)'),
+        ({'1': 1, '2': 5}, r'id 2 category 5, outside of \[0, 3\] \(4 for unmatched\)'),
+        ({'1': 1, '2': -1}, 'id 2 category -1'),
+        ({'1': 1, 'cat': 2}, 'maps generated ids to category ids.*cat'),
+        ({'1': 1, '2': None}, 'maps generated ids to category ids'),
+    ],
+)
+def test_a_match_that_does_not_fit_is_named(match, message):
+    with pytest.raises(ValueError, match=message):
+        given_mapping(match, 2, 3)
+
+
+# ---------------------------------------------------------------- presence
 
 
 @pytest.mark.parametrize('dtype', [torch.uint8, torch.int16, torch.int32, torch.int64])

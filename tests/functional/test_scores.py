@@ -7,6 +7,8 @@ from luss_mm.functional.scores import (
     f_beta,
     iou_per_class,
     joint_counts,
+    matched_counts,
+    mean_over_present,
     rename_rows,
 )
 
@@ -79,6 +81,25 @@ def test_renamed_counts_equal_counts_of_renamed_ids():
     np.testing.assert_array_equal(rename_rows(counts, mapping, 4).numpy(), expected)
     areas = rename_rows(counts.sum(dim=1), torch.from_numpy(mapping), 4)
     np.testing.assert_array_equal(areas.numpy(), expected.sum(axis=1))
+
+
+def test_unmatched_rows_are_left_out():
+    random = np.random.default_rng(2)
+    predicted, truth = random.integers(0, 5, 300), random.integers(0, 4, 300)
+    mapping = np.array([0, 4, 2, 4, 2])  # two unmatched, two that share a category
+    counts = joint_counts(torch.from_numpy(predicted), torch.from_numpy(truth), 5, 4)
+    expected = slow_joint(mapping[predicted], truth, 5, 4, None)[:4]
+    np.testing.assert_array_equal(rename_rows(counts, mapping, 3).numpy(), expected)
+    right = matched_counts(counts, mapping, 3)
+    np.testing.assert_array_equal(right.numpy(), expected.diagonal())
+    stacked = matched_counts(torch.stack([counts, 2 * counts]), mapping, 3)  # (4, 2)
+    np.testing.assert_array_equal(stacked[:, 1].numpy(), 2 * expected.diagonal())
+
+
+def test_mean_over_present_classes():
+    scores = torch.tensor([0.5, 0.25, 0.9], dtype=torch.float64)
+    assert mean_over_present(scores, torch.tensor([7, 1, 0])) == 0.375
+    assert mean_over_present(scores, torch.tensor([0, 0, 0])) is None
 
 
 def test_a_mapping_of_another_length_is_named():

@@ -103,7 +103,7 @@ def make_images(num_images, num_clusters, num_categories, seed=0):
     return images
 
 
-def slow_sweep(images, num_clusters, num_categories, thresholds):
+def slow_sweep(images, num_clusters, num_categories, thresholds, given=None):
     """Every threshold by itself: label maps, presence by sets, Hungarian, IoU by masks."""
     results = []
     for t in thresholds:
@@ -117,8 +117,9 @@ def slow_sweep(images, num_clusters, num_categories, thresholds):
                     presence[g - 1, c - 1] += 1
         match = {0: 0}
         for g, c in zip(*linear_sum_assignment(presence, maximize=True), strict=True):
-            match[g + 1] = c + 1
-        predicted = np.array([match.get(g, 0) for p, _ in predictions for g in p.tolist()])
+            match[g + 1] = c + 1  # the clusters left over are never right
+        match = match if given is None else dict(enumerate(given))
+        predicted = np.array([match.get(g, -1) for p, _ in predictions for g in p.tolist()])
         truth = np.concatenate([t for _, t in predictions])
         ious = []
         for c in range(num_categories + 1):
@@ -136,6 +137,14 @@ def test_sweep_equals_applying_each_threshold_by_itself(clusters, categories):
     expected = slow_sweep(images, clusters, categories, SWEEP_THRESHOLDS)
     np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-12)
     assert threshold == SWEEP_THRESHOLDS[int(np.argmax(scores))]
+
+
+def test_sweep_with_a_given_match():
+    images, match = make_images(25, 5, 4), [0, 3, 5, 3, 0, 1]  # shared, unmatched, "others"
+    counts = merge_sweep_counts([sweep_counts(*i, 5, 4) for i in images])
+    _, scores = best_threshold(counts, lambda images, pixels: np.array(match))
+    expected = slow_sweep(images, 5, 4, SWEEP_THRESHOLDS, match)
+    np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-12)
 
 
 def test_sweep_counts_add_in_any_grouping():

@@ -54,8 +54,8 @@ class PseudoLabelHook(Hook):
         """Refuse, before any stage trains, what could only fail here.
 
         Raises:
-            ValueError: If the threshold's rule is unknown or the segmenter cannot work, for instance
-                because its checkpoint is missing.
+            ValueError: If the threshold's rule is unknown or the segmenter cannot work, as without
+                its checkpoint.
         """
         self._threshold_rule()
         TRANSFORMS.build(self.label_transform).check()

@@ -29,8 +29,8 @@ class GrabCutSegmenter(PromptableSegmenter):
     GrabCut runs once a box, on the box with some background around it. Inside, pixels deep in the
     coarse region and the point are surely foreground, other pixels of the region probably
     foreground, pixels near to it probably background, the rest surely background. The box alone
-    would not do: on photographs of Caltech-101 (52 images, coarsened in six ways) it lowered the mean
-    IoU from .677 to .417, where this raises it to .764.
+    would not do: on 52 photographs of Caltech-101, coarsened in six ways, it lowered the mean IoU
+    from .677 to .417, where this raises it to .764.
 
     The region within the box is the answer where GrabCut cannot run: no background (the region
     fills the image), one colour only, or nothing left of the region at the working resolution.

@@ -1,0 +1,151 @@
+"""How generated ids become categories: by a rule on the scored masks, or by a given match."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from luss_mm.evaluation.matched_scores import MatchedScores, matched_scores
+from luss_mm.evaluation.segmentation_counts import (
+    CountEntries,
+    CountLayout,
+    SegmentationCounts,
+)
+from luss_mm.functional.image_tally import ImageTally
+from luss_mm.functional.matching import (
+    GIVEN_RULE,
+    MATCHING_RULES,
+    check_rule,
+    given_mapping,
+    match_by_rule,
+)
+
+
+class ClusterMatching(Protocol):
+    """What turns generated ids into categories, with the counts that it needs for that.
+
+    Attributes:
+        name: For tables and files.
+        description: The rule in words, with its ties and what becomes of unmatched clusters.
+        looks_at_masks: Whether the scored masks decide the match.
+        layout: Of the counts.
+    """
+
+    name: str
+    description: str
+    looks_at_masks: bool
+    layout: CountLayout
+
+    def entries(self, tally: ImageTally) -> CountEntries:
+        """What an image adds to the counts."""
+
+    def match(self, images: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+        """Category id of each generated id (G + 1,) from shared images and pixels (G, C)."""
+
+    def scores(self, counts: SegmentationCounts) -> MatchedScores:
+        """Scores of all images, whose counts are on the CPU."""
+
+
+class MatchingByRule:
+    """Matches when all images are counted, on the masks that are scored.
+
+    Args:
+        rule: One of `MATCHING_RULES`.
+        num_clusters: G, generated ids without "others".
+        num_categories: C, categories without "others".
+
+    Raises:
+        ValueError: If there is no such rule.
+    """
+
+    looks_at_masks = True
+
+    def __init__(self, rule: str, num_clusters: int, num_categories: int) -> None:
+        check_rule(rule)
+        self.name, self.description = rule, MATCHING_RULES[rule]
+        shared = rule == 'majority' or num_clusters > num_categories  # the rest share id C + 1
+        self.layout = CountLayout(num_clusters, num_categories, many_to_one=shared)
+
+    def entries(self, tally: ImageTally) -> CountEntries:
+        """What an image adds to the counts, by generated id."""
+        return self.layout.entries(tally)
+
+    def match(self, images: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+        """Category id of each generated id (G + 1,) from shared images and pixels (G, C)."""
+        return match_by_rule(self.name, images, pixels)
+
+    def scores(self, counts: SegmentationCounts) -> MatchedScores:
+        """Match and score, on the same counts."""
+        images, pixels = counts.presence[1:, 1:], counts.joint[0, 1:, 1:]
+        return matched_scores(counts, self.match(images.numpy(), pixels.numpy()))
+
+
+class GivenMatching:
+    """Takes a match that is known before; images are counted by category id.
+
+    Args:
+        match: Category id of each generated id, C + 1 for those that are never right.
+        num_clusters: G.
+        num_categories: C.
+        name: For tables and files.
+        description: Where the match is from.
+
+    Raises:
+        ValueError: If the match does not fit, see `given_mapping`.
+    """
+
+    looks_at_masks = False
+
+    def __init__(
+        self,
+        match: Mapping[str | int, int],
+        num_clusters: int,
+        num_categories: int,
+        name: str = 'given',
+        description: str = GIVEN_RULE,
+    ) -> None:
+        self.name, self.description = name, description
+        self.mapping = given_mapping(match, num_clusters, num_categories)
+        self.layout = CountLayout(num_categories + 1, num_categories)  # C + 1 is never right
+
+    def entries(self, tally: ImageTally) -> CountEntries:
+        """What an image adds to the counts, by category id."""
+        mapping = torch.as_tensor(self.mapping, device=tally.clusters.device)
+        return self.layout.entries(tally.renamed(mapping))
+
+    def match(self, images: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+        """The given match, whatever the counts. Shape (G + 1,)."""
+        return self.mapping
+
+    def scores(self, counts: SegmentationCounts) -> MatchedScores:
+        """Score what was counted by category id."""
+        same = np.arange(self.layout.num_clusters + 1)
+        return replace(matched_scores(counts, same), mapping=self.mapping)
+
+
+def category_ids(num_categories: int) -> GivenMatching:
+    """For predictions whose ids are category ids already: nothing is matched."""
+    same = {category: category for category in range(num_categories + 1)}
+    return GivenMatching(
+        same, num_categories, num_categories, 'none', 'predicted ids are category ids: no matching'
+    )
+
+
+def read_match(path: str | Path) -> dict[str, int]:
+    """A match from a JSON file, {generated id: category id}, as match.json is written.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not a JSON object of numbers.
+    """
+    try:
+        match = json.loads(Path(path).read_text())
+    except ValueError as error:
+        raise ValueError(f'{path}: not JSON ({error})') from error
+    if not isinstance(match, dict) or not all(type(entry) is int for entry in match.values()):
+        raise ValueError(f'{path}: a match is one JSON object {{"generated id": category id}}')
+    return match

@@ -1,0 +1,253 @@
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from luss_mm.functional.label_codec import encode_label_map
+from luss_mm.functional.thresholds import SWEEP_THRESHOLDS
+from tests.evaluation.slow_toolbox import made_up_images, slow_figures, slow_matching
+
+TOOL = Path(__file__).parents[2] / 'tools' / 'evaluate.py'
+OFFICIAL = 'Acc mIoU mBIoU FMeasure S MS ML L BS BMS BML BL'.split()
+
+
+@pytest.fixture(scope='module')
+def tool():
+    spec = importlib.util.spec_from_file_location('evaluate', TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def write_png(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), pixels)
+
+
+def write_label_map(path, labels):
+    write_png(path, encode_label_map(labels)[..., ::-1])
+
+
+def name_of(index):
+    return f'n{index % 3:02d}/image_{index}'
+
+
+def write_images(root, images):
+    for index, (predicted, truth) in enumerate(images):
+        write_label_map(root / 'predictions' / f'{name_of(index)}.png', predicted)
+        write_label_map(root / 'masks' / f'{name_of(index)}.png', truth)
+
+
+def run(tool, monkeypatch, root, categories, *options):
+    arguments = ['evaluate.py', root / 'predictions', root / 'masks']
+    arguments += ['--categories', categories, '--out', root / 'out.json', *options]
+    monkeypatch.setattr(sys, 'argv', [str(argument) for argument in arguments])
+    tool.main()
+    return json.loads((root / 'out.json').read_text())
+
+
+def error_of(*arguments):
+    with pytest.raises(SystemExit) as stop:
+        run(*arguments)
+    return str(stop.value)
+
+
+def assert_equals_slow(report, images, match, num_categories):
+    figures, ious = slow_figures(images, match, num_categories)
+    for name in OFFICIAL:
+        expected = (
+            figures[name] if figures[name] is None else pytest.approx(figures[name], abs=1e-9)
+        )
+        assert report[name] == expected, name
+    np.testing.assert_allclose([report['IoUs'], report['BIoUs']], ious, rtol=0, atol=1e-9)
+    assert report['match'] == {str(cluster): category for cluster, category in match.items()}
+
+
+@pytest.mark.parametrize('workers', [1, 2])
+@pytest.mark.parametrize('clusters, categories', [(5, 5), (300, 300)])
+def test_files_score_as_the_slow_reference(
+    tool, tmp_path, monkeypatch, capsys, workers, clusters, categories
+):
+    images = made_up_images(40, clusters, categories)
+    write_images(tmp_path, images)
+    report = run(tool, monkeypatch, tmp_path, categories, '--workers', workers)
+    assert list(report)[:12] == OFFICIAL
+    assert_equals_slow(report, images, slow_matching(images, clusters, categories), categories)
+    assert report['num_images'] == 40 and report['protocol'] == 'unsupervised'
+    assert report['matching'] == 'image_hungarian' and 'official' in report['matching_rule']
+    output = capsys.readouterr()
+    assert f'{report["mIoU"]:.2f}' in output.out and 'image_hungarian' in output.out
+    assert '40 of 40 images' in output.err
+    assert not list(tmp_path.glob('*.tmp'))
+
+
+def test_more_clusters_than_categories(tool, tmp_path, monkeypatch):
+    images = made_up_images(30, 9, 4)
+    write_images(tmp_path, images)
+    for rule in ('image_hungarian', 'pixel_hungarian', 'majority'):
+        report = run(
+            tool, monkeypatch, tmp_path, 4, '--clusters', 9, '--matching', rule, '--workers', 1
+        )
+        match = slow_matching(images, 9, 4, rule)
+        assert_equals_slow(report, images, match, 4)
+        assert report['unmatched_clusters'] == [g for g, c in match.items() if c == 5]
+        assert report['matching'] == rule
+
+
+def test_a_match_file_is_taken_instead(tool, tmp_path, monkeypatch):
+    images = made_up_images(10, 3, 3)
+    write_images(tmp_path, images)
+    match = {'1': 2, '2': 2, '3': 4}
+    (tmp_path / 'match.json').write_text(json.dumps(match))
+    options = ['--match', tmp_path / 'match.json', '--workers', 1]
+    report = run(tool, monkeypatch, tmp_path, 3, *options)
+    assert_equals_slow(report, images, {0: 0, 1: 2, 2: 2, 3: 4}, 3)
+    assert report['matching'] == 'given'
+    assert 'to match' not in report['ground_truth_use']
+
+
+@pytest.mark.parametrize('protocol', ['semi', 'free', 'distance'])
+def test_category_ids_are_not_matched(tool, tmp_path, monkeypatch, protocol):
+    images = [(np.roll(t, 3) % 1000 % 4, t) for _, t in made_up_images(12, 3, 3)]
+    write_images(tmp_path, images)
+    report = run(tool, monkeypatch, tmp_path, 3, '--protocol', protocol, '--workers', 1)
+    assert_equals_slow(report, images, {i: i for i in range(4)}, 3)
+    assert report['matching'] == 'none' and report['protocol'] == protocol
+
+
+# ---------------------------------------------------------------- the curve
+
+
+def foreground_scores(images, seed=0):
+    random = np.random.default_rng(seed)
+    return [random.integers(0, 256, truth.shape).astype(np.uint8) for _, truth in images]
+
+
+def write_scores(root, scores, kind):
+    for index, score in enumerate(scores):
+        path = root / 'scores' / name_of(index)
+        if kind == 'npy':
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path.with_suffix('.npy'), (score / 255).astype(np.float32))
+        else:
+            grey = score if kind == 'uint8' else score.astype(np.uint16) * 257
+            write_png(path.with_suffix('.png'), grey)
+
+
+@pytest.mark.parametrize('kind', ['uint8', 'uint16', 'npy'])
+@pytest.mark.parametrize('rule', ['image_hungarian', 'majority'])
+def test_the_curve_equals_scoring_each_threshold_by_itself(tool, tmp_path, monkeypatch, kind, rule):
+    images = made_up_images(8, 6, 3)
+    scores = foreground_scores(images)
+    write_images(tmp_path, images)
+    write_scores(tmp_path, scores, kind)
+    options = ['--clusters', 6, '--matching', rule, '--workers', 1]
+    options += ['--scores', tmp_path / 'scores', '--curve']
+    steps = [0, 0.31, 0.5, 0.9]
+    report = run(tool, monkeypatch, tmp_path, 3, *options, *steps)
+    expected = []
+    for step in steps:
+        cut = [
+            (np.where(score / np.float32(255) >= np.float32(step), predicted, 0), truth)
+            for score, (predicted, truth) in zip(scores, images, strict=True)
+        ]
+        match = slow_matching(cut, 6, 3, rule)
+        expected.append(slow_figures(cut, match, 3)[0]['mIoU'])
+    np.testing.assert_allclose(report['curve']['mIoU'], expected, rtol=0, atol=1e-9)
+    best = int(np.argmax(expected))
+    assert report['curve']['best']['threshold'] == steps[best]
+    assert report['curve']['best']['mIoU'] == pytest.approx(expected[best])
+    assert report['mIoU'] == pytest.approx(expected[0])  # the label maps as they are
+    if kind == 'npy':
+        default = run(tool, monkeypatch, tmp_path, 3, *options)['curve']
+        assert default['thresholds'] == list(SWEEP_THRESHOLDS)
+
+
+# ---------------------------------------------------------------- what stops it
+
+
+def test_what_is_missing_is_named_before_anything_is_decoded(tool, tmp_path, monkeypatch):
+    images = made_up_images(4, 3, 3)
+    write_images(tmp_path, images)
+    run_it = tool, monkeypatch, tmp_path, 3, '--workers', 1
+    for index in (0, 2):
+        (tmp_path / 'predictions' / f'{name_of(index)}.png').unlink()
+    message = error_of(*run_it)
+    assert 'predictions: 2 of 4 images are missing: n00/image_0.png, n02/image_2.png' in message
+    (tmp_path / 'masks' / 'n00').rename(tmp_path / 'masks' / 'elsewhere')
+    assert 'elsewhere' in error_of(*run_it)
+    (tmp_path / 'masks').rename(tmp_path / 'gone')
+    assert 'masks: no such folder' in error_of(*run_it)
+    (tmp_path / 'masks').mkdir()
+    assert 'masks: no label maps' in error_of(*run_it)
+    assert not (tmp_path / 'out.json').exists()
+
+
+def test_predictions_without_a_mask_are_told(tool, tmp_path, monkeypatch, capsys):
+    images = made_up_images(4, 3, 3)
+    write_images(tmp_path, images)
+    (tmp_path / 'masks' / f'{name_of(3)}.png').unlink()
+    report = run(tool, monkeypatch, tmp_path, 3, '--workers', 1)
+    assert report['num_images'] == 3
+    assert '1 predictions have no mask' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'pixels, message',
+    [
+        (np.zeros((5, 7, 3), np.uint8), '5 x 7 pixels .* has 8 x 9'),
+        (np.zeros((8, 9), np.uint8), 'colour type 0.* 8-bit RGB'),
+        (np.zeros((8, 9, 4), np.uint8), 'colour type 6'),
+        (np.zeros((8, 9, 3), np.uint16), 'a PNG of 16 bits'),
+        (np.full((8, 9, 3), 7, np.uint8), 'blue channel is not 0'),
+        (encode_label_map(np.full((8, 9), 4))[..., ::-1], r'ids 4 to 4, outside of \[0, 3\]'),
+        (encode_label_map(np.full((8, 9), 1000))[..., ::-1], 'ids 1000 to 1000'),
+        (None, 'not a PNG'),
+    ],
+)
+def test_a_bad_prediction_is_named(tool, tmp_path, monkeypatch, pixels, message):
+    good = np.zeros((8, 9), np.int64)
+    write_images(tmp_path, [(good, good)] * 3)
+    path = tmp_path / 'predictions' / f'{name_of(1)}.png'
+    path.write_bytes(b'GIF89a' * 10) if pixels is None else write_png(path, pixels)
+    for workers in (1, 2):
+        with pytest.raises(SystemExit, match=rf'error: {path}.*{message}'):
+            run(tool, monkeypatch, tmp_path, 3, '--workers', workers)
+    assert not (tmp_path / 'out.json').exists()
+
+
+def test_bad_scores_are_named(tool, tmp_path, monkeypatch):
+    images = made_up_images(2, 3, 3)
+    write_images(tmp_path, images)
+    folder = tmp_path / 'scores'
+    run_it = tool, monkeypatch, tmp_path, 3, '--workers', 1, '--curve', '--scores', folder
+    assert 'scores: no such folder' in error_of(*run_it)
+    folder.mkdir()
+    assert 'scores: 2 of 2 images are missing: n00/image_0.png' in error_of(*run_it)
+    write_scores(tmp_path, [np.zeros((4, 4), np.uint8)] * 2, 'uint8')
+    assert 'foreground score is (4, 4)' in error_of(*run_it)
+    np.save(folder / f'{name_of(0)}.npy', np.zeros((4, 4)))
+    assert f'{name_of(0)}.npy: a foreground score is' in error_of(*run_it)
+    np.save(folder / f'{name_of(0)}.npy', np.full(images[0][1].shape, np.nan, np.float32))
+    assert 'is NaN' in error_of(*run_it)
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (['--curve'], '--curve needs --scores'),
+        (['--scores', 'x'], '--curve needs --scores'),
+        (['--scores', 'x', '--curve', '.5', '.2'], 'thresholds must rise'),
+        (['--matching', 'majority', '--match', 'x.json'], 'a given match needs no rule'),
+        (['--protocol', 'semi', '--match', 'x.json'], 'ids are category ids'),
+        (['--categories', '1000'], 'K is 1 to 999'),
+    ],
+)
+def test_options_that_contradict_are_named(tool, tmp_path, monkeypatch, capsys, options, message):
+    with pytest.raises(SystemExit):
+        run(tool, monkeypatch, tmp_path, 3, *options)
+    assert message in capsys.readouterr().err
