@@ -124,12 +124,12 @@ def test_parts_turned_off_share_what_is_before_them(finished, tmp_path):
     refined = label_maps(work_dir)
     output = train(work_dir, use_spo=False, **PDSO)
     assert 'stage 6/7: dff_h' in output and 'classifier scores' not in output
-    assert 'k-means' not in output and 'pixel labels: 48/48' in output
+    assert 'INFO - k-means' not in output and 'pixel labels: 48/48' in output
     coarse = label_maps(work_dir)
     assert any((coarse[path] != refined[path]).any() for path in refined)
     output = train(work_dir, use_spo=False, use_csd=False, use_dff=False, **PDSO)
     assert 'dff' not in closing_lines(output) and 'stage 4/4: finetune' in output
-    assert 'features:' not in output  # those of the attention stage were there
+    assert 'INFO - features: ' not in output  # those of the attention stage were there
     output = train(work_dir, **PDSO)
     assert 'Epoch(' not in output and 'taken up again' in output
     assert_same_label_maps(finished, work_dir)

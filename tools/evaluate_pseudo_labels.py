@@ -13,7 +13,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
 from prettytable import PrettyTable
@@ -35,15 +34,12 @@ def main() -> None:
     arguments = parse_arguments()
     init_default_scope('mmseg')
     out = arguments.work_dir / 'label_quality' / arguments.split
-    config = Config.fromfile(arguments.work_dir / 'finetune' / 'config.py')
-    metric = config.val_evaluator
     steps = find_label_steps(arguments.work_dir)
-    data_root = Path(steps[0].label_dataset['data_root'])
-    masks = data_root / f'{arguments.split}-segmentation'
+    masks = steps[0].masks_of(arguments.split)
     labels = [step.label_split(arguments.split, out / step.name) for step in steps]
     qualities = [
-        evaluate_labels(folder, masks, metric.num_clusters, metric.ignore_index, arguments.workers)
-        for folder in labels
+        evaluate_labels(folder, masks, step.num_clusters, step.ignore_index, arguments.workers)
+        for folder, step in zip(labels, steps, strict=True)
     ]
     figures = {s.name: q.figures for s, q in zip(steps, qualities, strict=True)}
     report = dict(split=arguments.split, steps=figures, used_ground_truth=NOTE)

@@ -147,11 +147,12 @@ def find_step(work_dir: Path, *names: str) -> LabelStep:
 
 def label_quality(step: LabelStep, arguments: argparse.Namespace, out: Path) -> dict[str, float]:
     """Mean IoU and coverage of the split's labels, in percent."""
-    metric = Config.fromfile(step.features.parent / 'finetune' / 'config.py').val_evaluator
-    masks = Path(step.label_dataset['data_root'], f'{arguments.split}-segmentation')
-    labels = step.label_split(arguments.split, out)
     quality = evaluate_labels(
-        labels, masks, metric.num_clusters, metric.ignore_index, arguments.workers
+        step.label_split(arguments.split, out),
+        step.masks_of(arguments.split),
+        step.num_clusters,
+        step.ignore_index,
+        arguments.workers,
     )
     return {
         'pseudo-label mIoU': quality.figures['mIoU'],

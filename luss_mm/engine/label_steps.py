@@ -30,6 +30,7 @@ class LabelStep:
         label_dataset: Config of the whole training images.
         label_transform: Config of `GeneratePseudoLabel`.
         threshold: Of the foreground score.
+        ignore_index: Mask id of pixels that count nowhere.
     """
 
     name: str
@@ -39,6 +40,16 @@ class LabelStep:
     label_dataset: Mapping[str, Any]
     label_transform: Mapping[str, Any]
     threshold: float
+    ignore_index: int
+
+    @property
+    def num_clusters(self) -> int:
+        """K."""
+        return len(load_clusters(self.clusters).centroids)
+
+    def masks_of(self, split: str) -> Path:
+        """Folder with the masks of a split."""
+        return Path(self.label_dataset['data_root'], f'{split}-segmentation')
 
     def label_split(self, split: str, out: Path) -> Path:
         """Label the images of a split of the run's data set.
@@ -84,6 +95,7 @@ def find_label_steps(work_dir: str | Path) -> list[LabelStep]:
     """
     work_dir = Path(work_dir)
     hooks = _hooks_of(work_dir / 'finetune')
+    training = Config.fromfile(work_dir / 'finetune' / 'config.py').train_dataloader.dataset
     labels = hooks['PseudoLabelHook']
     clustering = hooks.get('CSDHook') or hooks['ClusterHook']
     refined = labels['label_transform']
@@ -99,6 +111,7 @@ def find_label_steps(work_dir: str | Path) -> list[LabelStep]:
             labels['label_dataset'],
             transform,
             _threshold(work_dir, labels.get('foreground_threshold', 'otsu'), features),
+            training['ignore_index'],
         )
 
     steps = []
