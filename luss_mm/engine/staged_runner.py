@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.dist import barrier, broadcast_object_list, is_main_process
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 from mmseg.registry import RUNNERS, TASK_UTILS
@@ -19,9 +19,16 @@ from luss_mm.engine.data_check import check_data
 from luss_mm.engine.hooks.final_validation import SCORES
 from luss_mm.engine.processes import device_overrides, start_process_group
 from luss_mm.engine.recipe import Recipe, plain
-from luss_mm.pipeline.artifact import MANIFEST, produce, read_manifest, write_atomically
+from luss_mm.pipeline.artifact import (
+    finished_outputs,
+    produce,
+    read_manifest,
+    take_up,
+    write_atomically,
+)
 
 FINAL_CHECKPOINT = 'final.pth'
+OUTPUTS = 'outputs.json'  # what lay beside the stage when it was finished
 
 
 @RUNNERS.register_module()
@@ -72,9 +79,7 @@ class StagedRunner:
                 figures = json.loads(scores.read_text())['metrics']
                 shown = ', '.join(f'{key} {value:.2f}' for key, value in figures.items())
                 lines.append(f'score ({name}): {shown}')
-        # A dot in the name marks what other settings made, kept beside the current output.
-        outputs = [path.parent for path in self.work_dir.glob(f'*/{MANIFEST}')]
-        manifests = [read_manifest(output) for output in outputs if '.' not in output.name]
+        manifests = [read_manifest(self.work_dir / o) for o in finished_outputs(self.work_dir)]
         labels_used = sorted({text for m in manifests for text in m['used_ground_truth']})
         lines.append('labels used: ' + ('; '.join(labels_used) or 'none'))
         if any(manifest['used_sam'] for manifest in manifests):
@@ -99,6 +104,17 @@ class StagedRunner:
             used_ground_truth=tuple(self.recipe.labels_used(name)),
             used_sam=self.recipe.used_sam(name),
         )
+        if is_main_process():
+            self._take_up_outputs(directory)
+        barrier()
+
+    def _take_up_outputs(self, directory: Path) -> None:
+        """A stage that was finished before gets back what its hooks had made by then."""
+        listed = directory / OUTPUTS
+        if listed.is_file():
+            for name, key in json.loads(listed.read_text()).items():
+                if not take_up(self.work_dir / name, key):
+                    print_log(f'{self.work_dir / name} of {directory.name} is gone', 'current')
 
     def _make_stage(self, name: str, directory: Path) -> None:
         task = self.recipe.task(name, directory)
@@ -106,6 +122,10 @@ class StagedRunner:
             self._train_stage(name, directory)
         elif is_main_process():
             TASK_UTILS.build(task)(directory)
+        if is_main_process():
+            outputs = finished_outputs(self.work_dir)
+            between = {o: k for o, k in outputs.items() if o not in self.recipe.templates}
+            write_atomically(directory / OUTPUTS, _json(between))
 
     def _train_stage(self, name: str, directory: Path) -> None:
         config = self.recipe.stage(name, directory)

@@ -69,9 +69,25 @@ def label_by_centroid(features: Tensor, centroids: Tensor, size: tuple[int, int]
         # A feature's own length scales all its similarities alike: the argmax needs no division.
         similarity = torch.einsum('bchw,kc->bkhw', features.float(), directions)
     labels = similarity.argmax(dim=1) + 1  # (B, h, w)
-    rows = _nearest_cells(labels.shape[1], size[0], labels.device)
-    columns = _nearest_cells(labels.shape[2], size[1], labels.device)
-    return labels[:, rows[:, None], columns]  # (B, H, W)
+    return resize_nearest(labels, size)
+
+
+def resize_nearest(labels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bring a label map to another size: each new pixel takes the old one that its centre lies in.
+
+    The geometry of bilinear resizing with align_corners=False, in integers and so the same on every
+    device. (The published code takes the old pixel of the new one's upper left corner.)
+
+    Args:
+        labels: Any dtype. Shape (..., h, w).
+        size: (H, W).
+
+    Returns:
+        The same dtype. Shape (..., H, W).
+    """
+    rows = _nearest_cells(labels.shape[-2], size[0], labels.device)
+    columns = _nearest_cells(labels.shape[-1], size[1], labels.device)
+    return labels[..., rows[:, None], columns]
 
 
 @torch.no_grad()

@@ -162,13 +162,34 @@ def _take_finished(directory: Path, recipe: dict, key: str) -> bool:
             logger='current',
         )
         _set_aside(directory)
-    earlier = directory.with_name(f'{directory.name}.{key}')
-    if (earlier / MANIFEST).is_file():
-        _set_aside(directory)
-        os.rename(earlier, directory)
-        print_log(f'{directory}: taken up again from {earlier.name}', logger='current')
+    return take_up(directory, key)
+
+
+def take_up(directory: Path, key: str) -> bool:
+    """Give the plain name back to the finished output of a key, on one rank.
+
+    Args:
+        directory: The plain name.
+        key: Of the wanted output.
+
+    Returns:
+        Whether there is such an output; if not, nothing was changed.
+    """
+    if (directory / MANIFEST).is_file() and read_manifest(directory)['key'] == key:
         return True
-    return False
+    earlier = directory.with_name(f'{directory.name}.{key}')
+    if not (earlier / MANIFEST).is_file():
+        return False
+    _set_aside(directory)
+    os.rename(earlier, directory)
+    print_log(f'{directory}: taken up again from {earlier.name}', logger='current')
+    return True
+
+
+def finished_outputs(parent: str | Path) -> dict[str, str]:
+    """Names of the finished outputs in a directory and their keys, without those set aside."""
+    outputs = [path.parent for path in Path(parent).glob(f'*/{MANIFEST}')]
+    return {o.name: read_manifest(o)['key'] for o in sorted(outputs) if '.' not in o.name}
 
 
 def _set_aside(directory: Path) -> None:

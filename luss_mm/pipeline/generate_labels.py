@@ -18,6 +18,7 @@ from luss_mm.datasets import LUSSDataset
 from luss_mm.datasets.transforms import GeneratePseudoLabel
 from luss_mm.functional.distances import squared_distances
 from luss_mm.functional.label_codec import encode_label_map
+from luss_mm.functional.pixel_assignment import resize_nearest
 from luss_mm.functional.pixel_attention import foreground_score
 from luss_mm.models.attended_backbone import AttendedBackbone
 from luss_mm.pipeline.artifact import produce, write_atomically
@@ -138,8 +139,9 @@ def _write_shards(
         for batch in shard_batches:
             rows = embeddings[[sample['index'] for sample in batch]]
             for sample, result in zip(batch, labeller.label(batch, rows), strict=True):
-                labels = _resize_nearest(result['gt_seg_map'], sample['ori_shape'])
-                save_label_map(label_path(directory, batches.dataset, sample['index']), labels)
+                labels = torch.from_numpy(result['gt_seg_map'])
+                path = label_path(directory, batches.dataset, sample['index'])
+                save_label_map(path, resize_nearest(labels, sample['ori_shape']).numpy())
                 outcomes.update(count_outcome(result))
         # A map that a kill cut short belongs to a shard without outcomes, which is made anew.
         write_atomically(_outcomes_path(directory, shard), json.dumps(outcomes).encode())
@@ -192,16 +194,6 @@ def save_label_map(path: Path, labels: np.ndarray) -> None:
     if not cv2.imwrite(str(temporary), rgb[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1]):
         raise OSError(f'{path}: cannot be written. Check the free space and the permissions.')
     os.replace(temporary, path)
-
-
-def _resize_nearest(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Label map at the file's size, of which a bounded image is a smaller copy."""
-    height, width = size
-    if labels.shape == (height, width):
-        return labels
-    rows = (2 * np.arange(height) + 1) * labels.shape[0] // (2 * height)
-    columns = (2 * np.arange(width) + 1) * labels.shape[1] // (2 * width)
-    return labels[rows[:, None], columns]
 
 
 def _outcomes_path(directory: Path, shard: int) -> Path:

@@ -7,9 +7,9 @@ import torch
 from luss_mm.functional import distance_matching
 from luss_mm.functional.distance_matching import (
     reference_vectors,
-    resize_nearest,
     vote_of_neighbours,
 )
+from luss_mm.functional.pixel_assignment import resize_nearest
 
 
 def slow_cell(index, cells, pixels):
@@ -86,7 +86,7 @@ def test_vote_equals_the_loop(neighbours, temperature):
 
 def test_neighbours_and_temperature_matter():
     """Else the test before could not tell a wrong neighbourhood or weight."""
-    features, directions, categories = made_up()
+    features, directions, categories = made_up(size=(4, 20, 20))
     results = [
         vote_of_neighbours(features, directions, categories, k, t)
         for k, t in [(10, 0.07), (1, 0.07), (9, 0.07), (10, 1.0)]
@@ -113,7 +113,9 @@ def test_chunks_bound_the_work_space(monkeypatch):
 
     monkeypatch.setattr(distance_matching, '_most_similar', spy)
     features, directions, categories = made_up(references=500, size=(3, 9, 8))
-    vote_of_neighbours(features, directions, categories, max_bytes=10 * (500 * 24 + 100 * 12))
+    vote_of_neighbours(
+        features, directions, categories, max_bytes=10 * (500 * 24 + 100 * 12 + 12 * 8)
+    )
     assert sum(n for n, _ in seen) == 3 * 9 * 8 and {r for _, r in seen} == {500}
     assert max(n for n, _ in seen) == 10
 

@@ -1,0 +1,244 @@
+"""Labelled images to reference vectors, and other images to label maps by their vote."""
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dist import barrier, is_main_process
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from luss_mm.datasets import LUSSDataset
+from luss_mm.datasets.transforms.loading import read_label_map
+from luss_mm.functional.distance_matching import (
+    NEIGHBOURS,
+    TEMPERATURE,
+    reference_vectors,
+    vote_of_neighbours,
+)
+from luss_mm.functional.pixel_assignment import resize_nearest
+from luss_mm.functional.pixel_attention import upsample_features
+from luss_mm.models.views_preprocessor import ViewsPreprocessor
+from luss_mm.pipeline.artifact import produce, write_array, write_atomically
+from luss_mm.pipeline.generate_labels import label_path, save_label_map
+from luss_mm.pipeline.image_batches import ShardedBatches
+
+DIRECTIONS = 'directions.npy'
+CATEGORIES = 'categories.npy'
+SUMMARY = 'summary.json'
+LABELS_USED = 'masks of the labelled images: references'
+
+
+@dataclass(frozen=True)
+class PixelFeatures:
+    """What turns images into enlarged feature maps.
+
+    Attributes:
+        backbone: Yields a tuple of maps; put into eval mode.
+        preprocessor: Normalises RGB images.
+        in_index: Which output is the map.
+        upsample: Factor by which it is enlarged.
+    """
+
+    backbone: nn.Module
+    preprocessor: ViewsPreprocessor
+    in_index: int = -1
+    upsample: int = 4
+
+    def __post_init__(self) -> None:
+        """Batch norm and drop path as at inference."""
+        self.backbone.eval()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the backbone is."""
+        return next(self.backbone.parameters()).device
+
+    def facts(self) -> dict[str, Any]:
+        """What decides the features besides weights and images, for an artifact's key."""
+        mean, std = (getattr(self.preprocessor, key).flatten().tolist() for key in ('mean', 'std'))
+        return dict(in_index=self.in_index, upsample=self.upsample, mean=mean, std=std)
+
+    @torch.inference_mode()
+    def extract(self, samples: Sequence[Mapping[str, Any]]) -> Tensor:
+        """Features (B, C, h, w) of samples of `PackImage` of one input size."""
+        images = torch.stack([sample['inputs'] for sample in samples]).to(self.device)
+        maps = self.backbone(self.preprocessor.normalize(images))
+        return upsample_features(maps[self.in_index], self.upsample)
+
+
+@dataclass(frozen=True)
+class References:
+    """Finished references, in the order of the images and of the categories in each.
+
+    Attributes:
+        directions: Unit rows, float32, memory-mapped. Shape (R, C).
+        categories: int64. Shape (R,).
+    """
+
+    directions: np.ndarray
+    categories: np.ndarray
+
+
+def extract_references(
+    directory: str | Path,
+    extractor: PixelFeatures,
+    batches: ShardedBatches,
+    inputs: Mapping[str, Any],
+    settings: Mapping[str, Any],
+) -> References:
+    """Reference vectors of every labelled image, see `reference_vectors`.
+
+    Also writes `summary.json`: images, references, and how many categories of images were too small
+    for a cell of their feature map. Memory: the references, 8 bytes a channel while they are joined
+    (ImageNet-S919, 2048 channels: about 0.3 GB), and one batch of feature maps.
+
+    Args:
+        directory: Of the output.
+        extractor: Of the features.
+        batches: Over whole images; its data set is a `LUSSDataset` with masks.
+        inputs: Names to keys: the checkpoint and the data.
+        settings: What else decides the references.
+
+    Returns:
+        The references, read back from disk.
+
+    Raises:
+        FileNotFoundError: If a mask is missing.
+        ValueError: If a mask is none or does not fit its image.
+    """
+
+    def make(unfinished: Path) -> None:
+        if not (unfinished / DIRECTIONS).exists():  # else joined already, interrupted later
+            _extract_shards(unfinished, extractor, batches)
+            barrier()
+        if is_main_process():
+            _join_shards(unfinished, batches)
+
+    settings = dict(settings, **extractor.facts())
+    path = produce(directory, make, inputs, settings, used_ground_truth=(LABELS_USED,))
+    return load_references(path)
+
+
+def load_references(directory: str | Path) -> References:
+    """Memory-map finished references."""
+    directions = np.load(Path(directory, DIRECTIONS), mmap_mode='r')
+    return References(directions, np.load(Path(directory, CATEGORIES)))
+
+
+def label_by_references(
+    directory: str | Path,
+    extractor: PixelFeatures,
+    batches: ShardedBatches,
+    references: References,
+    inputs: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    neighbours: int = NEIGHBOURS,
+    temperature: float = TEMPERATURE,
+) -> Path:
+    """Write the label map of every image by the vote of its pixels' nearest references.
+
+    The vote is taken in every cell of the enlarged feature map; image pixels take the cell that
+    they lie in. Memory: the references, one batch of feature maps and a chunk of the vote.
+
+    Args:
+        directory: Of the output, `<directory>/<relative path>.png`.
+        extractor: That of the references.
+        batches: Over whole images; its data set is a `LUSSDataset`.
+        references: Of `extract_references`.
+        inputs: Names to keys: the references and the images.
+        settings: What else decides the label maps.
+        neighbours: References that vote for a pixel.
+        temperature: Of the votes.
+
+    Returns:
+        The directory.
+    """
+
+    def make(unfinished: Path) -> None:
+        directions = torch.from_numpy(np.array(references.directions)).to(extractor.device)
+        categories = torch.from_numpy(references.categories).to(extractor.device)
+        finished = {s for s in range(len(batches)) if _marker(unfinished, s).exists()}
+        for shard, shard_batches in batches.iterate(finished, 'distance matching'):
+            for batch in shard_batches:
+                features = extractor.extract(batch)  # (B, C, h, w)
+                labels = vote_of_neighbours(
+                    features, directions, categories, neighbours, temperature
+                )
+                for sample, image_labels in zip(batch, labels.cpu(), strict=True):
+                    full = resize_nearest(image_labels, sample['ori_shape'])  # (H, W)
+                    path = label_path(unfinished, batches.dataset, sample['index'])
+                    save_label_map(path, full.numpy())
+            write_atomically(_marker(unfinished, shard), b'')
+
+    settings = dict(settings, neighbours=neighbours, temperature=temperature, **extractor.facts())
+    return produce(directory, make, inputs, settings, used_ground_truth=(LABELS_USED,))
+
+
+def _extract_shards(directory: Path, extractor: PixelFeatures, batches: ShardedBatches) -> None:
+    dataset = batches.dataset
+    finished = {s for s in range(len(batches)) if _shard(directory, s).exists()}
+    for shard, shard_batches in batches.iterate(finished, 'references'):
+        found: dict[int, tuple[Tensor, Tensor]] = {}
+        lost = 0
+        for batch in shard_batches:
+            for sample, features in zip(batch, extractor.extract(batch), strict=True):
+                mask = _read_mask(dataset, sample)
+                directions, categories = reference_vectors(features, mask, dataset.ignore_index)
+                found[sample['index']] = directions.cpu(), categories.cpu()
+                present = mask.unique()
+                lost += int((present != dataset.ignore_index).sum()) - len(categories)
+        rows = [found[index] for index in sorted(found)]  # batches are in the order of sizes
+        content = io.BytesIO()
+        np.savez(
+            content,
+            directions=torch.cat([directions for directions, _ in rows]).numpy(),
+            categories=torch.cat([categories for _, categories in rows]).numpy(),
+            lost=np.array(lost),
+        )
+        write_atomically(_shard(directory, shard), content.getvalue())
+
+
+def _read_mask(dataset: LUSSDataset, sample: Mapping[str, Any]) -> Tensor:
+    entry = dataset.get_data_info(sample['index'])
+    mask = read_label_map(entry['seg_map_path'])
+    if mask.shape != tuple(sample['ori_shape']):
+        raise ValueError(
+            f'{entry["seg_map_path"]}: the mask is {mask.shape}, its image {entry["img_path"]} is '
+            f'{tuple(sample["ori_shape"])} (height, width). Both must have one size.'
+        )
+    return torch.from_numpy(mask)
+
+
+def _join_shards(directory: Path, batches: ShardedBatches) -> None:
+    """Copy all shards into two files; shards go only when these are complete."""
+    paths = [_shard(directory, shard) for shard in range(len(batches))]
+    if not (directory / DIRECTIONS).exists():
+        shards = [dict(np.load(path)) for path in paths]
+        categories = np.concatenate([shard['categories'] for shard in shards])
+        summary = dict(
+            images=len(batches.dataset),
+            references=len(categories),
+            categories=len(np.unique(categories)),
+            too_small_for_a_cell=sum(int(shard['lost']) for shard in shards),
+        )
+        print_log(f'references: {summary}', logger='current')
+        write_atomically(directory / SUMMARY, json.dumps(summary, indent=2).encode())
+        write_array(directory / CATEGORIES, categories)
+        directions = np.concatenate([shard['directions'] for shard in shards])
+        write_array(directory / DIRECTIONS, directions)  # the last: all is there
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+def _shard(directory: Path, shard: int) -> Path:
+    return directory / f'.shard-{shard:06d}.npz'
+
+
+def _marker(directory: Path, shard: int) -> Path:
+    return directory / '.finished-shards' / str(shard)

@@ -1,0 +1,232 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import DefaultScope
+from mmseg.registry import MODELS
+
+from luss_mm.datasets import LUSSDataset
+from luss_mm.functional.label_codec import decode_label_map
+from luss_mm.models import ViewsPreprocessor
+from luss_mm.pipeline import reference_features
+from luss_mm.pipeline.artifact import read_manifest
+from luss_mm.pipeline.image_batches import ShardedBatches
+from luss_mm.pipeline.reference_features import (
+    PixelFeatures,
+    extract_references,
+    label_by_references,
+)
+from tests.functional.test_distance_matching import slow_cell, slow_references, slow_vote
+from tests.tiny_layout import write_image, write_label_map
+from tests.two_ranks import run_on_two_ranks
+
+BACKBONE = dict(type='ResNet', depth=18, stem_channels=8, base_channels=8)
+SIZES = [(40, 40), (40, 56)]
+NUMBER = 7
+PLACES = [f'{"ab"[i % 2]}/{i}' for i in range(NUMBER)]
+
+pytestmark = pytest.mark.usefixtures('mmseg_scope')
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Photographs of noise, in each two categories, `others` and one ignored row."""
+    rng = np.random.default_rng(0)
+    for split in ('train-semi', 'validation'):
+        for i, place in enumerate(PLACES):
+            height, width = SIZES[i % 3 % 2]
+            coarse = rng.integers(0, 256, (5, 5, 3)).astype(np.uint8)
+            image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+            write_image(tmp_path / split / f'{place}.png', image)
+            labels = np.zeros((height, width), int)
+            labels[8:30, 5:25], labels[20:, 30:], labels[-1] = 1 + i % 2, 300, 1000
+            write_label_map(tmp_path / f'{split}-segmentation' / f'{place}.png', labels)
+    return tmp_path
+
+
+def make_extractor(in_index=2, upsample=4):
+    torch.manual_seed(0)
+    return PixelFeatures(MODELS.build(BACKBONE), ViewsPreprocessor(), in_index, upsample)
+
+
+def batches(root, split='train-semi', masks=True):
+    prefix = dict(img_path=split)
+    if masks:
+        prefix['seg_map_path'] = f'{split}-segmentation'
+    pipeline = [dict(type='LoadBoundedImage'), dict(type='PackImage')]
+    return ShardedBatches(LUSSDataset(str(root), prefix, pipeline=pipeline), 2, shard_size=3)
+
+
+def extract(root, name='references', extractor=None):
+    extractor = extractor or make_extractor()
+    return extract_references(root / name, extractor, batches(root), dict(model='a'), {})
+
+
+def label(root, references, name='labels', **options):
+    sharded = batches(root, 'validation', masks=False)
+    arguments = make_extractor(), sharded, references, dict(references='a'), {}
+    return label_by_references(root / name, *arguments, **options)
+
+
+@torch.no_grad()
+def slow_features(root, split):
+    """Place and feature map of one image at a time, normalised by hand."""
+    backbone = make_extractor().backbone
+    assert not any(module.training for module in backbone.modules())
+    for place in sorted(PLACES):
+        rgb = cv2.imread(str(root / split / f'{place}.png'))[..., ::-1].astype(np.float32)
+        image = (rgb - [123.675, 116.28, 103.53]) / [58.395, 57.12, 57.375]
+        features = backbone(torch.tensor(image.transpose(2, 0, 1)[None], dtype=torch.float32))[2]
+        size = [4 * side for side in features.shape[2:]]
+        yield place, torch.nn.functional.interpolate(features, size, mode='bilinear')[0]
+
+
+def read_labels(path):
+    return decode_label_map(cv2.imread(str(path))[..., ::-1])
+
+
+def test_references_equal_one_image_at_a_time(root):
+    references = extract(root)
+    directions, categories = [], []
+    for place, features in slow_features(root, 'train-semi'):
+        mask = read_labels(root / 'train-semi-segmentation' / f'{place}.png')
+        expected = slow_references(features, mask)
+        categories += expected
+        directions += expected.values()
+    assert references.categories.tolist() == categories and 300 in categories
+    assert references.directions.dtype == np.float32
+    np.testing.assert_allclose(references.directions, directions, atol=1e-5)
+    assert not list((root / 'references').glob('.shard*'))
+
+
+def test_what_was_found_is_written_down(root):
+    labels = read_labels(root / 'train-semi-segmentation' / 'a/0.png')
+    labels[3, 3] = 919  # one pixel beside the centre of its cell
+    write_label_map(root / 'train-semi-segmentation' / 'a/0.png', labels)
+    references = extract(root)
+    summary = json.loads((root / 'references' / 'summary.json').read_text())
+    assert summary == dict(
+        images=NUMBER,
+        references=len(references.categories),
+        categories=4,
+        too_small_for_a_cell=summary['too_small_for_a_cell'],
+    )
+    assert 919 not in references.categories and summary['too_small_for_a_cell'] == 1
+    assert read_manifest(root / 'references')['used_ground_truth']
+
+
+def test_labels_equal_one_pixel_at_a_time(root):
+    references = extract(root)
+    out = label(root, references, neighbours=4, temperature=0.1)
+    directions = torch.from_numpy(np.array(references.directions))
+    seen = set()
+    for place, features in slow_features(root, 'validation'):
+        labels = read_labels(out / f'{place}.png')
+        assert labels.shape == read_labels(root / f'validation-segmentation/{place}.png').shape
+        votes = {
+            (y, x): slow_vote(features[:, y, x], directions, references.categories, 4, 0.1)
+            for y, x in np.ndindex(features.shape[1:])
+        }
+        for y, x in np.ndindex(labels.shape):
+            row = slow_cell(y, labels.shape[0], features.shape[1])
+            column = slow_cell(x, labels.shape[1], features.shape[2])
+            assert labels[y, x] == votes[row, column]
+        seen |= set(labels.flatten().tolist())
+    assert len(seen) > 2
+
+
+def killed_at(function, number):
+    """The function, which the call of this number interrupts; and the calls so far."""
+    calls = []
+
+    def run(*arguments, **options):
+        calls.append(1)
+        if len(calls) == number:
+            raise KeyboardInterrupt
+        return function(*arguments, **options)
+
+    return run, calls
+
+
+@pytest.mark.parametrize('number', [2, 5])
+def test_interrupted_references_keep_finished_shards(root, monkeypatch, number):
+    whole = extract(root)
+    run, calls = killed_at(reference_features.reference_vectors, number)
+    monkeypatch.setattr(reference_features, 'reference_vectors', run)
+    with pytest.raises(KeyboardInterrupt):
+        extract(root, 'again')
+    assert not (root / 'again').exists()
+    again = extract(root, 'again')
+    finished = (number - 1) // 3 * 3
+    assert len(calls) == number + NUMBER - finished
+    np.testing.assert_array_equal(again.directions, whole.directions)
+    np.testing.assert_array_equal(again.categories, whole.categories)
+
+
+def test_interrupted_between_joining_and_the_manifest(root, monkeypatch):
+    join = reference_features._join_shards
+
+    def killed(*arguments):
+        join(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reference_features, '_join_shards', killed)
+    with pytest.raises(KeyboardInterrupt):
+        extract(root)
+    monkeypatch.undo()
+    monkeypatch.setattr(reference_features, 'reference_vectors', None)  # nothing is made again
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        assert len(extract(root).categories) > NUMBER
+
+
+def test_interrupted_labels_keep_finished_shards(root, monkeypatch):
+    references = extract(root)
+    whole = label(root, references)
+    run, calls = killed_at(reference_features.save_label_map, 5)
+    monkeypatch.setattr(reference_features, 'save_label_map', run)
+    with pytest.raises(KeyboardInterrupt):
+        label(root, references, 'again')
+    again = label(root, references, 'again')
+    assert len(calls) == 5 + NUMBER - 3
+    for place in PLACES:
+        np.testing.assert_array_equal(
+            read_labels(again / f'{place}.png'), read_labels(whole / f'{place}.png')
+        )
+
+
+def on_a_rank(rank, root):
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        references = extract(root, 'shared')
+        label(root, references, 'shared_labels')
+    return np.array(references.directions), references.categories
+
+
+def test_two_ranks_write_what_one_writes(root):
+    alone = extract(root)
+    labels = label(root, alone)
+    for directions, categories in run_on_two_ranks(on_a_rank, root):
+        np.testing.assert_array_equal(directions, alone.directions)
+        np.testing.assert_array_equal(categories, alone.categories)
+    for place in PLACES:
+        ours, theirs = labels / f'{place}.png', root / 'shared_labels' / f'{place}.png'
+        assert ours.read_bytes() == theirs.read_bytes()
+
+
+def test_other_features_are_made_anew(root):
+    first = np.array(extract(root).directions)
+    for extractor in (make_extractor(in_index=3), make_extractor(upsample=1)):
+        assert extract(root, extractor=extractor).directions.shape[1] in (32, 64)
+        assert len(list(root.glob('references.*'))) > 0  # the earlier one is kept beside
+    np.testing.assert_array_equal(extract(root).directions, first)
+
+
+def test_a_mask_that_is_missing_or_does_not_fit_is_named(root):
+    path = root / 'train-semi-segmentation' / 'b/1.png'
+    write_label_map(path, np.zeros((20, 20), int))
+    with pytest.raises(ValueError, match=r'b/1\.png: the mask is \(20, 20\)'):
+        extract(root)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=r'b/1\.png: no such mask'):
+        extract(root)

@@ -1,0 +1,190 @@
+import importlib.util
+import json
+import re
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmseg.registry import MODELS
+
+from tests.tiny_layout import write_image, write_label_map
+
+TOOLS = Path(__file__).parents[2] / 'tools'
+COLOURS = dict(others=(128, 128, 128), apple=(30, 30, 220), pear=(40, 210, 60))
+CONFIG = """
+model = dict(
+    type='PASSPretrainer',
+    in_index=0,
+    data_preprocessor=dict(type='ViewsPreprocessor'),
+    head=dict(type='PrototypeHead', in_channels=64, hidden_channels=8, embedding_channels=8,
+              num_prototypes=5),
+    backbone=dict(type='ResNet', depth=18, stem_channels=8, base_channels=8),
+)
+"""
+
+
+def load_tool(name):
+    spec = importlib.util.spec_from_file_location(name, TOOLS / f'{name}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope='module')
+def tool():
+    return load_tool('distance_matching')
+
+
+@pytest.fixture(scope='module')
+def made(tmp_path_factory):
+    """Coloured fruit on grey ground with masks, and the config and weights of a random network."""
+    root = tmp_path_factory.mktemp('distance')
+    rng = np.random.default_rng(0)
+    for split, number in (('train-semi', 3), ('validation', 4)):
+        for identity, fruit in enumerate(list(COLOURS)[1:], start=1):
+            for i in range(number):
+                labels = np.zeros((64, 64 + 32 * (i % 2)), int)
+                top, left = rng.integers(0, 24, 2)
+                labels[top : top + 32, left : left + 32] = identity
+                image = np.array([COLOURS['others'], COLOURS[fruit]])[(labels > 0).astype(int)]
+                image = image + rng.integers(-8, 9, image.shape)
+                labels[-2:] = 1000
+                place = f'{fruit}/{split}_{i}'
+                write_image(root / 'data' / split / f'{place}.png', image)
+                write_label_map(root / 'data' / f'{split}-segmentation' / f'{place}.png', labels)
+    (root / 'pretrain').mkdir()
+    (root / 'pretrain' / 'config.py').write_text(CONFIG)
+    (root / 'recipe.py').write_text('stages = dict()')
+    torch.save(dict(state_dict=random_weights()), root / 'pretrain' / 'final.pth')
+    return root
+
+
+def random_weights():
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        return MODELS.build(Config.fromstring(CONFIG, '.py').model).state_dict()
+
+
+def run(tool, monkeypatch, made, out, *options, model=('.',)):
+    arguments = [*(made / path for path in model), '--data-root', made / 'data', '--out', out]
+    arguments += ['--resize-side', 64, '--num-workers', 0, '--workers', 1, *options]
+    monkeypatch.setattr(sys, 'argv', ['distance_matching.py', *map(str, arguments)])
+    tool.main()
+
+
+def error_of(*arguments, **options):
+    with pytest.raises(SystemExit) as stop:
+        run(*arguments, **options)
+    return str(stop.value)
+
+
+def test_from_a_work_directory_to_scores(tool, made, tmp_path, monkeypatch, capsys):
+    out = tmp_path / 'out'
+    run(tool, monkeypatch, made, out)
+    report = json.loads((out / 'scores.json').read_text())
+    assert report['protocol'] == 'distance' and report['num_categories'] == 2
+    expected_use = 'train-semi masks: references; validation masks: scoring'
+    assert report['ground_truth_use'] == expected_use
+    assert expected_use in capsys.readouterr().out
+    assert report['num_images'] == 8 and len(report['IoUs']) == 3
+    assert report['mIoU'] > 60  # colours survive random convolutions
+    arguments = [out / 'validation', made / 'data/validation-segmentation', '--categories', 2]
+    arguments += ['--protocol', 'distance', '--out', tmp_path / 'other.json', '--workers', 1]
+    monkeypatch.setattr(sys, 'argv', ['evaluate.py', *map(str, arguments)])
+    load_tool('evaluate').main()
+    other = json.loads((tmp_path / 'other.json').read_text())
+    assert {**other, 'ground_truth_use': ''} == {
+        key: '' if key == 'ground_truth_use' else report[key] for key in other
+    }
+
+    before = {path: path.stat().st_mtime_ns for path in out.rglob('*.png')}
+    run(tool, monkeypatch, made, out, model=('pretrain/config.py', 'pretrain/final.pth'))
+    assert {path: path.stat().st_mtime_ns for path in out.rglob('*.png')} == before
+
+
+def test_the_same_weights_at_other_strides_are_another_model(tool, made, tmp_path, monkeypatch):
+    run(tool, monkeypatch, made, tmp_path, '--in-index', -1)
+    first = np.load(tmp_path / 'references' / 'directions.npy')
+    (made / 'dense.py').write_text(CONFIG.replace('depth=18', 'depth=18, strides=(1, 2, 1, 1)'))
+    model = ('dense.py', 'pretrain/final.pth')
+    run(tool, monkeypatch, made, tmp_path, '--in-index', -1, model=model)
+    assert not np.array_equal(np.load(tmp_path / 'references' / 'directions.npy'), first)
+
+
+def test_options_reach_the_vote(tool, made, tmp_path, monkeypatch):
+    def labels(name, *options):
+        run(tool, monkeypatch, made, tmp_path / name, *options)
+        paths = sorted((tmp_path / name / 'train-semi').rglob('*.png'))
+        return np.concatenate([cv2.imread(str(path)).ravel() for path in paths])
+
+    split = '--split', 'train-semi'
+    first = labels('first', *split)
+    for number, options in enumerate(
+        [('--neighbours', 1), ('--temperature', 9), ('--upsample', 1), ('--in-index', -1)]
+    ):
+        assert not np.array_equal(labels(f'other{number}', *split, *options), first), options
+
+
+def test_a_split_without_masks_is_labelled_only(tool, made, tmp_path, monkeypatch, capsys):
+    (made / 'data' / 'test').exists() or (made / 'data' / 'test').symlink_to('validation')
+    run(tool, monkeypatch, made, tmp_path, '--split', 'test')
+    assert len(list((tmp_path / 'test').rglob('*.png'))) == 8
+    assert not (tmp_path / 'scores.json').exists()
+    assert 'tools/make_submission.py' in capsys.readouterr().out
+
+
+def test_every_weight_of_the_backbone_is_accounted_for(tool, made, tmp_path, monkeypatch):
+    weights = random_weights()
+    first = next(name for name in weights if name.startswith('backbone.layer1'))
+    path = made / 'other.pth'
+    for changed, message in [
+        ({k: v for k, v in weights.items() if k != first}, f'Missing.*{first[9:]}'),
+        ({**weights, 'backbone.more': torch.ones(1)}, 'Unexpected.*more'),
+        ({**weights, first: torch.ones(2)}, 'size mismatch'),
+        ({k: v for k, v in weights.items() if 'backbone' not in k}, r'no weights backbone\.\*'),
+    ]:
+        torch.save(dict(state_dict=changed), path)
+        model = ('pretrain/config.py', 'other.pth')
+        error = error_of(tool, monkeypatch, made, tmp_path, model=model)
+        assert str(path) in error
+        assert re.search(message, error, re.DOTALL), error
+    assert not list(tmp_path.rglob('*.png'))
+
+
+def test_weights_of_a_parallel_training_are_the_same(tool, made):
+    backbone = MODELS.build(dict(type='mmseg.ResNet', depth=18, stem_channels=8, base_channels=8))
+    weights = random_weights()
+    torch.save(
+        dict(state_dict={f'module.{k}': v for k, v in weights.items()}), made / 'parallel.pth'
+    )
+    tool.load_backbone(backbone, made / 'parallel.pth')
+    for name, weight in backbone.state_dict().items():
+        assert torch.equal(weight, weights[f'backbone.{name}'])
+
+
+@pytest.mark.parametrize(
+    'model, options, message',
+    [
+        (('.', 'nothing.pth'), (), 'nothing.pth: no such file'),
+        (('data',), (), 'data/pretrain/config.py: no such file'),
+        (('recipe.py', 'pretrain/final.pth'), (), 'no model.backbone: name the config of one'),
+        (('.',), ('--split', 'nowhere'), 'nowhere: no such folder'),
+        (('.',), ('--categories', '1'), 'ids up to 2, more than 1'),
+        (('.',), ('--neighbours', '0'), 'positive, not 0'),
+    ],
+)
+def test_mistakes_are_named(tool, made, tmp_path, monkeypatch, model, options, message):
+    assert message in error_of(tool, monkeypatch, made, tmp_path, *options, model=model)
+    assert not (tmp_path / 'scores.json').exists()
+
+
+def test_a_model_of_bgr_images_is_refused(tool, made, tmp_path, monkeypatch):
+    text = CONFIG.replace("'ViewsPreprocessor'", "'SegDataPreProcessor', bgr_to_rgb=False")
+    (made / 'bgr.py').write_text(text)
+    model = ('bgr.py', 'pretrain/final.pth')
+    assert 'bgr_to_rgb=True' in error_of(tool, monkeypatch, made, tmp_path, model=model)

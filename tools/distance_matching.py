@@ -1,0 +1,248 @@
+"""The distance matching protocol of ImageNet-S: no training, a few labelled images.
+
+    python tools/distance_matching.py WORK_DIR --data-root DIR --out OUT
+    python tools/distance_matching.py STAGE/config.py STAGE/final.pth --data-root DIR --out OUT
+
+WORK_DIR is that of a recipe (its pretrain stage is taken) or of one stage. Of the model only the
+backbone is used. Every image of DIR/train-semi and every category of its mask gives a reference:
+the mean feature of the category. Every pixel of DIR/<split> takes the vote of its nearest ones.
+
+Writes OUT/references, the label maps OUT/<split>/<folder>/<name>.png (id = R + 256 G) and, if
+DIR/<split>-segmentation is there, OUT/scores.json. What is finished is not made again.
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.registry import init_default_scope
+from mmseg.registry import DATASETS, MODELS
+
+import luss_mm  # noqa: F401  registers everything
+from luss_mm.engine.checkpoint import CheckpointError, load_checkpoint
+from luss_mm.engine.staged_runner import FINAL_CHECKPOINT
+from luss_mm.evaluation.cluster_matching import category_ids
+from luss_mm.evaluation.label_map_pairs import list_pairs
+from luss_mm.evaluation.score_folders import FolderCounter, count_folders
+from luss_mm.evaluation.score_report import (
+    figure_table,
+    match_entries,
+    matching_record,
+    official_figures,
+)
+from luss_mm.functional.distance_matching import NEIGHBOURS, TEMPERATURE
+from luss_mm.models.views_preprocessor import ViewsPreprocessor
+from luss_mm.pipeline.artifact import fingerprint_file, read_manifest, write_atomically
+from luss_mm.pipeline.image_batches import Progress, ShardedBatches
+from luss_mm.pipeline.reference_features import (
+    PixelFeatures,
+    extract_references,
+    label_by_references,
+)
+
+PREFIX = 'backbone.'
+
+
+def main() -> None:
+    """Make references and label maps, and score them."""
+    arguments = parse_arguments()
+    init_default_scope('mmseg')
+    try:
+        match_distances(arguments)
+    except (CheckpointError, ValueError, OSError) as error:
+        sys.exit(f'error: {error}')
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', type=Path, metavar='CONFIG_OR_WORK_DIR')
+    parser.add_argument('checkpoint', type=Path, nargs='?', help='default: final.pth beside it')
+    parser.add_argument('--data-root', type=Path, required=True, metavar='DIR')
+    parser.add_argument('--out', type=Path, required=True, metavar='OUT')
+    parser.add_argument('--split', default='validation', help='to label (validation)')
+    parser.add_argument('--categories', type=int, metavar='K', help="train-semi's folders")
+    parser.add_argument('--neighbours', type=int, default=NEIGHBOURS, help='that vote (10)')
+    parser.add_argument('--temperature', type=float, default=TEMPERATURE, help='of votes (.07)')
+    parser.add_argument('--upsample', type=int, default=4, help='of feature maps (4)')
+    parser.add_argument('--in-index', type=int, help="output of the backbone (the config's, or -1)")
+    parser.add_argument('--resize-side', type=int, default=256, help='short side of images (256)')
+    parser.add_argument('--batch-size', type=int, default=8, help='images (8)')
+    parser.add_argument('--shard-size', type=int, default=64, help='images lost at a kill (64)')
+    parser.add_argument('--num-workers', type=int, default=2, help='processes that load (2)')
+    parser.add_argument('--workers', type=int, default=os.cpu_count(), help='that score')
+    return parser.parse_args()
+
+
+def match_distances(arguments: argparse.Namespace) -> None:
+    """Run the protocol."""
+    config, checkpoint = find_model(arguments)
+    model = Config.fromfile(config).to_dict().get('model', {})
+    extractor = load_extractor(model, checkpoint, arguments)
+    labelled = split_batches(arguments, 'train-semi', seg_map_path='train-semi-segmentation')
+    settings = dict(
+        backbone=model['backbone'],  # strides and dilations are not in its weights
+        transforms=loading(arguments.resize_side),
+        batch_size=arguments.batch_size,
+        shard_size=arguments.shard_size,
+    )
+    references = extract_references(
+        arguments.out / 'references',
+        extractor,
+        labelled,
+        inputs=dict(model=fingerprint_file(checkpoint), images=labelled.dataset.fingerprint()),
+        settings=settings,
+    )
+    num_categories = arguments.categories or len(labelled.dataset.metainfo['classes']) - 1
+    if references.categories.max(initial=0) > num_categories:
+        raise ValueError(
+            f'the masks of train-semi have ids up to {references.categories.max()}, more than '
+            f'{num_categories} categories: set --categories'
+        )
+    batches = split_batches(arguments, arguments.split)
+    labels = label_by_references(
+        arguments.out / arguments.split,
+        extractor,
+        batches,
+        references,
+        inputs=dict(
+            references=read_manifest(arguments.out / 'references')['key'],
+            images=batches.dataset.fingerprint(),
+        ),
+        settings=settings,
+        neighbours=arguments.neighbours,
+        temperature=arguments.temperature,
+    )
+    print(
+        f'{len(references.categories):,} references, {len(batches.dataset):,} label maps: {labels}'
+    )
+    masks = arguments.data_root / f'{arguments.split}-segmentation'
+    if masks.is_dir():
+        score(arguments, labels, masks, num_categories, labelled.dataset.ignore_index)
+    else:
+        print(
+            f'{masks} is not there: nothing to score. Pack a submission: tools/make_submission.py'
+        )
+
+
+def find_model(arguments: argparse.Namespace) -> tuple[Path, Path]:
+    """Config and checkpoint that the command line names.
+
+    Raises:
+        FileNotFoundError: If one is missing.
+    """
+    config = arguments.config
+    if config.is_dir():
+        stage = config if (config / 'config.py').is_file() else config / 'pretrain'
+        config = stage / 'config.py'
+    checkpoint = arguments.checkpoint or config.with_name(FINAL_CHECKPOINT)
+    for path in (config, checkpoint):
+        if not path.is_file():
+            raise FileNotFoundError(f'{path}: no such file. Name a finished stage and its weights.')
+    return config, checkpoint
+
+
+def load_extractor(model: dict, checkpoint: Path, arguments: argparse.Namespace) -> PixelFeatures:
+    """The backbone of a model's config with its weights from a checkpoint of the whole model.
+
+    Raises:
+        CheckpointError: If the checkpoint does not hold exactly the backbone's weights.
+        ValueError: If the model has no backbone or takes BGR images.
+    """
+    if 'backbone' not in model:
+        raise ValueError('the config has no model.backbone: name the config of one stage')
+    backbone = MODELS.build(model['backbone'])
+    load_backbone(backbone, checkpoint)
+    normalisation = model.get('data_preprocessor') or {}
+    if normalisation.get('type') != 'ViewsPreprocessor' and not normalisation.get('bgr_to_rgb'):
+        raise ValueError('the model takes BGR images: its data_preprocessor needs bgr_to_rgb=True')
+    preprocessor = ViewsPreprocessor(
+        **{key: normalisation[key] for key in ('mean', 'std') if key in normalisation}
+    )
+    in_index = model.get('in_index', -1) if arguments.in_index is None else arguments.in_index
+    device = get_device()
+    return PixelFeatures(backbone.to(device), preprocessor.to(device), in_index, arguments.upsample)
+
+
+def load_backbone(backbone: object, checkpoint: Path) -> None:
+    """Load the weights `backbone.*` of a whole model, every one of them accounted for.
+
+    Raises:
+        CheckpointError: If there are none, or keys or shapes do not fit.
+    """
+    content = load_checkpoint(checkpoint, map_location='cpu')
+    state = content.get('state_dict', content)
+    state = {name.removeprefix('module.'): weight for name, weight in state.items()}
+    own = {n.removeprefix(PREFIX): w for n, w in state.items() if n.startswith(PREFIX)}
+    if not own:
+        raise CheckpointError(f'{checkpoint}: has no weights {PREFIX}*, only {list(state)[:3]} ...')
+    try:
+        backbone.load_state_dict(own, strict=True)
+    except RuntimeError as error:
+        raise CheckpointError(f'{checkpoint}: does not fit the backbone. {error}') from error
+
+
+def split_batches(arguments: argparse.Namespace, split: str, **masks: str) -> ShardedBatches:
+    """Whole images of a split."""
+    dataset = dict(
+        type='LUSSDataset',
+        data_root=str(arguments.data_root),
+        data_prefix=dict(img_path=split, **masks),
+        categories='folders',
+        pipeline=loading(arguments.resize_side),
+    )
+    return ShardedBatches(
+        DATASETS.build(dataset), arguments.batch_size, arguments.shard_size, arguments.num_workers
+    )
+
+
+def loading(side: int) -> list[dict]:
+    """Transforms of whole images at a short side."""
+    return [
+        dict(type='LoadBoundedImage', max_side=2048),
+        dict(type='Resize', scale=(8 * side, side), keep_ratio=True),
+        dict(type='PackImage'),
+    ]
+
+
+def score(
+    arguments: argparse.Namespace, labels: Path, masks: Path, num_categories: int, ignored: int
+) -> None:
+    """Score label maps as tools/evaluate.py --protocol distance does."""
+    pairs, _ = list_pairs(labels, masks)
+    matching = category_ids(num_categories)
+    counter = FolderCounter(num_categories, num_categories, matching, ignore_index=ignored)
+    counts, _ = count_folders(counter, pairs, arguments.workers, Progress('scoring', len(pairs)))
+    scores = matching.scores(counts)
+    figures = official_figures(scores)
+    use = f'train-semi masks: references; {arguments.split} masks: scoring'
+    report = {
+        **figures,
+        'size_classes': scores.size_classes,
+        'num_images': scores.num_images,
+        'protocol': 'distance',
+        'split': arguments.split,
+        **matching_record(scores, matching),
+        'ground_truth_use': use,
+        'num_clusters': num_categories,
+        'num_categories': num_categories,
+        'ignore_index': ignored,
+        'boundary_ratio': counter.boundary_ratio,
+        'IoUs': (100 * scores.iou).tolist(),
+        'BIoUs': (100 * scores.boundary_iou).tolist(),
+        'match': match_entries(scores.mapping),
+    }
+    path = arguments.out / 'scores.json'
+    write_atomically(path, json.dumps(report, indent=1).encode())
+    print(figure_table(figures))
+    print(f'{use}\nscores: {path}')
+
+
+if __name__ == '__main__':
+    main()
