@@ -2,6 +2,14 @@
 
 from luss_mm.engine import hooks, optimizers
 from luss_mm.engine.checkpoint import AtomicLocalBackend, load_checkpoint
+from luss_mm.engine.merge_receptive_fields import MergeReceptiveFields
 from luss_mm.engine.staged_runner import StagedRunner
 
-__all__ = ['AtomicLocalBackend', 'StagedRunner', 'hooks', 'load_checkpoint', 'optimizers']
+__all__ = [
+    'AtomicLocalBackend',
+    'MergeReceptiveFields',
+    'StagedRunner',
+    'hooks',
+    'load_checkpoint',
+    'optimizers',
+]

@@ -1,5 +1,6 @@
 """Label maps to scores."""
 
+from luss_mm.evaluation.category_iou import CategoryIoUMetric
 from luss_mm.evaluation.unsupervised_iou import UnsupervisedIoUMetric
 
-__all__ = ['UnsupervisedIoUMetric']
+__all__ = ['CategoryIoUMetric', 'UnsupervisedIoUMetric']

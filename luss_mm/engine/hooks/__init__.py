@@ -8,8 +8,10 @@ from luss_mm.engine.hooks.feature_queue import FeatureQueueHook
 from luss_mm.engine.hooks.final_validation import FinalValidationHook
 from luss_mm.engine.hooks.pictures import PicturesHook
 from luss_mm.engine.hooks.preflight import PreflightHook
+from luss_mm.engine.hooks.pretrained_weights import PretrainedWeightsHook
 from luss_mm.engine.hooks.prototypes import PrototypesHook
 from luss_mm.engine.hooks.pseudo_labels import PseudoLabelHook
+from luss_mm.engine.hooks.receptive_fields import ReceptiveFieldHook
 
 __all__ = [
     'CSDHook',
@@ -20,7 +22,9 @@ __all__ = [
     'FinalValidationHook',
     'PicturesHook',
     'PreflightHook',
+    'PretrainedWeightsHook',
     'PrototypesHook',
     'PseudoLabelHook',
+    'ReceptiveFieldHook',
     'SelectionHook',
 ]

@@ -1,0 +1,37 @@
+# ImageNet-S with the masks of `train-semi`, about 1 % of the training images.
+data_root = 'data/ImageNetS919'
+num_categories = 919
+resize_side = 256  # short side for inference
+crop_size = 224
+evaluate = True  # needs the validation masks
+
+loading = dict(type='LoadBoundedImage', max_side='${max_side}')
+packing = dict(
+    type='PackSegInputs',
+    meta_keys=('img_path', 'seg_map_path', 'ori_shape', 'img_shape', 'flip', 'flip_direction'),
+)
+validation_pipeline = [
+    '${loading}',
+    dict(type='Resize', scale=('${resize_side * 8}', '${resize_side}'), keep_ratio=True),
+    dict(type='LoadLabelMap', match_image=False),
+    '${packing}',
+]
+training_dataset = dict(
+    type='ImageNetSDataset',
+    subset='${num_categories}',
+    data_root='${data_root}',
+    data_prefix=dict(img_path='train-semi', seg_map_path='train-semi-segmentation'),
+    ignore_index='${ignore_index}',
+    seed='${seed}',
+    pipeline='${training_pipeline}',
+)
+validation_dataset = dict(
+    type='ImageNetSDataset',
+    subset='${num_categories}',
+    data_root='${data_root}',
+    data_prefix=dict(img_path='validation', seg_map_path='validation-segmentation'),
+    ignore_index='${ignore_index}',
+    seed='${seed}',
+    test_mode=True,
+    pipeline='${validation_pipeline}',
+)

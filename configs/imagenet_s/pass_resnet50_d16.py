@@ -1,0 +1,25 @@
+"""PASS ResNet-50 at stride 16 (SSL), fine-tuned on 1 % of ImageNet-S.
+
+Run     bash tools/dist_train.sh configs/imagenet_s/pass_resnet50_d16.py 8 --cfg-options \
+            data_root=DATA/ImageNetS919 checkpoint=FILE.pth
+        (FILE.pth: the published weights, converted by tools/convert_checkpoint.py)
+Time    not measured
+Score   21.6 / 20.8 mIoU val / test, quoted from ImageNetSegModel; ours not measured
+Labels  train-semi masks: training; validation masks: scoring. Predicted ids are category ids:
+        nothing is matched (protocol semi)
+"""
+
+_base_ = [
+    '../_base_/default_runtime.py',
+    '../_base_/datasets/imagenet_s_semi.py',
+    '../_base_/models/linear_resnet50.py',
+    '../_base_/schedules/semi_100_epochs.py',
+    '../_base_/semi_stage.py',
+]
+
+checkpoint = 'checkpoints/pass919_pretrained.pth'
+layer_decay = 0.45
+weight_decay = 0.0005
+# As torchvision dilates: the first block of the last stage keeps the dilation before it.
+backbone = dict(strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2), contract_dilation=True)
+loss_stride = 4

@@ -1,0 +1,31 @@
+"""Weights from elsewhere that a training starts from are looked for before anything runs."""
+
+from pathlib import Path
+
+from mmengine.hooks import Hook
+from mmseg.registry import HOOKS
+
+
+@HOOKS.register_module()
+class PretrainedWeightsHook(Hook):
+    """Refuses a training whose files from elsewhere are missing.
+
+    Args:
+        files: {setting that names it: path}. Addresses (https://...) are not looked up.
+    """
+
+    def __init__(self, files: dict[str, str]) -> None:
+        self.files = dict(files)
+
+    def check(self) -> None:
+        """Look for the files; `engine.data_check` calls this.
+
+        Raises:
+            FileNotFoundError: Naming the setting and the mend.
+        """
+        for setting, path in self.files.items():
+            if '://' not in path and not Path(path).expanduser().is_file():
+                raise FileNotFoundError(
+                    f'{path}: no such file. Set {setting} to a file that '
+                    'tools/convert_checkpoint.py or an earlier training has written'
+                )

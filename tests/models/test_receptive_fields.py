@@ -1,0 +1,159 @@
+import json
+
+import pytest
+import torch
+from mmengine.runner.checkpoint import get_state_dict, load_state_dict
+from torch.nn import functional as F
+
+from tests.models.small_rf_segmentors import (
+    CONVOLUTIONS,
+    STRUCTURE,
+    logits_of,
+    segmentor,
+    set_branch_weights,
+)
+
+pytestmark = pytest.mark.usefixtures('mmseg_scope')
+BRANCHES = {(1, 1): [1, 2], (2, 2): [1, 2, 3], (4, 4): [2, 4, 6]}  # .5, 1, 1.5 times, >= 1
+
+
+def test_branches_weigh_dilations_of_one_kernel():
+    model = segmentor('multiple', structure=STRUCTURE)
+    set_branch_weights(model, 0.5, -1.0, 1.5)
+    for name, dilation in STRUCTURE.items():
+        module, conv = model.backbone.get_submodule(name), model._convolution(name)
+        images = torch.randn(1, 4, 12, 12)
+        rates = BRANCHES[dilation]
+        sizes = [0.5, 1.0, 1.5][: len(rates)]
+        expected = sum(
+            size / sum(sizes) * F.conv2d(images, conv.weight, None, 1, 3 * d, d, 4)
+            for size, d in zip(sizes, rates, strict=True)
+        ) + conv.bias.view(1, -1, 1, 1)
+        torch.testing.assert_close(module(images), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_search_moves_to_the_mean_of_the_branches():
+    model = segmentor('search')
+    assert model.dilations() == dict.fromkeys(CONVOLUTIONS, (1, 1))
+    set_branch_weights(model, 0.1, 0.9, 5.0)  # dilation 1 has two branches: the third never counts
+    assert set(model.estimated_dilations().values()) == {(2, 2)}  # .1 x 1 + .9 x 2
+    assert set(model.dilations().values()) == {(1, 1)}
+    model.search_step()
+    assert set(model.dilations().values()) == {(2, 2)}
+    set_branch_weights(model, 0.0, 0.0, 1.0)
+    model.search_step()
+    assert set(model.dilations().values()) == {(3, 3)}
+    weights = [p for name, p in model.named_parameters() if name.endswith('.branch_weights')]
+    assert len(weights) == 4 and all((w == 0.01).all() for w in weights)  # start anew
+    assert logits_of(model).shape == (1, 3, 8, 12)
+
+
+@pytest.mark.parametrize('mode', ['search', 'single', 'multiple', 'merge'])
+def test_backbone_keeps_its_names(mode):
+    state = segmentor(mode, structure=STRUCTURE).state_dict()
+    plain = segmentor().state_dict()
+    assert {k for k in state if not k.startswith('receptive_field.')} == set(plain)
+    if mode != 'merge':
+        assert all(state[k].shape == v.shape for k, v in plain.items())
+
+
+@pytest.mark.parametrize('mode', ['search', 'single', 'multiple', 'merge'])
+@pytest.mark.parametrize('through_mmengine', [False, True])
+def test_weights_come_back(mode, through_mmengine):
+    trained = segmentor(mode, structure=STRUCTURE)
+    for parameter in trained.parameters():
+        torch.nn.init.normal_(parameter)
+    if mode == 'search':
+        trained.search_step()
+    fresh = segmentor(mode, structure=None if mode == 'search' else STRUCTURE)
+    assert (logits_of(fresh) != logits_of(trained)).any()
+    if through_mmengine:
+        load_state_dict(fresh, get_state_dict(trained), strict=True)
+    else:
+        fresh.load_state_dict(trained.state_dict(), strict=True)
+    assert fresh.dilations() == trained.dilations()
+    torch.testing.assert_close(logits_of(fresh), logits_of(trained), atol=0, rtol=0)
+
+
+def test_plain_weights_leave_branches_and_dilations():
+    plain, model = segmentor(), segmentor('multiple', structure=STRUCTURE)
+    for parameter in plain.backbone.parameters():
+        torch.nn.init.normal_(parameter)
+    missing, unexpected = model.load_state_dict(plain.state_dict(), strict=False)
+    assert not missing and not unexpected
+    assert model.dilations() == STRUCTURE
+    for name in CONVOLUTIONS:
+        ours, theirs = model._convolution(name), plain.backbone.get_submodule(name)
+        assert torch.equal(ours.weight, theirs.weight) and torch.equal(ours.bias, theirs.bias)
+
+
+def test_another_mode_takes_the_backbone_alone():
+    search = segmentor('search')
+    set_branch_weights(search, 0.0, 1.0, 0.0)
+    search.search_step()
+    model = segmentor('multiple', structure=STRUCTURE)
+    model.load_state_dict(search.state_dict(), strict=False)
+    assert model.dilations() == STRUCTURE
+    name = CONVOLUTIONS[0]
+    assert torch.equal(model._convolution(name).weight, search._convolution(name).weight)
+
+
+def test_single_is_a_dilated_network():
+    single, plain = segmentor('single', structure=STRUCTURE), segmentor()
+    single.load_state_dict(plain.state_dict(), strict=False)
+    for name, (dilation, _) in STRUCTURE.items():
+        conv = plain.backbone.get_submodule(name)
+        conv.dilation, conv.padding = (dilation, dilation), (3 * dilation, 3 * dilation)
+    torch.testing.assert_close(logits_of(single), logits_of(plain), atol=0, rtol=0)
+
+
+def test_checkpoint_of_another_structure_is_refused():
+    other = STRUCTURE | {CONVOLUTIONS[0]: (5, 5)}
+    state = segmentor('single', structure=other).state_dict()
+    with pytest.raises(ValueError, match=r'has dilation \(5, 5\) in the checkpoint'):
+        segmentor('single', structure=STRUCTURE).load_state_dict(state)
+
+
+def test_merge_trains_changed_convolutions_norm_and_head():
+    model = segmentor('merge', structure=STRUCTURE)
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    changed = {
+        f'backbone.{name}.{part}' for name in CONVOLUTIONS[1:3] for part in ('weight', 'bias')
+    }
+    assert model.searched_parameters() == changed
+    assert trained == changed | {
+        'backbone.norm3.weight',
+        'backbone.norm3.bias',
+        'decode_head.conv_seg.weight',
+        'decode_head.conv_seg.bias',
+    }
+    sizes = [model.backbone.get_submodule(name).kernel_size[0] for name in CONVOLUTIONS]
+    assert sizes == [13, 19, 37, 13]
+
+
+def test_searched_parameters_are_branches_and_dilated_kernels():
+    names = segmentor('search').searched_parameters()
+    assert names == {f'backbone.{name}.branch_weights' for name in CONVOLUTIONS}
+    single = segmentor('single', structure=STRUCTURE).searched_parameters()
+    assert single == {f'backbone.{c}.{p}' for c in CONVOLUTIONS[1:3] for p in ('weight', 'bias')}
+
+
+def test_structure_from_a_file(tmp_path):
+    path = tmp_path / 'receptive_fields.json'
+    with pytest.raises(FileNotFoundError, match='Run the search first'):
+        segmentor('single', structure=str(path))
+    path.write_text(json.dumps(STRUCTURE))
+    assert segmentor('single', structure=str(path)).dilations() == STRUCTURE
+
+
+@pytest.mark.parametrize(
+    'settings, message',
+    [
+        (dict(mode='searching'), 'mode is one of search, single'),
+        (dict(mode='single'), 'needs the structure'),
+        (dict(mode='single', structure={'stages.9.conv': (2, 2)}), 'found for this backbone'),
+    ],
+)
+def test_mistakes_are_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        segmentor(**settings)

@@ -1,0 +1,296 @@
+"""Every semi-supervised recipe resolves, has its published numbers, trains a step and predicts."""
+
+import functools
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmseg.registry import DATASETS, MODELS
+
+from luss_mm.datasets.transforms import DistortColours
+from luss_mm.engine.hooks import ReceptiveFieldHook
+from luss_mm.engine.settings import SettingsError
+from luss_mm.engine.staged_runner import StagedRunner
+from tests.engine.tiny_training import Killed
+from tests.test_configs import (
+    CONFIGS,
+    IGNORE_KEYS,
+    default_arguments,
+    defaults,
+    load_recipe,
+    trainings,
+    typed_blocks,
+    values_of,
+)
+from tests.tiny_layout import write_image, write_label_map
+
+RECIPES = sorted((CONFIGS / 'imagenet_s').glob('*.py'))
+VIT = dict(wd=0.05, drop_path=0.1)
+RESNET = dict(lr=5e-4, wd=0.0005)
+CONVNEXT = dict(lr=2.5e-4, wd=0.05, drop_path=0.2)
+# ImageNetSegModel's commands; val / test mIoU as its model zoo and MMSegmentation's README say.
+PUBLISHED = dict(
+    mae_vit_base_ssl=dict(lr=5e-4, decay=0.6, score='38.3 / 37.0', **VIT),
+    mae_vit_base_ssl_sup=dict(lr=1e-4, decay=0.4, score='61.0 / 60.2', **VIT),
+    sere_vit_small_ssl=dict(lr=5e-4, decay=0.5, score='41.0 / 40.2', **VIT),
+    sere_vit_small_ssl_sup=dict(lr=5e-4, decay=0.5, score='58.9 / 57.8', **VIT),
+    mae_vit_base_ssl_3600=dict(lr=5e-4, decay=0.6, score='40.4 / 40.1', **VIT),
+    mae_vit_base_ssl_sup_3600=dict(lr=1e-4, decay=0.4, score='61.7 / 61.4', **VIT),
+    sere_vit_small_ssl_3600=dict(lr=5e-4, decay=0.5, score='40.9 / 40.7', **VIT),
+    sere_vit_small_ssl_sup_3600=dict(lr=5e-4, decay=0.5, score='59.4 / 58.9', **VIT),
+    pass_resnet50_d32=dict(decay=0.4, score='21.0 / 20.3', **RESNET),
+    pass_resnet50_d16=dict(decay=0.45, score='21.6 / 20.8', **RESNET),
+    convnext_tiny=dict(decay=0.6, score='48.7 / 48.8', **CONVNEXT),
+    rf_convnext_tiny_search=dict(decay=0.6, searched=0.9, score='none published', **CONVNEXT),
+    rf_convnext_tiny_single=dict(decay=0.6, searched=0.9, score='50.7 / 50.5', **CONVNEXT),
+    rf_convnext_tiny_multiple=dict(
+        decay=0.55, searched=0.9, score='50.8 / 50.5', **CONVNEXT | dict(drop_path=0.1)
+    ),
+    rf_convnext_tiny_merge=dict(decay=0.55, searched=1.0, score='51.3 / 51.1', **CONVNEXT),
+)
+# Logits for the loss at twice their own resolution (the authors' ResNet doubles them before).
+LOSS_STRIDES = dict(vit=16 // 2, d32=32 // 4, d16=16 // 4, convnext=32 // 4 // 2)
+
+each_recipe = pytest.mark.parametrize('name', [path.stem for path in RECIPES])
+
+
+def config_path(name):
+    return CONFIGS / 'imagenet_s' / f'{name}.py'
+
+
+@functools.cache
+def finetuning(name):
+    """Resolved config of the training of a recipe."""
+    return trainings(load_recipe(config_path(name)))['finetune']
+
+
+def test_every_row_has_a_recipe():
+    assert {path.stem for path in RECIPES} == set(PUBLISHED)
+
+
+@each_recipe
+def test_published_optimisation(name):
+    numbers, stage = PUBLISHED[name], finetuning(name)
+    wrapper = stage['optim_wrapper']
+    assert wrapper['optimizer'] == dict(type='AdamW', lr=numbers['lr'], weight_decay=numbers['wd'])
+    paramwise = wrapper['paramwise_cfg']
+    assert wrapper['constructor'] == 'LayerDecayConstructor'
+    assert paramwise['layer_decay'] == numbers['decay']
+    searched = dict(layer_decay=numbers.get('searched'), multiplier=10)
+    assert paramwise['searched'] == (searched if 'searched' in numbers else {})
+    assert stage['auto_scale_lr'] == dict(enable=True, base_batch_size=256)
+    assert stage['train_dataloader']['batch_size'] == 32
+    assert stage['model']['backbone'].get('drop_path_rate', 0) == numbers.get('drop_path', 0)
+    loop, (warmup, cosine) = stage['train_cfg'], stage['param_scheduler']
+    length, warmed = (loop.get('max_epochs'), 5) if 'by_epoch' in loop else (loop['max_iters'], 180)
+    assert length == (3600 if name.endswith('_3600') else 100)
+    assert (warmup['end'], cosine['begin'], cosine['end']) == (warmed, warmed, length)
+    assert cosine['T_max'] == length - warmed
+    assert cosine['eta_min_ratio'] * numbers['lr'] == pytest.approx(1e-6)
+
+
+@each_recipe
+def test_published_network_and_data(name):
+    stage, numbers = finetuning(name), PUBLISHED[name]
+    model = stage['model']
+    kind = next(part for part in LOSS_STRIDES if part in name)
+    assert model['loss_stride'] == LOSS_STRIDES[kind]
+    assert model['decode_head']['num_classes'] == 920
+    assert model['decode_head']['dropout_ratio'] == 0
+    assert model['decode_head'].get('patch_size', 1) == (4 if kind == 'convnext' else 1)
+    train, val = (stage[f'{split}_dataloader']['dataset'] for split in ('train', 'val'))
+    assert train['data_prefix'] == dict(
+        img_path='train-semi', seg_map_path='train-semi-segmentation'
+    )
+    assert val['data_prefix'] == dict(img_path='validation', seg_map_path='validation-segmentation')
+    steps = {t['type']: t for t in train['pipeline']}
+    if name.endswith('_3600'):
+        assert steps['RandomResize']['scale'][1] == 256
+        assert steps['RandomResize']['ratio_range'] == (0.5, 2.0)
+        assert steps['RandomCrop']['crop_size'] == (224, 224)
+        assert steps['RandomCrop']['cat_max_ratio'] == 0.75
+        assert 'PhotoMetricDistortion' in steps
+    else:
+        crop = steps['RandomResizedSegCrop']
+        assert crop['size'] == 224 and tuple(crop['scale']) == (0.14, 1.0)
+        assert steps['DistortColours'] == dict(type='DistortColours')
+    assert steps['RandomFlip']['prob'] == 0.5
+    assert stage['val_evaluator']['type'] == 'CategoryIoUMetric'
+    heading = config_path(name).read_text().split('"""')[1]
+    assert numbers['score'] in heading
+    for word in ('Run ', 'Time    not measured', 'ours not measured', 'train-semi masks: training',
+                 'validation masks: scoring', f'configs/imagenet_s/{name}.py'):  # fmt: skip
+        assert word in heading
+
+
+def test_published_colour_distortion():
+    found = defaults(DistortColours)
+    assert (found['jitter'], found['jitter_prob']) == ((0.8, 0.8, 0.8, 0.2), 0.8)
+    assert (found['grey_prob'], found['blur_prob']) == (0.2, 0.5)
+    assert found['blur_sigma'] == (0.1, 2.0)
+
+
+@each_recipe
+def test_no_ignore_value_of_255(name):
+    """255 is an ordinary category: neither written nor left to a default of mmseg."""
+    stage = finetuning(name)
+    for where, value in values_of(stage, IGNORE_KEYS):
+        assert value == 1000, where
+    for where, block, target in typed_blocks(stage):
+        for key, default in default_arguments(target).items():
+            if key in (*IGNORE_KEYS, 'pad_val'):
+                assert '255' not in str(block.get(key, default)), f'{where}.{key}'
+
+
+@each_recipe
+def test_checkpoints_are_atomic_and_the_folder_is_one_setting(name):
+    stage = trainings(load_recipe(config_path(name), data_root='/images'))['finetune']
+    assert stage['default_hooks']['checkpoint']['backend_args'] == dict(backend='atomic_local')
+    assert stage['train_dataloader']['sampler']['type'] == 'EpochSampler'
+    assert {v for _, v in values_of(stage, ['data_root'])} == {'/images'}
+
+
+# --- one training step and one prediction of each -------------------------------------------------
+
+TINY = dict(num_categories=50, crop_size=32, resize_side=32, batch_size=2, num_workers=0, amp=False)
+TINY_NETWORKS = dict(
+    vit={
+        'backbone.arch': dict(
+            _delete_=True, embed_dims=8, num_layers=2, num_heads=2, feedforward_channels=8
+        ),
+        'feature_channels': 8,
+    },
+    convnext={
+        'backbone.arch': dict(_delete_=True, depths=[1, 1, 1, 1], channels=[4, 4, 4, 4]),
+        'feature_channels': 4,
+    },
+    resnet={'backbone.base_channels': 2, 'backbone.stem_channels': 2, 'feature_channels': 64},
+)
+_directory = tempfile.TemporaryDirectory()
+ROOT = Path(_directory.name)
+
+
+@functools.cache
+def tiny_data():
+    """Two images and masks of train-semi and one of validation, with ignored pixels."""
+    rng = np.random.default_rng(0)
+    for split, count in (('train-semi', 2), ('validation', 1)):
+        for i in range(count):
+            write_image(ROOT / 'data' / split / f'n/{i}.JPEG', rng.integers(0, 256, (40, 52, 3)))
+            labels = rng.choice([0, 1, 7, 50, 1000], (40, 52))
+            write_label_map(ROOT / 'data' / f'{split}-segmentation' / f'n/{i}.png', labels)
+    return ROOT / 'data'
+
+
+def tiny_options(name):
+    options = TINY | next(v for kind, v in TINY_NETWORKS.items() if kind in name)
+    options |= dict(data_root=str(tiny_data()), checkpoint_interval=1)
+    if name.endswith('_3600'):
+        options |= dict(iterations=2, warmup_iterations=1)
+    else:
+        options |= dict(epochs=2, warmup_epochs=1)
+    if name.endswith('_search'):
+        options |= dict(search_interval=1, search_steps=1)
+    if name.endswith(('_single', '_multiple')):
+        options |= dict(search=str(run('rf_convnext_tiny_search') / 'finetune'))
+    if name.endswith('_merge'):
+        return options | dict(multiple=str(run('rf_convnext_tiny_multiple') / 'finetune'))
+    return options | dict(checkpoint=str(ROOT / f'{name}.pth'))
+
+
+def tiny_config(name):
+    config = Config.fromfile(config_path(name))
+    config.merge_from_dict(tiny_options(name) | dict(work_dir=str(ROOT / name), launcher='none'))
+    return config
+
+
+@functools.cache
+def run(name):
+    """Work directory of a finished tiny run, from random pretrained weights."""
+    runner = StagedRunner(tiny_config(name))
+    stage = runner.recipe.stage('finetune', 'stage')
+    if not name.endswith('_merge'):
+        with DefaultScope.overwrite_default_scope('mmseg'):
+            backbone = MODELS.build(stage['model']['backbone'])
+        state = {f'backbone.{k}': v for k, v in backbone.state_dict().items()}
+        torch.save(dict(state_dict=state), ROOT / f'{name}.pth')
+    runner.train()
+    return runner.work_dir
+
+
+@each_recipe
+def test_trains_a_step_and_predicts(name):
+    stage = run(name) / 'finetune'
+    scores = json.loads((stage / 'scores.json').read_text())
+    assert scores['iter'] == 2 and 0 <= scores['metrics']['mIoU'] <= 100
+    labels = json.loads((stage / 'manifest.json').read_text())['used_ground_truth']
+    assert labels == ['train-semi masks: training', 'validation masks: scoring']
+    model, sample = load_finished(stage)
+    with torch.no_grad():
+        (predicted,) = model.test_step(sample)
+    assert predicted.pred_sem_seg.data.shape == (1, 40, 52)
+    assert predicted.pred_sem_seg.data.max() <= 50
+
+
+def load_finished(stage):
+    """Model of a finished stage, from its own config alone, and a validation sample."""
+    config = Config.fromfile(stage / 'config.py')
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        model = MODELS.build(config.model)
+        dataset = DATASETS.build(config.val_dataloader.dataset)
+    model.load_state_dict(torch.load(stage / 'final.pth', weights_only=False)['state_dict'])
+    sample = dataset[0]
+    model.eval()
+    return model, dict(inputs=[sample['inputs']], data_samples=[sample['data_samples']])
+
+
+def test_search_is_followed_by_single_multiple_and_merge():
+    found = json.loads(
+        (run('rf_convnext_tiny_search') / 'finetune/receptive_fields.json').read_text()
+    )
+    assert all(pair == [2, 2] for pair in found.values()) and len(found) == 4
+    for mode in ('single', 'multiple', 'merge'):
+        model, _ = load_finished(run(f'rf_convnext_tiny_{mode}') / 'finetune')
+        assert set(model.dilations().values()) == {(2, 2)}, mode
+    conv = model.backbone.stages[0][0].depthwise_conv
+    assert conv.kernel_size == (19, 19)  # 7 taps at dilations up to 3
+
+
+def kill_after_two_epochs(hook, runner):
+    if runner.epoch == 2:
+        raise Killed
+
+
+def test_interrupted_search_ends_as_an_uninterrupted_one(monkeypatch):
+    """Dilations come back with the weights: epoch 3 is trained with those that epoch 2 found."""
+    run('rf_convnext_tiny_search')  # writes the pretrained weights
+    final = {}
+    for name in ('whole', 'killed'):
+        config = tiny_config('rf_convnext_tiny_search')
+        config.merge_from_dict(dict(epochs=3, search_steps=2, work_dir=str(ROOT / name)))
+        if name == 'killed':
+            with monkeypatch.context() as patch, pytest.raises(Killed):
+                patch.setattr(ReceptiveFieldHook, 'before_train_epoch', kill_after_two_epochs)
+                StagedRunner(config).train()
+        StagedRunner(config).train()
+        stage = ROOT / name / 'finetune'
+        final[name] = torch.load(stage / 'final.pth', weights_only=False)['state_dict']
+        final[name]['structure'] = (stage / 'receptive_fields.json').read_text()
+    dilations = [v.tolist() for k, v in final['whole'].items() if k.endswith('.dilation')]
+    assert dilations == [[2, 2]] * 4
+    structures = [weights.pop('structure') for weights in final.values()]
+    assert structures[0] == structures[1]
+    for key, value in final['whole'].items():
+        assert torch.equal(value, final['killed'][key]), key
+
+
+def test_missing_weights_are_named_before_training():
+    config = tiny_config('convnext_tiny')
+    config.merge_from_dict(dict(checkpoint='nowhere.pth', work_dir=str(ROOT / 'missing')))
+    with pytest.raises(SettingsError, match=r'nowhere.pth: no such file. Set checkpoint'):
+        StagedRunner(config).train()
