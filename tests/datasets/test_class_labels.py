@@ -69,5 +69,5 @@ def test_half_a_selection_is_refused(folder, settings):
 
 def test_pickles_are_refused(folder):
     np.save(folder / 'labels.npy', np.array([print] * 6, dtype=object))
-    with pytest.raises(ValueError, match='allow_pickle'):
+    with pytest.raises(ValueError, match='Python objects'):
         make(folder)[0]

@@ -81,8 +81,7 @@ def test_half_precision_and_autocast_do_not_change_the_arithmetic():
 
 def test_equal_similarities_take_the_lowest_label():
     features, centroids, score = inputs()
-    same = centroids[:1].expand(7, -1)
-    assert assign_pixels(features, same, score, 0.0, (5, 5)).unique().tolist() == [1]
+    # Not with equal centroids: some CPUs round equal columns of a matrix product differently.
     assert assign_pixels(features * 0, centroids, score, 0.0, (5, 5)).unique().tolist() == [1]
 
 

@@ -81,7 +81,7 @@ def test_files_score_as_the_slow_reference(
     assert report['matching'] == 'image_hungarian' and 'official' in report['matching_rule']
     output = capsys.readouterr()
     assert f'{report["mIoU"]:.2f}' in output.out and 'image_hungarian' in output.out
-    assert '40 of 40 images' in output.err
+    assert '40 images in' in output.out
     assert not list(tmp_path.glob('*.tmp'))
 
 
