@@ -94,7 +94,9 @@ def vary_sigma(arguments: argparse.Namespace, out: Path) -> list[dict]:
 def vary_keep_fraction(arguments: argparse.Namespace, out: Path) -> list[dict]:
     """Accuracy of the clusters after CSD and quality of the labels before SPO."""
     work_dir = arguments.work_dirs[0]
-    step, before = find_step(work_dir, 'CSD'), find_step(work_dir, 'DFF', 'k-means')
+    step = find_step(work_dir, 'CSD')
+    names = [other.name for other in find_label_steps(work_dir)]
+    before = find_step(work_dir, names[names.index('CSD') - 1])
     config = Config.fromfile(work_dir / 'finetune' / 'config.py')
     hook = next(h for h in config.custom_hooks if h['type'] == 'CSDHook')
     rows = []
@@ -137,12 +139,12 @@ def compare_rules(arguments: argparse.Namespace, out: Path) -> list[dict]:
     return sorted(rows, key=lambda row: row['value'])
 
 
-def find_step(work_dir: Path, *names: str) -> LabelStep:
-    """The first step of one of these names."""
-    steps = [step for step in find_label_steps(work_dir) if step.name in names]
-    if not steps:
-        raise SystemExit(f'error: {work_dir} was run without {" or ".join(names)}')
-    return steps[0]
+def find_step(work_dir: Path, name: str) -> LabelStep:
+    """The step of this name."""
+    steps = {step.name: step for step in find_label_steps(work_dir)}
+    if name not in steps:
+        raise SystemExit(f'error: {work_dir} was run without {name}')
+    return steps[name]
 
 
 def label_quality(step: LabelStep, arguments: argparse.Namespace, out: Path) -> dict[str, float]:

@@ -22,4 +22,5 @@ crop_size = 96
 num_workers = 2
 checkpoint_interval = 5
 dff_epochs = 20  # of g and of h: short, like the rest of this schedule
+sigma = 0.1  # of 0 to .8 the best for the few masks of train-semi, see docs/results.md
 segmenter = dict(_delete_=True, type='GrabCutSegmenter')
