@@ -29,7 +29,8 @@ from tests.test_configs import (
 )
 from tests.tiny_layout import write_image, write_label_map
 
-RECIPES = sorted((CONFIGS / 'imagenet_s').glob('*.py'))
+FOLDER = 'semi_folder'  # for any folder: no row of the table
+RECIPES = sorted(p for p in (CONFIGS / 'imagenet_s').glob('*.py') if p.stem != FOLDER)
 VIT = dict(wd=0.05, drop_path=0.1)
 RESNET = dict(lr=5e-4, wd=0.0005)
 CONVNEXT = dict(lr=2.5e-4, wd=0.05, drop_path=0.2)
@@ -67,6 +68,20 @@ def config_path(name):
 def finetuning(name):
     """Resolved config of the training of a recipe."""
     return trainings(load_recipe(config_path(name)))['finetune']
+
+
+def test_a_folder_with_a_few_masks():
+    path = CONFIGS / 'imagenet_s' / f'{FOLDER}.py'
+    stage = trainings(load_recipe(path, data_root='/photographs', num_categories=7))['finetune']
+    for key, split in (('train_dataloader', 'train-semi'), ('val_dataloader', 'validation')):
+        dataset = stage[key]['dataset']
+        assert dataset['type'] == 'LUSSDataset' and dataset['data_root'] == '/photographs'
+        masks = f'{split}-segmentation'
+        assert dataset['data_prefix'] == dict(img_path=split, seg_map_path=masks)
+    assert stage['model']['decode_head']['num_classes'] == 8
+    assert (
+        stage['optim_wrapper']['optimizer']['lr'] == 1e-3 and not stage['auto_scale_lr']['enable']
+    )
 
 
 def test_every_row_has_a_recipe():
