@@ -42,10 +42,8 @@ def assign_pixels(
 def label_by_centroid(features: Tensor, centroids: Tensor, size: tuple[int, int]) -> Tensor:
     """Label every pixel with its most similar centroid.
 
-    label = argmax_k cos(f, centroid_k) + 1 at the features' resolution (of equals the lowest k, after
-    float32's rounding),
-    nearest to `size`: the feature cell that the pixel's centre lies in, the geometry of bilinear
-    resizing with align_corners=False. Similarities are float32, also under autocast, and take
+    label = argmax_k cos(f, centroid_k) + 1 at the features' resolution, of equals (after rounding)
+    the lowest k, then `resize_nearest` to `size`. Similarities are float32, also under autocast, and take
     B x K x h x w x 4 bytes (K = 919, 64 x 64: 15 MB an image).
 
     Args:
