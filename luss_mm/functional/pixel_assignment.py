@@ -43,8 +43,8 @@ def label_by_centroid(features: Tensor, centroids: Tensor, size: tuple[int, int]
     """Label every pixel with its most similar centroid.
 
     label = argmax_k cos(f, centroid_k) + 1 at the features' resolution, of equals (after rounding)
-    the lowest k, then `resize_nearest` to `size`. Similarities are float32, also under autocast, and
-    take B x K x h x w x 4 bytes (K = 919, 64 x 64: 15 MB an image).
+    the lowest k, then `resize_nearest` to `size`. Similarities are float32, also under autocast:
+    B x K x h x w x 4 bytes (K = 919, 64 x 64: 15 MB an image).
 
     Args:
         features: Any float dtype and length (only directions count); a zero vector takes label 1.
