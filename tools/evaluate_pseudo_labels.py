@@ -42,10 +42,17 @@ def main() -> None:
         for folder, step in zip(labels, steps, strict=True)
     ]
     figures = {s.name: q.figures for s, q in zip(steps, qualities, strict=True)}
-    report = dict(split=arguments.split, steps=figures, used_ground_truth=NOTE)
+    report = dict(
+        split=arguments.split,
+        steps=figures,
+        used_ground_truth=NOTE,
+        used_sam={step.name: step.used_sam for step in steps},
+    )
     write_atomically(out / 'quality.json', json.dumps(report, indent=2).encode())
     print(table(figures))
     draw(out / 'pictures', arguments, steps, labels, qualities, masks)
+    if any(step.used_sam for step in steps):
+        print('SAM, which human masks trained, took part in SPO')
     print(f'{NOTE}\npictures: {out / "pictures"}')
 
 

@@ -47,6 +47,12 @@ class LabelStep:
         """K."""
         return len(load_clusters(self.clusters).centroids)
 
+    @property
+    def used_sam(self) -> bool:
+        """Whether SAM, which human masks trained, makes these labels."""
+        segmenter = TRANSFORMS.build(dict(self.label_transform)).segmenter
+        return segmenter is not None and segmenter.used_sam
+
     def masks_of(self, split: str) -> Path:
         """Folder with the masks of a split."""
         return Path(self.label_dataset['data_root'], f'{split}-segmentation')
