@@ -81,6 +81,7 @@ def test_classifiers_train_on_small_losses(finished):
         str(path.relative_to(finished / 'data/train'))
         for path in (finished / 'data/train').rglob('*.JPEG')
     )
+    log = finished.with_suffix('.log').read_text()
     for stage, scored in (('dff_g', 'dff_f'), ('dff_h', 'dff_g')):
         losses = array(finished, f'{scored}/image_scores/losses')
         expected = [n for n, loss in zip(names, losses, strict=True) if loss < losses.mean()]
@@ -88,6 +89,8 @@ def test_classifiers_train_on_small_losses(finished):
         assert listed == expected and 0 < len(listed) < len(names)
         counts = json.loads((finished / stage / 'selection/counts.json').read_text())
         assert sum(counts['kept']) == len(listed) and sum(counts['total']) == len(names)
+        shares = ', '.join(f'{k}/{t}' for k, t in zip(counts['kept'], counts['total'], strict=True))
+        assert f'retained of each: {shares}' in log
         assert (finished / stage / 'selection/retained.png').is_file()
 
 

@@ -91,5 +91,6 @@ class SelectionHook(Hook):
                 f'{kept.sum()} of {total.sum()} images have a small loss; {(kept == 0).sum()} of '
                 f'{self.num_categories} categories keep none'
             )
-            print_log(f'{summary}: {folder}', logger='current')
+            shares = ', '.join(f'{k}/{t}' for k, t in zip(kept, total, strict=True))
+            print_log(f'{summary}: {folder}\nretained of each: {shares}', logger='current')
             plot_retained(total, kept, summary, folder / 'retained.png')
