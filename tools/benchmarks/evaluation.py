@@ -113,7 +113,7 @@ def score_ours(root: Path, match: np.ndarray, workers: int) -> dict[str, object]
     matching = GivenMatching(dict(enumerate(match.tolist())), num_categories, num_categories)
     pairs, _ = list_pairs(root / 'predictions', root / 'masks')
     counter = FolderCounter(num_categories, num_categories, matching)
-    counts, _ = count_folders(counter, pairs, workers)
+    counts, _ = count_folders(counter, pairs, workers, start_method='fork')
     scores = matching.scores(counts)
     ious = dict(IoUs=(100 * scores.iou).tolist(), BIoUs=(100 * scores.boundary_iou).tolist())
     return official_figures(scores) | ious
