@@ -20,9 +20,9 @@ from PIL import Image
 from luss_mm.datasets.imagenet_s import imagenet_s_categories
 from luss_mm.datasets.transforms.loading import read_image_size
 from luss_mm.functional.label_codec import decode_label_map
+from luss_mm.pipeline.image_batches import with_progress
 from luss_mm.pipeline.imagenet_s_lists import IMAGE_SUFFIX, NUM_IMAGES, first_names
 from luss_mm.pipeline.safe_archives import list_members, partial_name
-from luss_mm.pipeline.time_left import with_time_left
 
 METHOD_FILE, MATCH_FILE = 'method.txt', 'match.json'
 # The lines of method.txt, in their order.
@@ -117,7 +117,7 @@ def make_submission(
             _write(archive, METHOD_FILE, method.encode())
             if match is not None:
                 _write(archive, MATCH_FILE, Path(match).read_bytes())
-            for name in with_time_left(names, len(names), 'packing'):
+            for name in with_progress(names, len(names), 'packing'):
                 _copy(archive, name, predictions / name)
         check_submission(temporary, split)
         with open(temporary, 'rb') as file:
@@ -246,7 +246,7 @@ def _faulty_predictions(
 ) -> Iterator[str]:
     is_allowed = np.zeros(2**16, dtype=bool)
     is_allowed[allowed[allowed < len(is_allowed)]] = True
-    for name in with_time_left(names, len(names), 'checking'):
+    for name in with_progress(names, len(names), 'checking'):
         try:
             labels = _decode(archive.read(name))
             size = read_image_size(names[name])

@@ -1,12 +1,15 @@
 """Reading a data set shard by shard in batches of equal size, the same on any number of ranks."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 import torch
 from mmengine.dist import get_dist_info
 from mmengine.logging import print_log
 from torch.utils.data import DataLoader, Dataset
+
+Item = TypeVar('Item')
 
 
 class ShardedBatches:
@@ -103,13 +106,27 @@ class Progress:
         """Count finished units."""
         self.done += units
         now = time.monotonic()
-        if now - self.printed < self.interval and self.done < self.total:
+        if now - self.printed < self.interval and self.done != self.total:
             return
         self.printed = now
         elapsed = now - self.started
-        left = elapsed / self.done * (self.total - self.done)
+        left = elapsed / self.done * max(self.total - self.done, 0)  # a total may be a guess
         print_log(
             f'{self.title}: {self.done}/{self.total} ({100 * self.done / self.total:.0f} %), '
             f'{self.done / max(elapsed, 1e-9):.0f}/s, {left:.0f} s left',
             logger='current',
         )
+
+
+def with_progress(items: Iterable[Item], total: int, title: str) -> Iterator[Item]:
+    """Pass items on and print how far they are.
+
+    Args:
+        items: What is worked through.
+        total: How many they are, as far as known.
+        title: Of the step.
+    """
+    progress = Progress(title, max(total, 1))
+    for item in items:
+        yield item
+        progress.advance()

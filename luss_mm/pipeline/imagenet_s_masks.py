@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from luss_mm.pipeline.image_batches import with_progress
 from luss_mm.pipeline.imagenet_s_lists import ListedImage
 from luss_mm.pipeline.place_files import Placed, make_own_folder
 from luss_mm.pipeline.safe_archives import (
@@ -16,7 +17,6 @@ from luss_mm.pipeline.safe_archives import (
     partial_name,
     unpack,
 )
-from luss_mm.pipeline.time_left import with_time_left
 
 # As in datapreparation/datapreparation_anno.sh of the official repository.
 RELEASE = 'https://github.com/LUSSeg/ImageNet-S/releases/download/ImageNet-S/'
@@ -109,7 +109,7 @@ def unpack_masks(
             wanted[archive.path][archive.masks[key].name] = target
     for path, targets in wanted.items():
         if targets:
-            for _ in with_time_left(unpack(path, targets), len(targets), f'{subset} {folder}'):
+            for _ in with_progress(unpack(path, targets), len(targets), f'{subset} {folder}'):
                 placed.made += 1
     return placed
 
@@ -134,7 +134,7 @@ def download(subset: int, directory: Path) -> Path:
                 raise ValueError(f'{address}: {size:,} bytes are more than an archive may have')
             with open(temporary, 'wb') as file:
                 blocks = iter(lambda: response.read(_BLOCK), b'')
-                for block in with_time_left(blocks, -(-size // _BLOCK), f'{path.name}, MiB'):
+                for block in with_progress(blocks, -(-size // _BLOCK), f'{path.name}, MiB'):
                     file.write(block)
                     if file.tell() > MAX_TOTAL_BYTES:
                         raise ValueError(f'{address}: more bytes than an archive may have')

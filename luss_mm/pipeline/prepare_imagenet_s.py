@@ -15,6 +15,7 @@ from pathlib import Path
 
 from luss_mm.datasets.imagenet_s import imagenet_s_categories
 from luss_mm.pipeline.artifact import write_atomically
+from luss_mm.pipeline.image_batches import with_progress
 from luss_mm.pipeline.imagenet_s_check import (
     Survey,
     check_image,
@@ -34,7 +35,6 @@ from luss_mm.pipeline.imagenet_s_lists import (
 )
 from luss_mm.pipeline.imagenet_s_masks import MaskArchive, unpack_masks
 from luss_mm.pipeline.place_files import Placed, Placement, place_files
-from luss_mm.pipeline.time_left import with_time_left
 
 REPORT = 'preparation.json'
 
@@ -154,7 +154,7 @@ class ImageNetSPreparation:
             lambda name: name in targets if targets else self._is_train_image(split, name),
         )
         self._count(report, survey, directory)
-        for name in with_time_left(survey.sample, len(survey.sample), f'{split}: reading a sample'):
+        for name in with_progress(survey.sample, len(survey.sample), f'{split}: reading a sample'):
             try:
                 check_image(directory / name)
             except ValueError as error:
@@ -178,7 +178,7 @@ class ImageNetSPreparation:
             if self.mode == 'link':  # folders mostly, so the number of images says nothing
                 placements = list(placements)
                 total = len(placements)
-        steps = with_time_left(placements, total, name)
+        steps = with_progress(placements, total, name)
         return place_files(steps, directory, self.mode), directory
 
     def _prepare_masks(self, split: str) -> SplitReport:
@@ -198,7 +198,7 @@ class ImageNetSPreparation:
         # a mask whose image is not there yet is no fault of the mask's
         sample = [n for n in survey.sample if (image_directory / image_of_mask(n)).exists()]
         report.checked = len(sample)
-        steps = with_time_left(sample, len(sample), f'{folder}: reading a sample')
+        steps = with_progress(sample, len(sample), f'{folder}: reading a sample')
         report.problems += check_masks(directory, image_directory, steps, self.category_ids)
         self._finish(report, directory)
         return report
