@@ -1,18 +1,13 @@
 """Segmentation into up to a thousand categories in bounded memory."""
 
-from collections.abc import Sequence
-
 import torch
 from mmengine.structures import PixelData
 from mmseg.models import EncoderDecoder
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor
-from torch.nn import functional as F
 
-from luss_mm.functional.pixel_assignment import resize_argmax
-
-FLIP_AXES = {'horizontal': (-1,), 'vertical': (-2,), 'diagonal': (-2, -1)}
+from luss_mm.models.label_decision import decide_label_map
 
 
 @MODELS.register_module()
@@ -84,60 +79,12 @@ class LUSSSegmentor(EncoderDecoder):
                 SegDataSample(metainfo=dict(ori_shape=tuple(inputs.shape[2:]))) for _ in inputs
             ]
         for sample, sample_logits in zip(data_samples, logits, strict=True):
-            meta = sample.metainfo
-            labels = self._decide(sample_logits[None], meta, inputs.shape[2:])
-            if meta.get('flip', False):
-                labels = labels.flip(FLIP_AXES[meta.get('flip_direction', 'horizontal')])
+            labels = decide_label_map(
+                sample_logits,
+                sample.metainfo,
+                inputs.shape[2:],
+                self.max_argmax_pixels,
+                self.max_argmax_side,
+            )
             sample.set_data(dict(pred_sem_seg=PixelData(data=labels)))
         return data_samples
-
-    def _decide(self, logits: Tensor, meta: dict, input_size: torch.Size) -> Tensor:
-        """Label map (1, H, W) of an image's logits (1, K + 1, h, w)."""
-        height, width = size = tuple(meta['ori_shape'][:2])
-        padding = meta.get('img_padding_size', meta.get('padding_size', (0,) * 4))
-        if height * width <= self.max_argmax_pixels:
-            return _argmax_without_padding(logits, size, padding, input_size)
-        shrink = self.max_argmax_side / max(size)
-        small = (max(1, round(height * shrink)), max(1, round(width * shrink)))
-        labels = _argmax_without_padding(logits, small, padding, input_size)
-        # ids up to 2^24 are exact in float32
-        return F.interpolate(labels[:, None].float(), size, mode='nearest')[:, 0].long()
-
-
-def _argmax_without_padding(
-    logits: Tensor, size: tuple[int, int], padding: Sequence[int], input_size: torch.Size
-) -> Tensor:
-    """Label map of `size` (H, W) of the image that lies in a padded input; see `_axis_window`."""
-    left, right, top, bottom = padding
-    rows, down, visible_rows = _axis_window(logits.shape[2], input_size[0], top, bottom, size[0])
-    columns, across, visible_columns = _axis_window(
-        logits.shape[3], input_size[1], left, right, size[1]
-    )
-    labels = resize_argmax(logits[:, :, rows, columns], (down, across))
-    return labels[:, visible_rows, visible_columns]
-
-
-def _axis_window(
-    cells: int, pixels: int, before: int, after: int, size: int
-) -> tuple[slice, int, slice]:
-    """Where one axis of a padded image lies in its feature map.
-
-    Cells that saw a part of the image stay whole, so that the image keeps its scale: they are
-    resized to more than `size`, and the image is cut out of that.
-
-    Args:
-        cells: Length of the feature map.
-        pixels: Length of the padded input.
-        before: Padded pixels before the image.
-        after: Padded pixels after it.
-        size: Wanted length of the image.
-
-    Returns:
-        The cells that saw the image, the length to resize them to and the image's part of that.
-    """
-    first = before * cells // pixels
-    last = -(-(pixels - after) * cells // pixels)  # rounded up
-    scale = size / (pixels - before - after)  # of an input pixel
-    length = round((last - first) * pixels / cells * scale)
-    start = int((before - first * pixels / cells) * scale)
-    return slice(first, last), length, slice(start, start + size)

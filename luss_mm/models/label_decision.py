@@ -1,0 +1,102 @@
+"""From a network's logits to the label map of an image, in bounded memory."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from luss_mm.functional.pixel_assignment import resize_argmax
+
+FLIP_AXES = {'horizontal': (-1,), 'vertical': (-2,), 'diagonal': (-2, -1)}
+
+
+@torch.no_grad()
+def decide_label_map(
+    logits: Tensor,
+    meta: Mapping[str, Any],
+    input_size: torch.Size | tuple[int, int],
+    max_pixels: int = 1000 * 1000,
+    max_side: int = 1000,
+    allowed: Sequence[int] | None = None,
+) -> Tensor:
+    """Argmax of resized logits at the size of the image's file, without its padding and flip.
+
+    Args:
+        logits: Of one image, at any resolution; resized with align_corners=False. Shape (K, h, w).
+        meta: `ori_shape` and, where padded or flipped, `img_padding_size` or `padding_size`,
+            `flip` and `flip_direction`.
+        input_size: Of the padded network input, (H, W) in pixels.
+        max_pixels: Images with more pixels than this are decided at a longest side of `max_side`
+            and enlarged by nearest neighbour.
+        max_side: See above.
+        allowed: Ids that may be predicted, as the image's tags; None for all K.
+
+    Returns:
+        Label map, int64 in [0, K). Shape (1, ori_H, ori_W).
+
+    Raises:
+        ValueError: If `allowed` is empty or names an id that there is no logit for.
+    """
+    chosen = logits[None]  # (1, K, h, w)
+    if allowed is not None:
+        ids = torch.as_tensor(sorted(set(allowed)), device=logits.device)
+        if not len(ids) or ids[0] < 0 or ids[-1] >= len(logits):
+            raise ValueError(f'allowed ids {list(allowed)} must be some of 0..{len(logits) - 1}')
+        chosen = chosen[:, ids]
+    height, width = size = tuple(meta['ori_shape'][:2])
+    padding = meta.get('img_padding_size', meta.get('padding_size', (0,) * 4))
+    shrink = max_side / max(size) if height * width > max_pixels else 1
+    decided = (max(1, round(height * shrink)), max(1, round(width * shrink)))
+    labels = _argmax_without_padding(chosen, decided, padding, input_size)
+    if decided != size:
+        # ids up to 2^24 are exact in float32
+        labels = F.interpolate(labels[:, None].float(), size, mode='nearest')[:, 0].long()
+    if allowed is not None:
+        labels = ids[labels]
+    if meta.get('flip', False):
+        labels = labels.flip(FLIP_AXES[meta.get('flip_direction', 'horizontal')])
+    return labels
+
+
+def _argmax_without_padding(
+    logits: Tensor,
+    size: tuple[int, int],
+    padding: Sequence[int],
+    input_size: torch.Size | tuple[int, int],
+) -> Tensor:
+    """Label map of `size` (H, W) of the image that lies in a padded input; see `_axis_window`."""
+    left, right, top, bottom = padding
+    rows, down, visible_rows = _axis_window(logits.shape[2], input_size[0], top, bottom, size[0])
+    columns, across, visible_columns = _axis_window(
+        logits.shape[3], input_size[1], left, right, size[1]
+    )
+    labels = resize_argmax(logits[:, :, rows, columns], (down, across))
+    return labels[:, visible_rows, visible_columns]
+
+
+def _axis_window(
+    cells: int, pixels: int, before: int, after: int, size: int
+) -> tuple[slice, int, slice]:
+    """Where one axis of a padded image lies in its feature map.
+
+    Cells that saw a part of the image stay whole, so that the image keeps its scale: they are
+    resized to more than `size`, and the image is cut out of that.
+
+    Args:
+        cells: Length of the feature map.
+        pixels: Length of the padded input.
+        before: Padded pixels before the image.
+        after: Padded pixels after it.
+        size: Wanted length of the image.
+
+    Returns:
+        The cells that saw the image, the length to resize them to and the image's part of that.
+    """
+    first = before * cells // pixels
+    last = -(-(pixels - after) * cells // pixels)  # rounded up
+    scale = size / (pixels - before - after)  # of an input pixel
+    length = round((last - first) * pixels / cells * scale)
+    start = int((before - first * pixels / cells) * scale)
+    return slice(first, last), length, slice(start, start + size)
