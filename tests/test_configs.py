@@ -190,7 +190,8 @@ def published(request):
 def groups(stage):
     pipeline = stage['train_dataloader']['dataset']['pipeline']
     (crop,) = [t for t in pipeline if t['type'] == 'MultiCrop']
-    assert set(crop) == {'type', 'views'}  # the rest are the defaults, which are SwAV's
+    assert set(crop) == {'type', 'views', 'colours_on_device'}  # the rest is SwAV's by default
+    assert crop['colours_on_device'] is False
     return [(v['num'], v['size'], tuple(v['scale'])) for v in crop['views']]
 
 

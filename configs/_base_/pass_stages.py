@@ -3,6 +3,14 @@
 runner_type = 'StagedRunner'
 stage_order = ['pretrain', 'attention', 'finetune']
 
+# True changes the views' colours in batches on the GPU, for machines with few CPU cores a GPU.
+colours_on_device = False
+pretrain_cropping = dict(
+    type='MultiCrop', views='${pretrain_views}', colours_on_device='${colours_on_device}'
+)
+attention_cropping = dict(
+    type='MultiCrop', views='${attention_views}', colours_on_device='${colours_on_device}'
+)
 prototype_head = dict(
     type='PrototypeHead',
     in_channels='${feature_channels}',
@@ -41,7 +49,7 @@ stages = dict(
                 data_root='${data_root}',
                 data_prefix=dict(img_path='${pretrain_splits}'),
                 seed='${seed}',
-                pipeline=['${loading}', dict(type='MultiCrop', views='${pretrain_views}')],
+                pipeline=['${loading}', '${pretrain_cropping}'],
             ),
         ),
         optim_wrapper=dict(type='OptimWrapper', optimizer='${pretrain_optimizer}'),
@@ -85,7 +93,7 @@ stages = dict(
                 data_root='${data_root}',
                 data_prefix=dict(img_path='train'),
                 seed='${seed}',
-                pipeline=['${loading}', dict(type='MultiCrop', views='${attention_views}')],
+                pipeline=['${loading}', '${attention_cropping}'],
             ),
         ),
         optim_wrapper=dict(type='OptimWrapper', optimizer='${attention_optimizer}'),

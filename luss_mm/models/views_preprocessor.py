@@ -4,10 +4,12 @@ import torch
 from mmengine.model import BaseDataPreprocessor
 from mmseg.registry import MODELS
 
+from luss_mm.functional.colour_changes import change_colours
+
 
 @MODELS.register_module()
 class ViewsPreprocessor(BaseDataPreprocessor):
-    """Moves collated views to the device as uint8 and normalises them there.
+    """Moves collated views to the device as uint8, changes their colours there and normalises.
 
     Args:
         mean: RGB mean in [0, 255].
@@ -28,14 +30,18 @@ class ViewsPreprocessor(BaseDataPreprocessor):
 
         Args:
             data: `inputs`, a list with a uint8 batch (B, 3, s, s) for each view, or one such batch;
-                `crops`, float (B, V, 5), if the views carry them.
+                `crops`, float (B, V, 5), if the views carry them; `colour_changes`, float
+                (B, V, 10), if `MultiCrop` left them to the device.
             training: Unused; mmengine passes it.
 
         Returns:
-            The same keys, the images float32 on the model's device.
+            The same keys but `colour_changes`, the images float32 on the model's device.
         """
         data = self.cast_data(data)
         views = data['inputs']
+        if 'colour_changes' in data:
+            changes = data.pop('colour_changes').unbind(dim=1)
+            views = [change_colours(view, c) for view, c in zip(views, changes, strict=True)]
         if isinstance(views, torch.Tensor):
             return dict(data, inputs=self.normalize(views))
         return dict(data, inputs=[self.normalize(view) for view in views])

@@ -4,8 +4,13 @@ import pytest
 import torch
 from mmengine.dataset import default_collate
 from mmseg.registry import TRANSFORMS
+from scipy.stats import ks_2samp
+from torchvision.transforms import RandomResizedCrop
+from torchvision.transforms import v2 as T
+from torchvision.transforms.v2 import functional
 
 from luss_mm.datasets.transforms import MultiCrop, colour
+from luss_mm.functional.colour_changes import change_colours
 
 PUBLISHED = [dict(num=2, size=224, scale=(0.14, 1.0)), dict(num=6, size=96, scale=(0.05, 0.14))]
 SMALL = [dict(num=2, size=24, scale=(0.14, 1.0)), dict(num=6, size=10, scale=(0.05, 0.14))]
@@ -84,9 +89,9 @@ def test_batches_are_one_tensor_a_view():
 def test_augmentation_is_swavs_by_default(monkeypatch):
     """Jitter (.8, .8, .8, .2) p .8, grey p .2, blur p .5 with sigma .1 to 2, flip p .5."""
     calls = dict(jitter=[], grey=[], blur=[])
-    monkeypatch.setattr(
-        colour, 'jitter_colours', lambda image, *s: calls['jitter'].append(s) or image
-    )
+    drawn = ([1, 1, 1, 0], [0, 1, 2, 3])
+    monkeypatch.setattr(colour, 'draw_jitter', lambda *s: calls['jitter'].append(s) or drawn)
+    monkeypatch.setattr(colour, 'apply_jitter', lambda image, *s: image)
     monkeypatch.setattr(colour, 'to_grey', lambda image: calls['grey'].append(1) or image)
     monkeypatch.setattr(colour, 'blur', lambda image, s: calls['blur'].append(s) or image)
     views = [dict(num=4000, size=2, scale=(0.5, 1.0))]
@@ -130,3 +135,55 @@ def test_built_from_a_config():
 def test_misspelt_view_keys_are_named():
     with pytest.raises(ValueError, match='szie'):
         MultiCrop(views=[dict(num=2, szie=8, scale=(0.3, 1.0))])
+
+
+def test_colours_on_the_device_are_those_of_the_loader():
+    """Smooth images: what is left is OpenCV's 8-bit hue."""
+    image = cv2.resize(noise(12, 15), (200, 160), interpolation=cv2.INTER_CUBIC)
+    for seed in range(10):
+        expected = make_views(image, seed, views=SMALL)
+        results = make_views(image, seed, views=SMALL, colours_on_device=True)
+        assert torch.equal(results['crops'], expected['crops'])
+        changes = results['colour_changes']
+        assert changes.shape == (8, 10) and changes.dtype == torch.float32
+        for view, change, wanted in zip(
+            results['inputs'], changes, expected['inputs'], strict=True
+        ):
+            found = change_colours(view[None], change[None])[0]
+            assert (found - wanted).abs().mean() < 4
+
+
+def test_views_have_the_distribution_of_torchvision():
+    """Area, shape and place of the crops, and the mean and spread of their colours."""
+    scale, count = (0.14, 1.0), 3000
+    image = cv2.resize(noise(8, 10), (100, 80), interpolation=cv2.INTER_CUBIC)
+    ours = make_views(image, views=[dict(num=count, size=8, scale=scale)], blur_prob=0)
+    torch.manual_seed(0)
+    picture = torch.from_numpy(np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1)))
+    boxes = [RandomResizedCrop.get_params(picture, scale, [3 / 4, 4 / 3]) for _ in range(count)]
+    theirs = torch.tensor([(left, top, w, h) for top, left, h, w in boxes], dtype=torch.float32)
+    found = ours['crops'][:, :4]
+    for name, of in dict(
+        left=lambda c: c[:, 0],
+        top=lambda c: c[:, 1],
+        area=lambda c: c[:, 2] * c[:, 3],
+        aspect=lambda c: (c[:, 2] / c[:, 3]).log(),
+    ).items():
+        assert ks_2samp(of(found), of(theirs)).pvalue > 1e-3, name
+    distort = T.Compose(
+        [
+            T.RandomApply([T.ColorJitter(0.8, 0.8, 0.8, 0.2)], 0.8),
+            T.RandomGrayscale(0.2),
+        ]
+    )
+    resized = [
+        functional.resized_crop(picture, top, left, h, w, [8, 8], antialias=True)
+        for top, left, h, w in boxes
+    ]
+    wanted = torch.stack([distort(view) for view in resized]).float()
+    made = torch.stack(ours['inputs']).float()
+    for channel in range(3):
+        for of in (lambda v: v.mean((1, 2)), lambda v: v.std((1, 2))):
+            a, b = of(made[:, channel]), of(wanted[:, channel])
+            assert abs(a.mean() - b.mean()) < 0.1 * b.mean()
+            assert abs(a.std() - b.std()) < 0.1 * b.std()

@@ -3,6 +3,7 @@ import torch
 from mmseg.registry import MODELS
 from torch.utils.data import default_collate
 
+from luss_mm.functional.colour_changes import NO_CHANGE, change_colours
 from luss_mm.models import ViewsPreprocessor
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -75,3 +76,17 @@ def test_collated_samples_of_multi_crop_are_understood():
 def test_is_registered_and_adds_nothing_to_a_checkpoint():
     preprocessor = MODELS.build(dict(type='ViewsPreprocessor'))
     assert isinstance(preprocessor, ViewsPreprocessor) and not preprocessor.state_dict()
+
+
+def test_colours_are_changed_before_they_are_normalised():
+    view = uint8_images(2, 6, 6)
+    change = torch.tensor([NO_CHANGE, NO_CHANGE])
+    change[1, 0] = 0.5  # brightness
+    data = dict(inputs=[view], colour_changes=change[:, None])
+    result = ViewsPreprocessor()(data)
+    assert set(result) == {'inputs'} and 'colour_changes' in data
+    wanted = ViewsPreprocessor().normalize(change_colours(view, change))
+    torch.testing.assert_close(result['inputs'][0], wanted)
+    plain = ViewsPreprocessor()(dict(inputs=[view]))['inputs'][0]
+    torch.testing.assert_close(result['inputs'][0][0], plain[0])
+    assert (result['inputs'][0][1] - plain[1]).abs().max() > 0.5

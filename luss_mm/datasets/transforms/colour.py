@@ -1,7 +1,11 @@
 """Colour changes of uint8 RGB images; each draws from numpy's global generator."""
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
+
+from luss_mm.functional.colour_changes import NO_CHANGE
 
 GREY_WEIGHTS = (0.299, 0.587, 0.114)
 
@@ -21,18 +25,52 @@ def jitter_colours(
     Returns:
         RGB uint8 of the same shape.
     """
+    return apply_jitter(image, *draw_jitter(brightness, contrast, saturation, hue))
+
+
+def draw_jitter(
+    brightness: float, contrast: float, saturation: float, hue: float
+) -> tuple[list[float], np.ndarray]:
+    """The numbers of `jitter_colours`: three factors, the hue shift, and the order of the four."""
     factors = [np.random.uniform(max(0, 1 - x), 1 + x) for x in (brightness, contrast, saturation)]
     shift = np.random.uniform(-hue, hue)
-    for operation in np.random.permutation(4):
-        if operation == 0:
-            image = change_brightness(image, factors[0])
-        elif operation == 1:
-            image = change_contrast(image, factors[1])
-        elif operation == 2:
-            image = change_saturation(image, factors[2])
-        else:
-            image = shift_hue(image, shift)
+    return [*factors, shift], np.random.permutation(4)
+
+
+def apply_jitter(image: np.ndarray, amounts: list[float], order: np.ndarray) -> np.ndarray:
+    """Change an image by drawn numbers; see `draw_jitter`."""
+    operations = (change_brightness, change_contrast, change_saturation, shift_hue)
+    for operation in order:
+        image = operations[operation](image, amounts[operation])
     return image
+
+
+@dataclass(frozen=True)
+class ColourChange:
+    """What was drawn for one view.
+
+    Attributes:
+        jitter: Of `draw_jitter`, or None.
+        grey: Whether it becomes grey.
+        sigma: Standard deviation of the blur in pixels; 0 for none.
+    """
+
+    jitter: tuple[list[float], np.ndarray] | None
+    grey: bool
+    sigma: float
+
+    def apply(self, image: np.ndarray) -> np.ndarray:
+        """Change an RGB image, uint8 (H, W, 3)."""
+        if self.jitter is not None:
+            image = apply_jitter(image, *self.jitter)
+        if self.grey:
+            image = to_grey(image)
+        return blur(image, self.sigma) if self.sigma else image
+
+    def numbers(self) -> tuple[float, ...]:
+        """The same for `functional.colour_changes.change_colours`, a row of its `changes`."""
+        amounts, order = self.jitter or (NO_CHANGE[:4], NO_CHANGE[4:8])
+        return tuple(map(float, (*amounts, *order, self.grey, self.sigma)))
 
 
 def change_brightness(image: np.ndarray, factor: float) -> np.ndarray:

@@ -25,11 +25,15 @@ class MultiCrop(BaseTransform):
         grey_prob: Of a grey view.
         blur_prob: Of a blur.
         blur_sigma: Bounds of its standard deviation in pixels.
+        colours_on_device: Draw the colour changes, but leave them to `ViewsPreprocessor`, which
+            applies them to whole batches: for GPUs that the CPU cores cannot keep busy.
 
     Sets (and drops everything else):
         inputs: List of V views, uint8 RGB tensors (3, s, s).
         crops: left, top, width, height in pixels of the loaded image and 1 where flipped, float32
             (V, 5).
+        colour_changes: With colours_on_device: what `functional.colour_changes` is to do to each
+            view, float32 (V, 10).
 
     Source: PASS, methods 2.1: 2 x 224 (.14-1) + 6 x 96 (.05-.14) for S50; SwAV's augmentation.
     """
@@ -43,6 +47,7 @@ class MultiCrop(BaseTransform):
         grey_prob: float = 0.2,
         blur_prob: float = 0.5,
         blur_sigma: tuple[float, float] = (0.1, 2.0),
+        colours_on_device: bool = False,
     ) -> None:
         for view in views:
             if set(view) != {'num', 'size', 'scale'}:
@@ -54,34 +59,40 @@ class MultiCrop(BaseTransform):
         self.grey_prob = grey_prob
         self.blur_prob = blur_prob
         self.blur_sigma = tuple(blur_sigma)
+        self.colours_on_device = colours_on_device
 
     def transform(self, results: dict) -> dict:
         """Make the views of results['img'] (BGR)."""
         image = results['img']
-        inputs, crops = [], []
+        inputs, crops, changes = [], [], []
         for group in self.views:
             for _ in range(group['num']):
-                view, crop = self._make_view(image, group['size'], group['scale'])
-                inputs.append(view)
+                view, crop = self._cut_view(image, group['size'], group['scale'])
+                change = self._draw_change()
+                if not self.colours_on_device:
+                    view = change.apply(view)
+                inputs.append(torch.from_numpy(np.ascontiguousarray(view.transpose(2, 0, 1))))
                 crops.append(crop)
-        return dict(inputs=inputs, crops=torch.tensor(crops, dtype=torch.float32))
+                changes.append(change.numbers())
+        sample = dict(inputs=inputs, crops=torch.tensor(crops, dtype=torch.float32))
+        if self.colours_on_device:
+            sample['colour_changes'] = torch.tensor(changes, dtype=torch.float32)
+        return sample
 
-    def _make_view(
+    def _cut_view(
         self, image: np.ndarray, size: int, scale: tuple[float, float]
-    ) -> tuple[torch.Tensor, tuple[float, ...]]:
+    ) -> tuple[np.ndarray, tuple[float, ...]]:
+        """RGB view and where it lies."""
         crop = draw_crop(*image.shape[:2], scale)
         view = cv2.cvtColor(resize_crop(image, crop, size), cv2.COLOR_BGR2RGB)
         flipped = np.random.rand() < self.flip_prob
-        if flipped:
-            view = cv2.flip(view, 1)
-        view = self._change_colours(view)
-        return torch.from_numpy(np.ascontiguousarray(view.transpose(2, 0, 1))), (*crop, flipped)
+        return (cv2.flip(view, 1) if flipped else view), (*crop, flipped)
 
-    def _change_colours(self, view: np.ndarray) -> np.ndarray:
-        if np.random.rand() < self.jitter_prob:
-            view = colour.jitter_colours(view, *self.jitter)
-        if np.random.rand() < self.grey_prob:
-            view = colour.to_grey(view)
-        if np.random.rand() < self.blur_prob:
-            view = colour.blur(view, np.random.uniform(*self.blur_sigma))
-        return view
+    def _draw_change(self) -> colour.ColourChange:
+        jittered = np.random.rand() < self.jitter_prob
+        jitter = colour.draw_jitter(*self.jitter) if jittered else None
+        grey = bool(np.random.rand() < self.grey_prob)
+        blurred = np.random.rand() < self.blur_prob
+        return colour.ColourChange(
+            jitter, grey, np.random.uniform(*self.blur_sigma) if blurred else 0
+        )
