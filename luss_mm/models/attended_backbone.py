@@ -60,6 +60,7 @@ class AttendedBackbone(BaseModel):
         self.attention = PixelAttentionHead(channels)
         self.in_index = in_index
         self.upsample = upsample
+        self.to(memory_format=torch.channels_last)  # as the images: no reordering in every layer
 
     def attend(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Enlarged features of the backbone, not normalised, and their gates.

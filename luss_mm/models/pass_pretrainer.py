@@ -73,6 +73,7 @@ class PASSPretrainer(BaseModel):
         self.weights = [image_weight, *weights]
         self.temperature = temperature
         self.sinkhorn_settings = dict(epsilon=epsilon, iterations=sinkhorn_iterations)
+        self.to(memory_format=torch.channels_last)  # as the images: no reordering in every layer
 
     def forward(
         self, inputs: list[Tensor], crops: Tensor | None = None, mode: str = 'tensor', **_: object

@@ -1,0 +1,117 @@
+"""k-means over all embeddings: faiss as we call it against scikit-learn, on the same points.
+
+    python tools/benchmarks/kmeans.py --out kmeans.json                    (64,431 x 512, K = 50)
+    python tools/benchmarks/kmeans.py --out kmeans.json --points 118000 --channels 2048 \
+        --clusters 919 --iterations 2
+
+Both run Lloyd's algorithm from randomly drawn points with the same number of iterations and
+restarts on all cores, in turn. Needs scikit-learn (`pip install -e '.[benchmarks]'`). Points come
+from a mixture of Gaussians on the unit sphere, so that both have the same structure to find; their
+objectives are compared too. Peak memory is counted beyond the points themselves.
+"""
+
+import argparse
+import json
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from luss_mm.functional.kmeans import fit_kmeans
+from luss_mm.pipeline.artifact import write_atomically
+
+
+def main() -> None:
+    """Measure, write the JSON file and print it."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--out', type=Path, required=True)
+    parser.add_argument('--points', type=int, default=64_431, help='images of ImageNet-S50')
+    parser.add_argument('--channels', type=int, default=512)
+    parser.add_argument('--clusters', type=int, default=50)
+    parser.add_argument('--iterations', type=int, default=20)
+    parser.add_argument('--restarts', type=int, default=3)
+    arguments = parser.parse_args()
+    settings = (arguments.clusters, arguments.iterations, arguments.restarts)
+    points = draw_points(arguments.points, arguments.channels, arguments.clusters)
+    ours = measured(lambda: fit_kmeans(points, *settings, seed=0).objective)
+    theirs = measured(lambda: scikit_learn(points, *settings))
+    report = dict(
+        points=f'{arguments.points} x {arguments.channels}',
+        clusters=arguments.clusters,
+        iterations=arguments.iterations,
+        restarts=arguments.restarts,
+        ours=ours,
+        scikit_learn=theirs,
+        ratio=round(theirs['seconds'] / ours['seconds'], 2),
+        cpu_ratio=round(theirs['cpu_seconds'] / ours['cpu_seconds'], 2),
+        objective_ratio=round(ours['result'] / theirs['result'], 4),
+        load_average=os.getloadavg(),
+    )
+    text = json.dumps(report, indent=1)
+    write_atomically(arguments.out, text.encode())
+    print(text)
+
+
+def draw_points(count: int, channels: int, clusters: int) -> np.ndarray:
+    """Unit vectors about `clusters` directions, float32 (count, channels)."""
+    random = np.random.default_rng(0)
+    centres = random.standard_normal((clusters, channels), dtype=np.float32)
+    points = random.standard_normal((count, channels), dtype=np.float32)
+    points += centres[random.integers(clusters, size=count)]
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    return points
+
+
+def scikit_learn(points: np.ndarray, clusters: int, iterations: int, restarts: int) -> float:
+    """Objective of scikit-learn's k-means with the same work."""
+    from sklearn.cluster import KMeans
+
+    found = KMeans(
+        clusters,
+        init='random',
+        n_init=restarts,
+        max_iter=iterations,
+        tol=0,
+        algorithm='lloyd',
+        copy_x=False,
+        random_state=0,
+    ).fit(points)
+    return float(found.inertia_)
+
+
+def measured(work: Callable[[], float]) -> dict[str, float]:
+    """Seconds on the clock and of the CPU, peak memory beyond what was there, and the result."""
+    before, peak, running = resident_bytes(), [0], threading.Event()
+
+    def watch() -> None:
+        while not running.wait(0.05):
+            peak[0] = max(peak[0], resident_bytes())
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    clock, cpu = time.perf_counter(), time.process_time()
+    result = work()
+    seconds, cpu_seconds = time.perf_counter() - clock, time.process_time() - cpu
+    running.set()
+    watcher.join()
+    return dict(
+        seconds=round(seconds, 2),
+        cpu_seconds=round(cpu_seconds, 2),
+        extra_megabytes=round(max(peak[0] - before, 0) / 2**20, 1),
+        result=result,
+    )
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process (Linux)."""
+    pages = int(Path('/proc/self/statm').read_text().split()[1])
+    return pages * os.sysconf('SC_PAGE_SIZE')
+
+
+if __name__ == '__main__':
+    main()
