@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from luss_mm.functional.pixel_attention import foreground_score, gated_embedding, upsample_features
+from luss_mm.models.memory_format import use_channels_last
 
 SMALLEST_LENGTH = 1e-12  # of a feature vector, as F.normalize
 
@@ -80,7 +81,7 @@ class AttendedBackbone(BaseModel):
         self.attention = PixelAttentionHead(channels)
         self.in_index = in_index
         self.upsample = upsample
-        self.to(memory_format=torch.channels_last)  # as the images: no reordering in every layer
+        use_channels_last(self)
 
     def attend(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Enlarged features of the backbone, not normalised, and their gates.

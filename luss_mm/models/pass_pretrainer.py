@@ -12,6 +12,7 @@ from luss_mm.functional.pixel_alignment import overlap_grids, pixel_to_pixel_los
 from luss_mm.functional.swapped_prediction import deep_to_shallow_loss, swapped_prediction_loss
 from luss_mm.models.balanced_assignment import assign_global_views
 from luss_mm.models.feature_queue import FeatureQueue
+from luss_mm.models.memory_format import use_channels_last
 
 NUM_GLOBAL_VIEWS = 2
 
@@ -73,7 +74,7 @@ class PASSPretrainer(BaseModel):
         self.weights = [image_weight, *weights]
         self.temperature = temperature
         self.sinkhorn_settings = dict(epsilon=epsilon, iterations=sinkhorn_iterations)
-        self.to(memory_format=torch.channels_last)  # as the images: no reordering in every layer
+        use_channels_last(self)
 
     def forward(
         self, inputs: list[Tensor], crops: Tensor | None = None, mode: str = 'tensor', **_: object

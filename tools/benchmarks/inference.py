@@ -24,7 +24,7 @@ from mmengine.config import ConfigDict
 from mmseg.apis import inference_model, init_model
 
 import luss_mm  # noqa: F401  registers everything
-from luss_mm.engine.image_preparation import LABEL_LOADERS
+from luss_mm.engine.image_preparation import image_transforms
 from luss_mm.engine.infer_folder import FolderInference
 from luss_mm.engine.inferencer import LUSSInferencer
 from luss_mm.pipeline.artifact import write_atomically
@@ -100,7 +100,7 @@ def compare(arguments: argparse.Namespace) -> dict[str, object]:
 def mmseg_model(inferencer: LUSSInferencer, device: str) -> torch.nn.Module:
     """The same segmentor as mmseg's functions want it."""
     config = inferencer.source.config.copy()
-    pipeline = [t for t in inferencer.source.test_pipeline if t['type'] not in LABEL_LOADERS]
+    pipeline = image_transforms(inferencer.source.test_pipeline)
     config.test_pipeline = [ConfigDict(transform) for transform in pipeline]
     return init_model(config, str(inferencer.source.checkpoint), device)
 
