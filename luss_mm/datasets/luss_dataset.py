@@ -1,26 +1,28 @@
 """Folders of images in the ImageNet-S layout, with or without masks."""
 
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
-from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
-from luss_mm.datasets.sample_seed import sample_randomness
-from luss_mm.functional.palette import category_palette
+from luss_mm.datasets.seeded_dataset import (
+    IGNORE_INDEX,
+    SeededDataset,
+    make_entry,
+    refuse_shared_label_maps,
+)
 
-IGNORE_INDEX = 1000
 IMAGE_SUFFIXES = ('.jpeg', '.jpg', '.png', '.bmp', '.webp')
 
 
 @DATASETS.register_module()
-class LUSSDataset(BaseSegDataset):
+class LUSSDataset(SeededDataset):
     """Images below one or several folders, in the order of their sorted relative paths.
 
-    Category folders are optional and never reach the pipeline except as part of the file's path:
-    ids come from the masks, names from `categories`.
+    Category folders are optional and never reach the pipeline except as part of the file's path,
+    unless `tags` asks for them: ids come from the masks, names from `categories`.
 
     Args:
         data_root: Folder of the data set.
@@ -30,13 +32,17 @@ class LUSSDataset(BaseSegDataset):
             paths are taken as they are.
         categories: Names of the ids 1..K; 'folders' takes the sorted names of the folders in
             `img_path`; None leaves the ids nameless.
+        tags: 'folders' gives each image the id of its category folder as `image_tags`: the sorted
+            folders of the first image folder are the ids 1..K, unless metainfo has `wnids`. None
+            gives none.
         seed: Of the run; sample i of epoch e draws from (seed, e, i).
         ignore_index: Id of pixels that do not count.
         **kwargs: As mmseg's BaseSegDataset: pipeline, indices, test_mode ...
 
     Raises:
         FileNotFoundError: If a folder is missing or holds no images.
-        ValueError: If two images would share one label map.
+        ValueError: If two images would share one label map, or `tags` asks for the category folder
+            of an image that lies in none.
     """
 
     def __init__(
@@ -44,6 +50,7 @@ class LUSSDataset(BaseSegDataset):
         data_root: str = '',
         data_prefix: dict | None = None,
         categories: Sequence[str] | str | None = None,
+        tags: str | None = None,
         seed: int = 0,
         ignore_index: int = IGNORE_INDEX,
         metainfo: dict | None = None,
@@ -56,20 +63,18 @@ class LUSSDataset(BaseSegDataset):
         self.label_folder = (
             Path(data_root, prefix['seg_map_path']) if prefix['seg_map_path'] else None
         )
-        self.seed = seed
+        self.given_folders = [folder.parent for folder in self.image_folders]
         for folder in self.image_folders:
             if not folder.is_dir():
                 raise FileNotFoundError(f'{folder}: no such folder. Set data_root or data_prefix.')
-        metainfo = dict(metainfo or {})
-        names = self._category_names(categories)
-        if names is not None:
-            metainfo.setdefault('classes', ('others', *names))
-            metainfo.setdefault('palette', category_palette(len(names) + 1).tolist())
+        if tags not in (None, 'folders'):
+            raise ValueError(f"tags: 'folders' or None, not {tags!r}")
+        self.tags = tags
         super().__init__(
-            data_root='',
-            data_prefix=dict(img_path='', seg_map_path=''),
-            metainfo=metainfo,
+            names=self._category_names(categories),
+            seed=seed,
             ignore_index=ignore_index,
+            metainfo=metainfo,
             **kwargs,
         )
 
@@ -88,72 +93,49 @@ class LUSSDataset(BaseSegDataset):
         for folder in self.image_folders:
             entries.extend(self._entry(folder, relative) for relative in list_images(folder))
         if self.label_folder is not None:
-            self._refuse_shared_label_maps(entries)
-        return entries
+            refuse_shared_label_maps(entries)
+        return self.without_bad(entries)
 
     def _entry(self, folder: Path, relative: str) -> dict:
-        entry = dict(
-            img_path=os.path.join(folder, relative),
-            label_map=None,
-            reduce_zero_label=False,
-            seg_fields=[],
-        )
+        label_map = None
         if self.label_folder is not None:
             label_path = os.path.splitext(relative)[0] + self.seg_map_suffix
-            entry['seg_map_path'] = os.path.join(self.label_folder, label_path)
+            label_map = os.path.join(self.label_folder, label_path)
+        entry = make_entry(os.path.join(folder, relative), label_map)
+        if self.tags == 'folders':
+            entry['image_tags'] = (self._folder_id(folder, relative),)
         return entry
 
-    @staticmethod
-    def _refuse_shared_label_maps(entries: list[dict]) -> None:
-        owners: dict[str, str] = {}
-        for entry in entries:
-            owner = owners.setdefault(entry['seg_map_path'], entry['img_path'])
-            if owner != entry['img_path']:
-                raise ValueError(
-                    f'{entry["img_path"]} and {owner} share the label map '
-                    f'{entry["seg_map_path"]}. Rename one of them.'
-                )
+    def _folder_id(self, folder: Path, relative: str) -> int:
+        category = Path(relative).parts[0]
+        if category not in self._folder_ids:
+            raise ValueError(
+                f"{folder / relative}: tags='folders' needs it in the folder of one of the "
+                f'{len(self._folder_ids)} categories'
+            )
+        return self._folder_ids[category]
 
-    def __getitem__(self, index: int) -> dict:
-        """Sample `index % len(self)` as drawn in epoch `index // len(self)` (see EpochSampler)."""
-        epoch, index = divmod(int(index), len(self))
-        with sample_randomness(self.seed, epoch, index):
-            return super().__getitem__(index)
-
-    def relative_path(self, index: int) -> str:
-        """Path of an image relative to its image folder, with '/' between the parts."""
-        path = Path(self.get_data_info(index)['img_path'])
-        folder = next(folder for folder in self.image_folders if path.is_relative_to(folder))
-        return path.relative_to(folder).as_posix()
-
-    def fingerprint(self) -> str:
-        """SHA-256 of the relative paths and sizes of all images and of masks below data_root.
-
-        Contents are not read: an image replaced by one of the same size goes unnoticed. Label maps
-        elsewhere are not counted, since the run itself makes them.
-        """
-        digest = hashlib.sha256()
-        for index in range(len(self)):
-            entry = self.get_data_info(index)
-            size = os.stat(entry['img_path']).st_size
-            digest.update(f'{self.relative_path(index)}\0{size}\n'.encode())
-            label_path = entry.get('seg_map_path')
-            if label_path and self._is_given(label_path) and os.path.exists(label_path):
-                digest.update(f'{os.stat(label_path).st_size}\n'.encode())
-        return digest.hexdigest()
-
-    def _is_given(self, label_path: str) -> bool:
-        return any(Path(label_path).is_relative_to(f.parent) for f in self.image_folders)
+    @cached_property
+    def _folder_ids(self) -> dict[str, int]:
+        folders = sorted(p.name for p in self.image_folders[0].iterdir() if p.is_dir())
+        names = self.metainfo.get('wnids', folders)  # the official order, whatever folders exist
+        return {name: i for i, name in enumerate(names, start=1)}
 
 
 def list_images(folder: Path) -> Iterator[str]:
-    """Sorted relative paths of all images below a folder; links to folders are followed.
+    """Sorted relative paths of all images below a folder.
+
+    Links to folders are followed, but not back to a folder that they lie in.
 
     Raises:
         FileNotFoundError: If there are none.
     """
     found = []
-    for parent, _, names in os.walk(folder, followlinks=True):
+    above: dict[str, set[tuple[int, int]]] = {}  # identities of a folder and those that it lies in
+    for parent, inner, names in os.walk(folder, followlinks=True):
+        lineage = above.pop(parent, set()) | {_identity(parent)}
+        inner[:] = [name for name in inner if _identity(os.path.join(parent, name)) not in lineage]
+        above |= {os.path.join(parent, name): lineage for name in inner}
         found.extend(
             os.path.relpath(os.path.join(parent, name), folder)
             for name in names
@@ -162,3 +144,8 @@ def list_images(folder: Path) -> Iterator[str]:
     if not found:
         raise FileNotFoundError(f'{folder}: holds no image ({", ".join(IMAGE_SUFFIXES)}).')
     return iter(sorted(found))
+
+
+def _identity(folder: str | Path) -> tuple[int, int]:
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino

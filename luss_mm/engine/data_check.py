@@ -3,7 +3,8 @@
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from mmengine.dataset import Compose
@@ -11,10 +12,13 @@ from mmengine.dist import broadcast_object_list, get_world_size, is_main_process
 from mmengine.registry import DefaultScope
 from mmseg.registry import HOOKS
 
+from luss_mm.datasets import SemiSampler
+from luss_mm.engine.dataset_facts import dataset_parts
 from luss_mm.engine.recipe import Recipe
 from luss_mm.engine.settings import REFERENCE, SettingsError
 
 LOADERS = ('train_dataloader', 'val_dataloader')
+SEMI_ARGUMENTS = ('labelled', 'unlabelled', 'partners')  # of the sampler, they give its batch
 
 
 def check_data(recipe: Recipe, names: Sequence[str]) -> None:
@@ -35,7 +39,7 @@ def check_data(recipe: Recipe, names: Sequence[str]) -> None:
         config = recipe.stage(name, '<stage_dir>')
         with DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmseg')):
             for key in LOADERS:
-                if config.get(key) and not _is_yet_to_come(recipe, names, config[key]['dataset']):
+                if config.get(key) and not is_yet_to_come(recipe, names, config[key]['dataset']):
                     _check_loader(recipe, name, key, config[key])
             mistake = [_find_mistake_of_hooks(config) if is_main_process() else None]
             broadcast_object_list(mistake)
@@ -46,7 +50,8 @@ def check_data(recipe: Recipe, names: Sequence[str]) -> None:
 def _check_loader(recipe: Recipe, name: str, key: str, loader: Mapping[str, Any]) -> None:
     where = f'stages.{name}.{key}'
     try:
-        Compose(loader['dataset'].get('pipeline', []))
+        for part in dataset_parts(loader['dataset']):
+            Compose(part.get('pipeline', []))
         facts = recipe.dataset_facts(loader['dataset'])
     except (KeyError, TypeError, ValueError) as error:
         mend = ' Without a labelled split, set evaluate=False.' if key.startswith('val') else ''
@@ -56,19 +61,60 @@ def _check_loader(recipe: Recipe, name: str, key: str, loader: Mapping[str, Any]
             f'{where}: {len(missing)} of {facts["images"]} images have no mask, {missing[0]} for '
             'one. Add them, or set evaluate=False if they are for scoring only.'
         )
+    name_of = partial(_name_setting, recipe, name, key)
+    if mistake := _find_mistake_of_batches(loader, facts, name_of):
+        raise SettingsError(f'{where}: {mistake}')
+
+
+def _find_mistake_of_batches(
+    loader: Mapping[str, Any], facts: Mapping[str, Any], name_of: Callable[..., str]
+) -> str | None:
+    draws_both = (loader.get('sampler') or {}).get('type') == 'SemiSampler'
+    if draws_both != ('unlabelled' in facts):
+        return 'SemiSampler and SemiDataset go together, this has only one of them'
+    if draws_both:
+        return _find_mistake_of_semi_batches(loader, facts['unlabelled'], name_of)
     ranks, needed = get_world_size(), loader.get('batch_size', 1) if loader.get('drop_last') else 1
     if math.ceil(facts['images'] / ranks) < needed:
-        raise SettingsError(
-            f'{where}: {facts["images"]} images do not fill one batch of {needed} on {ranks} '
-            f'rank(s). Set a smaller {_batch_setting(recipe, name, key)}.'
+        return (
+            f'{facts["images"]} images do not fill one batch of {needed} on {ranks} rank(s). Set a '
+            f'smaller {name_of("batch_size")}.'
         )
+    return None
 
 
-def _batch_setting(recipe: Recipe, name: str, key: str) -> str:
-    """Name of the setting that a loader takes its batch size from."""
-    template = recipe.templates[name].get(key, {}).get('batch_size')
-    reference = REFERENCE.fullmatch(str(template))
-    return reference[1] if reference else 'batch_size'
+def _find_mistake_of_semi_batches(
+    loader: Mapping[str, Any], num_unlabelled: int, name_of: Callable[..., str]
+) -> str | None:
+    arguments = {k: v for k, v in loader['sampler'].items() if k in SEMI_ARGUMENTS}
+    if not {'labelled', 'unlabelled'} <= arguments.keys():
+        return 'sampler needs the numbers labelled and unlabelled'
+    needed, found = SemiSampler.count_samples(**arguments), loader.get('batch_size', 1)
+    if needed != found:
+        return (
+            f'{name_of("batch_size")} is {found}, but the sampler draws {needed} samples for '
+            f'{", ".join(f"{k}={v}" for k, v in arguments.items())}. Set it to {needed}.'
+        )
+    if (loader.get('collate_fn') or {}).get('type') != 'collate_views':
+        return "its samples have different views: set collate_fn=dict(type='collate_views')"
+    ranks, drawn = get_world_size(), arguments['unlabelled']
+    if num_unlabelled < drawn * ranks:
+        return (
+            f'{num_unlabelled} unlabelled images do not fill one batch of {drawn} on {ranks} '
+            f'rank(s). Set a smaller {name_of("sampler", "unlabelled")}.'
+        )
+    if arguments.get('partners') and num_unlabelled < 2:
+        return 'sampler.partners needs at least 2 unlabelled images, and there is one'
+    return None
+
+
+def _name_setting(recipe: Recipe, *place: str) -> str:
+    """Name of the setting that something in a stage's config refers to, else its own name."""
+    value: Any = recipe.templates
+    for key in place:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    reference = REFERENCE.fullmatch(str(value))
+    return reference[1] if reference else place[-1]
 
 
 def _find_mistake_of_hooks(config: Mapping[str, Any]) -> str | None:
@@ -82,7 +128,8 @@ def _find_mistake_of_hooks(config: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _is_yet_to_come(recipe: Recipe, names: Sequence[str], dataset: Mapping[str, Any]) -> bool:
+def is_yet_to_come(recipe: Recipe, names: Sequence[str], dataset: Mapping[str, Any]) -> bool:
+    """Whether a data set's config names the folder of one of these stages, which has yet to run."""
     text = json.dumps(dataset, default=str)
     folders = (json.dumps(str(recipe.work_dir / name))[1:-1] for name in names)
     return any(re.search(re.escape(folder) + r'(?![\w-])', text) for folder in folders)

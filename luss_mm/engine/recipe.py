@@ -1,7 +1,6 @@
 """What a recipe says: its settings, its stages, and what each stage depends on."""
 
 import copy
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -13,11 +12,14 @@ from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmseg.registry import DATASETS, MODELS
 
+from luss_mm.datasets import SeededDataset
 from luss_mm.engine.config_check import RUNNER_KEYS, check_stage, typed_blocks
+from luss_mm.engine.dataset_facts import look_at, without_loading
+from luss_mm.engine.setting_ranges import check_ranges
 from luss_mm.engine.settings import Settings, SettingsError, did_you_mean
 
 # Keys of a recipe that are neither settings nor shared by the stages.
-RECIPE_KEYS = {'runner_type', 'stages', 'stage_order', 'evaluate', 'amp'}
+RECIPE_KEYS = {'runner_type', 'stages', 'stage_order', 'evaluate', 'amp', 'on_bad_image'}
 # Keys of a stage that mmengine does not know.
 STAGE_KEYS = {'labels_used', 'task', 'enabled'}
 # Set by the launcher or by this runner, never by a stage.
@@ -29,6 +31,7 @@ VALIDATION_KEYS = {
 OPTIONAL_ENTRIES = {'custom_hooks', 'pipeline'}
 # How fast or how loud, not what: these may change between runs of one stage.
 WITHOUT_EFFECT = {
+    'bad_images',  # they are missing in the fingerprint
     'custom_imports',
     'env_cfg',
     'experiment_name',
@@ -43,7 +46,7 @@ WITHOUT_EFFECT = {
     'work_dir',
 }
 # The same of default_hooks: what is printed or saved on the way does not change the last state.
-BOOKKEEPING_HOOKS = {'checkpoint', 'logger', 'timer', 'visualization'}
+BOOKKEEPING_HOOKS = {'checkpoint', 'finite_loss', 'logger', 'timer', 'visualization'}
 
 
 class Recipe:
@@ -72,11 +75,16 @@ class Recipe:
         self.launcher: str = values.get('launcher', 'none')
         self.amp = values.get('amp', False)
         self.evaluate: bool = values.get('evaluate', True)
+        self.on_bad_image: str = values.get('on_bad_image', 'error')
+        if self.on_bad_image not in ('error', 'skip'):
+            raise SettingsError(f"on_bad_image: 'error' or 'skip', not {self.on_bad_image!r}")
+        self.bad_images: Path | None = None  # once they are known, training leaves them out
         self.shared = {k: v for k, v in values.items() if k in RUNNER_KEYS - RUN_KEYS}
         chosen = {k: v for k, v in values.items() if k not in RUNNER_KEYS | RECIPE_KEYS | RUN_KEYS}
         # Absolute: a relative one would be read below data_root where label maps are looked up.
         self.work_dir = Path(values['work_dir']).absolute()
         self.settings = Settings(chosen | dict(work_dir=str(self.work_dir)))
+        check_ranges(self.settings.values)
         self._refuse_unknown_stages(order)
         self.stage_order: list[str] = [name for name in order if self._is_enabled(name)]
         self._check()
@@ -122,22 +130,19 @@ class Recipe:
         """What is known of a data set without reading its images; collective, rank 0 looks once.
 
         Args:
-            dataset: Its resolved config. Label maps below the work directory are left out, since
-                the run makes them itself.
+            dataset: Its resolved config. Label maps and tags below the work directory are left
+                out, since the run makes them itself.
 
         Returns:
-            `fingerprint`, the number of `images` and the list of `missing_masks`.
+            As `look_at`.
 
         Raises:
             SettingsError: If it cannot be built, on all ranks.
         """
-        config = dict(dataset, pipeline=[])
-        prefix = dict(config.get('data_prefix') or {})
-        if Path(prefix.get('seg_map_path') or '/').is_relative_to(self.work_dir):
-            config['data_prefix'] = prefix | dict(seg_map_path='')
+        config = without_loading(dataset, self.work_dir)
         key = json.dumps(config, sort_keys=True)
         if key not in self._facts:
-            found = [_look_at(config) if is_main_process() else None]
+            found = [look_at(config) if is_main_process() else None]
             broadcast_object_list(found)
             if isinstance(found[0], str):
                 raise SettingsError(found[0])
@@ -175,6 +180,11 @@ class Recipe:
         config = settings.resolve(config, f'stages.{name}')
         if not self.evaluate:
             config = {k: v for k, v in config.items() if k not in VALIDATION_KEYS}
+        if self.bad_images is not None:
+            training = {k: v for k, v in config.items() if k not in VALIDATION_KEYS}
+            for _, block in typed_blocks(training):
+                if _is_seeded(block['type']):
+                    block['bad_images'] = str(self.bad_images)
         self.settings.used |= settings.used
         config = _without_absent(config)
         config['work_dir'] = settings.values.get('stage_dir')
@@ -219,6 +229,11 @@ class Recipe:
         return {}
 
 
+def _is_seeded(kind: str) -> bool:
+    found = DATASETS.get(kind)
+    return isinstance(found, type) and issubclass(found, SeededDataset)
+
+
 def plain(value: Any) -> Any:
     """Deep copy with ordinary dicts and lists, so that no lazy or attribute dict is left."""
     if isinstance(value, Mapping):
@@ -226,22 +241,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(plain(inner) for inner in value)
     return copy.deepcopy(value)
-
-
-def _look_at(config: dict) -> dict[str, Any] | str:
-    """Facts of a data set, or why it cannot be built."""
-    try:
-        dataset = DATASETS.build(config)
-    except (KeyError, OSError, TypeError, ValueError) as error:
-        return str(error)
-    facts = dict(images=len(dataset), missing_masks=[])
-    if not hasattr(dataset, 'fingerprint'):
-        # Another package's data set: its config and length are all that can be known cheaply.
-        text = f'{json.dumps(config, sort_keys=True)}{len(dataset)}'
-        return facts | dict(fingerprint=hashlib.sha256(text.encode()).hexdigest())
-    masks = [dataset.get_data_info(i).get('seg_map_path') for i in range(len(dataset))]
-    missing = [mask for mask in masks if mask and not Path(mask).exists()]
-    return facts | dict(fingerprint=dataset.fingerprint(), missing_masks=missing)
 
 
 def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict:

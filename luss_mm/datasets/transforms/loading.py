@@ -1,14 +1,13 @@
 """Reading images and label maps from disk."""
 
-import warnings
 from pathlib import Path
 
 import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
-from PIL import Image
 
+from luss_mm.datasets.image_file import decode_image, read_image_size
 from luss_mm.functional.label_codec import decode_label_map
 
 JPEG_SUFFIXES = ('.jpeg', '.jpg')
@@ -25,7 +24,8 @@ class LoadBoundedImage(BaseTransform):
     """Reads an image as BGR and shrinks it if it is very large.
 
     JPEGs far over the bound are decoded at 1/2, 1/4 or 1/8 directly (other formats would only be
-    sub-sampled). EXIF orientation is ignored, as in the ImageNet-S masks.
+    sub-sampled). EXIF orientation is ignored, as in the ImageNet-S masks. A file that is truncated
+    or cannot be decoded is an `ImageFileError`.
 
     Args:
         max_side: Bound on the longer side in pixels; None for no bound.
@@ -41,7 +41,8 @@ class LoadBoundedImage(BaseTransform):
         """Load the image at results['img_path']."""
         path = results['img_path']
         height, width = read_image_size(path)
-        image = _read_colour(path, self._reduction(path, height, width))
+        reduced = REDUCED_FLAGS[self._reduction(path, height, width)]
+        image = decode_image(path, reduced | cv2.IMREAD_IGNORE_ORIENTATION)
         if self.max_side is not None and max(image.shape[:2]) > self.max_side:
             factor = self.max_side / max(height, width)
             size = (max(1, round(width * factor)), max(1, round(height * factor)))
@@ -76,7 +77,7 @@ class LoadLabelMap(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Load the label map at results['seg_map_path']."""
         path = results['seg_map_path']
-        labels = read_label_map(path)
+        labels = self.read(path)
         if labels.shape != tuple(results['ori_shape']):
             raise ValueError(
                 f'{path}: the mask is {labels.shape}, its image {results["img_path"]} is '
@@ -89,25 +90,9 @@ class LoadLabelMap(BaseTransform):
         results.setdefault('seg_fields', []).append('gt_seg_map')
         return results
 
-
-def read_image_size(path: str | Path) -> tuple[int, int]:
-    """Height and width from the file's header.
-
-    Raises:
-        ValueError: If it is no readable image.
-        FileNotFoundError: If there is no such file.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore', Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                return image.height, image.width
-    except (FileNotFoundError, PermissionError):
-        raise  # they name the file
-    except (OSError, Image.DecompressionBombError, SyntaxError) as error:
-        raise ValueError(
-            f'{path}: not a readable image ({error}). Delete or replace it.'
-        ) from error
+    def read(self, path: str | Path) -> np.ndarray:
+        """Ids of a file, int32; see `read_label_map`. Shape (H, W)."""
+        return read_label_map(path)
 
 
 def read_label_map(path: str | Path) -> np.ndarray:
@@ -131,10 +116,3 @@ def read_label_map(path: str | Path) -> np.ndarray:
             'A palette of colours, as in VOC, must be converted first.'
         )
     return decode_label_map(image[..., ::-1])
-
-
-def _read_colour(path: str, reduction: int) -> np.ndarray:
-    image = cv2.imread(path, REDUCED_FLAGS[reduction] | cv2.IMREAD_IGNORE_ORIENTATION)
-    if image is None:
-        raise ValueError(f'{path}: cannot be decoded. Delete or replace it.')
-    return image

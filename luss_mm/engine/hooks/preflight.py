@@ -4,9 +4,19 @@ import re
 
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
+from mmengine.runner import IterBasedTrainLoop
 from mmseg.registry import HOOKS
 
-from luss_mm.datasets import EpochSampler, LUSSDataset
+from luss_mm.datasets import (
+    EpochSampler,
+    IterationSampler,
+    SeededDataset,
+    SemiDataset,
+    SemiSampler,
+)
+
+SEEDED = (SeededDataset, SemiDataset)
+EPOCH_SAMPLERS = (EpochSampler, IterationSampler)
 
 
 @HOOKS.register_module()
@@ -42,20 +52,32 @@ class PreflightHook(Hook):
                 f'{len(loader.dataset)} training images do not fill one batch of '
                 f'{loader.batch_size} on {runner.world_size} ranks: set a smaller batch_size'
             )
-        if not isinstance(loader.dataset, LUSSDataset) and _holds_luss_dataset(loader.dataset):
+        if not isinstance(loader.dataset, SEEDED) and (inner := _find_seeded(loader.dataset)):
             raise ValueError(
-                f'{type(loader.dataset).__name__} around a LUSSDataset hides the epoch, so every '
+                f'{type(loader.dataset).__name__} around a {inner} hides the epoch, so every '
                 'epoch would draw the same augmentations: list several folders in '
                 'data_prefix.img_path instead'
             )
-        if isinstance(loader.dataset, LUSSDataset) and not isinstance(loader.sampler, EpochSampler):
+        samplers = (SemiSampler,) if isinstance(loader.dataset, SemiDataset) else EPOCH_SAMPLERS
+        if isinstance(loader.dataset, SEEDED) and not isinstance(loader.sampler, samplers):
             raise ValueError(
                 f'{type(loader.sampler).__name__} hides the epoch, so every epoch would draw the '
-                "same augmentations: set train_dataloader.sampler.type='EpochSampler'"
+                f'same augmentations: set train_dataloader.sampler.type={samplers[0].__name__!r}'
+            )
+        if isinstance(loader.sampler, IterationSampler) and not isinstance(
+            runner.train_loop, IterBasedTrainLoop
+        ):
+            raise ValueError(
+                'IterationSampler never ends an epoch: train by iterations, or set '
+                "train_dataloader.sampler.type='EpochSampler'"
             )
 
 
-def _holds_luss_dataset(dataset: object) -> bool:
-    """Whether a wrapper (mmengine's RepeatDataset, torch's Subset ...) has a LUSSDataset inside."""
-    inner = [getattr(dataset, 'dataset', None), *getattr(dataset, 'datasets', ())]
-    return any(isinstance(d, LUSSDataset) or (d and _holds_luss_dataset(d)) for d in inner)
+def _find_seeded(dataset: object) -> str | None:
+    """Type of a seeded data set inside a wrapper (mmengine's RepeatDataset, torch's Subset ...)."""
+    for inner in (getattr(dataset, 'dataset', None), *getattr(dataset, 'datasets', ())):
+        if isinstance(inner, SEEDED):
+            return type(inner).__name__
+        if inner is not None and (found := _find_seeded(inner)):
+            return found
+    return None

@@ -1,0 +1,121 @@
+"""Image files: their size and whether they are whole, and the one way in which they are decoded."""
+
+import os
+import warnings
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+JPEG_FORMATS = ('JPEG', 'MPO')
+JPEG_END, JPEG_SCAN = b'\xff\xd9', b'\xff\xda'  # within a scan, 255 is followed by 0 or a restart
+COLOUR = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+
+# Large is no reason to refuse an image; far beyond, at 179 million pixels, Pillow does.
+warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
+
+
+class ImageFileError(ValueError):
+    """An image file that cannot be used.
+
+    Args:
+        message: Names the file, the reason and the mend.
+        reason: The reason alone.
+    """
+
+    def __init__(self, message: str, reason: str = '') -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def read_image_size(path: str | Path) -> tuple[int, int]:
+    """Height and width of a whole image file, from its header.
+
+    A JPEG without its end marker is refused: OpenCV would fill up what is missing with grey. Other
+    formats do not decode when they are cut off. Cost: docs/reliability.md.
+
+    Raises:
+        ImageFileError: If it is empty, truncated, no image, or has a name that is not UTF-8.
+        OSError: If it cannot be opened or read; it names the file.
+    """
+    return _inspect(path)[1:]
+
+
+def decode_image(path: str | Path, flags: int = COLOUR) -> np.ndarray:
+    """An image as OpenCV reads it; the first picture of an animation.
+
+    Args:
+        path: Of a file that `read_image_size` has accepted.
+        flags: OpenCV's.
+
+    Returns:
+        uint8 BGR (H, W, 3) unless `flags` ask for something else.
+
+    Raises:
+        ImageFileError: If it cannot be decoded.
+    """
+    try:
+        image = cv2.imread(str(path), flags)
+    except cv2.error as error:
+        raise _refusal(path, f'cannot be decoded ({error.err})') from error
+    if image is None:
+        raise _refusal(path, 'cannot be decoded')
+    return image
+
+
+def find_image_problem(path: str | Path) -> str | None:
+    """Why an image cannot be used, or None, at the least cost.
+
+    A JPEG is judged by its header and its end; only other formats are decoded. Not found: wrong
+    bytes within the file that the format does not notice.
+    """
+    try:
+        if _inspect(path)[0] not in JPEG_FORMATS:
+            decode_image(path)
+    except ImageFileError as error:
+        return error.reason
+    except OSError as error:
+        return f'cannot be read ({error.strerror})'
+    return None
+
+
+def _inspect(path: str | Path) -> tuple[str, int, int]:
+    """Format, height and width."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:  # OpenCV crashes on these
+        raise _refusal(path, 'its name is not UTF-8') from error
+    with open(path, 'rb') as file:
+        size = os.fstat(file.fileno()).st_size
+        if size == 0:
+            raise _refusal(path, 'empty, it has 0 bytes')
+        try:
+            with Image.open(file) as image:
+                found = image.format, image.height, image.width
+        except UnidentifiedImageError as error:
+            raise _refusal(path, 'not a readable image, its format is unknown') from error
+        except MemoryError:
+            raise
+        except Exception as error:  # damaged headers make the parser stumble over anything
+            if getattr(error, 'errno', None) is not None:
+                raise  # of the disk, not of the image
+            raise _refusal(path, f'not a readable image ({error})') from error
+        if found[0] in JPEG_FORMATS and not _has_jpeg_end(file):
+            raise _refusal(path, f'truncated after {size:,} bytes')
+    return found
+
+
+def _has_jpeg_end(file) -> bool:
+    """Whether a JPEG ends with its end marker, or has one after its last scan."""
+    file.seek(-len(JPEG_END), os.SEEK_END)
+    if file.read() == JPEG_END:
+        return True
+    file.seek(0)  # some programs append bytes of their own
+    content = file.read()
+    return content.rfind(JPEG_END) > content.rfind(JPEG_SCAN)
+
+
+def _refusal(path: str | Path, reason: str) -> ImageFileError:
+    shown = str(path).encode('utf-8', 'backslashreplace').decode()
+    return ImageFileError(f'{shown}: {reason}. Delete or replace it.', reason)

@@ -1,0 +1,162 @@
+"""Images and masks that a text file lists, as the splits of semi-supervised benchmarks do."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from mmseg.registry import DATASETS
+
+from luss_mm.datasets.seeded_dataset import (
+    IGNORE_INDEX,
+    SeededDataset,
+    make_entry,
+    refuse_shared_label_maps,
+)
+
+
+@DATASETS.register_module()
+class ImageListDataset(SeededDataset):
+    """The images of a list, in its order; each line is `image` or `image mask`.
+
+    Paths are relative to data_root, without spaces. An image without a mask gives a sample without
+    `seg_map_path`.
+
+    Args:
+        image_list: Text file.
+        data_root: Folder that the paths in the list are relative to.
+        tags: Where the ids of each image come from: None, it has none; 'masks', from its mask (see
+            `SetImageTags`), also with `masks=False`, where masks serve for nothing else; otherwise
+            a text file with lines `image id id ...` for at least the images of the list.
+        label_folder: Folder below data_root, or an absolute one, with label maps `<path of the
+            image without suffix>.png` in the ImageNet-S coding, instead of the masks of the list.
+            They may be made later.
+        masks: False trains on no mask: the second column is not looked at, unless for tags.
+        categories: Names of the ids 1..K; None leaves the ids nameless.
+        seed: Of the run; sample i of epoch e draws from (seed, e, i).
+        ignore_index: Id of pixels that do not count.
+        **kwargs: As mmseg's BaseSegDataset: pipeline, indices, test_mode ...
+
+    Raises:
+        FileNotFoundError: If a list, an image or a mask is missing, naming file and line.
+        ValueError: If a line is wrong, naming file and line, or arguments contradict one another.
+    """
+
+    def __init__(
+        self,
+        image_list: str,
+        data_root: str = '',
+        tags: str | None = None,
+        label_folder: str | None = None,
+        masks: bool = True,
+        categories: Sequence[str] | None = None,
+        seed: int = 0,
+        ignore_index: int = IGNORE_INDEX,
+        metainfo: dict | None = None,
+        **kwargs: object,
+    ) -> None:
+        if label_folder and (not masks or tags == 'masks'):
+            raise ValueError(
+                f'label_folder={label_folder!r} replaces the masks of {image_list}: it goes '
+                "neither with masks=False nor with tags='masks'"
+            )
+        self.image_list = Path(image_list)
+        self.image_folders = self.given_folders = [Path(data_root)]
+        self.label_folder = Path(data_root, label_folder) if label_folder else None
+        self.masks = masks
+        self.tags = tags
+        super().__init__(
+            names=categories, seed=seed, ignore_index=ignore_index, metainfo=metainfo, **kwargs
+        )
+
+    def load_data_list(self) -> list[dict]:
+        """One small dict an image, in the order of the list."""
+        reads_tag_file = self.tags not in (None, 'masks')
+        num_ids = len(self.metainfo.get('classes') or ())
+        tags = _read_tags(Path(self.tags), num_ids) if reads_tag_file else None
+        entries = []
+        for where, words in _read_lines(self.image_list):
+            entry = self._entry(where, words)
+            if tags is not None:
+                if words[0] not in tags:
+                    raise ValueError(f'{where}: {words[0]} has no line in {self.tags}')
+                entry['image_tags'] = tags[words[0]]
+            entries.append(entry)
+        if not entries:
+            raise ValueError(f'{self.image_list}: lists no image')
+        if self.label_folder is not None:
+            refuse_shared_label_maps(entries)
+        return self.without_bad(entries)
+
+    def _entry(self, where: str, words: Sequence[str]) -> dict:
+        if len(words) > 2:
+            raise ValueError(f"{where}: 'image' or 'image mask', not {len(words)} words")
+        image = self._existing(where, words[0])
+        if self.label_folder is not None:
+            return make_entry(image, self.label_folder / f'{os.path.splitext(words[0])[0]}.png')
+        if not self.masks and self.tags != 'masks':
+            return make_entry(image)
+        if len(words) == 1:
+            if self.tags == 'masks':
+                raise ValueError(f"{where}: tags='masks' needs a mask beside {words[0]}")
+            return make_entry(image)
+        entry = make_entry(image, self._existing(where, words[1]))
+        if not self.masks:
+            entry['mask_is_hidden'] = True  # MarkValidPixels takes it away
+        return entry
+
+    def _existing(self, where: str, relative: str) -> str:
+        _refuse_path_outside(where, relative)
+        path = os.path.join(self.image_folders[0], relative)
+        if not os.path.isfile(path):
+            raise FileNotFoundError(f'{where}: no file {path}. Set data_root or mend the list.')
+        return path
+
+
+def _read_lines(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Place and words of each line of a list of images.
+
+    Raises:
+        FileNotFoundError: If there is no such list.
+        ValueError: If a line is blank, a comment, or names an image twice or outside data_root.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: no such list of images.')
+    first_lines: dict[str, int] = {}
+    with path.open(encoding='utf-8') as file:
+        for number, line in enumerate(file, start=1):
+            where, words = f'{path}, line {number}', line.split()
+            if not words:
+                raise ValueError(f'{where}: is blank. Remove it.')
+            if words[0].startswith('#'):
+                raise ValueError(
+                    f'{where}: is a comment, which such a list cannot have. Remove it.'
+                )
+            _refuse_path_outside(where, words[0])
+            first = first_lines.setdefault(words[0], number)
+            if first != number:
+                raise ValueError(f'{where}: names {words[0]} again, see line {first}')
+            yield where, words
+
+
+def _refuse_path_outside(where: str, path: str) -> None:
+    if os.path.isabs(path) or '..' in path.split('/'):
+        raise ValueError(f'{where}: {path} must be relative to data_root and lie below it')
+
+
+def _read_tags(path: Path, num_ids: int) -> dict[str, tuple[int, ...]]:
+    """Sorted ids of each image of a file with lines `image id id ...`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If a line is wrong, or an id is not one of the `num_ids` that have names (0:
+            nothing has).
+    """
+    tags = {}
+    for where, (image, *ids) in _read_lines(path):
+        if not all(i.isdecimal() for i in ids):
+            raise ValueError(f"{where}: 'image id id ...' with whole numbers, not {' '.join(ids)}")
+        found = tuple(sorted({int(i) for i in ids}))
+        if num_ids and found and found[-1] >= num_ids:
+            raise ValueError(f'{where}: id {found[-1]} of {num_ids} ids 0..{num_ids - 1}')
+        tags[image] = found
+    return tags

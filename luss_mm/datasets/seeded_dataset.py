@@ -1,0 +1,142 @@
+"""What our data sets share: samples that draw from a seed, category names, a fingerprint."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from mmseg.datasets import BaseSegDataset
+
+from luss_mm.datasets.bad_images import BadImages
+from luss_mm.datasets.image_file import ImageFileError
+from luss_mm.datasets.sample_seed import sample_randomness
+from luss_mm.functional.palette import category_palette
+
+IGNORE_INDEX = 1000
+
+
+class SeededDataset(BaseSegDataset):
+    """Images whose samples are a function of (seed, epoch, index); see `EpochSampler`.
+
+    Subclasses set `image_folders` and `given_folders` before they call this constructor.
+
+    Args:
+        names: Of the ids 1..K; None leaves the ids nameless or takes the class's METAINFO.
+        seed: Of the run; sample i of epoch e draws from (seed, e, i).
+        bad_images: JSON file, see `BadImages`: its images are left out, and one that turns out to
+            be bad later is replaced by the next image, in every epoch and in every data set of
+            these images. None stops at a bad image.
+        ignore_index: Id of pixels that do not count.
+        metainfo: Added to the names and their palette.
+        **kwargs: As mmseg's BaseSegDataset: pipeline, indices, test_mode ...
+
+    Attributes:
+        image_folders: Folders that images are named relative to.
+        given_folders: Masks below these belong to the data; others the run itself makes.
+    """
+
+    image_folders: list[Path]
+    given_folders: list[Path]
+
+    def __init__(
+        self,
+        names: Sequence[str] | None,
+        seed: int = 0,
+        ignore_index: int = IGNORE_INDEX,
+        metainfo: dict | None = None,
+        bad_images: str | None = None,
+        **kwargs: object,
+    ) -> None:
+        self.seed = seed
+        self.bad_images = None if bad_images is None else BadImages(bad_images)
+        metainfo = dict(metainfo or {})
+        if names is not None:
+            metainfo.setdefault('classes', ('others', *names))
+            metainfo.setdefault('palette', category_palette(len(names) + 1).tolist())
+        super().__init__(
+            data_root='',
+            data_prefix=dict(img_path='', seg_map_path=''),
+            metainfo=metainfo,
+            ignore_index=ignore_index,
+            **kwargs,
+        )
+
+    def __getitem__(self, index: int) -> dict:
+        """Sample `index % len(self)` as drawn in epoch `index // len(self)` (see EpochSampler)."""
+        epoch, index = divmod(int(index), len(self))
+        for _ in range(len(self)):
+            try:
+                with sample_randomness(self.seed, epoch, index):
+                    return super().__getitem__(index)
+            except ImageFileError as error:
+                if self.bad_images is None:
+                    raise
+                self.bad_images.replace(index, len(self), error)
+        raise ValueError('none of the images can be used')
+
+    def get_data_info(self, idx: int) -> dict:
+        """Entry of an image, or of the one that stands in for it, under the index asked for."""
+        stand_in = idx if self.bad_images is None else self.bad_images.stand_in(idx)
+        return super().get_data_info(stand_in) | dict(sample_idx=idx)
+
+    def without_bad(self, entries: list[dict]) -> list[dict]:
+        """Entries whose images are not known to be bad; subclasses pass theirs through it."""
+        return entries if self.bad_images is None else self.bad_images.leave_out(entries)
+
+    def relative_path(self, index: int) -> str:
+        """Path of an image relative to its image folder, with '/' between the parts."""
+        path = Path(self.get_data_info(index)['img_path'])
+        folder = next(folder for folder in self.image_folders if path.is_relative_to(folder))
+        return path.relative_to(folder).as_posix()
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the relative paths, sizes and tags of all images and the sizes of given masks.
+
+        Contents are not read: an image replaced by one of the same size goes unnoticed. Label maps
+        elsewhere are not counted, since the run itself makes them.
+        """
+        digest = hashlib.sha256()
+        for index in range(len(self)):
+            entry = self.get_data_info(index)
+            size = _size_of(entry['img_path'])
+            digest.update(os.fsencode(f'{self.relative_path(index)}\0{size}\n'))
+            if 'image_tags' in entry:
+                digest.update(f'{entry["image_tags"]}\n'.encode())
+            label_path = entry.get('seg_map_path')
+            if label_path and self._is_given(label_path) and os.path.exists(label_path):
+                digest.update(f'{os.stat(label_path).st_size}\n'.encode())
+        return digest.hexdigest()
+
+    def _is_given(self, label_path: str) -> bool:
+        return any(Path(label_path).is_relative_to(folder) for folder in self.given_folders)
+
+
+def _size_of(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:  # a link to nowhere or to itself: a bad image
+        return -1
+
+
+def make_entry(image: str | os.PathLike, label_map: str | os.PathLike | None = None) -> dict:
+    """What a pipeline is given of one image, with the path of its label map if it has one."""
+    entry = dict(img_path=os.fspath(image), label_map=None, reduce_zero_label=False, seg_fields=[])
+    if label_map is not None:
+        entry['seg_map_path'] = os.fspath(label_map)
+    return entry
+
+
+def refuse_shared_label_maps(entries: Iterable[dict]) -> None:
+    """Refuse two images with one label map.
+
+    Raises:
+        ValueError: Naming both images.
+    """
+    owners: dict[str, str] = {}
+    for entry in entries:
+        owner = owners.setdefault(entry['seg_map_path'], entry['img_path'])
+        if owner != entry['img_path']:
+            raise ValueError(
+                f'{entry["img_path"]} and {owner} share the label map '
+                f'{entry["seg_map_path"]}. Rename one of them.'
+            )

@@ -1,0 +1,70 @@
+"""Labelled and unlabelled images as one data set."""
+
+import hashlib
+
+from mmseg.registry import DATASETS
+from torch.utils.data import Dataset
+
+
+@DATASETS.register_module()
+class SemiDataset(Dataset):
+    """The images of a labelled data set, then those of an unlabelled one.
+
+    Both come with pipelines of their own. Which is drawn when is the matter of `SemiSampler`.
+
+    Args:
+        labelled: Config of a data set whose samples are seeded by epoch, as `LUSSDataset` or
+            `ImageListDataset`.
+        unlabelled: The same.
+
+    Attributes:
+        parts: Both data sets.
+        metainfo: Of the labelled one.
+    """
+
+    def __init__(self, labelled: dict, unlabelled: dict) -> None:
+        self.parts = (DATASETS.build(labelled), DATASETS.build(unlabelled))
+        self.metainfo = self.parts[0].metainfo
+
+    @property
+    def num_labelled(self) -> int:
+        """Number of labelled images; the others are unlabelled."""
+        return len(self.parts[0])
+
+    @property
+    def num_unlabelled(self) -> int:
+        """Number of unlabelled images."""
+        return len(self.parts[1])
+
+    def __len__(self) -> int:
+        """Number of labelled and unlabelled images."""
+        return self.num_labelled + self.num_unlabelled
+
+    def __getitem__(self, index: int) -> dict:
+        """Sample `index % len(self)` as drawn in pass `index // len(self)` (see SemiSampler)."""
+        pass_number, position = divmod(int(index), len(self))
+        part, position = self._locate(position)
+        # Even epochs for the labelled, odd ones for the others: image i of both draws otherwise.
+        epoch = 2 * pass_number + part
+        return self.parts[part][epoch * len(self.parts[part]) + position]
+
+    def get_data_info(self, index: int) -> dict:
+        """Entry of an image, labelled ones first."""
+        part, position = self._locate(index)
+        return self.parts[part].get_data_info(position)
+
+    def relative_path(self, index: int) -> str:
+        """Path of an image relative to its image folder, with '/' between the parts."""
+        part, position = self._locate(index)
+        return self.parts[part].relative_path(position)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of both fingerprints."""
+        text = '\n'.join(part.fingerprint() for part in self.parts)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _locate(self, position: int) -> tuple[int, int]:
+        """Which part an image belongs to and its position there."""
+        if position < self.num_labelled:
+            return 0, position
+        return 1, position - self.num_labelled

@@ -1,0 +1,67 @@
+"""What the config of a data set tells before anything trains."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mmseg.registry import DATASETS
+
+SEMI_PARTS = ('labelled', 'unlabelled')
+
+
+def dataset_parts(dataset: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Configs with a pipeline: those of both parts of a `SemiDataset`, or the config itself."""
+    if dataset.get('type') == 'SemiDataset':
+        yield from (dataset[name] for name in SEMI_PARTS if name in dataset)
+    else:
+        yield dataset
+
+
+def without_loading(dataset: Mapping[str, Any], work_dir: Path) -> dict[str, Any]:
+    """Config of the same images with empty pipelines and none of the files that the run makes.
+
+    Args:
+        dataset: Resolved config.
+        work_dir: Label maps and tags below it are left out.
+    """
+    if dataset.get('type') == 'SemiDataset':
+        parts = {name: dataset[name] for name in SEMI_PARTS if name in dataset}
+        return dict(dataset) | {n: without_loading(part, work_dir) for n, part in parts.items()}
+    config = dict(dataset, pipeline=[])
+    prefix = dict(config.get('data_prefix') or {})
+    if Path(prefix.get('seg_map_path') or '/').is_relative_to(work_dir):
+        config['data_prefix'] = prefix | dict(seg_map_path='')
+    if Path(config.get('label_folder') or '/').is_relative_to(work_dir):
+        config |= dict(label_folder=None, masks=False)
+    if Path(config.get('tags') or '/').is_relative_to(work_dir):
+        config['tags'] = None
+    return config
+
+
+def look_at(config: dict) -> dict[str, Any] | str:
+    """Facts of a data set, or why it cannot be built.
+
+    Args:
+        config: Of `without_loading`.
+
+    Returns:
+        `fingerprint`, number of `images`, of them `labelled` and `unlabelled` if it is a
+        `SemiDataset`, and paths of `missing_masks`; or the reason.
+    """
+    try:
+        dataset = DATASETS.build(config)
+    except (KeyError, OSError, TypeError, ValueError) as error:
+        return str(error)
+    facts = dict(images=len(dataset), missing_masks=[])
+    if not hasattr(dataset, 'fingerprint'):
+        # Another package's data set: its config and length are all that can be known cheaply.
+        text = f'{json.dumps(config, sort_keys=True)}{len(dataset)}'
+        return facts | dict(fingerprint=hashlib.sha256(text.encode()).hexdigest())
+    for name in SEMI_PARTS:
+        if hasattr(dataset, f'num_{name}'):
+            facts[name] = getattr(dataset, f'num_{name}')
+    masks = [dataset.get_data_info(i).get('seg_map_path') for i in range(len(dataset))]
+    missing = [mask for mask in masks if mask and not Path(mask).exists()]
+    return facts | dict(fingerprint=dataset.fingerprint(), missing_masks=missing)

@@ -1,0 +1,205 @@
+import re
+import shutil
+
+import numpy as np
+import pytest
+from mmseg.registry import DATASETS
+from PIL import Image
+
+from luss_mm.datasets import ImageListDataset, LUSSDataset
+from luss_mm.datasets.coco import COCOListDataset
+from tests.datasets.semi_layout import LABELLED, write_lines, write_split
+from tests.tiny_layout import write_image, write_label_map
+
+pytestmark = pytest.mark.usefixtures('mmseg_scope')
+
+LOADING = [dict(type='LoadBoundedImage'), dict(type='LoadIndexedLabelMap')]
+
+
+@pytest.fixture
+def split(tmp_path):
+    return tmp_path, *write_split(tmp_path)
+
+
+def dataset_of(split, *lines, **settings):
+    """A data set over `lines`, or over labelled.txt if there are none."""
+    root, labelled, _ = split
+    image_list = write_lines(root / 'list.txt', *lines) if lines else labelled
+    return ImageListDataset(image_list, str(root), **settings)
+
+
+def entries(dataset):
+    return [dataset.get_data_info(i) for i in range(len(dataset))]
+
+
+def test_images_and_masks_in_the_order_of_the_list(split):
+    dataset = dataset_of(
+        split, 'images/2.jpg masks/2.png', 'images/0.jpg', 'images/1.jpg masks/1.png'
+    )
+    assert [dataset.relative_path(i) for i in range(3)] == [f'images/{i}.jpg' for i in (2, 0, 1)]
+    masks = [entry.get('seg_map_path') for entry in entries(dataset)]
+    assert masks == [f'{split[0]}/masks/2.png', None, f'{split[0]}/masks/1.png']
+
+
+def test_samples_depend_on_epoch_and_index_alone(split):
+    crop = dict(type='RandomCrop', crop_size=(8, 8), ignore_index=1000)
+    dataset = dataset_of(split, pipeline=[*LOADING, crop])
+    first, other = dataset[1]['img'], dataset[1 + LABELLED]['img']
+    assert not np.array_equal(first, other)
+    np.testing.assert_array_equal(dataset[1]['img'], first)
+    np.testing.assert_array_equal(dataset[1 + LABELLED]['img'], other)
+
+
+def test_masks_are_not_looked_at_without_masks(split):
+    shutil.rmtree(split[0] / 'masks')
+    dataset = dataset_of(split, masks=False)
+    assert len(dataset) == LABELLED
+    assert not [entry for entry in entries(dataset) if 'seg_map_path' in entry]
+    assert 'seg_map_path' not in dataset_of(split, 'images/0.jpg nowhere.png', masks=False)[0]
+
+
+@pytest.mark.parametrize(
+    ('lines', 'message'),
+    [
+        (['images/0.jpg a b'], "line 1: 'image' or 'image mask', not 3 words"),
+        (['images/0.jpg', 'images/9.jpg'], 'line 2: no file '),
+        (['images/0.jpg masks/9.png'], 'line 1: no file '),
+        (['images/0.jpg', 'images/1.jpg', 'images/0.jpg'], 'line 3: names images/0.jpg again, see'),
+        (['/images/0.jpg'], 'line 1: /images/0.jpg must be relative to data_root'),
+        (['images/0.jpg /masks/0.png'], 'line 1: /masks/0.png must be relative'),
+        (['../images/0.jpg'], 'line 1: ../images/0.jpg must be relative'),
+        (['images/0.jpg', '', 'images/1.jpg'], 'line 2: is blank'),
+        (['# my split', 'images/0.jpg'], 'line 1: is a comment'),
+    ],
+)
+def test_bad_lines_are_named(split, lines, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=re.escape(f'list.txt, {message}')):
+        dataset_of(split, *lines)
+
+
+def test_empty_and_missing_lists(split):
+    with pytest.raises(ValueError, match='labelled.txt: lists no image'):
+        (split[0] / 'labelled.txt').write_text('')
+        dataset_of(split)
+    with pytest.raises(FileNotFoundError, match='nowhere.txt: no such list'):
+        ImageListDataset('nowhere.txt')
+
+
+def test_a_last_line_without_its_end(split):
+    path = split[0] / 'open.txt'
+    path.write_text('images/0.jpg\r\nimages/1.jpg')
+    assert len(ImageListDataset(str(path), str(split[0]))) == 2
+
+
+class TestTags:
+    def test_from_a_file_that_knows_more_images(self, split):
+        tags = write_lines(split[0] / 'tags.txt', *(f'images/{i}.jpg {i} 3 {i}' for i in range(5)))
+        found = [entry['image_tags'] for entry in entries(dataset_of(split, tags=tags))]
+        assert found == [(0, 3), (1, 3), (2, 3)]
+
+    def test_an_image_may_have_none(self, split):
+        tags = write_lines(split[0] / 'tags.txt', 'images/0.jpg')
+        assert dataset_of(split, 'images/0.jpg', tags=tags)[0]['image_tags'] == ()
+
+    @pytest.mark.parametrize(
+        ('lines', 'message'),
+        [
+            (['images/0.jpg 1'], 'labelled.txt, line 2: images/1.jpg has no line in '),
+            (['images/0.jpg cat'], "tags.txt, line 1: 'image id id ...' with whole numbers, not c"),
+            (['images/0.jpg -1'], "tags.txt, line 1: 'image id id ...' with whole"),
+            (['images/0.jpg 1 4'], 'tags.txt, line 1: id 4 of 4 ids 0..3'),
+            (['images/0.jpg 1', 'images/0.jpg 2'], 'tags.txt, line 2: names images/0.jpg again'),
+        ],
+    )
+    def test_mistakes_are_named(self, split, lines, message):
+        tags = write_lines(split[0] / 'tags.txt', *lines)
+        with pytest.raises(ValueError, match=re.escape(message)):
+            dataset_of(split, tags=tags, categories=['a', 'b', 'c'])
+
+    def test_from_masks_that_are_not_trained_on(self, split):
+        pipeline = [*LOADING, dict(type='SetImageTags'), dict(type='MarkValidPixels')]
+        sample = dataset_of(split, tags='masks', masks=False, pipeline=pipeline)[1]
+        mask = np.asarray(Image.open(split[0] / 'masks/1.png'))
+        assert sample['image_tags'] == tuple(sorted({0, *mask.flat} - {255}))
+        assert not sample['has_mask'] and not sample['gt_seg_map'].any()
+        with pytest.raises(ValueError, match="line 1: tags='masks' needs a mask beside"):
+            dataset_of(split, 'images/0.jpg', tags='masks')
+
+
+def test_label_maps_below_a_folder_may_be_made_later(split):
+    root = split[0]
+    pipeline = [dict(type='LoadBoundedImage'), dict(type='LoadLabelMap')]
+    dataset = dataset_of(split, label_folder=str(root / 'made'), pipeline=pipeline)
+    with pytest.raises(FileNotFoundError, match=r'made/images/0.png: no such mask'):
+        dataset[0]
+    height, width = Image.open(root / 'images/0.jpg').size[::-1]
+    write_label_map(root / 'made/images/0.png', np.full((height, width), 919))
+    assert (dataset[0]['gt_seg_map'] == 919).all()
+    write_image(root / 'images/0.png', np.zeros((8, 8, 3)))
+    with pytest.raises(ValueError, match='share the label map'):
+        dataset_of(split, 'images/0.jpg', 'images/0.png', label_folder='made')
+    for contradiction in (dict(masks=False), dict(tags='masks')):
+        with pytest.raises(ValueError, match="label_folder='made' replaces the masks"):
+            dataset_of(split, label_folder='made', **contradiction)
+
+
+def test_fingerprint_follows_list_masks_and_tags(split):
+    root = split[0]
+    before = dataset_of(split).fingerprint()
+    assert dataset_of(split).fingerprint() == before
+    moved = shutil.copytree(root, root / 'moved')
+    assert ImageListDataset(str(moved / 'labelled.txt'), str(moved)).fingerprint() == before
+    assert dataset_of(split, masks=False).fingerprint() != before
+    found = set()
+    for number in (1, 2):
+        tags = write_lines(root / 'tags.txt', *(f'images/{i}.jpg {number}' for i in range(3)))
+        found.add(dataset_of(split, tags=tags).fingerprint())
+    assert len(found | {before}) == 3
+    with (root / 'masks/1.png').open('ab') as file:
+        file.write(b'x')
+    assert dataset_of(split).fingerprint() != before
+
+
+@pytest.mark.parametrize(
+    ('name', 'number', 'first', 'last'),
+    [
+        ('VOCListDataset', 21, 'background', 'tvmonitor'),
+        ('CityscapesListDataset', 19, 'road', 'bicycle'),
+        ('COCOListDataset', 81, 'background', 'toothbrush'),
+    ],
+)
+def test_classes_of_benchmarks(split, name, number, first, last):
+    config = dict(type=name, image_list=split[1], data_root=str(split[0]), test_mode=True)
+    dataset = DATASETS.build(config)
+    classes = dataset.metainfo['classes']
+    assert len(classes) == len(set(classes)) == len(dataset.metainfo['palette']) == number
+    assert (classes[0], classes[-1]) == (first, last)
+    assert dataset.label_map is None and dataset.ignore_index == 1000
+
+
+def test_coco_names_are_where_coco_has_them():
+    classes = COCOListDataset.METAINFO['classes']
+    places = dict(person=1, cat=16, dog=17, backpack=25, bottle=40, chair=57, tv=63, book=74)
+    assert {name: classes.index(name) for name in places} == places
+
+
+class TestFolderTags:
+    @staticmethod
+    def tags(data_root, **settings):
+        dataset = LUSSDataset(data_root, dict(img_path='train'), tags='folders', **settings)
+        return [entry['image_tags'] for entry in entries(dataset)]
+
+    def test_sorted_folders_are_the_ids(self, data_root):
+        assert self.tags(data_root) == [(1,)] * 3 + [(2,)] * 3
+        assert 'image_tags' not in LUSSDataset(data_root, dict(img_path='train'))[0]
+
+    def test_official_ids_go_before_the_folders_that_are_there(self, data_root):
+        wnids = ('aardvark', 'ant', 'bat', 'bee')
+        assert self.tags(data_root, metainfo=dict(wnids=wnids)) == [(2,)] * 3 + [(4,)] * 3
+
+    def test_an_image_outside_of_them_is_named(self, data_root):
+        write_image(data_root / 'train' / 'z.JPEG', np.zeros((4, 4, 3)))
+        with pytest.raises(ValueError, match=r"train/z.JPEG: tags='folders' needs it in the folde"):
+            self.tags(data_root)
+        with pytest.raises(ValueError, match="'folders' or None, not 'masks'"):
+            LUSSDataset(data_root, tags='masks')

@@ -1,0 +1,109 @@
+import numpy as np
+import pytest
+import torch
+from mmengine.runner import Runner
+from mmseg.registry import DATASETS
+
+from luss_mm.datasets import SemiDataset
+from tests.datasets.semi_layout import LABELLED, UNLABELLED, semi_config, write_lines, write_split
+
+pytestmark = pytest.mark.usefixtures('mmseg_scope')
+
+CROP = [dict(type='RandomCrop', crop_size=(8, 8), ignore_index=1000)]
+TOTAL = LABELLED + UNLABELLED
+
+
+@pytest.fixture
+def config(tmp_path):
+    views = dict(weak=CROP, strong=CROP)
+    return semi_config(tmp_path, write_split(tmp_path), dict(labelled=CROP), views)
+
+
+def same(first, other):
+    """Whether two samples have the same images."""
+    return first['inputs'].keys() == other['inputs'].keys() and all(
+        torch.equal(image, other['inputs'][name]) for name, image in first['inputs'].items()
+    )
+
+
+def test_labelled_images_first_each_with_its_pipeline(config, tmp_path):
+    dataset = DATASETS.build(config)
+    assert (len(dataset), dataset.num_labelled, dataset.num_unlabelled) == (TOTAL, 3, 5)
+    for index in range(TOTAL):
+        sample, has_mask = dataset[index], index < LABELLED
+        assert list(sample['inputs']) == (['labelled'] if has_mask else ['weak', 'strong'])
+        for view in sample['data_samples'].values():
+            assert view.has_mask is has_mask
+            assert view.img_path == f'{tmp_path}/images/{index}.jpg'
+        assert dataset.relative_path(index) == f'images/{index}.jpg'
+        assert (
+            dataset.get_data_info(index)
+            .get('seg_map_path', '')
+            .endswith(f'{index}.png' if has_mask else '')
+        )
+    assert dataset.metainfo == dataset.parts[0].metainfo
+
+
+def test_samples_depend_on_pass_and_position_alone(config):
+    dataset = DATASETS.build(config)
+    for position in (1, LABELLED + 1):
+        passes = [dataset[position + number * TOTAL] for number in range(4)]
+        assert not any(same(a, b) for i, a in enumerate(passes) for b in passes[:i])
+        assert same(DATASETS.build(config)[position + 2 * TOTAL], passes[2])
+    views = dataset[LABELLED]['inputs']
+    assert not torch.equal(views['weak'], views['strong'])
+
+
+def test_an_image_in_both_parts_is_drawn_independently(config):
+    """As where all images, labelled ones too, serve as unlabelled images."""
+    config['unlabelled'] = config['labelled']
+    dataset = DATASETS.build(config)
+    assert not any(same(dataset[i], dataset[LABELLED + i]) for i in range(LABELLED))
+
+
+def test_missing_masks_of_unlabelled_images_do_not_matter(config, tmp_path):
+    for i in range(LABELLED, TOTAL):
+        (tmp_path / f'masks/{i}.png').unlink()
+    dataset = SemiDataset(config['labelled'], config['unlabelled'])
+    assert not dataset[TOTAL - 1]['data_samples']['weak'].has_mask
+
+
+def test_some_of_the_other_images_may_have_masks(config, tmp_path):
+    write_lines(tmp_path / 'unlabelled.txt', 'images/3.jpg', 'images/4.jpg masks/4.png')
+    config['unlabelled']['masks'] = True
+    samples = [DATASETS.build(config)[LABELLED + i]['data_samples']['weak'] for i in range(2)]
+    assert [sample.has_mask for sample in samples] == [False, True]
+    assert not samples[0].gt_sem_seg.data.any() and samples[1].gt_sem_seg.data.any()
+
+
+def test_fingerprint_follows_both_parts(config, tmp_path):
+    found = [DATASETS.build(config).fingerprint()]
+    for name in ('labelled.txt', 'unlabelled.txt'):
+        path = tmp_path / name
+        path.write_text(''.join(path.read_text().splitlines(keepends=True)[::-1]))
+        found.append(DATASETS.build(config).fingerprint())
+    assert len(set(found)) == 3
+
+
+@pytest.mark.parametrize('num_workers', [0, 1])
+def test_a_batch_of_the_loader(config, num_workers):
+    sampler = dict(type='SemiSampler', labelled=2, unlabelled=3, partners=True)
+    loader = Runner.build_dataloader(
+        dict(
+            dataset=config,
+            batch_size=8,
+            num_workers=num_workers,
+            sampler=sampler,
+            collate_fn=dict(type='collate_views'),
+        ),
+        seed=0,
+    )
+    assert len(loader) == 2
+    for batch in loader:
+        counts = {name: len(images) for name, images in batch['inputs'].items()}
+        assert counts == dict(labelled=2, weak=6, strong=6)
+        names = [sample.img_path for sample in batch['data_samples']['weak']]
+        assert all(a != b for a, b in zip(names[:3], names[3:], strict=True))
+        assert names == [sample.img_path for sample in batch['data_samples']['strong']]
+    again = next(iter(loader))['inputs']['weak'][0]
+    np.testing.assert_array_equal(again, next(iter(loader))['inputs']['weak'][0])

@@ -1,0 +1,206 @@
+import tracemalloc
+from itertools import islice
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from mmseg.registry import DATA_SAMPLERS
+
+from luss_mm.datasets import IterationSampler, SemiSampler, endless_passes, semi_sampler
+
+
+class Counts:
+    """A data set of which only the numbers are known."""
+
+    def __init__(self, labelled, unlabelled):
+        self.num_labelled, self.num_unlabelled = labelled, unlabelled
+
+    def __len__(self):
+        return self.num_labelled + self.num_unlabelled
+
+
+def set_rank(monkeypatch, rank, world_size):
+    for module in (semi_sampler, endless_passes):
+        monkeypatch.setattr(module, 'get_dist_info', lambda: (rank, world_size))
+
+
+def batches(sampler, number):
+    return [sampler.indices_of(i).tolist() for i in range(number)]
+
+
+def slow_order(length, seed, source, number):
+    generator = np.random.default_rng([seed, source, number])
+    order = generator.permutation(length).tolist()
+    return order, int(generator.integers(1, length))
+
+
+def slow_batch(counts, labelled, unlabelled, seed, iteration):
+    """One rank's batch, draw by draw."""
+    total, result, partners = len(counts), [], []
+    for t in range(iteration * labelled, (iteration + 1) * labelled):
+        number, place = t // counts.num_labelled, t % counts.num_labelled
+        order, _ = slow_order(counts.num_labelled, seed, 0, number)
+        result.append(number * total + order[place])
+    for t in range(iteration * unlabelled, (iteration + 1) * unlabelled):
+        n = counts.num_unlabelled
+        number, place = t // n, t % n
+        order, shift = slow_order(n, seed, 1, number)
+        result.append(2 * number * total + counts.num_labelled + order[place])
+        partner = order[(place + shift) % n]
+        partners.append((2 * number + 1) * total + counts.num_labelled + partner)
+    return result + partners
+
+
+@pytest.mark.parametrize(
+    ('counts', 'labelled', 'unlabelled'),
+    [(Counts(7, 11), 2, 3), (Counts(2, 5), 5, 4), (Counts(3, 2), 1, 1), (Counts(2, 3), 1, 8)],
+)
+def test_equals_drawing_one_by_one(counts, labelled, unlabelled):
+    sampler = SemiSampler(counts, labelled, unlabelled, partners=True, seed=3)
+    expected = [slow_batch(counts, labelled, unlabelled, 3, i) for i in range(12)]
+    assert batches(sampler, 12) == expected
+
+
+def test_a_pass_sees_every_image_once_and_no_pass_repeats_another():
+    counts = Counts(3, 10)
+    sampler = SemiSampler(counts, 2, 5, seed=0)
+    passes, positions = np.divmod(np.array(batches(sampler, 6)), len(counts))
+    assert sorted(positions[:3, :2].flat) == [0, 0, 1, 1, 2, 2]
+    assert passes[:3, :2].flatten().tolist() == [0, 0, 0, 1, 1, 1]
+    orders = [positions[2 * i : 2 * i + 2, 2:].flatten().tolist() for i in range(3)]
+    assert all(sorted(order) == list(range(3, 13)) for order in orders)
+    assert len({tuple(order) for order in orders}) == 3
+    assert len(set(np.array(batches(sampler, 6)).flat)) == 6 * 7  # nothing is drawn twice alike
+
+
+@pytest.mark.parametrize('unlabelled', [2, 3, 50])
+def test_a_partner_is_another_image_and_any_other(unlabelled):
+    sampler = SemiSampler(Counts(1, unlabelled), 1, 4, partners=True, seed=1)
+    batch = np.array(batches(sampler, 300)) % (1 + unlabelled)
+    images, partners = batch[:, 1:5], batch[:, 5:]
+    assert (images != partners).all() and (partners > 0).all()
+    shares = np.bincount(partners.flat, minlength=1 + unlabelled)[1:]
+    assert shares.min() >= 1200 // unlabelled - 4 and shares.max() <= 1200 // unlabelled + 4
+    together = {tuple(pair) for pair in zip(images.flat, partners.flat, strict=True)}
+    assert len(together) > min(unlabelled * (unlabelled - 1) - 1, 10 * unlabelled)
+
+
+@pytest.mark.parametrize('world_size', [2, 3])
+def test_ranks_together_see_the_batch_of_one_rank(monkeypatch, world_size):
+    counts = Counts(5, 13)
+    whole = SemiSampler(counts, 2 * world_size, 3 * world_size, partners=True, seed=2)
+    parts = []
+    for rank in range(world_size):
+        set_rank(monkeypatch, rank, world_size)
+        sampler = SemiSampler(counts, 2, 3, partners=True, seed=2)
+        assert sampler.epoch_iterations == whole.epoch_iterations == -(-13 // (3 * world_size))
+        parts.append(np.array(batches(sampler, 20)))
+    joined = [np.concatenate([p[:, s] for p in parts], axis=1) for s in np.s_[:2, 2:5, 5:8]]
+    np.testing.assert_array_equal(np.concatenate(joined, axis=1), batches(whole, 20))
+
+
+def test_epochs_follow_one_another_and_resume():
+    counts = Counts(4, 9)
+    sampler = SemiSampler(counts, 1, 2, seed=0)
+    assert (sampler.batch_size, sampler.epoch_iterations, len(sampler)) == (3, 5, 15)
+    stream = np.concatenate(batches(sampler, 20)).tolist()
+    for epoch in (0, 1, 3):
+        sampler.set_epoch(epoch)
+        assert list(sampler) == stream[15 * epoch : 15 * (epoch + 1)] == list(sampler)
+
+
+@pytest.mark.parametrize('iterations', [0, 1, 5, 7])
+def test_skipped_iterations_are_not_seen_again(iterations):
+    sampler = SemiSampler(Counts(4, 9), 1, 2, seed=0)
+    stream = np.concatenate(batches(sampler, 30)).tolist()
+    sampler.skip(3 * iterations)
+    seen = []
+    for epoch in range(3):  # as mmengine counts them after a resume
+        sampler.set_epoch(epoch)
+        seen += list(sampler)
+    assert seen == stream[3 * iterations :][: 3 * 15]
+    with pytest.raises(ValueError, match='4 samples are no whole batches of 3'):
+        sampler.skip(4)
+
+
+def test_the_seed_decides():
+    drawn = [batches(SemiSampler(Counts(9, 9), 2, 2, seed=s), 4) for s in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    # The two sources do not share an order.
+    both = np.array(drawn[0]).reshape(4, 2, 2)
+    assert (both[:, 0] != both[:, 1] - 9).any()
+
+
+def test_an_epoch_of_a_given_length():
+    sampler = SemiSampler(Counts(2, 3), 1, 1, seed=0, epoch_iterations=40)
+    assert len(list(sampler)) == len(sampler) == 80
+
+
+@pytest.mark.parametrize(
+    ('counts', 'settings', 'message'),
+    [
+        (Counts(1, 1), dict(partners=True), 'there is only one'),
+        (Counts(1, 1), dict(labelled=0), 'labelled=0'),
+        (Counts(1, 1), dict(unlabelled=-1), 'unlabelled=-1'),
+        (Counts(1, 1), dict(epoch_iterations=0), 'epoch_iterations=0'),
+    ],
+)
+def test_impossible_numbers_are_named(counts, settings, message):
+    with pytest.raises(ValueError, match=message):
+        SemiSampler(counts, **(dict(labelled=1, unlabelled=1, seed=0) | settings))
+
+
+def test_built_from_a_config_with_the_seed_of_the_runner():
+    config = dict(type='SemiSampler', labelled=1, unlabelled=2)
+    sampler = DATA_SAMPLERS.build(config, default_args=dict(dataset=Counts(2, 3), seed=5))
+    assert sampler.seed == 5
+    assert SemiSampler(Counts(2, 3), 1, 1).seed is not None
+
+
+def test_a_million_images_are_a_few_arrays():
+    tracemalloc.start()
+    sampler = SemiSampler(Counts(12_000, 1_200_000), 8, 8, partners=True, seed=0)
+    list(islice(sampler, 24 * 100))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 * 8 * 1_212_000 + 1e6  # the present order and the one before, int64
+
+
+class TestIterationSampler:
+    DATASET = range(7)
+
+    @staticmethod
+    def take(sampler, number):
+        return list(islice(sampler, number))
+
+    def test_endless_passes(self, monkeypatch):
+        monkeypatch.setattr(endless_passes, 'BLOCK', 5)
+        drawn = self.take(IterationSampler(self.DATASET, seed=0), 70)
+        for number in range(10):
+            part = drawn[7 * number : 7 * (number + 1)]
+            assert sorted(part) == list(range(7 * number, 7 * number + 7))
+        assert len({tuple(i % 7 for i in drawn[7 * n : 7 * n + 7]) for n in range(10)}) > 7
+
+    def test_skips_at_once(self):
+        drawn = self.take(IterationSampler(self.DATASET, seed=0), 3000)
+        sampler = IterationSampler(self.DATASET, seed=0)
+        sampler.skip(1999)
+        assert self.take(sampler, 1001) == drawn[1999:]
+
+    def test_ranks_together_see_what_one_rank_sees(self, monkeypatch):
+        whole = self.take(IterationSampler(self.DATASET, seed=4), 40)
+        for rank in range(2):
+            set_rank(monkeypatch, rank, 2)
+            assert self.take(IterationSampler(self.DATASET, seed=4), 20) == whole[rank::2]
+
+    def test_only_for_training_by_iterations(self, data_root):
+        from torch.utils.data import DataLoader
+
+        from luss_mm.datasets import LUSSDataset
+        from luss_mm.engine.hooks import PreflightHook
+
+        dataset = LUSSDataset(data_root, dict(img_path='train'))
+        loader = DataLoader(dataset, 2, sampler=IterationSampler(dataset, seed=0))
+        runner = SimpleNamespace(train_dataloader=loader, world_size=1, train_loop=None)
+        with pytest.raises(ValueError, match='IterationSampler never ends an epoch'):
+            PreflightHook().before_train(runner)
