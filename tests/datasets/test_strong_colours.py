@@ -1,0 +1,154 @@
+import cv2
+import numpy as np
+import pytest
+from mmseg.registry import TRANSFORMS
+from PIL import Image, ImageEnhance, ImageOps
+from torchvision.transforms.v2 import functional as torchvision
+
+from luss_mm.datasets.transforms import DistortColours, RandomColourOperations, strong_colours
+from luss_mm.datasets.transforms.strong_colours import COLOUR_OPERATIONS, change_colours
+
+# Every operation on a PIL image, its strength drawn anew after the same seed. Largest and mean
+# difference: PIL rounds elsewhere in blends, and its hue has 8 bits; it has no true Gaussian.
+PILLOW = dict(
+    identity=(lambda image: image, 0, 0),
+    autocontrast=(ImageOps.autocontrast, 1, 0.05),
+    equalise=(ImageOps.equalize, 0, 0),
+    blur=(lambda image: torchvision.gaussian_blur(image, [17, 17], [draw(0.1, 2.0)]), 2, 0.5),
+    contrast=(lambda image: ImageEnhance.Contrast(image).enhance(draw(0.05, 0.95)), 1, 1),
+    brightness=(lambda image: ImageEnhance.Brightness(image).enhance(draw(0.05, 0.95)), 0, 0),
+    colour=(lambda image: ImageEnhance.Color(image).enhance(draw(0.05, 0.95)), 1, 1),
+    sharpness=(lambda image: ImageEnhance.Sharpness(image).enhance(draw(0.05, 0.95)), 0, 0),
+    posterise=(lambda image: ImageOps.posterize(image, np.random.randint(4, 9)), 0, 0),
+    solarise=(lambda image: ImageOps.solarize(image, np.random.randint(1, 257)), 0, 0),
+    hue=(lambda image: torchvision.adjust_hue(image, draw(0, 0.5)), 16, 2),
+)
+
+
+def draw(low, high):
+    return np.random.uniform(low, high)
+
+
+@pytest.fixture(scope='module')
+def image():
+    """Colourful BGR, smooth in part, not square, with black and white. uint8 (48, 64, 3)."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(20, 200, (6, 8, 3), dtype=np.uint8)
+    smooth = cv2.resize(coarse, (64, 48), interpolation=cv2.INTER_CUBIC)
+    smooth[30:] = rng.integers(20, 200, (18, 64, 3))
+    return smooth
+
+
+@pytest.mark.parametrize('name', list(COLOUR_OPERATIONS))
+def test_operation_is_pillows(name, image):
+    operation, largest, mean = PILLOW[name]
+    changed = 0
+    for seed in range(20):
+        np.random.seed(seed)
+        ours = change_colours(image, [name])
+        np.random.seed(seed)
+        theirs = np.asarray(operation(Image.fromarray(image[..., ::-1].copy())))[..., ::-1]
+        found = np.abs(ours.astype(int) - theirs)
+        assert ours.dtype == np.uint8 and ours.shape == image.shape
+        print(name, found.max(), found.mean())
+        assert found.max() <= largest and found.mean() <= mean
+        changed += (ours != image).any()
+    assert changed >= 12 or name == 'identity'  # 8 bits, 256 and sigma 0.1 change nothing
+
+
+def test_the_pool_is_the_published_one():
+    assert set(COLOUR_OPERATIONS) == set(PILLOW) and len(PILLOW) == 11
+    assert strong_colours.FACTOR == (0.05, 0.95)
+    assert strong_colours.BLUR_SIGMA == (0.1, 2.0)
+    assert strong_colours.HUE_TURNS == (0.0, 0.5)
+
+
+def test_whole_strengths_reach_both_bounds(image, monkeypatch):
+    drawn = dict(posterize=set(), solarize=set())
+    for name, values in drawn.items():
+        watched = lambda picture, value, values=values: values.add(value) or picture  # noqa: E731
+        monkeypatch.setattr(strong_colours.torchvision, name, watched)
+    np.random.seed(0)
+    for _ in range(3000):
+        change_colours(image[:2, :2], ['posterise', 'solarise'])
+    assert drawn['posterize'] == {4, 5, 6, 7, 8}
+    assert drawn['solarize'] == set(range(1, 256))  # 256 inverts nothing: torchvision is not asked
+
+
+def test_number_kinds_and_order_are_uniform(image, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        strong_colours, 'change_colours', lambda image, names: drawn.append(names) or image
+    )
+    np.random.seed(0)
+    transform = RandomColourOperations()
+    for _ in range(6000):
+        transform(dict(img=image))
+    counts = np.bincount([len(names) for names in drawn], minlength=4)
+    assert counts[0] == 0 and (np.abs(counts[1:] - 2000) < 150).all()
+    assert all(len(set(names)) == len(names) for names in drawn)
+    for place in range(3):
+        kinds = [names[place] for names in drawn if len(names) > place]
+        expected = len(kinds) / 11
+        found = np.array([kinds.count(name) for name in COLOUR_OPERATIONS])
+        assert (np.abs(found - expected) < 5 * np.sqrt(expected)).all()
+
+
+def test_operations_are_applied_in_the_drawn_order(image):
+    np.random.seed(0)
+    one_way = change_colours(image, ['autocontrast', 'brightness'])
+    np.random.seed(0)
+    other_way = change_colours(image, ['brightness', 'autocontrast'])
+    np.random.seed(0)
+    step = change_colours(change_colours(image, ['autocontrast']), ['brightness'])
+    np.testing.assert_array_equal(one_way, step)
+    assert (one_way != other_way).any()
+
+
+def results_of(image):
+    labels = np.full(image.shape[:2], 919, np.int32)
+    return dict(img=image, gt_seg_map=labels, seg_fields=['gt_seg_map'], img_shape=labels.shape)
+
+
+def strong_view(image, seed):
+    """DSSN's, as its configs have it."""
+    np.random.seed(seed)
+    results = results_of(image)
+    for transform in (
+        DistortColours(jitter=(0.5, 0.5, 0.5, 0.25)),
+        TRANSFORMS.build(dict(type='RandomColourOperations', num=(1, 3))),
+    ):
+        results = transform(results)
+    return results
+
+
+def test_label_map_and_input_stay_and_the_seed_decides(image):
+    before = image.copy()
+    for seed in range(30):
+        first, again = strong_view(image, seed), strong_view(image, seed)
+        np.testing.assert_array_equal(first['img'], again['img'])
+        assert first['img'].flags.c_contiguous and first['img'].dtype == np.uint8
+        assert (first['gt_seg_map'] == 919).all() and first['gt_seg_map'].dtype == np.int32
+        assert not np.shares_memory(first['img'], image)
+    np.testing.assert_array_equal(image, before)
+    assert (strong_view(image, 0)['img'] != strong_view(image, 1)['img']).any()
+
+
+@pytest.mark.parametrize('name', list(COLOUR_OPERATIONS))
+@pytest.mark.parametrize('shape', [(1, 1), (1, 5), (4, 2)])
+def test_tiny_images_keep_their_size(name, shape):
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    assert change_colours(image, [name]).shape == image.shape
+
+
+@pytest.mark.parametrize('name', ['autocontrast', 'equalise'])
+@pytest.mark.parametrize('value', [0, 77, 255])
+def test_images_of_one_colour_stay(name, value):
+    image = np.full((5, 6, 3), value, np.uint8)
+    np.testing.assert_array_equal(change_colours(image, [name]), image)
+
+
+@pytest.mark.parametrize('num', [(3, 1), (1, 12), (-1, 2)])
+def test_impossible_numbers_are_named(num):
+    with pytest.raises(ValueError, match='num='):
+        RandomColourOperations(num=num)

@@ -1,0 +1,128 @@
+import numpy as np
+import pytest
+import torch
+
+from luss_mm.functional.cutmix import box_masks, paste_boxes, scale_boxes
+
+BOXES = torch.tensor([[2, 1, 3, 4], [0, 0, 0, 0], [0, 0, 7, 6], [6, 5, 1, 1]])
+
+
+def slow_paste(images, others, boxes):
+    mixed = images.clone()
+    for i, (left, top, width, height) in enumerate(boxes.tolist()):
+        for y in range(top, min(top + height, images.shape[-2])):
+            for x in range(left, min(left + width, images.shape[-1])):
+                mixed[i, ..., y, x] = others[i, ..., y, x]
+    return mixed
+
+
+def numbered(shape, dtype, start=0):
+    count = int(np.prod(shape))
+    return (
+        (torch.arange(start, start + count) % (2 if dtype == torch.bool else 100))
+        .view(shape)
+        .to(dtype)
+    )
+
+
+@pytest.mark.parametrize('dtype', [torch.uint8, torch.int64, torch.float16, torch.float32])
+@pytest.mark.parametrize('shape', [(4, 3, 6, 7), (4, 6, 7)])
+def test_equals_pasting_pixel_by_pixel(shape, dtype):
+    images, others = numbered(shape, dtype), numbered(shape, dtype, start=50)
+    before = images.clone(), others.clone()
+    mixed = paste_boxes(images, others, BOXES)
+    assert mixed.dtype == dtype and mixed.data_ptr() != images.data_ptr()
+    assert torch.equal(mixed, slow_paste(images, others, BOXES))
+    assert torch.equal(mixed[1], images[1]) and torch.equal(mixed[2], others[2])
+    assert torch.equal(images, before[0]) and torch.equal(others, before[1])
+
+
+def test_valid_masks_are_mixed_like_their_images():
+    images, others = torch.zeros(4, 3, 6, 7), torch.ones(4, 3, 6, 7)
+    valid, other_valid = torch.zeros(4, 6, 7, dtype=torch.bool), torch.ones(4, 6, 7).bool()
+    mixed = paste_boxes(images, others, BOXES)
+    assert torch.equal(paste_boxes(valid, other_valid, BOXES), mixed[:, 0].bool())
+    assert torch.equal(box_masks(BOXES, 6, 7), mixed[:, 0].bool())
+
+
+def test_boxes_over_the_border_are_cut_off_and_half_empty_ones_paste_nothing():
+    boxes = torch.tensor([[5, 4, 10, 10], [-2, -3, 4, 5], [2, 2, 3, 0], [2, 2, 0, 3]])
+    masks = box_masks(boxes, 6, 7)
+    assert masks.sum(dim=(1, 2)).tolist() == [4, 4, 0, 0]
+    assert masks[0, 4:, 5:].all() and masks[1, :2, :2].all()
+
+
+def test_one_pixel():
+    images, others = torch.zeros(2, 1, 1, 1), torch.ones(2, 1, 1, 1)
+    mixed = paste_boxes(images, others, torch.tensor([[0, 0, 1, 1], [0, 0, 0, 0]]))
+    assert mixed.flatten().tolist() == [1, 0]
+
+
+def test_gradients_pass_to_the_one_that_is_seen():
+    images = torch.rand(4, 2, 6, 7, requires_grad=True)
+    others = torch.rand(4, 2, 6, 7, requires_grad=True)
+    paste_boxes(images, others, BOXES).sum().backward()
+    inside = box_masks(BOXES, 6, 7)[:, None].expand(4, 2, 6, 7).float()
+    assert torch.equal(others.grad, inside) and torch.equal(images.grad, 1 - inside)
+
+
+def test_infinite_logits_stay_in_their_place():
+    images, others = torch.full((4, 6, 7), float('-inf')), torch.ones(4, 6, 7)
+    mixed = paste_boxes(images, others, BOXES)
+    assert not mixed.isnan().any() and torch.equal(mixed == 1, box_masks(BOXES, 6, 7))
+
+
+@pytest.mark.parametrize(
+    ('images', 'others', 'boxes', 'message'),
+    [
+        (torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 5), BOXES[:2], 'one shape and dtype'),
+        (torch.zeros(2, 4, 4), torch.zeros(2, 4, 4).long(), BOXES[:2], 'one shape and dtype'),
+        (torch.zeros(2, 4, 4), torch.zeros(2, 4, 4), BOXES, r'boxes \(B, 4\)'),
+        (torch.zeros(2, 4), torch.zeros(2, 4), BOXES[:2], r'\(B, H, W\)'),
+    ],
+)
+def test_what_does_not_fit_is_named(images, others, boxes, message):
+    with pytest.raises(ValueError, match=message):
+        paste_boxes(images, others, boxes)
+
+
+def random_boxes(count, height, width, rng):
+    left, top = rng.integers(0, width, count), rng.integers(0, height, count)
+    box_width = rng.integers(0, width - left + 1)
+    box_height = rng.integers(0, height - top + 1)
+    return torch.from_numpy(np.stack([left, top, box_width, box_height], axis=1))
+
+
+@pytest.mark.parametrize(
+    ('from_size', 'to_size'),
+    [
+        ((32, 48), (8, 12)),
+        ((33, 47), (9, 12)),
+        ((5, 7), (1, 1)),
+        ((9, 6), (9, 6)),
+        ((4, 3), (9, 8)),
+    ],
+)
+def test_a_cell_is_in_the_box_if_its_centre_is(from_size, to_size):
+    boxes = random_boxes(200, *from_size, np.random.default_rng(0))
+    found = box_masks(scale_boxes(boxes, from_size, to_size), *to_size)
+    for (left, top, width, height), mask in zip(boxes.tolist(), found, strict=True):
+        for row in range(to_size[0]):
+            for column in range(to_size[1]):
+                # Centres times 2 * to_size are whole numbers.
+                y, x = (2 * row + 1) * from_size[0], (2 * column + 1) * from_size[1]
+                inside = 2 * to_size[1] * left <= x < 2 * to_size[1] * (
+                    left + width
+                ) and 2 * to_size[0] * top <= y < 2 * to_size[0] * (top + height)
+                assert mask[row, column] == inside
+
+
+def test_same_size_changes_nothing_and_empty_stays_empty():
+    assert torch.equal(scale_boxes(BOXES, (6, 7), (6, 7)), BOXES)
+    assert not box_masks(scale_boxes(BOXES, (6, 7), (3, 2)), 3, 2)[1].any()
+
+
+def test_boxes_that_tile_the_image_tile_the_grid():
+    boxes = torch.tensor([[0, 0, 5, 13], [5, 0, 8, 3], [5, 3, 8, 10]])
+    masks = box_masks(scale_boxes(boxes, (13, 13), (4, 4)), 4, 4)
+    assert (masks.sum(dim=0) == 1).all()
