@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -116,7 +117,7 @@ def generate_labels(
 
     def make(unfinished: Path) -> None:
         _write_shards(unfinished, labeller, batches, embeddings)
-        _sum_outcomes(unfinished, len(batches))
+        sum_outcomes(unfinished, len(batches))
 
     segmenter = labeller.transform.segmenter
     return produce(
@@ -133,7 +134,7 @@ def _write_shards(
     directory: Path, labeller: PixelLabeller, batches: ShardedBatches, embeddings: np.ndarray
 ) -> None:
     labeller.model.eval()
-    finished = {s for s in range(len(batches)) if _outcomes_path(directory, s).exists()}
+    finished = {s for s in range(len(batches)) if outcomes_path(directory, s).exists()}
     for shard, shard_batches in batches.iterate(finished, 'pixel labels'):
         outcomes: Counter[str] = Counter()
         for batch in shard_batches:
@@ -144,16 +145,22 @@ def _write_shards(
                 save_label_map(path, resize_nearest(labels, sample['ori_shape']).numpy())
                 outcomes.update(count_outcome(result))
         # A map that a kill cut short belongs to a shard without outcomes, which is made anew.
-        write_atomically(_outcomes_path(directory, shard), json.dumps(outcomes).encode())
+        write_atomically(outcomes_path(directory, shard), json.dumps(outcomes).encode())
 
 
-def _sum_outcomes(directory: Path, num_shards: int) -> None:
+def sum_outcomes(directory: Path, num_shards: int) -> None:
+    """Add up and log what the shards counted; collective.
+
+    Args:
+        directory: Gets `outcomes.json`.
+        num_shards: Of the data set.
+    """
     barrier()  # all shards are there
     if not is_main_process():
         return
     total: Counter[str] = Counter()
     for shard in range(num_shards):
-        total.update(json.loads(_outcomes_path(directory, shard).read_text()))
+        total.update(json.loads(outcomes_path(directory, shard).read_text()))
     write_atomically(directory / OUTCOMES, json.dumps(total, indent=2).encode())
     print_log(
         'pixel labels: ' + ', '.join(f'{name}: {count}' for name, count in sorted(total.items())),
@@ -189,12 +196,14 @@ def save_label_map(path: Path, labels: np.ndarray) -> None:
         OSError: If it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.stem}.{os.getpid()}.tmp.png')
+    # Not the image's name, which may be as long as a name can be.
+    temporary = path.with_name(f'.{os.getpid()}-{threading.get_native_id()}.tmp.png')
     rgb = encode_label_map(labels)
     if not cv2.imwrite(str(temporary), rgb[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1]):
         raise OSError(f'{path}: cannot be written. Check the free space and the permissions.')
     os.replace(temporary, path)
 
 
-def _outcomes_path(directory: Path, shard: int) -> Path:
+def outcomes_path(directory: Path, shard: int) -> Path:
+    """What a shard counted; it is there if and only if the shard is finished."""
     return directory / '.finished-shards' / f'{shard}.json'

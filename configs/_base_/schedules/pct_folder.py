@@ -1,0 +1,22 @@
+# Learning Pseudo Labels on a few hundred small images, for a small network.
+_base_ = './pct_voc.py'
+crop_size = 96
+loss_stride = 2
+labelled_batch = 8
+tagged_batch = 8
+iterations = 600
+base_lr = 1e-2
+label_batch_size = 16
+retrain_iterations = 600
+retrain_lr = 2e-2
+
+training_resizing = dict(
+    _delete_=True,
+    type='Resize',
+    scale=('${resize_side * 8}', '${resize_side}'),
+    keep_ratio=True,
+)
+whole_resizing = '${training_resizing}'
+tagged_label_loading = None  # tagged images come without masks
+whole_label_loading = dict(_delete_=True, type='LoadLabelMap', match_image=False)
+whole_tagged_label_loading = None

@@ -1,0 +1,141 @@
+"""Label maps from image tags are made before a plain segmentor is trained on them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.dist import barrier, is_main_process
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmseg.registry import DATASETS, HOOKS, MODELS
+
+from luss_mm.engine.checkpoint import load_weights
+from luss_mm.functional.palette import category_palette
+from luss_mm.pipeline.artifact import fingerprint_file
+from luss_mm.pipeline.image_batches import ShardedBatches
+from luss_mm.pipeline.tagged_labels import (
+    SCALES,
+    TAGGED_LABELS,
+    NumberedImages,
+    TaggedLabeller,
+    generate_tagged_labels,
+    has_mask,
+    mask_of,
+    refuse_dense_crf,
+)
+from luss_mm.visualization.label_strips import save_label_strip
+from luss_mm.visualization.run_pictures import read_rgb
+
+
+@HOOKS.register_module()
+class TaggedLabelHook(Hook):
+    """Label maps of all training images from a finished PCT stage, and pictures of some.
+
+    Args:
+        directory: Gets the folders tagged_labels and pictures.
+        config: Config of the stage.
+        checkpoint: Its weights.
+        dataset: Config of the `SemiDataset` that the stage was trained on.
+        replaced: What is other in its parts 'labelled' and 'unlabelled': a `pipeline` of whole
+            images with masks or tags, see `NumberedImages`.
+        network: Which of the stage's networks labels: 'hybrid' or 'pseudo'.
+        scales: See `TaggedLabeller`.
+        flip: See there.
+        dense_crf: There is none: must be False, see `refuse_dense_crf`.
+        batch_size: Images in a forward pass.
+        shard_size: Images that an interruption loses at most, and that one rank takes at a time.
+        num_workers: Loading processes.
+        labels: Name of the folder of label maps.
+        num_pictures: Labelled and tagged images shown, as many of each, evenly spread.
+    """
+
+    def __init__(
+        self,
+        directory: str,
+        config: str,
+        checkpoint: str,
+        dataset: Mapping[str, Any],
+        replaced: Mapping[str, Mapping[str, Any]],
+        network: str = 'hybrid',
+        scales: Sequence[float] = SCALES,
+        flip: bool = True,
+        dense_crf: bool = False,
+        batch_size: int = 8,
+        shard_size: int = 256,
+        num_workers: int = 2,
+        labels: str = TAGGED_LABELS,
+        num_pictures: int = 12,
+    ) -> None:
+        self.directory = Path(directory)
+        self.config = config
+        self.checkpoint = checkpoint
+        self.dataset = dict(dataset) | {k: dict(dataset[k], **new) for k, new in replaced.items()}
+        self.replaced = replaced
+        self.network = network
+        self.scales = tuple(scales)
+        self.flip = flip
+        self.dense_crf = dense_crf
+        self.sizes = dict(batch_size=batch_size, shard_size=shard_size)
+        self.num_workers = num_workers
+        self.labels = labels
+        self.num_pictures = num_pictures
+
+    def check(self) -> None:
+        """Refuse, before any stage trains, what could only fail here.
+
+        Raises:
+            ValueError: If a dense CRF is asked for or the data set cannot be built.
+        """
+        refuse_dense_crf(self.dense_crf)
+        DATASETS.build(self.dataset)
+
+    def before_train(self, runner) -> None:
+        """Make the label maps that the training data loader will read."""
+        refuse_dense_crf(self.dense_crf)
+        labeller = self._labeller()
+        images = NumberedImages(DATASETS.build(self.dataset))
+        generate_tagged_labels(
+            self.directory / self.labels,
+            labeller,
+            ShardedBatches(images, num_workers=self.num_workers, **self.sizes),
+            inputs=dict(
+                model=fingerprint_file(self.checkpoint), images=images.dataset.fingerprint()
+            ),
+            settings=dict(network=self.network, whole_images=self.replaced, **self.sizes),
+        )
+        if is_main_process():
+            self._save_pictures(labeller, images, self.directory / 'pictures' / self.labels)
+        barrier()
+
+    def _labeller(self) -> TaggedLabeller:
+        model = MODELS.build(Config.fromfile(self.config).model)
+        load_weights(model, self.checkpoint)
+        model.eval().to(get_device())
+        network = getattr(model, self.network)
+        return TaggedLabeller(network, model.data_preprocessor, self.scales, self.flip)
+
+    def _save_pictures(
+        self, labeller: TaggedLabeller, images: NumberedImages, directory: Path
+    ) -> None:
+        """What the network says of some images, also where their mask was taken instead."""
+        palette = category_palette(labeller.network.decode_head.num_classes)
+        for index in self._shown(images):
+            sample = images[index]
+            annotation = sample['data_samples']
+            (labels,) = labeller.label([sample['inputs']], [annotation])
+            maps = {'pseudo-label': labels}
+            if has_mask(annotation):
+                maps['mask'] = mask_of(annotation)
+            picture = directory / f'{index:07d}.png'
+            ignored = images.dataset.parts[0].ignore_index
+            save_label_strip(picture, read_rgb(annotation.img_path), maps, palette, ignored)
+        print_log(f'pictures: {directory}', logger='current')
+
+    def _shown(self, images: NumberedImages) -> list[int]:
+        labelled = images.dataset.num_labelled
+        parts = (0, labelled), (labelled, len(images))
+        spread = [np.linspace(start, stop - 1, self.num_pictures) for start, stop in parts]
+        return np.unique(np.concatenate(spread).astype(int)).tolist()

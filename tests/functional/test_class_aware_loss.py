@@ -1,0 +1,248 @@
+import math
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from luss_mm.functional.class_aware_loss import (
+    class_aware_cross_entropy,
+    image_tag_loss,
+    restricted_argmax,
+    share_outside_tags,
+    tagged_ids,
+)
+from tests.functional.slow_tags import (
+    IGNORED,
+    random_batch,
+    slow_cross_entropy,
+    slow_tag_loss,
+)
+from tests.models.slow_segmentation import slow_maps
+from tests.two_ranks import run_on_two_ranks
+
+
+def loss_and_gradient(logits, *rest):
+    logits = logits.clone().requires_grad_()
+    loss = class_aware_cross_entropy(logits, *rest)
+    loss.backward()
+    return loss.detach(), logits.grad
+
+
+# ---------------------------------------------------------------- cross entropy
+
+
+@pytest.mark.parametrize('classes', [1, 2, 6, 300])
+@pytest.mark.parametrize('weighted', [False, True])
+def test_equals_the_slow_loop(classes, weighted):
+    logits, tags, labels = random_batch(classes=classes)
+    weights = torch.tensor([0.3, 0.0, 0.9]) if weighted else None
+    loss = class_aware_cross_entropy(logits, tags, labels, IGNORED, weights)
+    assert loss.dtype == torch.float32 and loss.shape == ()
+    assert abs(loss.item() - slow_cross_entropy(logits, tags, labels, weights)) < 1e-5
+    assert classes < 3 or loss > 0.1
+
+
+def test_the_gradient_is_that_of_finite_differences():
+    logits, tags, labels = random_batch(classes=4)
+    _, gradient = loss_and_gradient(logits, tags, labels, IGNORED, torch.tensor([0.5, 1, 0.2]))
+    step = 1e-3
+    for place in [(0, 0, 1, 1), (1, 2, 4, 3), (2, 1, 0, 0), (2, 3, 2, 2)]:
+        up, down = logits.double(), logits.double()
+        up[place] += step
+        down[place] -= step
+        weights = torch.tensor([0.5, 1, 0.2])
+        rise = slow_cross_entropy(up, tags, labels, weights)
+        fall = slow_cross_entropy(down, tags, labels, weights)
+        assert abs((rise - fall) / (2 * step) - gradient[place].item()) < 1e-5
+
+
+def test_classes_that_are_not_tagged_have_no_say():
+    logits, tags, labels = random_batch(images=4)
+    loss, gradient = loss_and_gradient(logits, tags, labels, IGNORED)
+    outside = ~tags[:, :, None, None].expand_as(logits)
+    assert (gradient[outside] == 0).all() and gradient.abs().sum() > 0
+    other = logits.masked_fill(outside, 1e4)
+    same_loss, same_gradient = loss_and_gradient(other, tags, labels, IGNORED)
+    assert same_loss == loss and torch.equal(same_gradient, gradient)
+
+
+def test_with_all_tags_it_is_the_usual_cross_entropy():
+    logits, tags, labels = random_batch(cells=(12, 10))
+    loss = class_aware_cross_entropy(logits, tags | True, labels, IGNORED)
+    usual = torch.nn.functional.cross_entropy(logits, labels, ignore_index=IGNORED)
+    assert abs(loss - usual) < 1e-6
+
+
+def test_labels_that_are_not_tagged_are_left_out():
+    logits, tags, labels = random_batch()
+    untagged = (~tags).float().argmax(dim=1)
+    wrong = labels.clone()
+    wrong[:, ::3] = untagged[:, None, None]
+    loss, gradient = loss_and_gradient(logits, tags, wrong, IGNORED)
+    assert loss.isfinite() and gradient.isfinite().all()
+    wrong[:, ::3] = IGNORED
+    assert loss == class_aware_cross_entropy(logits, tags, wrong, IGNORED)
+    wrong[:, ::3] = untagged[:, None, None]
+    known = [int(label) for label in wrong.flatten() if label != IGNORED]
+    share = share_outside_tags(wrong, tags, IGNORED)
+    assert abs(share - 3 * 4 * 10 / len(known)) < 1e-6
+    assert share_outside_tags(labels, tags, IGNORED) == 0
+
+
+def test_images_count_by_their_pixels_and_one_without_any_does_not():
+    logits, tags, labels = random_batch()
+    labels[1] = IGNORED
+    loss, gradient = loss_and_gradient(logits, tags, labels, IGNORED)
+    assert (gradient[1] == 0).all()
+    rest = class_aware_cross_entropy(logits[::2], tags[::2], labels[::2], IGNORED)
+    assert abs(loss - rest) < 1e-6
+    nothing, gradient = loss_and_gradient(logits, tags, torch.full_like(labels, 1000), IGNORED)
+    assert nothing == 0 and (gradient == 0).all()
+    assert share_outside_tags(torch.full_like(labels, 1000), tags, IGNORED) == 0
+
+
+@pytest.mark.parametrize('size', [1e3, 1e6, 1e30])
+def test_huge_logits_stay_finite(size):
+    logits, tags, labels = random_batch()
+    loss, gradient = loss_and_gradient(logits * size, tags, labels, IGNORED)
+    assert loss.isfinite() and gradient.isfinite().all() and gradient.abs().sum() > 0
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_half_precision_is_worked_on_in_float32(dtype):
+    logits, tags, labels = random_batch()
+    half = logits.to(dtype)
+    with torch.autocast('cpu', torch.bfloat16):
+        loss, gradient = loss_and_gradient(half, tags, labels, IGNORED)
+    assert loss.dtype == torch.float32 and gradient.dtype == dtype
+    assert abs(loss - slow_cross_entropy(half.float(), tags, labels)) < 1e-5
+
+
+def test_255_is_a_class_and_ids_beyond_the_classes_are_named():
+    logits, tags, labels = random_batch(classes=300)
+    tags[:, 255] = True
+    labels[:, :6] = 255
+    loss = class_aware_cross_entropy(logits, tags, labels, IGNORED)
+    assert abs(loss - slow_cross_entropy(logits, tags, labels)) < 1e-5
+    labels[0, 0, 0] = 299
+    with pytest.raises(ValueError, match=r'label map has ids \d+ to 299, outside of \[0, 20\]'):
+        class_aware_cross_entropy(logits[:, :21], tags[:, :21] | True, labels, IGNORED)
+
+
+class LargestTensor(TorchDispatchMode):
+    """Remembers the largest result of any operation, backward pass included."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, (tuple, list)) else [result]:
+            if isinstance(tensor, torch.Tensor):
+                self.elements = max(self.elements, tensor.untyped_storage().nbytes() // 4)
+        return result
+
+
+def test_maps_of_all_classes_are_never_resized():
+    logits, tags, labels = random_batch(images=2, classes=920, size=(96, 96), cells=(12, 12))
+    with LargestTensor() as largest:
+        loss_and_gradient(logits, tags, labels, IGNORED)
+        restricted_argmax(logits, tags, (96, 96))
+    assert labels.numel() * 2 <= largest.elements <= max(logits.numel(), labels.numel() * 2)
+
+
+def test_an_image_without_tags_is_named():
+    logits, tags, labels = random_batch()
+    tags[1] = False
+    with pytest.raises(ValueError, match=r'images \[1\] of the batch have no tag'):
+        class_aware_cross_entropy(logits, tags, labels, IGNORED)
+    with pytest.raises(ValueError, match=r'images \[1\]'):
+        restricted_argmax(logits, tags, (8, 8))
+
+
+# ---------------------------------------------------------------- argmax
+
+
+@pytest.mark.parametrize('classes', [1, 5, 920])
+def test_restricted_argmax_equals_that_of_masked_maps(classes):
+    logits, tags, _ = random_batch(images=4, classes=classes)
+    predicted = restricted_argmax(logits, tags, (13, 9))
+    assert predicted.dtype == torch.int64 and predicted.shape == (4, 13, 9)
+    for labels, image_logits, image_tags in zip(predicted, logits, tags, strict=True):
+        maps = slow_maps(image_logits, (13, 9))
+        maps[~image_tags] = -math.inf
+        assert torch.equal(labels, maps.argmax(dim=0))
+    assert classes == 1 or len(predicted.unique()) > 2
+
+
+def test_of_equal_logits_the_lowest_id_wins_and_no_gradient_flows():
+    tags = torch.tensor([[False, True, False, True], [False, False, False, True]])
+    predicted = restricted_argmax(torch.zeros(2, 4, 3, 3, requires_grad=True), tags, (5, 5))
+    assert (predicted[0] == 1).all() and (predicted[1] == 3).all()
+    assert not predicted.requires_grad
+    assert tagged_ids(tags).tolist() == [[1, 3], [3, 3]]
+
+
+# ---------------------------------------------------------------- tags of the image
+
+
+@pytest.mark.parametrize('classes', [1, 6, 300])
+def test_tag_loss_equals_the_slow_loop(classes):
+    logits, tags, labels = random_batch(classes=classes, cells=(12, 10))
+    valid = labels != IGNORED
+    assert abs(image_tag_loss(logits, tags, valid) - slow_tag_loss(logits, tags, valid)) < 1e-5
+
+
+def test_cells_that_saw_padding_only_are_not_looked_at():
+    logits, tags, _ = random_batch(cells=(4, 4))
+    logits -= 10
+    valid = torch.ones(3, 16, 16, dtype=torch.bool)
+    valid[0, 9:] = False  # the third row of cells still saw one row of pixels
+    valid[2] = False
+    logits[0, :, 3] = 50.0
+    logits[2] = torch.nan
+    logits.requires_grad_()
+    loss = image_tag_loss(logits, tags, valid)
+    cells = torch.ones(3, 4, 4, dtype=torch.bool)
+    cells[0, 3], cells[2] = False, False
+    assert abs(loss - slow_tag_loss(logits.detach(), tags, cells)) < 1e-5
+    loss.backward()
+    assert (logits.grad[0, :, 3] == 0).all() and (logits.grad[2] == 0).all()
+    assert (logits.grad[:2].flatten(2) != 0).any(dim=2).all()
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_tag_loss_in_half_precision(dtype):
+    logits, tags, labels = random_batch(cells=(12, 10))
+    half = (4 * logits).to(dtype)
+    loss = image_tag_loss(half, tags, labels != IGNORED)
+    assert loss.dtype == torch.float32
+    assert abs(loss - slow_tag_loss(half.float(), tags, labels != IGNORED)) < 1e-5
+
+
+def test_tag_loss_without_images_or_classes_is_zero():
+    logits, tags, labels = random_batch()
+    assert image_tag_loss(logits, tags, labels < 0) == 0
+    assert image_tag_loss(logits[:, :0], tags[:, :0], labels >= 0) == 0
+
+
+# ---------------------------------------------------------------- two processes
+
+
+def losses_on_rank(rank, parts):
+    logits, tags, labels, weights = parts[rank]
+    logits = logits.requires_grad_()
+    loss = class_aware_cross_entropy(logits, tags, labels, IGNORED, weights)
+    loss = loss + image_tag_loss(logits, tags, labels != IGNORED)
+    loss.backward()
+    return loss.detach(), logits.grad
+
+
+def test_the_mean_of_two_ranks_is_one_rank():
+    batch = (*random_batch(images=5), torch.tensor([1, 0.2, 0.7, 0, 0.4]))
+    batch[2][0] = IGNORED  # the ranks' counts differ, and one image has none
+    batch[2][1, :8] = IGNORED
+    parts = list(zip(*(tensor.split((2, 3)) for tensor in batch), strict=True))
+    (loss_a, gradient_a), (loss_b, gradient_b) = run_on_two_ranks(losses_on_rank, parts)
+    loss, gradient = losses_on_rank(0, [[tensor.clone() for tensor in batch]])
+    assert abs((loss_a + loss_b) / 2 - loss) < 1e-6
+    torch.testing.assert_close(torch.cat([gradient_a, gradient_b]) / 2, gradient)

@@ -1,0 +1,172 @@
+"""Which segmentors PCT is built of, and the label maps of both."""
+
+import pytest
+import torch
+from mmengine.config import ConfigDict
+from mmseg.registry import MODELS
+
+from luss_mm.models import SemiPreprocessor
+from luss_mm.models.inner_segmentors import build_segmentor, logits_of_all_heads
+from luss_mm.models.pct_segmentor import PCTSegmentor
+from tests.models.slow_segmentation import slow_maps, slow_nearest, wrong_pixels
+from tests.models.small_networks import random_views
+from tests.models.small_pct import segmentor_config, small_head, small_pct
+from tests.models.small_segmentors import logits_of, samples
+
+SLIDE = dict(mode='slide', crop_size=(32, 32), stride=(16, 24))
+FIELDS = ('pred_hybrid', 'pred_pseudo')
+
+
+def predicted_maps(model, images, data_samples):
+    """{field: label maps} of an evaluated model."""
+    results = model.eval().predict(images, data_samples)
+    for one in results:
+        for field in (*FIELDS, 'pred_sem_seg'):
+            labels = one.get(field).data
+            assert labels.dtype == torch.int64 and labels.shape == (1, *one.ori_shape)
+    return {field: [one.get(field).data[0] for one in results] for field in FIELDS}
+
+
+@pytest.mark.parametrize('kind', ['EncoderDecoder', 'LUSSSegmentor'])
+@pytest.mark.parametrize('num_classes', [2, 300])
+def test_label_maps_of_both_networks_are_the_argmax_of_full_maps(kind, num_classes):
+    model, images = small_pct(num_classes, kind), random_views(2, (48,))[0]
+    sizes = [(48, 48), (97, 61)]
+    maps = predicted_maps(model, images, samples(*sizes))
+    for field, network in zip(FIELDS, (model.hybrid, model.pseudo), strict=True):
+        for labels, logits, size in zip(
+            maps[field], logits_of(network, images), sizes, strict=True
+        ):
+            assert wrong_pixels(labels, slow_maps(logits, size)) == 0
+    assert not torch.equal(maps['pred_hybrid'][1], maps['pred_pseudo'][1])
+    if num_classes == 300:
+        assert max(labels.max() for labels in maps['pred_hybrid']) > 255
+
+
+def test_sliding_windows_predict_what_mmseg_predicts():
+    model, images = small_pct(mode=SLIDE).eval(), random_views(2, (64,))[0]
+    maps = predicted_maps(model, images, samples((64, 64), (64, 64)))
+    for field, network in zip(FIELDS, (model.hybrid, model.pseudo), strict=True):
+        expected = network.predict(images, samples((64, 64), (64, 64)))
+        for labels, one in zip(maps[field], expected, strict=True):
+            assert (labels == one.pred_sem_seg.data[0]).double().mean() > 0.999
+    whole = small_pct().eval()
+    whole.load_state_dict(model.state_dict())
+    other = predicted_maps(whole, images, samples((64, 64), (64, 64)))
+    assert not torch.equal(other['pred_hybrid'][0], maps['pred_hybrid'][0])
+
+
+def test_sliding_windows_leave_the_data_samples_their_size():
+    model, images = small_pct(mode=SLIDE), random_views(1, (64,))[0]
+    result = model.eval().predict(images, samples((90, 71)))[0]
+    assert result.img_shape == (90, 71) and result.pred_sem_seg.shape == (90, 71)
+
+
+@pytest.mark.parametrize('name', ['hybrid', 'pseudo'])
+def test_one_network_gives_the_main_prediction(name):
+    model, images = small_pct(predict_with=name).eval(), random_views(1, (32,))[0]
+    result = model.predict(images, samples((32, 32)))[0]
+    assert torch.equal(result.pred_sem_seg.data, result.get(f'pred_{name}').data)
+    network = model.get_submodule(name)
+    torch.testing.assert_close(model(images), logits_of(network, images))
+    alone = model(images, mode='predict')[0]  # without data samples: the input's size
+    assert torch.equal(alone.pred_sem_seg.data, result.pred_sem_seg.data)
+
+
+@pytest.mark.parametrize('mode', [None, SLIDE])
+def test_restricted_predictions_hold_the_tags_of_each_image(mode):
+    model, images = small_pct(mode=mode, restrict_to_tags=True), random_views(2, (48,))[0]
+    data_samples = samples((48, 48), (60, 50))
+    for one, tags in zip(data_samples, ((0, 3), (2, 4)), strict=True):
+        one.set_metainfo(dict(image_tags=tags))
+    maps = predicted_maps(model, images, data_samples)
+    for labels in maps.values():
+        assert set(labels[0].unique().tolist()) <= {0, 3}
+        assert set(labels[1].unique().tolist()) <= {2, 4}
+    logits = logits_of(model.hybrid, images) if mode is None else None
+    if logits is not None:
+        full = slow_maps(logits[1], (60, 50))[[2, 4]]
+        assert wrong_pixels((maps['pred_hybrid'][1] == 4).long(), full) == 0
+
+
+def test_restricted_predictions_need_tags():
+    model, images = small_pct(restrict_to_tags=True).eval(), random_views(1, (32,))[0]
+    with pytest.raises(KeyError, match='a/b.jpg has no image tags: add SetImageTags'):
+        model.predict(images, samples((32, 32), img_path='a/b.jpg'))
+
+
+def test_large_images_are_decided_small():
+    limits = dict(max_argmax_pixels=2000, max_argmax_side=30)
+    images = random_views(1, (32,))[0]
+    large = predicted_maps(small_pct(**limits), images, samples((60, 40)))
+    small = predicted_maps(small_pct(), images, samples((30, 20)))
+    for field in FIELDS:
+        assert torch.equal(large[field][0], slow_nearest(small[field][0], (60, 40)))
+
+
+def test_a_plain_test_batch_is_padded_and_cut():
+    preprocessor = SemiPreprocessor(
+        mean=[110.0] * 3, std=[60.0] * 3, test_cfg=dict(size_divisor=32)
+    )
+    model = small_pct(data_preprocessor=preprocessor).eval()
+    image = (60 * random_views(1, (48,))[0][0, :, :40] + 110).clamp(0, 255).byte()
+    result = model.test_step(dict(inputs=[image], data_samples=samples((40, 48))))[0]
+    assert result.img_padding_size == (0, 16, 0, 24)
+    for field in (*FIELDS, 'pred_sem_seg'):
+        assert result.get(field).data.shape == (1, 40, 48)
+
+
+# ---------------------------------------------------------------- settings
+
+
+@pytest.mark.parametrize(
+    'settings, message',
+    [
+        (dict(predict_with='teacher'), "must be 'hybrid' or 'pseudo', not 'teacher'"),
+        (dict(loss_weights=(1, 1)), 'needs the weights of L1 to L4'),
+    ],
+)
+def test_impossible_settings_are_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        PCTSegmentor(segmentor_config(), **settings)
+
+
+def test_unknown_modes_are_named():
+    with pytest.raises(ValueError, match="not 'train'"):
+        small_pct()(random_views(1, (32,))[0], mode='train')
+
+
+@pytest.mark.parametrize(
+    'config, message',
+    [
+        (segmentor_config(1), 'set num_classes to 2 or more'),
+        (
+            segmentor_config(decode_head=dict(small_head(5, 3), align_corners=True)),
+            'align_corners=False: set it in the decode head',
+        ),
+        (
+            segmentor_config(
+                kind='CascadeEncoderDecoder', num_stages=1, decode_head=[small_head(5, 3)]
+            ),
+            'one decode head, not CascadeEncoderDecoder',
+        ),
+    ],
+)
+def test_segmentors_that_cannot_be_used_are_named(config, message):
+    with pytest.raises(ValueError, match=message):
+        build_segmentor(config)
+
+
+def test_a_head_of_several_maps_is_named():
+    network = MODELS.build(segmentor_config(test_cfg=ConfigDict(mode='whole')))
+    network.decode_head.forward = lambda features: (features[0], features[1])
+    with pytest.raises(TypeError, match='FCNHead gives a tuple where one logit map is needed'):
+        logits_of_all_heads(network, random_views(1, (32,))[0])
+
+
+@pytest.mark.parametrize('auxiliary', [None, dict(small_head(5, 1)), [small_head(5, 0)] * 2])
+def test_auxiliary_heads_may_be_none_one_or_several(auxiliary):
+    network = build_segmentor(segmentor_config(auxiliary_head=auxiliary))
+    maps = logits_of_all_heads(network, random_views(2, (32,))[0])
+    count = len(auxiliary) if isinstance(auxiliary, list) else auxiliary is not None
+    assert len(maps) == 1 + count and all(m.shape[:2] == (2, 5) for m in maps)

@@ -1,0 +1,141 @@
+"""Steps, checkpoints and ranks."""
+
+import copy
+
+import pytest
+import torch
+from mmengine.model import MMDistributedDataParallel
+from mmengine.optim import OptimWrapper
+from mmseg.registry import MODELS
+
+from luss_mm.engine.checkpoint import load_checkpoint
+from luss_mm.models import SemiPreprocessor
+from luss_mm.models.pct_segmentor import PCTSegmentor
+from tests.models.small_networks import without_batch_statistics
+from tests.models.small_pct import all_samples, batch, segmentor_config, small_pct
+from tests.two_ranks import run_on_two_ranks
+
+
+def trained(**settings):
+    """A model that takes bytes."""
+    preprocessor = SemiPreprocessor(
+        mean=[120.0, 115.0, 100.0], std=[60.0, 55.0, 50.0], bgr_to_rgb=True, size=(32, 32)
+    )
+    return small_pct(data_preprocessor=preprocessor, **settings)
+
+
+def collated(seed, images_of=slice(None), **settings):
+    """A batch as a dataloader gives it: lists of bytes."""
+    inputs, data_samples = batch(seed=seed, **settings)
+    bytes_of = {
+        name: [(60 * image + 110).clamp(0, 255).byte() for image in images[images_of]]
+        for name, images in inputs.items()
+    }
+    return dict(inputs=bytes_of, data_samples={k: v[images_of] for k, v in data_samples.items()})
+
+
+def optimiser(model):
+    return OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9))
+
+
+def state_of(model):
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def equal_states(state, other):
+    return state.keys() == other.keys() and all(torch.equal(state[k], other[k]) for k in state)
+
+
+def test_one_step_moves_both_networks():
+    model = trained(auxiliary=(2,))
+    before = state_of(model)
+    logged = model.train_step(collated(0), optimiser(model))
+    after = model.state_dict()
+    for network in ('hybrid', 'pseudo'):
+        for part in ('backbone.conv1.weight', 'decode_head.conv_seg.weight'):
+            name = f'{network}.{part}'
+            assert not torch.equal(before[name], after[name])
+    names = ('loss_labelled', 'loss_pseudo', 'loss_tags', 'loss_cross')
+    assert abs(logged['loss'] - sum(logged[name] for name in names)) < 1e-5
+    assert {'progressive_weight', 'class_iou', 'outside_tags'} <= logged.keys()
+    assert model.class_pixels[2].sum() > 0
+
+
+def test_the_networks_start_apart_and_their_weights_are_initialised():
+    torch.manual_seed(0)
+    config = segmentor_config()
+    before = copy.deepcopy(config)
+    model = PCTSegmentor(config)
+    assert config == before
+    model.init_weights()
+    hybrid, pseudo = model.hybrid.state_dict(), model.pseudo.state_dict()
+    assert hybrid.keys() == pseudo.keys()
+    assert not torch.equal(hybrid['backbone.conv1.weight'], pseudo['backbone.conv1.weight'])
+    assert hybrid['decode_head.conv_seg.weight'].std() < 0.05  # the head's own initialisation
+
+
+def test_learns_from_masks_and_tags():
+    model = trained()
+    step = optimiser(model)
+    logged = [model.train_step(collated(0), step) for _ in range(40)]
+    for name in ('loss_labelled', 'loss_pseudo', 'loss_tags'):
+        assert logged[-1][name] < 0.7 * logged[0][name]
+    assert logged[-1]['class_iou'] > logged[0]['class_iou']
+
+
+def test_a_resumed_training_goes_on_exactly(tmp_path):
+    model = trained()
+    step = optimiser(model)
+    for seed in range(2):
+        model.train_step(collated(seed), step)
+    torch.save(dict(state_dict=model.state_dict(), optimizer=step.state_dict()), tmp_path / 'a.pth')
+    expected = model.train_step(collated(2), step)
+
+    checkpoint = load_checkpoint(tmp_path / 'a.pth')
+    assert checkpoint['state_dict']['class_pixels'].dtype == torch.float64
+    assert checkpoint['state_dict']['class_pixels'].sum() > 0
+    resumed = trained()
+    resumed.load_state_dict(checkpoint['state_dict'])
+    step = optimiser(resumed)
+    step.load_state_dict(checkpoint['optimizer'])
+    assert resumed.train_step(collated(2), step) == expected
+    assert equal_states(resumed.state_dict(), model.state_dict())
+
+
+def test_is_registered():
+    assert MODELS.get('PCTSegmentor') is PCTSegmentor
+
+
+# ---------------------------------------------------------------- two processes
+
+SHARES = (slice(0, 1), slice(1, None))  # of the images of each view: unequal on purpose
+
+
+def train_on_rank(rank, shares, steps):
+    """Of DDP with its usual settings, which refuses a network that a step leaves out."""
+    model = without_batch_statistics(trained(auxiliary=(2,)))
+    model.class_pixels += 1000
+    if len(shares) > 1:
+        model = MMDistributedDataParallel(model, device_ids=None, broadcast_buffers=False)
+    step = optimiser(model)
+    for seed in range(steps):
+        model.train_step(collated(seed, shares[rank]), step)
+    return state_of(getattr(model, 'module', model))
+
+
+@pytest.mark.parametrize('steps', [1, 3])
+def test_two_ranks_train_what_one_rank_trains(steps):
+    states = run_on_two_ranks(train_on_rank, SHARES, steps)
+    assert equal_states(*states)
+    expected = train_on_rank(0, (slice(None),), steps)
+    start = trained(auxiliary=(2,)).state_dict()
+    for name, tensor in states[0].items():
+        torch.testing.assert_close(tensor, expected[name], rtol=1e-4, atol=1e-5)
+    assert torch.equal(states[0]['class_pixels'], expected['class_pixels'])
+    moved = states[0]['pseudo.decode_head.conv_seg.weight']
+    assert (moved - start['pseudo.decode_head.conv_seg.weight']).abs().max() > 1e-3
+
+
+def test_every_image_of_the_hand_made_batches_has_tags():
+    for one in all_samples(batch()[1]):
+        assert set(one.gt_sem_seg.data.unique().tolist()) <= {*one.image_tags, 0, 1000}

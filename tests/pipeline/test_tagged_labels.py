@@ -1,0 +1,279 @@
+"""Label maps of images with tags against averaging all classes at full size."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.structures import PixelData
+from mmseg.models import SegDataPreProcessor
+from mmseg.registry import DATASETS
+from mmseg.structures import SegDataSample
+
+from luss_mm.pipeline import image_batches, tagged_labels
+from luss_mm.pipeline.artifact import read_manifest
+from luss_mm.pipeline.image_batches import ShardedBatches
+from luss_mm.pipeline.tagged_labels import (
+    LABELS_USED,
+    NumberedImages,
+    TaggedLabeller,
+    generate_tagged_labels,
+    refuse_dense_crf,
+)
+from tests.models.small_segmentors import small_segmentor
+from tests.tiny_layout import write_image, write_label_map
+
+MEAN, STD = [100.0, 110.0, 120.0], [50.0, 55.0, 60.0]
+NUM_CLASSES = 5
+CATEGORIES = ('ant', 'bee', 'cat')
+PACKING = dict(type='PackSegInputs', meta_keys=('img_path', 'ori_shape', 'image_tags', 'has_mask'))
+
+
+def labeller(num_classes=NUM_CLASSES, divisor=None, **settings):
+    preprocessor = SegDataPreProcessor(
+        mean=MEAN,
+        std=STD,
+        bgr_to_rgb=True,
+        size=(32, 32),
+        seg_pad_val=1000,
+        test_cfg=divisor and dict(size_divisor=divisor),
+    )
+    return TaggedLabeller(small_segmentor(num_classes=num_classes), preprocessor, **settings)
+
+
+def image_of(height=20, width=28, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.randint(0, 256, (1, 3, 5, 7), generator=generator).float()
+    return F.interpolate(coarse, (height, width), mode='bilinear')[0].byte()
+
+
+def sample_of(tags, ori_shape=(30, 42)):
+    meta = dict(img_path='a.JPEG', ori_shape=ori_shape, image_tags=tags)
+    return SegDataSample(metainfo=meta)
+
+
+def slow_label(made, image, sample):
+    """Probabilities of all classes at full size for every view; others than tags are impossible."""
+    normalised = (image.flip(0).float() - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(
+        STD
+    ).view(3, 1, 1)
+    total = 0
+    for scale in made.scales:
+        size = [round(side * scale) for side in image.shape[1:]]
+        for mirrored in (False, True) if made.flip else (False,):
+            view = F.interpolate(normalised[None], size, mode='bilinear', align_corners=False)
+            view = view.flip(-1) if mirrored else view
+            with torch.no_grad():
+                logits = made.network.decode_head(made.network.backbone(view))[0]
+            logits = logits.flip(-1) if mirrored else logits
+            excluded = [c for c in range(len(logits)) if c not in sample.image_tags]
+            logits[excluded] = -torch.inf
+            probabilities = logits.exp() / logits.exp().sum(dim=0)
+            total = total + F.interpolate(
+                probabilities[None], sample.ori_shape, mode='bilinear', align_corners=False
+            )
+    return total[0].argmax(dim=0).numpy()
+
+
+@pytest.mark.parametrize('tags', [(0, 1, 2, 3, 4), (1, 4), (3,)])
+@pytest.mark.parametrize('flip', [False, True])
+@pytest.mark.parametrize('divisor', [None, 16])
+def test_equals_averaging_all_classes_at_full_size(tags, flip, divisor):
+    made = labeller(flip=flip, divisor=divisor)
+    images, samples = [image_of(), image_of(seed=1)], [sample_of(tags), sample_of((0, 2))]
+    found = made.label(images, samples)
+    for image, sample, labels in zip(images, samples, found, strict=True):
+        assert labels.dtype == np.int64 and labels.shape == (30, 42)
+        assert set(np.unique(labels)) <= set(sample.image_tags)
+        different = labels != slow_label(made, image, sample)
+        assert different.mean() < 0.002  # where two classes agree to float32's last bits
+    if len(tags) == NUM_CLASSES:
+        assert len(np.unique(found[0])) > 1
+
+
+def test_scales_and_flip_have_a_say():
+    image, sample = image_of(), sample_of((0, 1, 2, 3, 4))
+    maps = [
+        labeller(scales=scales, flip=flip).label([image], [sample])[0]
+        for scales, flip in [((1.0,), False), ((1.0,), True), ((0.5, 1.0, 1.5), True)]
+    ]
+    assert all((maps[i] != maps[j]).any() for i, j in [(0, 1), (1, 2), (0, 2)])
+
+
+def test_a_mirrored_image_has_mirrored_labels():
+    made, sample = labeller(), sample_of((0, 1, 3))
+    (labels,), (mirrored,) = (made.label([i], [sample]) for i in (image_of(), image_of().flip(-1)))
+    assert (labels == mirrored[:, ::-1]).mean() > 0.998
+
+
+def test_only_the_tags_are_ever_resized(monkeypatch):
+    """With 920 classes at full size a label map would cost gigabytes."""
+    classes = []
+    real = tagged_labels.argmax_of_average
+
+    def counted(maps, size):
+        classes.extend(len(view) for view in maps)
+        return real(maps, size)
+
+    monkeypatch.setattr(tagged_labels, 'argmax_of_average', counted)
+    (labels,) = labeller(num_classes=920).label([image_of()], [sample_of((0, 255, 919))])
+    assert set(classes) == {3} and len(classes) == 10
+    assert set(np.unique(labels)) <= {0, 255, 919}
+
+
+@pytest.mark.parametrize(
+    'tags, message',
+    [(None, 'a.JPEG: has no image tags'), ((), 'no image tags'), ((2, 5), r'\(2, 5\).*0..4')],
+)
+def test_tags_that_cannot_be_predicted_are_named(tags, message):
+    with pytest.raises(ValueError, match=message):
+        labeller().label([image_of()], [sample_of(tags)])
+
+
+@pytest.mark.parametrize('scales', [(), (0.5, 0.0)])
+def test_scales_without_a_view_are_refused(scales):
+    with pytest.raises(ValueError, match='at least one, all of them positive'):
+        labeller(scales=scales)
+
+
+def test_there_is_no_dense_crf():
+    refuse_dense_crf(False)
+    with pytest.raises(ValueError, match=r'no maintained library.*Set dense_crf=False'):
+        refuse_dense_crf(True)
+
+
+# --- a whole data set -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Seven images; `train-semi` holds copies of one of each category, with masks."""
+    rng = np.random.default_rng(0)
+    for number, category in enumerate(CATEGORIES, start=1):
+        for i in range(3 if number == 1 else 2):
+            size = (24, 32) if i % 2 else (28, 20)
+            pixels = rng.integers(0, 256, (*size, 3))
+            write_image(tmp_path / 'train' / category / f'{i}.png', pixels)
+            if i == 0:
+                write_image(tmp_path / 'train-semi' / category / f'{i}.png', pixels)
+                mask = rng.choice([0, number, 1000], size)
+                write_label_map(tmp_path / 'train-semi-segmentation' / category / '0.png', mask)
+    return tmp_path
+
+
+@pytest.fixture
+def images(root, mmseg_scope):
+    load = [dict(type='LoadBoundedImage'), dict(type='Resize', scale=(64, 16), keep_ratio=True)]
+    mask = [dict(type='LoadLabelMap', match_image=False)]
+    tag = [dict(type='SetImageTags'), dict(type='MarkValidPixels'), PACKING]
+    part = dict(type='LUSSDataset', data_root=str(root))
+    labelled = dict(img_path='train-semi', seg_map_path='train-semi-segmentation')
+    return NumberedImages(
+        DATASETS.build(
+            dict(
+                type='SemiDataset',
+                labelled=dict(part, data_prefix=labelled, pipeline=[*load, *mask, *tag]),
+                unlabelled=dict(
+                    part,
+                    data_prefix=dict(img_path='train'),
+                    tags='folders',
+                    pipeline=[*load, *tag],
+                ),
+            )
+        )
+    )
+
+
+def generate(directory, images, made=None, **settings):
+    batches = ShardedBatches(images, batch_size=2, shard_size=3)
+    return generate_tagged_labels(directory, made or labeller(), batches, {}, settings)
+
+
+def read_maps(directory):
+    """Relative paths to ids, read without the package."""
+    paths = sorted(directory.rglob('*.png'))
+    pixels = {str(p.relative_to(directory)): cv2.imread(str(p)).astype(int) for p in paths}
+    return {name: bgr[..., 2] + 256 * bgr[..., 1] for name, bgr in pixels.items()}
+
+
+def test_masks_are_copied_and_the_others_labelled_with_their_tags(root, images, tmp_path):
+    directory = generate(tmp_path / 'labels', images)
+    maps, masks = read_maps(directory), read_maps(root / 'train-semi-segmentation')
+    assert set(maps) == {'ant/0.png', 'ant/1.png', 'ant/2.png'} | {
+        f'{category}/{i}.png' for category in CATEGORIES[1:] for i in range(2)
+    }
+    for name, labels in maps.items():
+        assert labels.shape == cv2.imread(str(root / 'train' / name)).shape[:2]
+        if name in masks:
+            np.testing.assert_array_equal(labels, masks[name])
+        else:
+            assert set(np.unique(labels)) <= {0, CATEGORIES.index(name[:3]) + 1}
+    outcomes = json.loads((directory / 'outcomes.json').read_text())
+    assert outcomes['masks copied'] == 3 and outcomes['images labelled'] == 4
+    assert outcomes['tags shown'] + outcomes['tags without pixel'] == 2 * 4
+    manifest = read_manifest(directory)
+    assert manifest['used_ground_truth'] == list(LABELS_USED)
+    assert manifest['settings'] == dict(scales=[0.5, 0.75, 1.0, 1.25, 1.5], flip=True)
+
+
+def test_an_image_of_the_tagged_part_keeps_its_own_mask(images, tmp_path):
+    sample = images[5]
+    size = sample['data_samples'].ori_shape
+    sample['data_samples'].gt_sem_seg = PixelData(data=torch.full((1, *size), 4))
+    sample['data_samples'].set_metainfo(dict(has_mask=True))
+    ((_, labels),) = tagged_labels._label_batch(labeller(), [sample])
+    assert (labels == 4).all()
+
+
+class Interrupted(BaseException):
+    pass
+
+
+def test_an_interrupted_generation_goes_on(images, tmp_path, monkeypatch):
+    labelled, real = [], TaggedLabeller.label
+
+    def noted(self, batch, samples):
+        labelled.extend(sample.img_path for sample in samples)
+        if len(labelled) == killed_at:
+            raise Interrupted
+        return real(self, batch, samples)
+
+    monkeypatch.setattr(TaggedLabeller, 'label', noted)
+    killed_at = None
+    whole = generate(tmp_path / 'whole', images)
+    assert len(labelled) == len(set(labelled)) == 4
+    last, killed_at = labelled[-1], 8
+    with pytest.raises(Interrupted):
+        generate(tmp_path / 'killed', images)
+    assert labelled[-1] == last  # nothing is missing but the last shard
+    killed_at = None
+    killed = generate(tmp_path / 'killed', images)
+    assert 8 < len(labelled) < 12 and labelled[-1] == last
+    ours, theirs = read_maps(whole), read_maps(killed)
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+    assert (whole / 'outcomes.json').read_text() == (killed / 'outcomes.json').read_text()
+    count = len(labelled)
+    assert generate(tmp_path / 'killed', images) == killed and len(labelled) == count
+
+
+def test_any_number_of_ranks_writes_the_same_files(images, tmp_path, monkeypatch):
+    alone = generate(tmp_path / 'alone', images)
+    batches = ShardedBatches(images, batch_size=2, shard_size=3)
+    for rank in (1, 0):
+        monkeypatch.setattr(image_batches, 'get_dist_info', lambda rank=rank: (rank, 2))
+        tagged_labels._write_shards(tmp_path / 'two', labeller(), batches)
+    ours, theirs = read_maps(alone), read_maps(tmp_path / 'two')
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+
+
+def test_a_resized_mask_is_refused(images):
+    sample = images[0]
+    sample['data_samples'].gt_sem_seg = PixelData(data=torch.zeros(1, 4, 4))
+    with pytest.raises(ValueError, match=r'the mask came as \(4, 4\).*match_image=False'):
+        list(tagged_labels._label_batch(labeller(), [sample]))
