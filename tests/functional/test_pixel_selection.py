@@ -1,0 +1,175 @@
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from luss_mm.functional.pixel_selection import (
+    select_all,
+    select_class_aware,
+    selected_cross_entropy,
+)
+from tests.models.slow_dssn import as_mask, slow_selected_cross_entropy, slow_selection
+from tests.two_ranks import run_on_two_ranks
+
+
+def random_batch(images=3, classes=5, size=(9, 8), seed=0, spread=3.0):
+    """Logits of which some pixels are certain, labels, a selection and masks with padding."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = spread * torch.randn(images, classes, *size, generator=generator)
+    labels = torch.randint(classes, (images, *size), generator=generator)
+    selected = torch.rand(images, *size, generator=generator) < 0.5
+    valid = torch.ones(images, *size, dtype=torch.bool)
+    for i in range(images):
+        valid[i, size[0] - i :] = False
+        valid[i, :, size[1] - 2 * i :] = False
+    return logits, labels, selected, valid
+
+
+def slow_masks(logits, valid, *limits):
+    return torch.stack(
+        [
+            as_mask(slow_selection(maps.double(), mask, *limits), mask.shape)
+            for maps, mask in zip(logits, valid, strict=True)
+        ]
+    )
+
+
+def one_image(*rows):
+    """Logits (1, K, 1, n) of n pixels with these probabilities."""
+    return torch.tensor(rows).log().T[None, :, None]
+
+
+# ---------------------------------------------------------------- selection
+
+
+@pytest.mark.parametrize('classes', [2, 5, 300])
+@pytest.mark.parametrize('limits', [(), (0.5, 0.8), (0.0, 0.1), (0.99, 0.5)])
+def test_selection_equals_the_definition(classes, limits):
+    logits, _, _, valid = random_batch(classes=classes, size=(6, 5), spread=6.0)
+    selected = select_class_aware(logits, valid, *limits)
+    assert selected.dtype == torch.bool
+    assert torch.equal(selected, slow_masks(logits, valid, *limits))
+    assert 0.02 < selected[0].double().mean() <= 1 and not selected[~valid].any()
+
+
+def test_a_certain_class_takes_what_comes_near_and_an_uncertain_one_nothing():
+    logits = one_image([0.99, 0.01], [0.96, 0.04], [0.94, 0.06], [0.1, 0.9])
+    selected = select_class_aware(logits, torch.ones(1, 1, 4, dtype=torch.bool))
+    assert selected.tolist() == [[[True, True, False, False]]]  # .96 x .99 = .9504; .9 <= .92
+
+
+def test_both_comparisons_are_strict():
+    valid = torch.ones(1, 1, 2, dtype=torch.bool)
+    logits = torch.zeros(1, 2, 1, 2)  # exactly 1/2 everywhere
+    assert not select_class_aware(logits, valid, certain=0.5, fraction=0.5).any()
+    assert not select_class_aware(logits, valid, certain=0.4, fraction=1.0).any()
+    assert select_class_aware(logits, valid, certain=0.4, fraction=0.5).all()
+
+
+def test_every_image_has_its_own_largest_probabilities():
+    certain, less = one_image([0.999, 0.001], [0.95, 0.05]), one_image([0.95, 0.05], [0.93, 0.07])
+    valid = torch.ones(2, 1, 2, dtype=torch.bool)
+    selected = select_class_aware(torch.cat([certain, less]), valid)
+    assert selected.tolist() == [[[True, False]], [[True, True]]]
+
+
+def test_a_pixel_that_passes_for_two_classes_is_selected():
+    logits = one_image([0.5, 0.5, 1e-9], [0.6, 0.4, 1e-9], [0.4, 0.6, 1e-9])
+    selected = select_class_aware(logits, torch.ones(1, 1, 3, dtype=torch.bool), 0.5, 0.5)
+    assert selected.all()
+
+
+def test_padding_sets_no_threshold_and_is_not_selected():
+    logits = one_image([0.95, 0.05], [0.93, 0.07], [0.9999, 0.0001])
+    valid = torch.tensor([[[True, True, False]]])
+    assert select_class_aware(logits, valid).tolist() == [[[True, True, False]]]
+    assert select_class_aware(logits, valid | True).tolist() == [[[False, False, True]]]
+    assert not select_class_aware(logits, valid & False).any()
+
+
+def test_all_selects_the_valid_ones():
+    logits, _, _, valid = random_batch()
+    assert torch.equal(select_all(logits, valid), valid)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_half_precision_is_worked_on_in_float32(dtype):
+    logits, _, _, valid = random_batch(spread=6.0)
+    half = logits.to(dtype)
+    with torch.autocast('cpu', torch.bfloat16):
+        selected = select_class_aware(half, valid)
+    assert torch.equal(selected, slow_masks(half.float(), valid))
+
+
+class LargestTensor(TorchDispatchMode):
+    """Remembers the largest new result of any operation."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor) and not result._is_view():
+            self.elements = max(self.elements, result.numel())
+        return result
+
+
+def test_there_is_never_more_than_a_map_of_one_image():
+    logits, _, _, valid = random_batch(images=2, classes=920, size=(5, 6), spread=6.0)
+    with LargestTensor() as largest:
+        selected = select_class_aware(logits, valid)
+    assert 0 < largest.elements <= logits[0].numel()
+    assert torch.equal(selected, slow_masks(logits, valid)) and selected.any()
+
+
+# ---------------------------------------------------------------- cross entropy
+
+
+@pytest.mark.parametrize('classes', [2, 5, 300])
+def test_cross_entropy_equals_the_slow_loop(classes):
+    logits, labels, selected, valid = random_batch(classes=classes, size=(6, 5))
+    loss = selected_cross_entropy(logits, labels, selected, valid)
+    pixels = [set(map(tuple, m.nonzero().tolist())) for m in selected & valid]
+    expected = slow_selected_cross_entropy(logits.double(), labels, pixels, valid)
+    assert loss.dtype == torch.float32 and loss.shape == ()
+    assert abs(loss.item() - expected) < 1e-5 * expected
+
+
+def test_what_is_not_selected_gets_no_gradient_and_counts_below_only():
+    logits, labels, selected, valid = random_batch()
+    logits.requires_grad_()
+    loss = selected_cross_entropy(logits, labels, selected, valid)
+    loss.backward()
+    touched = (logits.grad != 0).any(dim=1)
+    assert torch.equal(touched, selected & valid)
+    every = selected_cross_entropy(logits, labels, selected, selected & valid)
+    assert abs(every * (selected & valid).sum() - loss * valid.sum()) < 1e-3
+
+
+def test_without_pixels_it_is_zero_and_has_a_gradient():
+    logits, labels, selected, valid = random_batch()
+    nothing = torch.zeros_like(valid)
+    for masks in ((nothing, valid), (selected, nothing)):
+        logits = logits.detach().requires_grad_()
+        loss = selected_cross_entropy(logits, labels, *masks)
+        loss.backward()
+        assert loss == 0 and (logits.grad == 0).all()
+
+
+# ---------------------------------------------------------------- two processes
+
+
+def loss_on_rank(rank, parts):
+    logits, *rest = parts[rank]
+    logits = logits.requires_grad_()
+    loss = selected_cross_entropy(logits, *rest)
+    loss.backward()
+    return loss.detach(), logits.grad
+
+
+def test_the_mean_of_two_ranks_is_one_rank():
+    batch = random_batch(images=5)
+    batch[3][0] = False
+    parts = list(zip(*(tensor.split((2, 3)) for tensor in batch), strict=True))
+    (loss_a, gradient_a), (loss_b, gradient_b) = run_on_two_ranks(loss_on_rank, parts)
+    loss, gradient = loss_on_rank(0, [[tensor.clone() for tensor in batch]])
+    assert abs((loss_a + loss_b) / 2 - loss) < 1e-6
+    torch.testing.assert_close(torch.cat([gradient_a, gradient_b]) / 2, gradient)
