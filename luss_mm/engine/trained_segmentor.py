@@ -1,0 +1,120 @@
+"""A trained segmentor from its run directory, or from a checkpoint with its config."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import DefaultScope
+from mmseg.registry import MODELS
+from torch import nn
+
+from luss_mm.engine.checkpoint import CheckpointError, load_checkpoint, load_weights
+from luss_mm.engine.literal_config import ConfigError, parse_literal_config, read_literal_config
+from luss_mm.engine.staged_runner import FINAL_CHECKPOINT
+
+CONFIG = 'config.py'
+LAST_STAGE = 'finetune'
+
+
+@dataclass(frozen=True)
+class TrainedSegmentor:
+    """What inference and export need of a run.
+
+    Attributes:
+        config: Of the stage, resolved.
+        checkpoint: Weights of exactly the config's model.
+        folder: Where the checkpoint lies; `evaluation/` in it says what clusters were matched to.
+    """
+
+    config: Config
+    checkpoint: Path
+    folder: Path
+
+    def build(self, device: str = 'cpu') -> nn.Module:
+        """The segmentor with its weights, in eval mode.
+
+        Raises:
+            CheckpointError: If the weights do not fit, or loading them could execute code.
+        """
+        model_config = self.config.model.copy()
+        model_config.pop('pretrained', None)  # the checkpoint has all weights
+        with DefaultScope.overwrite_default_scope('mmseg'):
+            model = MODELS.build(model_config)
+        load_weights(model, self.checkpoint)
+        if not device.startswith('cuda'):
+            model = revert_sync_batchnorm(model)
+        return model.to(device).eval()
+
+    @property
+    def test_pipeline(self) -> list[dict[str, Any]]:
+        """Configs of the transforms of test images.
+
+        Raises:
+            ConfigError: If the config has none.
+        """
+        if 'test_pipeline' in self.config:
+            return list(self.config.test_pipeline)
+        dataset = self.config.get('test_dataloader', {}).get('dataset', {})
+        while 'pipeline' not in dataset and 'dataset' in dataset:  # a wrapped data set
+            dataset = dataset.dataset
+        if 'pipeline' not in dataset:
+            raise ConfigError('the config has no test_pipeline and no test_dataloader: add one')
+        return list(dataset.pipeline)
+
+
+def find_segmentor(
+    source: str | Path, config: str | Path | Config | None = None
+) -> TrainedSegmentor:
+    """Find weights and config of a trained segmentor.
+
+    Args:
+        source: A recipe's work directory, the folder of a finished stage, or a checkpoint.
+        config: Executed as mmengine does. None takes the config beside the checkpoint, or the one
+            in it, which are read as data (see `parse_literal_config`).
+
+    Raises:
+        FileNotFoundError: If there is no such run or checkpoint, or no config.
+        ConfigError: If the config is a recipe, or could execute code.
+        CheckpointError: If loading the checkpoint could execute code.
+    """
+    source = Path(source)
+    checkpoint = _finished_stage(source) / FINAL_CHECKPOINT if source.is_dir() else source
+    if not checkpoint.is_file():
+        raise FileNotFoundError(f'{checkpoint}: no such run directory or checkpoint.')
+    if config is None:
+        found = _config_of(checkpoint)
+    else:
+        found = config if isinstance(config, Config) else Config.fromfile(config)
+    if 'stages' in found or 'model' not in found:
+        raise ConfigError(
+            f'{config}: not the config of one model. Name <work_dir>/{LAST_STAGE}/{CONFIG}, or '
+            'the work directory instead of the checkpoint.'
+        )
+    return TrainedSegmentor(found, checkpoint, checkpoint.parent)
+
+
+def _finished_stage(directory: Path) -> Path:
+    for stage in (directory / LAST_STAGE, directory):
+        if (stage / CONFIG).is_file() and (stage / FINAL_CHECKPOINT).is_file():
+            return stage
+    others = sorted(path.parent.name for path in directory.glob(f'*/{FINAL_CHECKPOINT}'))
+    hint = f' Finished here: {", ".join(others)}.' if others else ''
+    raise FileNotFoundError(
+        f'{directory}: holds no finished stage {LAST_STAGE!r} ({CONFIG}, {FINAL_CHECKPOINT}).'
+        f'{hint} Name the folder of a finished stage, or a checkpoint.'
+    )
+
+
+def _config_of(checkpoint: Path) -> Config:
+    beside = checkpoint.with_name(CONFIG)
+    if beside.is_file():
+        return read_literal_config(beside)
+    content = load_checkpoint(checkpoint, map_location='cpu')
+    text = content.get('meta', {}).get('cfg') if isinstance(content, dict) else None
+    if not isinstance(text, str):
+        raise CheckpointError(
+            f'{checkpoint}: has no config in or beside it. Name it with --config.'
+        )
+    return parse_literal_config(text, f'config in {checkpoint}')

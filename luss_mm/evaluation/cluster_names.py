@@ -1,0 +1,64 @@
+"""What predicted ids are called: by a run's match, by a file, or by their numbers."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from luss_mm.evaluation.cluster_matching import read_match
+
+MATCH, SCORES = 'match.json', 'scores.json'
+
+
+def run_names(stage: str | Path) -> dict[int, str]:
+    """Names by the match that a stage was scored with; none if it was not scored.
+
+    Args:
+        stage: Folder with `evaluation/match.json` and `evaluation/scores.json`.
+    """
+    path = Path(stage, 'evaluation', MATCH)
+    return read_names(path) if path.is_file() else {}
+
+
+def read_names(path: str | Path) -> dict[int, str]:
+    """Names of predicted ids from a JSON file.
+
+    Args:
+        path: {"id": "name"}, or a match {"id": category id}, whose categories are named by the
+            `scores.json` beside it, or else by their ids.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is neither.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise ValueError(f'{path}: not JSON ({error})') from error
+    if not isinstance(content, dict) or not all(_is_id(key) for key in content):
+        raise ValueError(f'{path}: names are one JSON object {{"id": "name"}}')
+    if all(isinstance(name, str) for name in content.values()):
+        return {int(key): name for key, name in content.items()}
+    return _names_of_match(read_match(path), path.with_name(SCORES))
+
+
+def name_of(predicted_id: int, names: Mapping[int, str]) -> str:
+    """The id's name; without one `others` for 0 and `cluster <id>` for the rest."""
+    return names.get(predicted_id) or ('others' if predicted_id == 0 else f'cluster {predicted_id}')
+
+
+def _names_of_match(match: Mapping[str, int], scores: Path) -> dict[int, str]:
+    rows = json.loads(scores.read_text(encoding='utf-8'))['per_class'] if scores.is_file() else []
+    # A data set without names calls its categories by their ids.
+    categories = {row['id']: row['name'] for row in rows if row['name'] != str(row['id'])}
+    known = {row['id'] for row in rows} or set(match.values())
+    names = {}
+    for key, category in match.items():
+        if category in known:  # the id after the last category stands for "unmatched"
+            fallback = 'others' if category == 0 else f'category {category}'
+            names[int(key)] = categories.get(category, fallback)
+    return names
+
+
+def _is_id(key: str) -> bool:
+    return key.isascii() and key.isdigit()

@@ -1,0 +1,51 @@
+import json
+
+import pytest
+
+from luss_mm.evaluation.cluster_names import name_of, read_names, run_names
+
+
+def write(folder, **files):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / f'{name}.json').write_text(json.dumps(content))
+    return folder
+
+
+def scores(*names):
+    return dict(per_class=[dict(id=i, name=name) for i, name in enumerate(names)])
+
+
+def test_a_run_that_was_scored(tmp_path):
+    match = {'0': 0, '1': 2, '2': 1, '3': 3}  # 3 = C + 1: without a category
+    write(tmp_path / 'evaluation', match=match, scores=scores('others', 'ant', 'Biene'))
+    names = run_names(tmp_path)
+    assert names == {0: 'others', 1: 'Biene', 2: 'ant'}
+    assert [name_of(i, names) for i in range(4)] == ['others', 'Biene', 'ant', 'cluster 3']
+
+
+def test_a_run_that_was_not_scored(tmp_path):
+    assert run_names(tmp_path) == {}
+    assert name_of(0, {}) == 'others' and name_of(919, {}) == 'cluster 919'
+
+
+def test_categories_without_names(tmp_path):
+    write(tmp_path, match={'0': 0, '1': 300})
+    assert read_names(tmp_path / 'match.json') == {0: 'others', 1: 'category 300'}
+    write(tmp_path, match={'0': 0, '1': 1, '2': 2}, scores=scores('0', '1'))
+    assert read_names(tmp_path / 'match.json') == {0: 'others', 1: 'category 1'}
+
+
+def test_names_of_ones_own(tmp_path):
+    write(tmp_path, names={'7': 'Gänse', '0': 'background'})
+    assert read_names(tmp_path / 'names.json') == {7: 'Gänse', 0: 'background'}
+
+
+@pytest.mark.parametrize('content', [[], {'a': 'b'}, {'-1': 'b'}, {'1': None}, {'1': 'a', '2': 3}])
+def test_other_contents_are_refused(tmp_path, content):
+    write(tmp_path, names=content)
+    with pytest.raises(ValueError, match='names.json'):
+        read_names(tmp_path / 'names.json')
+    (tmp_path / 'text.json').write_text('ant')
+    with pytest.raises(ValueError, match='text.json: not JSON'):
+        read_names(tmp_path / 'text.json')

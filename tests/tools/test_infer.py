@@ -1,0 +1,90 @@
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.engine.small_run import make_run
+from tests.engine.test_inferencer import smooth_image
+from tests.tiny_layout import write_image
+
+TOOLS = Path(__file__).parents[2] / 'tools'
+
+
+def load_tool(name):
+    spec = importlib.util.spec_from_file_location(name, TOOLS / f'{name}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    def run(*arguments):
+        module.main([str(argument) for argument in arguments])
+
+    return run
+
+
+@pytest.fixture
+def run(tmp_path):
+    return make_run(tmp_path / 'run')
+
+
+@pytest.fixture
+def images(tmp_path):
+    for number, size in enumerate([(40, 50), (50, 40)]):
+        write_image(tmp_path / 'images' / 'ä' / f'{number}.png', smooth_image(size, number))
+    return tmp_path / 'images'
+
+
+def test_infers_a_folder_and_says_what_was_bad(run, images, tmp_path, capsys):
+    (images / 'bad.jpg').write_bytes(b'no image')
+    infer = load_tool('infer')
+    infer(run, images, '--out', tmp_path / 'out', '--device', 'cpu', '--names', 'none')
+    printed = capsys.readouterr()
+    assert 'bad.jpg: not a readable image' in printed.err and '1 images skipped' in printed.err
+    assert (tmp_path / 'out' / 'labels' / 'ä' / '0.png').is_file()
+    assert (tmp_path / 'out' / 'overlays' / 'ä' / '1.jpg').is_file()
+    assert (tmp_path / 'out' / 'listing.csv').read_text().startswith('image,height,width,id')
+
+
+def test_a_checkpoint_with_its_config(run, images, tmp_path):
+    stage = run / 'finetune'
+    arguments = (stage / 'final.pth', images, '--config', stage / 'config.py', '--device', 'cpu')
+    load_tool('infer')(*arguments, '--out', tmp_path / 'out', '--outputs', 'labels')
+    assert not (tmp_path / 'out' / 'overlays').exists()
+
+
+def test_mistakes_end_with_one_line(run, images, tmp_path):
+    infer, out = load_tool('infer'), tmp_path / 'out'
+    (images / 'bad.jpg').write_bytes(b'no image')
+    for arguments, message in (
+        ((tmp_path / 'gone', images), 'gone: no such run'),
+        ((run, tmp_path / 'gone'), 'gone: no such image or folder'),
+        ((run, images, '--names', tmp_path / 'gone.json'), 'gone.json'),
+        ((run, images, '--on-bad-image', 'error'), 'bad.jpg'),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            infer(*arguments, '--out', out, '--device', 'cpu')
+        assert str(stop.value).startswith('error: ') and message in str(stop.value)
+    assert not out.exists()
+
+
+def test_exports_and_describes(run, tmp_path, capsys):
+    export = load_tool('export_segmentor')
+    export(run, '--out', tmp_path / 'a.ts', '--output', 'labels', '--sizes', '32x40', '64x32')
+    assert 'labels of 300 ids; largest difference to PyTorch' in capsys.readouterr().out
+    notes = json.loads((tmp_path / 'a.ts.json').read_text())
+    assert notes['sizes'] == [[32, 40], [64, 32]] and notes['channels'] == 'RGB'
+    assert notes['mean'] == pytest.approx([123.675, 116.28, 103.53])
+    assert [t['type'] for t in notes['transforms']] == [
+        'LoadBoundedImage',
+        'Resize',
+        'PackSegInputs',
+    ]
+    assert notes['names']['0'] == 'others' and len(notes['names']) == 300
+    labels = torch.jit.load(tmp_path / 'a.ts')(torch.zeros(1, 3, 48, 56))
+    assert np.shape(labels) == (1, 48, 56)
+    with pytest.raises(SystemExit, match="end in .onnx, .pt2, .ts, not '.pth'"):
+        export(run, '--out', tmp_path / 'a.pth')
+    with pytest.raises(SystemExit, match='2'):
+        export(run, '--out', tmp_path / 'a.ts', '--sizes', '32')
