@@ -1,19 +1,34 @@
 """Transforms: files to arrays to views. Importing this package registers them with mmseg."""
 
+from luss_mm.datasets.transforms.cutmix_box import DrawCutMixBox
 from luss_mm.datasets.transforms.distort_colours import DistortColours
 from luss_mm.datasets.transforms.formatting import KeepLoadedImage, PackImage
+from luss_mm.datasets.transforms.image_tags import SetImageTags
+from luss_mm.datasets.transforms.indexed_labels import LoadIndexedLabelMap
 from luss_mm.datasets.transforms.loading import LoadBoundedImage, LoadLabelMap
 from luss_mm.datasets.transforms.multi_crop import MultiCrop
+from luss_mm.datasets.transforms.pack_views import PackViews, collate_views
 from luss_mm.datasets.transforms.pseudo_label import GeneratePseudoLabel
 from luss_mm.datasets.transforms.random_resized_crop import RandomResizedSegCrop
+from luss_mm.datasets.transforms.strong_colours import RandomColourOperations
+from luss_mm.datasets.transforms.strong_operations import RandomStrongOperations
+from luss_mm.datasets.transforms.valid_pixels import MarkValidPixels
 
 __all__ = [
     'DistortColours',
+    'DrawCutMixBox',
     'GeneratePseudoLabel',
     'KeepLoadedImage',
     'LoadBoundedImage',
+    'LoadIndexedLabelMap',
     'LoadLabelMap',
+    'MarkValidPixels',
     'MultiCrop',
     'PackImage',
+    'PackViews',
+    'RandomColourOperations',
     'RandomResizedSegCrop',
+    'RandomStrongOperations',
+    'SetImageTags',
+    'collate_views',
 ]

@@ -6,12 +6,15 @@ from luss_mm.engine.hooks.dff import DFFHook, SelectionHook
 from luss_mm.engine.hooks.epoch_seed import EpochSeedHook
 from luss_mm.engine.hooks.feature_queue import FeatureQueueHook
 from luss_mm.engine.hooks.final_validation import FinalValidationHook
+from luss_mm.engine.hooks.finite_loss import FiniteLossHook
 from luss_mm.engine.hooks.pictures import PicturesHook
 from luss_mm.engine.hooks.preflight import PreflightHook
 from luss_mm.engine.hooks.pretrained_weights import PretrainedWeightsHook
 from luss_mm.engine.hooks.prototypes import PrototypesHook
 from luss_mm.engine.hooks.pseudo_labels import PseudoLabelHook
 from luss_mm.engine.hooks.receptive_fields import ReceptiveFieldHook
+from luss_mm.engine.hooks.tagged_labels import TaggedLabelHook
+from luss_mm.engine.hooks.teacher import TeacherHook
 
 __all__ = [
     'CSDHook',
@@ -20,6 +23,7 @@ __all__ = [
     'EpochSeedHook',
     'FeatureQueueHook',
     'FinalValidationHook',
+    'FiniteLossHook',
     'PicturesHook',
     'PreflightHook',
     'PretrainedWeightsHook',
@@ -27,4 +31,6 @@ __all__ = [
     'PseudoLabelHook',
     'ReceptiveFieldHook',
     'SelectionHook',
+    'TaggedLabelHook',
+    'TeacherHook',
 ]
