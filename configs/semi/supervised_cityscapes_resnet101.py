@@ -1,0 +1,24 @@
+"""The supervised baseline of dssn_cityscapes_resnet101: the labelled images alone.
+
+Run     bash tools/dist_train.sh configs/semi/supervised_cityscapes_resnet101.py 4 --cfg-options \
+            data_root=CITYSCAPES split_root=LISTS split=./1_8 iterations=156240 \
+            checkpoint=FILE.pth
+        (LISTS/1_8/labeled.txt and unlabeled.txt, LISTS/val.txt: lines `image mask`;
+        mmengine would read split=1_8 as a number, so say ./1_8)
+        (FILE.pth: torchvision's weights, after
+        tools/convert_checkpoint.py torchvision-resnet)
+Time    not measured
+Score   none published; ours not measured
+Labels  masks of the labelled images: training; validation masks: scoring. The pretrained weights
+        have seen the image-level labels of ImageNet
+
+The same network, weak view and schedule, for as many iterations as DSSN makes in its passes over
+the unlabelled images. They depend on the split: set both.
+
+split       1_16     1_8      1_4      1_2
+iterations  167520   156240   133920   89280
+"""
+
+_base_ = './dssn_cityscapes_resnet101.py'
+
+semi_supervised = False

@@ -1,0 +1,69 @@
+import sys
+
+import pytest
+import torch
+from mmseg.registry import MODELS
+
+from luss_mm.models import TIMMFeatureMaps
+from tests.semi_recipes import TINY_XCEPTION, register_tiny_xception
+
+
+def tiny(**arguments):
+    pytest.importorskip('timm')
+    register_tiny_xception()
+    return TIMMFeatureMaps(TINY_XCEPTION, **arguments)
+
+
+@pytest.mark.parametrize('output_stride, deep', [(8, 8), (16, 4), (32, 2)])
+def test_maps_at_the_strides_of_deeplab(output_stride, deep):
+    network = tiny(out_indices=(1, 4), output_stride=output_stride).eval()
+    shallow, last = network(torch.rand(2, 3, 64, 64))
+    assert shallow.shape == (2, 8, 16, 16)
+    assert last.shape == (2, 16, deep, deep)
+
+
+def test_equals_timms_own_feature_network():
+    """Which finds the maps by hooks, and flattens the names of the weights."""
+    timm = pytest.importorskip('timm')
+    torch.manual_seed(0)
+    theirs = timm.create_model(
+        'xception65', features_only=True, pretrained=False, output_stride=16, out_indices=(1, 4)
+    ).eval()
+    ours = TIMMFeatureMaps('xception65').eval()
+    renamed = {
+        f'network.{key}'.replace('blocks_', 'blocks.').replace('stem_', 'stem.'): value
+        for key, value in theirs.state_dict().items()
+    }
+    ours.load_state_dict(renamed)  # strict
+    images = torch.rand(1, 3, 33, 49)
+    with torch.no_grad():
+        for found, expected in zip(ours(images), theirs(images), strict=True):
+            torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    assert [feature.shape[1] for feature in ours(images)] == [256, 2048]
+
+
+def test_every_weight_learns():
+    """Data-parallel training would wait for the gradient of an unused one."""
+    network = tiny()
+    sum(maps.sum() for maps in network(torch.rand(2, 3, 32, 32))).backward()
+    assert all(p.grad is not None for p in network.parameters())
+
+
+def test_is_a_backbone_of_mmseg(mmseg_scope):
+    pytest.importorskip('timm')
+    register_tiny_xception()
+    backbone = MODELS.build(dict(type='TIMMFeatureMaps', model_name=TINY_XCEPTION))
+    assert backbone.out_indices == (1, 4)
+
+
+def test_unknown_names_and_maps_are_named():
+    with pytest.raises(ValueError, match='has 5 feature maps'):
+        tiny(out_indices=(1, 5))
+    with pytest.raises(ValueError, match="no network 'xception6'"):
+        TIMMFeatureMaps('xception6')
+
+
+def test_without_timm_the_mend_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'timm', None)  # as if it were not installed
+    with pytest.raises(ModuleNotFoundError, match="'xception65' .* pip install timm"):
+        TIMMFeatureMaps('xception65')

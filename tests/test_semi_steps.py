@@ -1,0 +1,84 @@
+"""Every DSSN and supervised recipe, with a tiny network, trains some steps and predicts."""
+
+import functools
+import json
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmseg.registry import DATASETS, MODELS
+
+from luss_mm.engine.checkpoint import load_weights
+from luss_mm.engine.recipe import Recipe
+from luss_mm.engine.settings import SettingsError
+from luss_mm.engine.staged_runner import StagedRunner
+from tests.semi_recipes import NAMES, ROOT, tiny_config
+
+each_recipe = pytest.mark.parametrize('name', NAMES)
+
+
+@pytest.fixture(autouse=True)
+def plain_layout(monkeypatch):
+    """mmengine spends most of such a run on the layout of the configs that it writes."""
+    monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **kwargs: (text, True))
+
+
+@functools.cache
+def run(name):
+    """Finished stage of a tiny run."""
+    if 'xception' in name:
+        pytest.importorskip('timm')
+    method = name.split('_')[0]
+    steps = dict(epochs=1, strong_from_epoch=0) if method == 'dssn' else dict(iterations=2)
+    runner = StagedRunner(tiny_config(name, **steps))
+    runner.train()
+    return runner.work_dir / method
+
+
+@each_recipe
+def test_trains_a_step_and_predicts(name):
+    method, stage = name.split('_')[0], run(name)
+    scores = json.loads((stage / 'scores.json').read_text())
+    assert scores['iter'] == 2  # for DSSN a pass over 4 images, 2 a step
+    prefixes = ('student/', 'teacher/') if method == 'dssn' else ('',)
+    for prefix in prefixes:
+        assert 0 <= scores['metrics'][f'{prefix}mIoU'] <= 100
+    config = Config.fromfile(stage / 'config.py')
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        model = MODELS.build(config.model)
+        sample = DATASETS.build(config.val_dataloader.dataset)[0]
+    load_weights(model.eval(), stage / 'final.pth')
+    batch = dict(inputs=[sample['inputs']], data_samples=[sample['data_samples']])
+    with torch.no_grad():
+        (predicted,) = model.test_step(batch)
+    names = ('pred_student', 'pred_teacher') if method == 'dssn' else ('pred_sem_seg',)
+    for key in names:
+        labels = predicted.get(key).data
+        assert labels.shape == (1, 40, 52)
+        assert labels.max() < network_of(model).num_classes
+
+
+def network_of(model):
+    return getattr(model, 'student', model)
+
+
+@pytest.mark.parametrize('name', ['dssn_folder', 'supervised_folder', 'dssn_coco_xception65'])
+def test_starts_from_the_pretrained_backbone(name, mmseg_scope):
+    if 'xception' in name:
+        pytest.importorskip('timm')
+    config = tiny_config(name)
+    recipe = Recipe(config)
+    model = MODELS.build(recipe.stage(recipe.stage_order[0], 'work')['model'])
+    model.init_weights()
+    given = torch.load(config.checkpoint, weights_only=True)['state_dict']
+    state = network_of(model).backbone.state_dict()
+    assert {f'backbone.{key}' for key in state} == given.keys()
+    for key, value in state.items():
+        assert torch.equal(value, given[f'backbone.{key}']), key
+
+
+def test_missing_weights_are_named_before_training():
+    config = tiny_config('dssn_folder', checkpoint='nowhere.pth', work_dir=str(ROOT / 'missing'))
+    with pytest.raises(SettingsError, match=r'nowhere.pth: no such file. Set checkpoint'):
+        StagedRunner(config).train()
