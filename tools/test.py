@@ -8,10 +8,11 @@ import argparse
 import os
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.runner import Runner
 
 import luss_mm  # noqa: F401  registers everything
+from luss_mm.engine.command_line import OptionAction
 from luss_mm.engine.processes import device_overrides, start_process_group
 from luss_mm.engine.staged_runner import FINAL_CHECKPOINT
 
@@ -25,7 +26,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument('checkpoint', nargs='?', help='default for a recipe: its last stage')
     parser.add_argument('--work-dir', help='of the recipe, or where the scores go')
     parser.add_argument('--out', help='write predictions and match.json into this folder')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='KEY=VALUE ...')
+    parser.add_argument('--cfg-options', nargs='+', action=OptionAction, help='KEY=VALUE ...')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
     arguments = parser.parse_args()

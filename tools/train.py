@@ -9,13 +9,14 @@ import argparse
 import os
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.runner import Runner
 from mmseg.registry import RUNNERS
 
 import luss_mm  # noqa: F401  registers everything, also for configs without custom_imports
+from luss_mm.engine.command_line import OptionAction
 from luss_mm.engine.processes import device_overrides, start_process_group
-from luss_mm.engine.settings import SettingsError
+from luss_mm.engine.stops import explain_stop
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -27,7 +28,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument('--work-dir', help='default: work_dirs/<name of the config>')
     parser.add_argument('--resume', action='store_true', help='recipes resume by themselves')
     parser.add_argument('--amp', action='store_true', help='mixed precision')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='KEY=VALUE ...')
+    parser.add_argument('--cfg-options', nargs='+', action=OptionAction, help='KEY=VALUE ...')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
     arguments = parser.parse_args()
@@ -60,8 +61,10 @@ def main() -> None:
     if 'runner_type' in config:
         try:
             RUNNERS.build(config).train()
-        except SettingsError as error:
-            raise SystemExit(f'{error}') from None
+        except Exception as error:
+            if reason := explain_stop(error):
+                raise SystemExit(reason) from None
+            raise
         return
     start_process_group(config.launcher)
     config.merge_from_dict(device_overrides(config))

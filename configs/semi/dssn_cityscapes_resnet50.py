@@ -1,9 +1,8 @@
 """DSSN on Cityscapes, DeepLabv3+ on ResNet-50.
 
 Run     bash tools/dist_train.sh configs/semi/dssn_cityscapes_resnet50.py 4 --cfg-options \
-            data_root=CITYSCAPES split_root=LISTS split=./1_8 checkpoint=FILE.pth
-        (LISTS/1_8/labeled.txt and unlabeled.txt, LISTS/val.txt: lines `image mask`;
-        mmengine would read split=1_8 as a number, so say ./1_8)
+            data_root=CITYSCAPES split_root=LISTS split=1_8 checkpoint=FILE.pth
+        (LISTS/1_8/labeled.txt and unlabeled.txt, LISTS/val.txt: lines `image mask`)
         (FILE.pth: torchvision's weights, after
         tools/convert_checkpoint.py torchvision-resnet)
 Time    not measured

@@ -1,10 +1,9 @@
 """The supervised baseline of dssn_voc_resnet101: the labelled images alone.
 
 Run     bash tools/dist_train.sh configs/semi/supervised_voc_resnet101.py 4 --cfg-options \
-            data_root=VOC2012 split_root=LISTS split=./1_8 iterations=115800 \
+            data_root=VOC2012 split_root=LISTS split=1_8 iterations=115800 \
             checkpoint=FILE.pth
-        (LISTS/1_8/labeled.txt and unlabeled.txt, LISTS/val.txt: lines `image mask`;
-        mmengine would read split=1_8 as a number, so say ./1_8)
+        (LISTS/1_8/labeled.txt and unlabeled.txt, LISTS/val.txt: lines `image mask`)
         (FILE.pth: torchvision's weights, after
         tools/convert_checkpoint.py torchvision-resnet)
 Time    not measured

@@ -1,0 +1,25 @@
+import argparse
+
+import pytest
+
+from luss_mm.engine.command_line import OptionAction
+
+
+@pytest.mark.parametrize(
+    'text, value',
+    [
+        ('split=1_8', '1_8'),
+        ('steps=[8,11]', [8, 11]),
+        ('epochs=12', 12),
+        ('rate=1e-3', 1e-3),
+        ('evaluate=False', False),
+        ('tags=None', None),
+        ('scale=(0.5,2)', (0.5, 2)),
+        ('name=a_b', 'a_b'),
+    ],
+)
+def test_values(text, value):
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=OptionAction)
+    (found,) = parser.parse_args(['--cfg-options', text]).cfg_options.values()
+    assert found == value and type(found) is type(value)
