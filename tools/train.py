@@ -15,6 +15,7 @@ from mmseg.registry import RUNNERS
 
 import luss_mm  # noqa: F401  registers everything, also for configs without custom_imports
 from luss_mm.engine.command_line import OptionAction
+from luss_mm.engine.foreign_config import warn_of_foreign_config
 from luss_mm.engine.processes import device_overrides, start_process_group
 from luss_mm.engine.stops import explain_stop
 
@@ -38,6 +39,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def load_config(arguments: argparse.Namespace) -> Config:
     """The config with the command line merged into it."""
+    warn_of_foreign_config(arguments.config)
     config = Config.fromfile(arguments.config)
     if arguments.cfg_options is not None:
         config.merge_from_dict(arguments.cfg_options)

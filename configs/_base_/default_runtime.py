@@ -6,6 +6,7 @@ seed = 0
 ignore_index = 1000  # the one place: 255 is an ordinary category
 num_workers = 8
 checkpoint_interval = 1  # epochs
+on_bad_image = 'error'  # or 'skip': training leaves it out; see docs/reliability.md
 amp = True  # mixed precision where there is a GPU
 
 randomness = dict(seed='${seed}')
@@ -27,6 +28,7 @@ default_hooks = dict(
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     epoch_seed=dict(type='EpochSeedHook'),
+    finite_loss=dict(type='FiniteLossHook'),
     preflight=dict(type='PreflightHook'),
 )
 visualizer = dict(type='SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')])

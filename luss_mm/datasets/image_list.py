@@ -1,6 +1,7 @@
 """Images and masks that a text file lists, as the splits of semi-supervised benchmarks do."""
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from luss_mm.datasets.seeded_dataset import (
     make_entry,
     refuse_shared_label_maps,
 )
+
+MAX_DIGITS = 9  # of an id in a file of tags
+NO_TEXT = re.compile('[\0\ud800-\udfff]')  # what decoding leaves of bytes that are no UTF-8
 
 
 @DATASETS.register_module()
@@ -117,14 +121,17 @@ def _read_lines(path: Path) -> Iterator[tuple[str, list[str]]]:
 
     Raises:
         FileNotFoundError: If there is no such list.
-        ValueError: If a line is blank, a comment, or names an image twice or outside data_root.
+        ValueError: If a line is blank, a comment, no UTF-8, or names an image twice or outside
+            data_root.
     """
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such list of images.')
     first_lines: dict[str, int] = {}
-    with path.open(encoding='utf-8') as file:
+    with path.open(encoding='utf-8', errors='surrogateescape') as file:
         for number, line in enumerate(file, start=1):
             where, words = f'{path}, line {number}', line.split()
+            if NO_TEXT.search(line):
+                raise ValueError(f'{where}: is no UTF-8 text. Save the list as UTF-8.')
             if not words:
                 raise ValueError(f'{where}: is blank. Remove it.')
             if words[0].startswith('#'):
@@ -153,7 +160,7 @@ def _read_tags(path: Path, num_ids: int) -> dict[str, tuple[int, ...]]:
     """
     tags = {}
     for where, (image, *ids) in _read_lines(path):
-        if not all(i.isdecimal() for i in ids):
+        if not all(i.isascii() and i.isdecimal() and len(i) <= MAX_DIGITS for i in ids):
             raise ValueError(f"{where}: 'image id id ...' with whole numbers, not {' '.join(ids)}")
         found = tuple(sorted({int(i) for i in ids}))
         if num_ids and found and found[-1] >= num_ids:

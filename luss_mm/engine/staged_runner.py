@@ -17,8 +17,10 @@ from mmseg.registry import RUNNERS, TASK_UTILS
 from luss_mm.engine.checkpoint import find_newest_checkpoint
 from luss_mm.engine.data_check import check_data
 from luss_mm.engine.hooks.final_validation import SCORES
+from luss_mm.engine.image_check import bad_image_lines, check_images_of
 from luss_mm.engine.processes import device_overrides, start_process_group
 from luss_mm.engine.recipe import Recipe, plain
+from luss_mm.engine.run_report import report_line
 from luss_mm.pipeline.artifact import (
     finished_outputs,
     produce,
@@ -54,7 +56,7 @@ class StagedRunner:
         return cls(cfg)
 
     def train(self) -> None:
-        """Run all stages that are not finished, then print the score and where things lie."""
+        """Run all stages that are not finished, then print score and places and write a report."""
         start_process_group(self.recipe.launcher)
         if is_main_process():
             write_atomically(self.work_dir / 'recipe.json', _json(self.recipe.settings.values))
@@ -66,9 +68,11 @@ class StagedRunner:
                 trainings = list(takewhile(self.recipe.is_training, order[number - 1 :]))
                 check_data(self.recipe, trainings)
                 checked.update(trainings)
+                self._check_images([name for name in order if name in checked])
             self._run_stage(name)
         if is_main_process():
             print_log('\n'.join(self.closing_lines()), logger='current')
+            print_log(report_line(self.work_dir), logger='current')
 
     def closing_lines(self) -> list[str]:
         """Score, labels used, and where the outputs lie."""
@@ -84,12 +88,18 @@ class StagedRunner:
         lines.append('labels used: ' + ('; '.join(labels_used) or 'none'))
         if any(manifest['used_sam'] for manifest in manifests):
             lines.append('SAM, which human masks trained, took part')
+        lines += bad_image_lines(self.work_dir)
         pictures = self.work_dir / 'pictures'
         if pictures.is_dir():
             lines.append(f'pictures: {pictures}')
         last = self.work_dir / self.recipe.stage_order[-1]
         lines.append(f'model: {last / FINAL_CHECKPOINT} with {last / "config.py"}')
         return lines
+
+    def _check_images(self, trainings: list[str]) -> None:
+        if trainings:
+            bad_images = check_images_of(self.recipe, trainings)
+            self.recipe.bad_images = bad_images if self.recipe.on_bad_image == 'skip' else None
 
     def _run_stage(self, name: str) -> None:
         directory = self.work_dir / name
@@ -135,7 +145,8 @@ class StagedRunner:
         config['resume'] = newest[0] is not None
         config['load_from'] = str(newest[0]) if newest[0] else config.get('load_from')
         config |= device_overrides(config)
-        runner = Runner.from_cfg(Config(config))
+        # mmengine writes the config's text into every checkpoint, and formatting it takes seconds.
+        runner = Runner.from_cfg(Config(config, format_python_code=False))
         runner.train()
         runner.save_checkpoint(
             str(directory),

@@ -11,6 +11,7 @@ from luss_mm.datasets.image_file import decode_image, read_image_size
 from luss_mm.functional.label_codec import decode_label_map
 
 JPEG_SUFFIXES = ('.jpeg', '.jpg')
+LARGEST_RATIO = 512  # of the sides; a recipe's Resize bears 16 times its short side (256)
 REDUCED_FLAGS = {
     1: cv2.IMREAD_COLOR,
     2: cv2.IMREAD_REDUCED_COLOR_2,
@@ -25,7 +26,8 @@ class LoadBoundedImage(BaseTransform):
 
     JPEGs far over the bound are decoded at 1/2, 1/4 or 1/8 directly (other formats would only be
     sub-sampled). EXIF orientation is ignored, as in the ImageNet-S masks. A file that is truncated
-    or cannot be decoded is an `ImageFileError`.
+    or cannot be decoded is an `ImageFileError`. A line of pixels becomes a band of 1/512 of its
+    length, so that later resizing leaves a row of it.
 
     Args:
         max_side: Bound on the longer side in pixels; None for no bound.
@@ -47,7 +49,7 @@ class LoadBoundedImage(BaseTransform):
             factor = self.max_side / max(height, width)
             size = (max(1, round(width * factor)), max(1, round(height * factor)))
             image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        results['img'] = image
+        results['img'] = image = _thickened(image)
         results['img_shape'] = image.shape[:2]
         results['ori_shape'] = (height, width)
         return results
@@ -93,6 +95,16 @@ class LoadLabelMap(BaseTransform):
     def read(self, path: str | Path) -> np.ndarray:
         """Ids of a file, int32; see `read_label_map`. Shape (H, W)."""
         return read_label_map(path)
+
+
+def _thickened(image: np.ndarray) -> np.ndarray:
+    """The image with its shorter side enlarged if it is almost a line."""
+    height, width = image.shape[:2]
+    least = -(-max(height, width) // LARGEST_RATIO)
+    if min(height, width) >= least:
+        return image
+    size = (max(width, least), max(height, least))
+    return cv2.resize(image, size, interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 def read_label_map(path: str | Path) -> np.ndarray:

@@ -148,7 +148,15 @@ class SAMSegmenter(PromptableSegmenter):
     def _transform(self) -> Any:
         from segment_anything.utils.transforms import ResizeLongestSide
 
-        return ResizeLongestSide(self.sizes.image_size)
+        class ResizeToRows(ResizeLongestSide):
+            """Also of an image so thin that rounding would leave it no row."""
+
+            @staticmethod
+            def get_preprocess_shape(height: int, width: int, longest: int) -> tuple[int, int]:
+                sides = ResizeLongestSide.get_preprocess_shape(height, width, longest)
+                return max(1, sides[0]), max(1, sides[1])
+
+        return ResizeToRows(self.sizes.image_size)
 
     @torch.inference_mode()
     def encode(self, images: Sequence[np.ndarray]) -> list[EncodedImage]:
@@ -176,12 +184,6 @@ class SAMSegmenter(PromptableSegmenter):
 
     def _resize(self, image: np.ndarray) -> Tensor:
         check_image(image)
-        height, width = image.shape[:2]
-        if 2 * self.sizes.image_size * min(height, width) < max(height, width):
-            raise ValueError(
-                f"an image of {width} x {height} pixels has less than one row at SAM's input size "
-                f'of {self.sizes.image_size}. Leave it out'
-            )
         resized = torch.from_numpy(self._transform.apply_image(image))
         return resized.to(self.device).permute(2, 0, 1)
 

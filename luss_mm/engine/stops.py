@@ -1,0 +1,56 @@
+"""Why a run had to stop, in one line, where that is not a fault of the program."""
+
+import errno
+import os
+import re
+
+from luss_mm.datasets.image_file import ImageFileError
+from luss_mm.engine.checkpoint import CheckpointError
+from luss_mm.engine.hooks.finite_loss import InfiniteLossError
+from luss_mm.engine.settings import SettingsError
+
+# Their messages name the thing and the mend.
+SELF_EXPLAINING = (CheckpointError, ImageFileError, InfiniteLossError, SettingsError)
+MENDS = {
+    errno.ENOSPC: 'Free some space',
+    errno.EDQUOT: 'Free some space, or have the quota raised',
+    errno.EROFS: 'Set another work_dir, or mount it writable',
+    errno.EACCES: 'Set another work_dir or data_root, or change the permissions',
+    errno.EPERM: 'Set another work_dir or data_root, or change the permissions',
+    errno.EMFILE: 'Raise the limit of open files (ulimit -n), or set a smaller num_workers',
+}
+GOES_ON = 'The same command then goes on where the run stopped.'
+# torch's own words, from the workers of a data loader or from the process that they send to.
+SHARED_MEMORY = re.compile(r'(?i)shared memory|/torch_\d+|\bshm\b|bus error')
+
+
+def explain_stop(error: BaseException) -> str | None:
+    """One line for a mistake in the settings, a bad file, a disk that is full or the like.
+
+    Args:
+        error: That ended a run, also if it comes from a worker of a data loader.
+
+    Returns:
+        What is wrong and the mend, or None if the traceback should be seen.
+    """
+    if isinstance(error, SELF_EXPLAINING):
+        return _without_worker_traceback(error)
+    if isinstance(error, (OSError, RuntimeError)):
+        if SHARED_MEMORY.search(str(error)):
+            return (
+                'no space in shared memory (/dev/shm), which loading processes send samples '
+                'through: enlarge it (docker run --shm-size=8g), or set num_workers=0 or smaller '
+                f'batches. {GOES_ON}'
+            )
+        number = getattr(error, 'errno', None)
+        if number in MENDS:
+            return f'{error.filename}: {os.strerror(number)}. {MENDS[number]}. {GOES_ON}'
+    return None
+
+
+def _without_worker_traceback(error: BaseException) -> str:
+    """The message of an error that a data loader's worker raised, or of any other."""
+    text = str(error)
+    if not text.startswith('Caught '):
+        return text
+    return text.strip().splitlines()[-1].partition(': ')[2]

@@ -1,0 +1,138 @@
+"""Whatever ends a run for reasons outside of the program is told in one line."""
+
+import errno
+import os
+import time
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from luss_mm.datasets.image_file import ImageFileError
+from luss_mm.engine.checkpoint import find_newest_checkpoint
+from luss_mm.engine.hooks.finite_loss import FiniteLossHook, InfiniteLossError
+from luss_mm.engine.settings import SettingsError
+from luss_mm.engine.stops import explain_stop
+from luss_mm.pipeline.artifact import produce, write_array, write_atomically
+from luss_mm.pipeline.generate_labels import save_label_map
+from tests.engine.tiny_training import TinyModel, make_runner
+
+STOPS = {
+    'setting': (SettingsError('no such setting'), 'no such setting'),
+    'image': (ImageFileError('a.jpg: empty.', 'empty'), 'a.jpg: empty.'),
+    'full disk': (
+        OSError(errno.ENOSPC, 'No space left on device', '/run/a.npy'),
+        '/run/a.npy: No space left on device. Free some space. The same command then goes on',
+    ),
+    'read-only disk': (
+        OSError(errno.EROFS, '', '/run'),
+        '/run: Read-only file system. Set another',
+    ),
+    'no permission': (PermissionError(errno.EACCES, '', '/data/a'), '/data/a: Permission denied. '),
+    'open files': (OSError(errno.EMFILE, '', '/a'), 'Raise the limit of open files (ulimit -n)'),
+    'shared memory, worker': (
+        RuntimeError(
+            'DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that '
+            "dataloader's workers are out of shared memory."
+        ),
+        'no space in shared memory (/dev/shm)',
+    ),
+    'shared memory, file': (
+        RuntimeError('unable to write to file </torch_12_34_5>: No space left on device (28)'),
+        'no space in shared memory (/dev/shm)',
+    ),
+    'fault of the program': (RuntimeError('mat1 and mat2 shapes cannot be multiplied'), None),
+    'key': (KeyError('x'), None),
+}
+
+
+@pytest.mark.parametrize('name', STOPS)
+def test_one_line(name):
+    error, expected = STOPS[name]
+    shown = explain_stop(error)
+    if expected is None:
+        assert shown is None
+    else:
+        assert expected in shown and '\n' not in shown
+
+
+class OneBadImage(Dataset):
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        raise ImageFileError('a.jpg: truncated after 7 bytes. Delete or replace it.', 'truncated')
+
+
+def test_one_line_from_a_worker():
+    with pytest.raises(ImageFileError) as error:
+        next(iter(DataLoader(OneBadImage(), num_workers=1)))
+    assert explain_stop(error.value) == 'a.jpg: truncated after 7 bytes. Delete or replace it.'
+
+
+@pytest.mark.parametrize('number', [errno.ENOSPC, errno.EROFS])
+def test_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path, monkeypatch, number):
+    path = tmp_path / 'a.npy'
+    write_array(path, np.zeros(3))
+
+    def fail(descriptor):
+        raise OSError(number, os.strerror(number))  # as a write does: without a name
+
+    monkeypatch.setattr(os, 'fsync', fail)
+    for write in (
+        lambda: write_array(path, np.ones(3)),
+        lambda: write_atomically(path, b'new'),
+    ):
+        with pytest.raises(OSError) as error:
+            write()
+        assert explain_stop(error.value).startswith(f'{path}: {os.strerror(number)}. ')
+    assert [p.name for p in tmp_path.iterdir()] == ['a.npy'] and (np.load(path) == 0).all()
+
+
+def test_a_label_map_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr('cv2.imwrite', lambda *args: False)
+    with pytest.raises(OSError, match='a.png: cannot be written. Check the free space'):
+        save_label_map(tmp_path / 'a.png', np.zeros((2, 2), int))
+
+
+def test_label_maps_of_very_long_names(tmp_path):
+    path = tmp_path / ('x' * 251 + '.png')
+    save_label_map(path, np.ones((2, 2), int))
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_clock_that_goes_back(tmp_path, monkeypatch):
+    """Nothing is decided by times; the newest checkpoint is the one of the last epoch."""
+    made = []
+    produce(tmp_path / 'out', lambda folder: made.append(1), dict(a=1), {})
+    monkeypatch.setattr(time, 'time', lambda: 0.0)
+    produce(tmp_path / 'out', lambda folder: made.append(2), dict(a=1), {})
+    assert made == [1]
+    for epoch, moment in ((1, 2e9), (2, 1e9)):
+        torch.save(dict(state_dict={}), tmp_path / f'epoch_{epoch}.pth')
+        os.utime(tmp_path / f'epoch_{epoch}.pth', (moment, moment))
+    assert find_newest_checkpoint(tmp_path).name == 'epoch_2.pth'
+
+
+class BreakingModel(TinyModel):
+    """Its loss is no number in the second epoch."""
+
+    def __init__(self, value):
+        super().__init__()
+        self.value = value
+
+    def forward(self, inputs, mode='tensor'):
+        losses = super().forward(inputs, mode)
+        bad = len(self.drawn) == 4
+        return dict(loss=losses['loss'] + (self.value if bad else 0), share=torch.tensor(np.nan))
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_a_loss_that_is_no_number_stops_before_it_is_saved(tmp_path, value):
+    runner = make_runner(tmp_path, FiniteLossHook(), model=BreakingModel(value))
+    with pytest.raises(InfiniteLossError) as error:
+        runner.train()
+    shown = explain_stop(error.value)
+    assert shown.startswith(f'iteration 4 of epoch 2: loss {value:g}.') and '\n' not in shown
+    assert find_newest_checkpoint(tmp_path).name == 'epoch_1.pth'

@@ -1,0 +1,97 @@
+"""Absurd numbers and data that does not fit: one line each, before anything trains.
+
+Misspelt keys and the like: tests/test_recipe_mistakes.py, tests/engine/test_config_check.py.
+"""
+
+import re
+
+import numpy as np
+import pytest
+from mmengine.config import Config
+
+from luss_mm.engine.data_check import check_data
+from luss_mm.engine.recipe import Recipe
+from luss_mm.engine.settings import SettingsError
+from tests.tiny_layout import write_image, write_label_map
+
+SETTINGS = {
+    'batch_size=0': 'batch_size must be a whole number >= 1, not 0',
+    'batch_size="many"': "batch_size must be a whole number >= 1, not 'many'",
+    'finetune_batch_size=-1': 'finetune_batch_size must be a whole number >= 1, not -1',
+    'num_categories=0': 'num_categories must be a whole number >= 1, not 0',
+    'num_categories=2.5': 'num_categories must be a whole number >= 1, not 2.5',
+    'num_categories=9': '8 training images cannot form 9 clusters. Set a smaller num_categories.',
+    'pretrain_epochs=0': 'pretrain_epochs must be a whole number >= 1, not 0',
+    'finetune_epochs=1e6': 'finetune_epochs must be a whole number >= 1, not 1000000.0',
+    'crop_size=-1': 'crop_size must be a whole number >= 1, not -1',
+    'resize_side=0': 'resize_side must be a whole number >= 1, not 0',
+    'max_side=0': 'max_side must be a whole number >= 1, not 0',
+    'num_workers=-1': 'num_workers must be a whole number >= 0, not -1',
+    'queue_length=-1': 'queue_length must be a whole number >= 0, not -1',
+    'num_prototypes=0': 'num_prototypes must be a whole number >= 1, not 0',
+    'embedding_channels=0': 'embedding_channels must be a whole number >= 1, not 0',
+    'kmeans_restarts=0': 'kmeans_restarts must be a whole number >= 1, not 0',
+    'checkpoint_interval=0': 'checkpoint_interval must be a whole number >= 1, not 0',
+    'seed=-1': 'seed must be a whole number >= 0, not -1',
+    'seed="abc"': "seed must be a whole number >= 0, not 'abc'",
+    'finetune_lr=0': 'finetune_lr must be a finite number > 0, not 0',
+    'finetune_lr=float("nan")': 'finetune_lr must be a finite number > 0, not nan',
+    'pretrain_lr=float("inf")': 'pretrain_lr must be a finite number > 0, not inf',
+    'batch_size=10**9': '8 images do not fill one batch of 1000000000 on 1 rank(s). Set a smaller',
+    'on_bad_image="ignore"': "on_bad_image: 'error' or 'skip', not 'ignore'",
+    'foreground_threshold=7': "foreground_threshold: 'otsu', 'validation_sweep' or a number in [0",
+    'pretrain_splits=["empty"]': 'empty: holds no image',
+    'pretrain_splits=["one"]': '1 images do not fill one batch of 4 on 1 rank(s). Set a smaller',
+}
+
+
+@pytest.fixture(scope='module')
+def root(tmp_path_factory):
+    """Eight training images, a split of one, an empty one, and two validation images."""
+    root = tmp_path_factory.mktemp('data')
+    rng = np.random.default_rng(0)
+    for i in range(8):
+        write_image(root / f'train/a/{i}.png', rng.integers(0, 256, (20, 20, 3)))
+    write_image(root / 'one/a/0.png', np.zeros((20, 20, 3)))
+    (root / 'empty').mkdir()
+    for category in 'ab':
+        write_image(root / f'validation/{category}/0.png', np.zeros((20, 20, 3)))
+        mask = root / f'validation-segmentation/{category}/0.png'
+        write_label_map(mask, np.ones((20, 20), int))
+    return root
+
+
+@pytest.fixture(scope='module')
+def parsed():
+    return Config.fromfile('configs/luss/pass_tiny.py')
+
+
+def check(parsed, root, **changes):
+    """The tiny recipe on these images."""
+    config = Config(parsed.to_dict())
+    config.merge_from_dict(
+        dict(
+            work_dir=str(root / 'run'),
+            data_root=str(root),
+            stage_order=['pretrain', 'attention', 'finetune'],
+            batch_size=4,
+            finetune_batch_size=4,
+            num_categories=2,
+        )
+        | changes
+    )
+    recipe = Recipe(config)
+    check_data(recipe, recipe.stage_order)
+
+
+def test_good_settings_pass(parsed, root):
+    check(parsed, root)
+    check(parsed, root, num_workers=0, max_side=None, queue_length=0, seed=7)
+
+
+@pytest.mark.parametrize('change', SETTINGS)
+def test_absurd_settings_are_named(change, parsed, root):
+    name, _, value = change.partition('=')
+    with pytest.raises(SettingsError, match=re.escape(SETTINGS[change])) as error:
+        check(parsed, root, **{name: eval(value)})
+    assert '\n' not in str(error.value)
