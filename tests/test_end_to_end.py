@@ -75,6 +75,7 @@ def test_the_closing_lines_say_what_one_wants_to_know(finished):
     assert all(f'{name} {value:.2f}' in text for name, value in scores.items())
     assert 'labels used: validation masks: matching and scoring\n' in text
     assert f'pictures: {finished / "pictures"}' in text
+    assert f'report: {finished / "report" / "index.html"}' in text
     assert f'model: {finished / "finetune/final.pth"}' in text
     written = json.loads((finished / 'finetune/evaluation/scores.json').read_text())
     assert {name: written[name] for name in scores} == scores

@@ -33,6 +33,7 @@ from luss_mm.evaluation.segmentation_counts import SegmentationCounts
 from luss_mm.functional.boundary import boundary_radius
 from luss_mm.functional.image_tally import ImageTally, check_ids, tally_image
 from luss_mm.functional.matching import check_rule
+from luss_mm.pipeline.image_counts import ImageCountsWriter
 
 
 @METRICS.register_module()
@@ -56,7 +57,7 @@ class UnsupervisedIoUMetric(BaseMetric):
         num_categories: C, categories without "others". None takes all of `dataset_meta['classes']`
             but the first, which is "others".
         ignore_index: Mask id of pixels that count nowhere.
-        output_dir: Where match.json, scores.json and predictions go. None writes nothing.
+        output_dir: Where match.json, scores.json, image counts and predictions go; None: nowhere.
         save_predictions: Write every prediction (generated ids, before matching) in the ImageNet-S
             coding to `<output_dir>/predictions/<folder of the image>/<image name>.png`. A data set
             without masks can then be predicted without being scored.
@@ -103,6 +104,7 @@ class UnsupervisedIoUMetric(BaseMetric):
         self.boundary_ratio = boundary_ratio
         if self.output_dir is not None and is_main_process():
             self.output_dir.mkdir(parents=True, exist_ok=True)  # fails before the work, not after
+        self._image_counts = ImageCountsWriter(self.output_dir)
         self._forget_images()
 
     def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
@@ -122,7 +124,7 @@ class UnsupervisedIoUMetric(BaseMetric):
                 tally = self._tally(predicted, sample.get('gt_sem_seg'))
             except ValueError as error:
                 raise ValueError(f'{sample.get("img_path", "an image")}: {error}') from error
-            self._hold_back(tally, predicted.device)
+            self._hold_back(sample.get('img_path', ''), tally, predicted.device)
             if self.save_predictions:
                 root = self.output_dir / 'predictions'
                 write_prediction(root, Path(sample['img_path']), predicted)
@@ -142,6 +144,7 @@ class UnsupervisedIoUMetric(BaseMetric):
         """
         try:
             counts = self._counts_of_all_ranks(size)
+            self._image_counts.finish()
         finally:
             self._forget_images()
         if int(counts.images) == 0:
@@ -234,21 +237,23 @@ class UnsupervisedIoUMetric(BaseMetric):
             return MatchingByRule(self.rule, self.num_clusters, self._category_count())
         return GivenMatching(self.match, self.num_clusters, self._category_count())
 
-    def _hold_back(self, tally: ImageTally | None, device: torch.device) -> None:
+    def _hold_back(self, image: str, tally: ImageTally | None, device: torch.device) -> None:
         """Count the image held back so far and hold back this one."""
         if self._counts is None:
             self._matching = self._new_matching()
             self._counts = SegmentationCounts(self._matching.layout, device)
         else:
             self._count_held_back()
-        self._held_back = tally
+        self._held_back = image, tally
         self._images_seen += 1
 
     def _count_held_back(self) -> None:
-        if self._held_back is None:
+        image, tally = self._held_back
+        if tally is None:
             self._counts.images_without_mask += 1
-        else:
-            self._counts.add(self._matching.entries(self._held_back))
+            return
+        self._counts.add(self._matching.entries(tally))
+        self._image_counts.add(image, tally)
 
     def _counts_of_all_ranks(self, size: int) -> SegmentationCounts:
         rank, world = get_dist_info()
@@ -273,8 +278,9 @@ class UnsupervisedIoUMetric(BaseMetric):
     def _forget_images(self) -> None:
         self._matching: ClusterMatching | None = None
         self._counts: SegmentationCounts | None = None
-        self._held_back: ImageTally | None = None
+        self._held_back: tuple[str, ImageTally | None] = '', None
         self._images_seen = 0
+        self._image_counts.discard()
 
 
 def _label_map(field: dict) -> Tensor:

@@ -48,17 +48,33 @@ def otsu_threshold(counts: ArrayLike, low: float = 0.0, high: float = 1.0) -> fl
     filled = np.flatnonzero(counts)
     if len(filled) == 1:
         return float(edges[filled[0]])
+    variance = between_class_variance(counts)
+    first = 1 + int(np.argmax(variance >= variance.max() * (1 - EQUAL_VARIANCE)))
+    last = int(filled[filled >= first][0])  # edges first .. last have only empty bins between
+    return float((edges[first] + edges[last]) / 2)
+
+
+def between_class_variance(counts: np.ndarray) -> np.ndarray:
+    """Otsu's criterion at every inner edge of a histogram, in bins squared.
+
+    Args:
+        counts: >= 0, at least one entry. Shape (B,).
+
+    Returns:
+        Variance between the entries below edge i + 1 and those from it on; 0 where a side is empty.
+        float64 (B - 1,).
+
+    Source: Otsu (1979), eq. 18.
+    """
     shares = counts / counts.sum()
-    bins = np.arange(len(counts))
+    bins, filled = np.arange(len(counts)), np.flatnonzero(counts)
     below = np.cumsum(shares)[:-1]  # (B - 1,) share of the scores under edge 1 .. B - 1
     # Moments around the mean: at a split, (mean - mean_below) * below; no large sums cancel.
     moment = np.cumsum(shares * (bins - shares @ bins))[:-1]
     splits = (bins[1:] > filled[0]) & (bins[1:] <= filled[-1])  # both sides hold scores
     variance = np.zeros(len(bins) - 1)
     variance[splits] = moment[splits] ** 2 / (below[splits] * (1 - below[splits]))
-    first = 1 + int(np.argmax(variance >= variance.max() * (1 - EQUAL_VARIANCE)))
-    last = int(filled[filled >= first][0])  # edges first .. last have only empty bins between
-    return float((edges[first] + edges[last]) / 2)
+    return variance
 
 
 @dataclass(frozen=True, eq=False)

@@ -56,15 +56,24 @@ def contact_sheet(
         row, column = divmod(position, columns)
         top, left = GAP + title_height + row * step, GAP + column * (tile + GAP)
         square = sheet[top : top + tile, left : left + tile]
-        square[:] = _thumbnail(Path(path), tile)
+        square[:] = thumbnail(path, tile)
         if captions is not None:
             below = sheet[top + tile : top + step]
             draw_text(below, captions[position], left, 0, tile, CAPTION_SIZE)
     return sheet
 
 
-def _thumbnail(path: Path, tile: int) -> np.ndarray:
-    """Central square of an image, RGB uint8. Shape (tile, tile, 3)."""
+def thumbnail(path: str | Path, tile: int) -> np.ndarray:
+    """Central square of an image, or a grey one with a cross and the name of a broken file.
+
+    Args:
+        path: Image file.
+        tile: Side in pixels.
+
+    Returns:
+        RGB uint8. Shape (tile, tile, 3).
+    """
+    path = Path(path)
     try:
         shortest = min(read_image_size(path))
         # the decoder of JPEGs can leave out what a thumbnail does not need

@@ -88,10 +88,13 @@ def save_strip(path: Path, segmented: SegmentedImage, palette: np.ndarray) -> No
     save_picture(path, picture_strip(panels))
 
 
-def save_loss_curves(stage_directory: Path, path: Path) -> None:
+def read_losses(stage_directory: Path) -> dict[str, tuple[list[int], list[float]]]:
     """Losses of one stage over its iterations, from mmengine's scalar files.
 
     A resumed stage has several; of an iteration that was repeated the last record counts.
+
+    Returns:
+        Name -> (iterations, values), sorted by name; empty without any loss.
     """
     records: dict[int, dict[str, float]] = {}
     for file in sorted(stage_directory.glob('*/vis_data/scalars.json')):
@@ -103,8 +106,13 @@ def save_loss_curves(stage_directory: Path, path: Path) -> None:
     series = {}
     for name in names:
         points = [(step, r[name]) for step, r in sorted(records.items()) if name in r]
-        series[name] = tuple(zip(*points, strict=True))
-    if series:
+        series[name] = tuple(map(list, zip(*points, strict=True)))
+    return series
+
+
+def save_loss_curves(stage_directory: Path, path: Path) -> None:
+    """Draw the losses of one stage, if it has any."""
+    if series := read_losses(stage_directory):
         plot_curves(series, f'{stage_directory.name}: losses', 'iteration', 'loss', path)
 
 

@@ -123,7 +123,11 @@ def test_built_by_mmseg_with_prefix_and_class_names(tmp_path):
     assert report['mIoU'] == scores['val/mIoU']
     assert report['num_images'] == 4 and report['used_ground_truth'] is True
     assert 'Hungarian' in report['matching_rule']
-    assert sorted(path.name for path in tmp_path.iterdir()) == ['match.json', 'scores.json']
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        'image_counts.0.jsonl',
+        'match.json',
+        'scores.json',
+    ]
 
 
 def test_a_second_evaluation_starts_afresh_and_keeps_nothing_per_image():

@@ -7,6 +7,7 @@ from luss_mm.functional.pixel_assignment import assign_pixels
 from luss_mm.functional.thresholds import (
     SWEEP_THRESHOLDS,
     best_threshold,
+    between_class_variance,
     merge_sweep_counts,
     otsu_threshold,
     sweep_counts,
@@ -37,6 +38,15 @@ def test_otsu_equals_trying_every_edge_on_samples_at_bin_centres(bins, low, high
     assert slow_variance(centres, threshold) == pytest.approx(max(by_edge), rel=1e-12)
     best = [e for e, v in zip(edges, by_edge, strict=True) if v >= max(by_edge) * (1 - 1e-12)]
     assert threshold == pytest.approx((best[0] + best[-1]) / 2, abs=1e-12)
+
+
+@pytest.mark.parametrize('bins', [2, 40])
+def test_otsus_criterion_at_every_edge(bins):
+    counts, edges = np.histogram(two_modes(3000), bins, (-0.2, 1.2))  # some bins are empty
+    centres = np.repeat((edges[:-1] + edges[1:]) / 2, counts)
+    expected = [slow_variance(centres, edge) for edge in edges[1:-1]]
+    width = edges[1] - edges[0]
+    np.testing.assert_allclose(between_class_variance(counts) * width**2, expected, atol=1e-12)
 
 
 def test_otsu_on_raw_samples_is_within_a_bin_of_the_best_split():

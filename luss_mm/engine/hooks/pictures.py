@@ -12,6 +12,7 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmseg.registry import DATASETS, HOOKS, TRANSFORMS
 
+from luss_mm.datasets import LUSSDataset
 from luss_mm.datasets.transforms.loading import read_label_map
 from luss_mm.engine.feature_source import FeatureSource
 from luss_mm.functional.palette import category_palette
@@ -19,6 +20,7 @@ from luss_mm.functional.pixel_assignment import resize_score
 from luss_mm.pipeline.cluster_features import load_clusters
 from luss_mm.pipeline.extract_features import load_features
 from luss_mm.pipeline.generate_labels import PixelLabeller
+from luss_mm.pipeline.image_counts import has_image_counts, rank_images
 from luss_mm.pipeline.pseudo_labels import THRESHOLD
 from luss_mm.visualization.run_pictures import (
     SegmentedImage,
@@ -41,6 +43,7 @@ class PicturesHook(Hook):
         features: Name of the folder of features.
         clusters: Name of the folder of clusters that pixels were labelled with.
         num_strips: Validation images shown, evenly spread over the split.
+        num_extremes: The best and the worst of them that are shown as well, each so many.
         images_per_cluster: Shown on each sheet.
     """
 
@@ -54,6 +57,7 @@ class PicturesHook(Hook):
         features: str = 'features',
         clusters: str = 'clusters',
         num_strips: int = 24,
+        num_extremes: int = 12,
         images_per_cluster: int = 24,
     ) -> None:
         self.directory = Path(directory)
@@ -62,6 +66,7 @@ class PicturesHook(Hook):
         self.features = self.directory / features
         self.clusters = self.directory / clusters
         self.num_strips = num_strips
+        self.num_extremes = num_extremes
         self.images_per_cluster = images_per_cluster
 
     def after_train(self, runner) -> None:
@@ -97,16 +102,16 @@ class PicturesHook(Hook):
         dataset = runner.val_loop.dataloader.dataset
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         model.eval()
-        names = self._category_of_cluster(Path(runner.work_dir), len(centroids))
+        evaluation = Path(runner.work_dir, 'evaluation')
+        names = self._category_of_cluster(evaluation, len(centroids))
         num_ids = max(len(dataset.metainfo.get('classes', ())), names.max() + 1)
         palette = category_palette(num_ids)
         labeller = PixelLabeller(
             self.source.model, centroids, self._threshold(), TRANSFORMS.build(self.label_transform)
         )
-        chosen = np.linspace(0, len(dataset) - 1, min(self.num_strips, len(dataset))).astype(int)
-        for index in np.unique(chosen):
-            info = dataset.get_data_info(int(index))
-            sample = dataset[int(index)]
+        for index in self._chosen_images(dataset, evaluation):
+            info = dataset.get_data_info(index)
+            sample = dataset[index]
             size = tuple(sample['data_samples'].ori_shape)
             loaded_image = read_rgb(info['img_path'])
             single = dict(
@@ -131,13 +136,23 @@ class PicturesHook(Hook):
             )
             save_strip(directory / f'{index:06d}.jpg', segmented, palette)
 
+    def _chosen_images(self, dataset: LUSSDataset, evaluation: Path) -> list[int]:
+        """Images spread over the split, and those that were segmented best and worst."""
+        count = min(self.num_strips, len(dataset))
+        chosen = set(np.linspace(0, len(dataset) - 1, count).astype(int).tolist())
+        if has_image_counts(evaluation):
+            index_of = {dataset.get_data_info(i)['img_path']: i for i in range(len(dataset))}
+            ranking = [index_of[image] for _, image in rank_images(evaluation)]
+            chosen.update(ranking[: self.num_extremes], ranking[::-1][: self.num_extremes])
+        return sorted(chosen)
+
     def _threshold(self) -> float:
         return json.loads((self.directory / THRESHOLD / 'threshold.json').read_text())['threshold']
 
     @staticmethod
-    def _category_of_cluster(stage_directory: Path, num_clusters: int) -> np.ndarray:
+    def _category_of_cluster(evaluation: Path, num_clusters: int) -> np.ndarray:
         """Category id of every generated id; generated ids themselves where none were matched."""
-        path = stage_directory / 'evaluation' / 'match.json'
+        path = evaluation / 'match.json'
         if not path.is_file():
             return np.arange(num_clusters + 1)
         match = json.loads(path.read_text())

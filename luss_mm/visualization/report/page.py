@@ -1,0 +1,180 @@
+"""The report of a run: one page that needs neither server nor network."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from luss_mm.pipeline.artifact import artifact_key, finished_outputs, write_atomically
+from luss_mm.version import __version__
+from luss_mm.visualization.report import charts, clusters, scores, strips, training
+from luss_mm.visualization.report.pictures import FOLDER, Picture, PictureFolder
+from luss_mm.visualization.report.run_files import FinishedRun, MissingPartError
+
+PACKAGE = 'luss_mm.visualization.report'
+PAGE = Path('report', 'index.html')  # below the work directory
+KEY_LINE = '<meta name="made-from" content="{}">'
+LARGEST_PAGE = 12 * 2**20  # bytes of pictures that go into the page itself
+READ_FIRST = 2000  # characters of a page that hold its key
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page.
+
+    Attributes:
+        id: Of its heading, for links.
+        title: Its heading.
+        content: What its template shows; None if the run lacks it.
+        missing: Why it is lacking.
+    """
+
+    id: str
+    title: str
+    content: Any = None
+    missing: str = ''
+
+
+def write_report(
+    work_dir: str | Path,
+    prototypes: Mapping[str, np.ndarray] | None = None,
+    largest_page: int = LARGEST_PAGE,
+) -> Path:
+    """Write `<work_dir>/report/index.html`, in place of an earlier one.
+
+    Up to `largest_page` bytes of pictures the page holds them itself and can be moved alone. Beyond
+    that they lie in `report/pictures` and are loaded when they come into view: move the folder.
+    Memory: the page; one sheet at a time. Time: mostly thumbnails of 24 images a cluster.
+
+    Args:
+        work_dir: Of a recipe with at least one finished stage.
+        prototypes: Name -> embeddings nearest to each prototype, see `cluster_use`.
+        largest_page: In bytes of pictures; 0 puts all of them into the folder.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        FileNotFoundError: If no stage is finished.
+    """
+    run = FinishedRun.read(work_dir)
+    page = run.work_dir / PAGE
+    unfinished = page.parent.with_name(f'.{page.parent.name}.{os.getpid()}.partial')
+    try:
+        pictures = PictureFolder(unfinished)
+        sections = make_sections(run, prototypes or {}, pictures)
+        embedded = pictures.bytes <= largest_page
+        html = render(run, sections, embedded)
+        write_atomically(unfinished / page.name, html.encode())
+        if embedded:
+            shutil.rmtree(unfinished / FOLDER)
+        if page.parent.exists():
+            shutil.rmtree(page.parent)
+        os.rename(unfinished, page.parent)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return page
+
+
+def report_is_current(work_dir: str | Path) -> bool:
+    """Whether there is a report of the outputs as they are now."""
+    page = Path(work_dir, PAGE)
+    if not page.is_file():
+        return False
+    with open(page, encoding='utf-8') as file:
+        return KEY_LINE.format(_outputs_key(work_dir)) in file.read(READ_FIRST)
+
+
+def make_sections(
+    run: FinishedRun, prototypes: Mapping[str, np.ndarray], pictures: PictureFolder
+) -> list[Section]:
+    """All parts of the page in order; what the run lacks says why.
+
+    Args:
+        run: Of a recipe.
+        prototypes: As for `write_report`.
+        pictures: Gets the pictures.
+    """
+    scored = _section('scored', '', lambda: scores.read_evaluation(run))
+    evaluation: scores.ScoredRun | None = scored.content
+
+    def of_scores(make: Callable[[scores.ScoredRun], Any]) -> Callable[[], Any]:
+        def build() -> Any:
+            if evaluation is None:
+                raise MissingPartError(scored.missing)
+            return make(evaluation)
+
+        return build
+
+    matched = evaluation is not None and evaluation.scores['matching'] not in scores.NO_MATCHING
+    category_of = [evaluation.names[c] for c in evaluation.category_of] if matched else None
+    return [
+        _section('summary', 'Summary', lambda: training.summarise(run)),
+        _section('stages', 'Stages', lambda: training.stage_rows(run)),
+        _section('losses', 'Losses', lambda: training.loss_charts(run)),
+        _section('threshold', 'Foreground threshold', lambda: training.threshold_choice(run)),
+        _section('use', 'Cluster use', lambda: clusters.cluster_use(run, prototypes)),
+        _section(
+            'clusters', 'Clusters', lambda: clusters.cluster_cards(run, category_of, pictures)
+        ),
+        _section('outcomes', 'Pseudo-labels', lambda: training.label_outcomes(run)),
+        _section('steps', 'Pseudo-label quality', lambda: training.label_steps(run)),
+        _section('matching', 'Matching', of_scores(scores.match_rows)),
+        _section('classes', 'Classes', of_scores(scores.class_rows)),
+        _section('sizes', 'Object sizes', of_scores(scores.size_rows)),
+        _section('confusions', 'Confusions', of_scores(scores.top_confusions)),
+        _section('images', 'Images', lambda: strips.strips(run, evaluation, pictures)),
+    ]
+
+
+def render(run: FinishedRun, sections: list[Section], embedded: bool) -> str:
+    """The page as HTML; every text of the run is escaped.
+
+    Args:
+        run: Of a recipe.
+        sections: Of `make_sections`.
+        embedded: Whether pictures are within the page.
+    """
+    environment = Environment(
+        loader=PackageLoader(PACKAGE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters['source'] = Picture.data_source if embedded else Picture.relative_source
+    environment.filters['thousands'] = lambda number: f'{number:,}'
+    environment.globals['canvas'] = charts
+    folder = resources.files(PACKAGE) / 'templates'
+    return environment.get_template('report.html').render(
+        name=run.work_dir.resolve().name,
+        work_dir=str(run.work_dir.resolve()),
+        sections=sections,
+        by_id={section.id: section for section in sections},
+        embedded=embedded,
+        written=time.strftime('%Y-%m-%d %H:%M'),
+        version=__version__,
+        key_line=Markup(KEY_LINE).format(_outputs_key(run.work_dir)),
+        # files of the package, not of the run
+        style=Markup((folder / 'report.css').read_text(encoding='utf-8')),
+        script=Markup((folder / 'report.js').read_text(encoding='utf-8')),
+    )
+
+
+def _section(name: str, title: str, make: Callable[[], Any]) -> Section:
+    try:
+        return Section(name, title, make())
+    except MissingPartError as error:
+        return Section(name, title, missing=str(error))
+
+
+def _outputs_key(work_dir: str | Path) -> str:
+    return artifact_key(finished_outputs(work_dir))

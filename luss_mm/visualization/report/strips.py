@@ -1,0 +1,94 @@
+"""Validation images as all models see them: the best, the worst, and some of all."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from luss_mm.pipeline.image_counts import has_image_counts, rank_images, read_image_counts
+from luss_mm.visualization.report.pictures import Picture, PictureFolder
+from luss_mm.visualization.report.run_files import FinishedRun, MissingPartError, shown_path
+from luss_mm.visualization.report.scores import ScoredRun
+
+SHOWN = 12  # of the best and of the worst
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One image.
+
+    Attributes:
+        kind: 'best', 'worst' or 'all'.
+        name: Folder and file.
+        picture: Drawn by the run.
+        iou: Mean foreground IoU in percent, or None.
+        truth: Names of the categories in the mask.
+        predicted: Names of the categories in the matched prediction.
+    """
+
+    kind: str
+    name: str
+    picture: Picture
+    iou: float | None = None
+    truth: tuple[str, ...] = ()
+    predicted: tuple[str, ...] = ()
+
+
+def strips(run: FinishedRun, evaluation: ScoredRun | None, pictures: PictureFolder) -> list[Strip]:
+    """The strips that the run drew, the best first, then the worst, then the others.
+
+    Args:
+        run: Of a recipe.
+        evaluation: None if nothing was scored.
+        pictures: Gets the strips.
+
+    Raises:
+        MissingPartError: If the run drew none.
+    """
+    files = sorted((run.work_dir / 'pictures' / 'validation').glob('*.jpg'))
+    if not files:
+        raise MissingPartError('The run drew no validation images (pictures/validation).')
+    names = _image_of_file(run, files)
+    kinds, facts = {}, {}
+    if evaluation is not None and has_image_counts(run.evaluation):
+        ranking = rank_images(run.evaluation)
+        number = min(SHOWN, len(ranking) // 2)
+        kinds |= {image: 'worst' for _, image in ranking[:number]}
+        kinds |= {image: 'best' for _, image in ranking[len(ranking) - number :]}
+        facts = _facts(run, evaluation, dict((image, iou) for iou, image in ranking), names)
+    drawn = []
+    for file in files:
+        image = names.get(file, '')
+        title = shown_path(image) if image else f'image {int(file.stem)}'
+        picture = pictures.add_file(f'strip-{file.stem}', file, f'{title} as all models see it')
+        drawn.append(Strip(kinds.get(image, 'all'), title, picture, **facts.get(image, {})))
+    order = {'best': 0, 'worst': 1, 'all': 2}
+    sign = {'best': -1, 'worst': 1, 'all': 0}
+    return sorted(drawn, key=lambda s: (order[s.kind], sign[s.kind] * (s.iou or 0), s.name))
+
+
+def _image_of_file(run: FinishedRun, files: list[Path]) -> dict[Path, str]:
+    """Path of the image that a strip shows, while the images are there."""
+    validation = run.manifests[run.last]['settings'].get('val_dataloader')
+    try:
+        images = run.images_of(validation['dataset']) if validation else []
+    except MissingPartError:
+        return {}
+    return {f: str(images[int(f.stem)]) for f in files if int(f.stem) < len(images)}
+
+
+def _facts(
+    run: FinishedRun, evaluation: ScoredRun, iou_of: dict[str, float], names: dict[Path, str]
+) -> dict[str, dict]:
+    """IoU and categories of the images that are shown."""
+    shown, facts = set(names.values()), {}
+    for counts in read_image_counts(run.evaluation):
+        if counts.image in shown:
+            predicted = np.unique(evaluation.category_of[counts.clusters])
+            iou = iou_of.get(counts.image)
+            facts[counts.image] = dict(
+                iou=None if iou is None else 100 * iou,
+                truth=tuple(evaluation.names[c] for c in counts.categories if c > 0),
+                predicted=tuple(evaluation.names[c] for c in predicted if c > 0),
+            )
+    return facts

@@ -1,0 +1,199 @@
+"""What the stages did: times and manifests, losses, and the choice of the foreground threshold."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from luss_mm.functional.thresholds import between_class_variance
+from luss_mm.visualization.report.charts import Chart, bar_chart, coarser_histogram, curve_chart
+from luss_mm.visualization.report.run_files import FinishedRun, MissingPartError
+from luss_mm.visualization.run_pictures import read_losses
+
+DATA = {'train_dataloader': 'training images', 'val_dataloader': 'validation images'}
+FIGURES = {
+    'mIoU': 'mean IoU over all classes, "others" included',
+    'b-mIoU': 'mean IoU of the boundary bands',
+    'ImgAcc': 'images whose largest predicted category is in the mask',
+    'F-beta': 'foreground against background',
+}
+
+
+@dataclass(frozen=True)
+class StageRow:
+    """One finished output.
+
+    Attributes:
+        name: Its folder.
+        is_stage: Whether it is a stage of the recipe.
+        seconds: That making it took, without earlier attempts.
+        duration: The same for people.
+        finished: When.
+        made_from: Names of the inputs.
+        labels: What labels were looked at.
+        used_sam: Whether SAM took part.
+        manifest: As text.
+    """
+
+    name: str
+    is_stage: bool
+    seconds: float
+    duration: str
+    finished: str
+    made_from: list[str]
+    labels: list[str]
+    used_sam: bool
+    manifest: str
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """The foreground threshold and what it was chosen by."""
+
+    rule: str
+    value: float
+    share_above: float
+    histogram: Chart
+    curve: Chart | None
+
+
+def summarise(run: FinishedRun) -> dict[str, Any]:
+    """The score, how it was measured, and what was looked at."""
+    manifests = run.manifests.values()
+    try:
+        scores = run.read_json(run.last, 'evaluation', 'scores.json')
+    except MissingPartError:
+        scores = None
+    stages = [row for row in stage_rows(run) if row.is_stage]
+    return dict(
+        figures=[(name, scores[name], text) for name, text in FIGURES.items()] if scores else [],
+        scores=scores,
+        labels=sorted({text for m in manifests for text in m['used_ground_truth']}),
+        used_sam=any(m['used_sam'] for m in manifests),
+        seconds=format_duration(sum(row.seconds for row in stages)),
+        stages=[row.name for row in stages],
+        data_root=str(run.data_root) if run.settings.get('data_root') else 'not recorded',
+        seed=run.settings.get('seed', 'not recorded'),
+        versions=list(manifests)[-1].get('versions', {}),
+        finished=list(manifests)[-1]['finished'],
+    )
+
+
+def stage_rows(run: FinishedRun) -> list[StageRow]:
+    """All finished outputs in the order of their finishing."""
+    return [
+        StageRow(
+            name,
+            run.is_stage(name),
+            manifest['seconds'],
+            format_duration(manifest['seconds']),
+            manifest['finished'],
+            [DATA.get(source, source) for source in manifest['inputs']],
+            manifest['used_ground_truth'],
+            manifest['used_sam'],
+            json.dumps(manifest, indent=1),
+        )
+        for name, manifest in run.manifests.items()
+    ]
+
+
+def format_duration(seconds: float) -> str:
+    """As people say it: 0.4 s, 12 s, 3 min 20 s, 2 h 5 min."""
+    if seconds < 10:
+        return f'{seconds:.1f} s'
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 1:
+        return f'{rest} s'
+    hours, minutes_left = divmod(minutes, 60)
+    return f'{hours} h {minutes_left} min' if hours else f'{minutes} min {rest} s'
+
+
+def loss_charts(run: FinishedRun) -> list[Chart]:
+    """One chart a training stage.
+
+    Raises:
+        MissingPartError: If no stage left its scalars.
+    """
+    charts = []
+    for stage in run.trainings:
+        found = read_losses(run.work_dir / stage)
+        series = {
+            name: points
+            for name, points in found.items()
+            # the only part of a loss is the loss
+            if np.isfinite(points[1]).any() and (name == 'loss' or points != found['loss'])
+        }
+        if series:
+            charts.append(curve_chart(series, stage, 'iteration', 'loss'))
+    if not charts:
+        raise MissingPartError('No stage left losses (<stage>/*/vis_data/scalars.json).')
+    return charts
+
+
+def threshold_choice(run: FinishedRun) -> Threshold:
+    """Histogram of the foreground scores, and the curve whose maximum was chosen."""
+    choice = run.read_json('threshold', 'threshold.json')
+    folder = run.work_dir / run.hook('PseudoLabelHook').get('features', 'features')
+    path = folder / 'foreground_score_counts.npy'
+    if not path.is_file():
+        raise MissingPartError(f'The run has no {folder.name}/{path.name}.')
+    counts, value = np.load(path, allow_pickle=False), choice['threshold']
+    marker = (value, f'{value:.3f}')
+    centres = (np.arange(len(counts)) + 0.5) / len(counts)
+    bins = coarser_histogram(counts / max(counts.sum(), 1))
+    bin_centres = (np.arange(len(bins)) + 0.5) / len(bins)
+    axis = 'foreground score'
+    return Threshold(
+        str(choice['rule']),
+        value,
+        float(counts[centres >= value].sum() / max(counts.sum(), 1)),
+        bar_chart(
+            100 * bins,
+            'Scores of the training pixels',
+            axis,
+            '% of pixels',
+            (0, 1),
+            bin_centres >= value,
+            marker,
+        ),
+        _criterion(choice, counts, marker),
+    )
+
+
+def _criterion(choice: dict, counts: np.ndarray, marker: tuple[float, str]) -> Chart | None:
+    """What the rule maximised; a fixed number maximised nothing."""
+    axis = 'threshold of the foreground score'
+    if 'mean_iou' in choice:
+        scores = 100 * np.array(choice['mean_iou'])
+        steps = np.arange(len(scores)) / 100  # SWEEP_THRESHOLDS
+        series = {'mean IoU': (steps, scores)}
+        return curve_chart(series, 'Mean IoU on the masks', axis, 'mIoU in %', marker)
+    if choice['rule'] == 'otsu':
+        variance = between_class_variance(counts)
+        edges = np.arange(1, len(counts)) / len(counts)
+        series = {'variance': (edges, variance / max(variance.max(), 1e-12))}
+        title = "Otsu's criterion: variance between the two sides"
+        return curve_chart(series, title, axis, 'share of the maximum', marker)
+    return None
+
+
+def label_steps(run: FinishedRun) -> dict[str, Any]:
+    """Pseudo-label quality of every step, as `tools/evaluate_pseudo_labels.py` measured it.
+
+    Raises:
+        MissingPartError: If nobody measured it.
+    """
+    reports = sorted((run.work_dir / 'label_quality').glob('*/quality.json'))
+    if not reports:
+        raise MissingPartError(
+            'Nobody measured it: python tools/evaluate_pseudo_labels.py WORK_DIR does, and looks '
+            'at masks.'
+        )
+    splits = [json.loads(path.read_text()) for path in reports]
+    return dict(splits=splits, names=list(next(iter(splits[0]['steps'].values()))))
+
+
+def label_outcomes(run: FinishedRun) -> dict[str, int]:
+    """What became of the categories and images when label maps were made."""
+    return run.read_json('pseudo_labels', 'outcomes.json')
