@@ -4,8 +4,7 @@ Run     bash tools/dist_train.sh configs/semi/dssn_coco_xception65.py 4 --cfg-op
             data_root=COCO split_root=LISTS split=./1_128 checkpoint=FILE.pth
         (LISTS/1_128/labeled.txt and unlabeled.txt, LISTS/val.txt: lines `image mask`;
         mmengine would read split=1_128 as a number, so say ./1_128)
-        (FILE.pth: timm's weights, after
-        tools/convert_checkpoint.py timm-xception)
+        (FILE.pth: timm's weights, after tools/convert_checkpoint.py timm-xception)
 Time    not measured
 Score   none published; ours not measured
 Labels  masks of the labelled images: training; validation masks: scoring. The pretrained weights

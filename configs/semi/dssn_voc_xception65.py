@@ -3,8 +3,7 @@
 Run     bash tools/dist_train.sh configs/semi/dssn_voc_xception65.py 4 --cfg-options \
             data_root=VOC2012 split_root=LISTS split=1_8 checkpoint=FILE.pth
         (LISTS/1_8/labeled.txt and unlabeled.txt, LISTS/val.txt: lines `image mask`)
-        (FILE.pth: timm's weights, after
-        tools/convert_checkpoint.py timm-xception)
+        (FILE.pth: timm's weights, after tools/convert_checkpoint.py timm-xception)
 Time    not measured
 Score   none published; ours not measured
 Labels  masks of the labelled images: training; validation masks: scoring. The pretrained weights

@@ -116,6 +116,26 @@ def _convnext_block(
     )
 
 
+def _xception() -> tuple[Unit, ...]:
+    """Timm's aligned Xception, which `TIMMFeatureMaps` has by timm's own names."""
+    layer = (same('conv', CONVOLUTION), same('bn', BATCH_NORM))
+    separable = tuple(
+        part
+        for number in (1, 2, 3)
+        for kind in ('dw', 'pw')
+        for part in (
+            same(f'conv{number}.conv_{kind}', CONVOLUTION),
+            same(f'conv{number}.bn_{kind}', BATCH_NORM),
+        )
+    )
+    target = 'backbone.network.'
+    return (
+        Unit('stem.{n}', f'{target}stem.{{n}}', layer),
+        Unit('blocks.{n}.stack', f'{target}blocks.{{n}}.stack', separable),
+        Unit('blocks.{n}.shortcut', f'{target}blocks.{{n}}.shortcut', layer, Presence.ANYWHERE),
+    )
+
+
 _VIT_FILE = ('', 'model', 'state_dict', 'teacher')
 
 BACKBONE_LAYOUTS: dict[str, Layout] = {
@@ -183,6 +203,13 @@ BACKBONE_LAYOUTS: dict[str, Layout] = {
         dropped={r'head\.fc\.(weight|bias)': CLASSIFIER},
         added=_CONVNEXT_ADDED,
         spare=FINAL_NORM,
+        containers=('', 'state_dict', 'model'),
+    ),
+    'timm-xception': Layout(
+        "a checkpoint of timm's aligned Xception, such as xception65",
+        _xception(),
+        dropped={r'head\.fc\.(weight|bias)': CLASSIFIER},
+        added=NOT_BACKBONE,
         containers=('', 'state_dict', 'model'),
     ),
     'torchvision-convnext': Layout(

@@ -4,6 +4,8 @@ import pytest
 import torch
 from mmseg.registry import MODELS
 
+from luss_mm.engine.checkpoint import load_checkpoint
+from luss_mm.engine.convert_checkpoint import convert_checkpoint
 from luss_mm.models import TIMMFeatureMaps
 from tests.semi_recipes import TINY_XCEPTION, register_tiny_xception
 
@@ -67,3 +69,16 @@ def test_without_timm_the_mend_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, 'timm', None)  # as if it were not installed
     with pytest.raises(ModuleNotFoundError, match="'xception65' .* pip install timm"):
         TIMMFeatureMaps('xception65')
+
+
+def test_timms_own_checkpoint_is_converted(tmp_path):
+    timm = pytest.importorskip('timm')
+    theirs = timm.create_model('xception65', pretrained=False)
+    torch.save(theirs.state_dict(), tmp_path / 'source.pth')
+    convert_checkpoint('timm-xception', tmp_path / 'source.pth', tmp_path / 'target.pth')
+    state = load_checkpoint(tmp_path / 'target.pth')['state_dict']
+    model = TIMMFeatureMaps('xception65')
+    model.load_state_dict({key.removeprefix('backbone.'): v for key, v in state.items()})
+    for key, value in theirs.state_dict().items():
+        if not key.startswith('head.'):
+            assert torch.equal(model.network.state_dict()[key], value), key
