@@ -1,14 +1,25 @@
 """KEY=VALUE options of the tools."""
 
+import ast
+from argparse import ArgumentTypeError
 from typing import Any
 
 from mmengine.config import DictAction
 
 
 class OptionAction(DictAction):
-    """mmengine's DictAction, but a single number has no `_`: `split=1_8` stays the text '1_8'."""
+    """mmengine's DictAction with dicts, and without `_` in numbers: `split=1_8` is the text '1_8'.
+
+    A dict is written as in Python and merged into the config's own; with '_delete_': True it takes
+    its place: "segmenter={'_delete_': True, 'type': 'GrabCutSegmenter'}".
+    """
 
     @staticmethod
     def _parse_iterable(val: str) -> Any:
+        if val.startswith('{'):
+            try:
+                return ast.literal_eval(val)
+            except (SyntaxError, ValueError) as error:
+                raise ArgumentTypeError(f'{val} is no dict as Python writes it') from error
         parsed = DictAction._parse_iterable(val)
         return val if '_' in val and isinstance(parsed, (int, float)) else parsed

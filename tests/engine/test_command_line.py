@@ -16,6 +16,7 @@ from luss_mm.engine.command_line import OptionAction
         ('tags=None', None),
         ('scale=(0.5,2)', (0.5, 2)),
         ('name=a_b', 'a_b'),
+        ("part={'type': 'A', 'sizes': (1, 2)}", dict(type='A', sizes=(1, 2))),
     ],
 )
 def test_values(text, value):

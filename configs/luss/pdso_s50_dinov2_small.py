@@ -1,0 +1,25 @@
+"""PDSO on ImageNet-S50, DINOv2's ViT-S/14 without pretraining.
+
+Run     bash tools/dist_train.sh configs/luss/pdso_s50_dinov2_small.py 8 --cfg-options \
+            data_root=DATA/ImageNetS50 segmenter.checkpoint=sam_vit_b_01ec64.pth
+        use_dff=False use_csd=False use_spo=False is PASS;
+        checkpoint=FILE skips pretraining (DINOv2's, converted);
+        use_pyramid_head=True fine-tunes SegFormer's head, with pyramid_head.type=UPerHead UPerNet's
+Time    not measured (a step of each backbone: tools/benchmarks/backbones.py)
+Score   not measured; no paper has one
+Labels  validation masks for matching and scoring only; SAM was trained on human masks
+"""
+
+_base_ = [
+    '../_base_/default_runtime.py',
+    '../_base_/models/vit_small_dinov2.py',
+    '../_base_/datasets/imagenet_s.py',
+    '../_base_/schedules/pass_s50_adamw.py',
+    '../_base_/adamw_stages.py',
+]
+
+data_root = 'data/ImageNetS50'
+num_categories = 50
+attention_upsample = 2  # 32 x 32 pixels, about as a ResNet's 4 times 7 x 7
+checkpoint = 'checkpoints/dinov2_vits14.pth'
+resize_side = 252  # whole patches of 14
