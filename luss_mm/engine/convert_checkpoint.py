@@ -2,7 +2,6 @@
 
 import io
 import re
-import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from mmseg.registry import MODELS
 from torch import Tensor
 
 from luss_mm.engine.checkpoint import CheckpointError, load_checkpoint
+from luss_mm.engine.foreign_config import warn_of_foreign_config
 from luss_mm.engine.recipe import Recipe
 from luss_mm.functional.backbone_layouts import BACKBONE_LAYOUTS
 from luss_mm.functional.key_mapping import KeyMappingError, Layout, map_keys, reverse
@@ -113,7 +113,7 @@ def convert_centroids(source: str | Path, target: str | Path) -> tuple[int, int]
     _refuse_existing(target)
     try:
         centroids = np.load(source, allow_pickle=False)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged header makes numpy's parser stumble over anything
         raise CheckpointError(f'{source}: not a plain .npy array ({error})') from error
     if not isinstance(centroids, np.ndarray) or centroids.ndim != 2 or 0 in centroids.shape:
         shape = getattr(centroids, 'shape', 'several arrays')
@@ -133,6 +133,7 @@ def model_config(config: str | Path, stage: str | None = None) -> Mapping[str, A
     Raises:
         CheckpointError: If it has none.
     """
+    warn_of_foreign_config(config)
     content = Config.fromfile(config)
     if 'stages' in content:
         content.setdefault('work_dir', 'work_dirs')  # read by the settings, not by the model

@@ -18,6 +18,16 @@ from mmseg.registry import (
 
 PACKAGES = ('luss_mm', 'mmseg', 'mmpretrain', 'mmcv', 'mmengine')
 REGISTRIES = (MODELS, TRANSFORMS, TASK_UTILS, WEIGHT_INITIALIZERS, DATASETS, DATA_SAMPLERS)
+# Registered types that load pickles, or what the network or another config names, by themselves.
+LOADING_BY_THEMSELVES = (
+    'mmpretrain.models.multimodal.',
+    'mmpretrain.models.retrievers.',
+    'mmpretrain.models.classifiers.hugging_face.',
+    'mmpretrain.utils.dependency.',  # stands in for multimodal ones whose packages are missing
+    'mmseg.datasets.transforms.loading.LoadBiomedical',
+    'mmseg.models.backbones.vpd.',
+    'transformers.',
+)
 WAY_OUT = 'If you trust it, name it with --config FILE: then it is executed like any config.'
 
 
@@ -27,7 +37,11 @@ class ConfigError(ValueError):
 
 def read_literal_config(path: str | Path) -> Config:
     """Read a config file that mmengine dumped, see `parse_literal_config`."""
-    return parse_literal_config(Path(path).read_text(encoding='utf-8'), str(path))
+    try:
+        text = Path(path).read_text(encoding='utf-8')
+    except UnicodeDecodeError as error:
+        raise ConfigError(f'{path}: not a config ({error}).') from error
+    return parse_literal_config(text, str(path))
 
 
 def parse_literal_config(text: str, name: str) -> Config:
@@ -45,22 +59,16 @@ def parse_literal_config(text: str, name: str) -> Config:
         ConfigError: If it holds anything else.
     """
     try:
-        module = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        values = _assignments(ast.parse(text), name)
+        config = Config(values)
+    except ConfigError:
+        raise
+    except (SyntaxError, ValueError, KeyError, RecursionError, MemoryError) as error:
         raise ConfigError(f'{name}: not a config ({type(error).__name__}: {error}).') from error
-    values = {}
-    for statement in module.body:
-        if not (
-            isinstance(statement, ast.Assign)
-            and len(statement.targets) == 1
-            and isinstance(statement.targets[0], ast.Name)
-        ):
-            raise ConfigError(f'{name}, line {statement.lineno}: not an assignment. {WAY_OUT}')
-        values[statement.targets[0].id] = _literal(statement.value, name)
     _check_imports(values.get('custom_imports'), name)
     for section in ('model', 'test_dataloader', 'test_pipeline'):
         check_types(values.get(section), f'{name}: {section}')
-    return Config(values)
+    return config
 
 
 def check_types(value: Any, where: str) -> None:
@@ -76,7 +84,22 @@ def check_types(value: Any, where: str) -> None:
     for kind in _types_in(value):
         scope, _, registered = kind.rpartition('.')
         if scope not in ('', *PACKAGES) or registered not in _registered_names(scope):
-            raise ConfigError(f'{where}: type {kind!r} is not registered. {WAY_OUT}')
+            raise ConfigError(
+                f'{where}: type {kind!r} is not registered, or loads more by itself. {WAY_OUT}'
+            )
+
+
+def _assignments(module: ast.Module, name: str) -> dict[str, Any]:
+    values = {}
+    for statement in module.body:
+        if not (
+            isinstance(statement, ast.Assign)
+            and len(statement.targets) == 1
+            and isinstance(statement.targets[0], ast.Name)
+        ):
+            raise ConfigError(f'{name}, line {statement.lineno}: not an assignment. {WAY_OUT}')
+        values[statement.targets[0].id] = _literal(statement.value, name)
+    return values
 
 
 def _literal(node: ast.expr, name: str) -> Any:
@@ -94,7 +117,7 @@ def _literal(node: ast.expr, name: str) -> Any:
     elif isinstance(node, (ast.Constant, ast.UnaryOp, ast.Set)):
         try:
             return ast.literal_eval(node)
-        except ValueError:
+        except (ValueError, TypeError):
             pass  # refused below
     raise ConfigError(
         f'{name}, line {node.lineno}: {ast.unparse(node)[:60]!r} is not a literal. {WAY_OUT}'
@@ -102,9 +125,10 @@ def _literal(node: ast.expr, name: str) -> Any:
 
 
 def _check_imports(custom_imports: Any, name: str) -> None:
-    modules = (custom_imports or {}).get('imports', ())
-    for module in [modules] if isinstance(modules, str) else modules:
-        if module.partition('.')[0] not in PACKAGES:
+    named = isinstance(custom_imports, Mapping)
+    modules = custom_imports.get('imports') if named else custom_imports
+    for module in modules if isinstance(modules, (list, tuple)) else [modules]:
+        if module is not None and str(module).partition('.')[0] not in PACKAGES:
             raise ConfigError(f'{name}: it imports {module}. {WAY_OUT}')
 
 
@@ -123,13 +147,20 @@ def _registered_names(scope: str) -> set[str]:
     if scope == 'mmpretrain':
         import mmpretrain.models  # noqa: F401  registers what its configs name
     names: set[str] = set()
+    refused: set[str] = set()
     for registry in REGISTRIES:
         registry.import_from_location()
         root = registry.parent or registry
         root.import_from_location()
         for known in _family(root):
             names.update(known.module_dict)
-    return names
+            refused.update(n for n, kind in known.module_dict.items() if _loads_by_itself(kind))
+    return names - refused
+
+
+def _loads_by_itself(kind: Any) -> bool:
+    place = f'{getattr(kind, "__module__", "")}.{getattr(kind, "__qualname__", "")}'
+    return place.startswith(LOADING_BY_THEMSELVES)
 
 
 def _family(registry: Registry) -> Iterator[Registry]:

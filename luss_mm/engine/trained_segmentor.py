@@ -11,6 +11,7 @@ from mmseg.registry import MODELS
 from torch import nn
 
 from luss_mm.engine.checkpoint import CheckpointError, load_checkpoint, load_weights
+from luss_mm.engine.foreign_config import warn_of_foreign_config
 from luss_mm.engine.literal_config import ConfigError, parse_literal_config, read_literal_config
 from luss_mm.engine.staged_runner import FINAL_CHECKPOINT
 
@@ -85,8 +86,11 @@ def find_segmentor(
         raise FileNotFoundError(f'{checkpoint}: no such run directory or checkpoint.')
     if config is None:
         found = _config_of(checkpoint)
+    elif isinstance(config, Config):
+        found = config
     else:
-        found = config if isinstance(config, Config) else Config.fromfile(config)
+        warn_of_foreign_config(config)
+        found = Config.fromfile(config)
     if 'stages' in found or 'model' not in found:
         raise ConfigError(
             f'{config}: not the config of one model. Name <work_dir>/{LAST_STAGE}/{CONFIG}, or '

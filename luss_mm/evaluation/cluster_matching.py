@@ -143,8 +143,8 @@ def read_match(path: str | Path) -> dict[str, int]:
         ValueError: If it is not a JSON object of numbers.
     """
     try:
-        match = json.loads(Path(path).read_text())
-    except ValueError as error:
+        match = json.loads(Path(path).read_text(encoding='utf-8'))
+    except (ValueError, RecursionError) as error:
         raise ValueError(f'{path}: not JSON ({error})') from error
     if not isinstance(match, dict) or not all(type(entry) is int for entry in match.values()):
         raise ValueError(f'{path}: a match is one JSON object {{"generated id": category id}}')

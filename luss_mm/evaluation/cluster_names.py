@@ -7,6 +7,7 @@ from pathlib import Path
 from luss_mm.evaluation.cluster_matching import read_match
 
 MATCH, SCORES = 'match.json', 'scores.json'
+MAX_DIGITS = 9  # of an id
 
 
 def run_names(stage: str | Path) -> dict[int, str]:
@@ -33,7 +34,7 @@ def read_names(path: str | Path) -> dict[int, str]:
     path = Path(path)
     try:
         content = json.loads(path.read_text(encoding='utf-8'))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f'{path}: not JSON ({error})') from error
     if not isinstance(content, dict) or not all(_is_id(key) for key in content):
         raise ValueError(f'{path}: names are one JSON object {{"id": "name"}}')
@@ -48,10 +49,10 @@ def name_of(predicted_id: int, names: Mapping[int, str]) -> str:
 
 
 def _names_of_match(match: Mapping[str, int], scores: Path) -> dict[int, str]:
-    rows = json.loads(scores.read_text(encoding='utf-8'))['per_class'] if scores.is_file() else []
+    named = _named_categories(scores) if scores.is_file() else {}
     # A data set without names calls its categories by their ids.
-    categories = {row['id']: row['name'] for row in rows if row['name'] != str(row['id'])}
-    known = {row['id'] for row in rows} or set(match.values())
+    categories = {i: name for i, name in named.items() if name != str(i)}
+    known = set(named) or set(match.values())
     names = {}
     for key, category in match.items():
         if category in known:  # the id after the last category stands for "unmatched"
@@ -60,5 +61,16 @@ def _names_of_match(match: Mapping[str, int], scores: Path) -> dict[int, str]:
     return names
 
 
+def _named_categories(scores: Path) -> dict[int, str]:
+    """Category id -> name of a `scores.json`."""
+    try:
+        rows = json.loads(scores.read_text(encoding='utf-8'))['per_class']
+        return {int(row['id']): str(row['name']) for row in rows}
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise ValueError(
+            f'{scores}: names no categories ({type(error).__name__}: {error})'
+        ) from error
+
+
 def _is_id(key: str) -> bool:
-    return key.isascii() and key.isdigit()
+    return key.isascii() and key.isdigit() and len(key) <= MAX_DIGITS

@@ -163,7 +163,7 @@ def read_foreground_score(path: Path) -> np.ndarray:
         ValueError: If the file is none of these.
     """
     if path.suffix == '.npy':
-        score = np.load(path, allow_pickle=False)
+        score = _load_array(path)
         scale, fits = 1.0, score.dtype in (np.float16, np.float32)
     else:
         score = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
@@ -175,6 +175,16 @@ def read_foreground_score(path: Path) -> np.ndarray:
             'or float32'
         )
     return (score / np.float32(scale)).astype(np.float32)
+
+
+def _load_array(path: Path) -> np.ndarray:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except Exception as error:  # a damaged header makes numpy's parser stumble over anything
+        raise ValueError(f'{path}: not a plain .npy array ({error})') from error
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f'{path}: several arrays. Save the score alone.')
+    return array
 
 
 def _in_processes(

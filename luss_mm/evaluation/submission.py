@@ -207,7 +207,7 @@ def generated_ids(content: bytes, num_categories: int) -> np.ndarray:
     try:
         match = json.loads(content)
         mapping = {int(generated): category for generated, category in match.items()}
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise SubmissionError(
             f'{MATCH_FILE}: no {{"generated id": category id}} ({error}).'
         ) from None

@@ -79,7 +79,8 @@ def read_list(lists: Path, subset: int, split: str) -> list[ListedImage]:
         )
     wnids = {wnid for wnid, _ in imagenet_s_categories(subset)}
     images: dict[str, ListedImage] = {}
-    for number, line in enumerate(path.read_text(encoding='utf-8').splitlines(), start=1):
+    text = path.read_text(encoding='utf-8', errors='replace')  # no name has what replaces
+    for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
         try:

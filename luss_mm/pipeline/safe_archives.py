@@ -23,6 +23,7 @@ MAX_MEMBERS = 1_000_000
 MAX_FILE_BYTES = 64 * 2**20  # an uncompressed RGB mask of 22 million pixels
 MAX_TOTAL_BYTES = 64 * 2**30
 MAX_TAIL_BYTES = 16 * 2**20  # behind the end of a tar, where only padding belongs
+LARGEST_OFFSET = 2**63 - 1  # that a file can be sought at
 _DAMAGE = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -149,6 +150,8 @@ def _read_to_the_end(archive: tarfile.TarFile, path: Path) -> None:
 def _zip_kind(info: zipfile.ZipInfo) -> str:
     if info.flag_bits & 0x1:
         return 'is encrypted'
+    if not 0 <= info.header_offset < LARGEST_OFFSET:
+        return 'is not where the directory says'
     if info.is_dir():
         return 'folder'
     mode = stat.S_IFMT(info.external_attr >> 16)

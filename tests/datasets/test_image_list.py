@@ -77,6 +77,14 @@ def test_bad_lines_are_named(split, lines, message):
         dataset_of(split, *lines)
 
 
+@pytest.mark.parametrize('line', [b'images/\xff.jpg', b'images/0.jpg\0'])
+def test_a_list_that_is_no_text_is_named(split, line):
+    path = split[0] / 'bytes.txt'
+    path.write_bytes(b'images/0.jpg\n' + line)
+    with pytest.raises(ValueError, match='bytes.txt, line 2: is no UTF-8 text'):
+        ImageListDataset(str(path), str(split[0]))
+
+
 def test_empty_and_missing_lists(split):
     with pytest.raises(ValueError, match='labelled.txt: lists no image'):
         (split[0] / 'labelled.txt').write_text('')

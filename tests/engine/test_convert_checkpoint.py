@@ -146,6 +146,7 @@ def test_centroids(tmp_path):
         (np.array([dict(a=1)], object), 'not a plain .npy array'),
         (b'', 'not a plain .npy array'),
         (b'PK\x03\x04', 'not a plain .npy array'),
+        (b'\x93NUMPY\x01\x00\x06\x00{"a":(', 'not a plain .npy array'),
     ],
 )
 def test_bad_centroids_are_refused(tmp_path, content, message):

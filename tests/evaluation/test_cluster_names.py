@@ -41,6 +41,21 @@ def test_names_of_ones_own(tmp_path):
     assert read_names(tmp_path / 'names.json') == {7: 'Gänse', 0: 'background'}
 
 
+@pytest.mark.parametrize('content', [{}, [], {'per_class': [1]}, {'per_class': [{'id': 'x'}]}])
+def test_broken_scores_beside_a_match_are_named(tmp_path, content):
+    write(tmp_path, match={'0': 0, '1': 1})
+    (tmp_path / 'scores.json').write_text(json.dumps(content))
+    with pytest.raises(ValueError, match='scores.json: names no categories'):
+        read_names(tmp_path / 'match.json')
+
+
+@pytest.mark.parametrize('content', ['[' * 100_000, '{"%s": "a"}' % ('9' * 5000)])
+def test_endless_contents_are_refused(tmp_path, content):
+    (tmp_path / 'names.json').write_text(content)
+    with pytest.raises(ValueError, match='names.json: n'):
+        read_names(tmp_path / 'names.json')
+
+
 @pytest.mark.parametrize('content', [[], {'a': 'b'}, {'-1': 'b'}, {'1': None}, {'1': 'a', '2': 3}])
 def test_other_contents_are_refused(tmp_path, content):
     write(tmp_path, names=content)

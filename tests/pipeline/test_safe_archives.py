@@ -68,6 +68,17 @@ def test_links_and_encrypted_files_in_a_zip_are_refused(tmp_path):
         list_members(path)
 
 
+@pytest.mark.parametrize('size', [9, 2**31])
+def test_a_directory_that_points_outside_the_zip_is_refused(tmp_path, size):
+    path = write_zip(tmp_path / 'x.zip', {'one.png': b'x'})
+    content = bytearray(path.read_bytes())
+    end = content.index(b'PK\5\6')
+    content[end + 16 : end + 20] = (size + end).to_bytes(4, 'little')  # of the directory's start
+    path.write_bytes(content)
+    with pytest.raises(ArchiveError, match='x.zip'):
+        list_members(path)
+
+
 def test_folders_are_no_members(tmp_path):
     path = write_zip(tmp_path / 'x.zip', {'a/': b'', 'a/one.png': b'x'})
     assert list_members(path) == [Member('a/one.png', 1)]

@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from luss_mm.functional.label_codec import MAX_ID, decode_label_map, encode_label_map
+from luss_mm.functional.palette import MAX_IDS, category_palette
+
+SHAPES = arrays.array_shapes(min_dims=2, max_dims=2, min_side=0, max_side=5)
+WIDE = st.sampled_from([np.uint16, np.int32, np.uint32, np.int64])
+
+
+@given(WIDE, SHAPES, st.data())
+def test_label_maps_come_back(dtype, shape, data):
+    labels = data.draw(arrays.arrays(dtype, shape, elements=st.integers(0, MAX_ID)))
+    coded = encode_label_map(labels)
+    assert coded.shape == (*shape, 3) and coded.dtype == np.uint8 and not coded[..., 2].any()
+    np.testing.assert_array_equal(decode_label_map(coded), labels)
+
+
+def test_every_id_of_the_task_comes_back():
+    for dtype in (np.int16, np.uint16, np.int32, np.int64):
+        labels = np.arange(1001, dtype=dtype).reshape(7, 143)
+        np.testing.assert_array_equal(decode_label_map(encode_label_map(labels)), labels)
+
+
+@given(SHAPES, st.data())
+def test_colours_without_blue_come_back(shape, data):
+    coded = data.draw(arrays.arrays(np.uint8, (*shape, 3)))
+    coded[..., 2] = 0
+    np.testing.assert_array_equal(encode_label_map(decode_label_map(coded)), coded)
+
+
+@given(st.integers(-(2**40), 2**40).filter(lambda i: not 0 <= i <= MAX_ID))
+def test_other_ids_are_refused(label):
+    with pytest.raises(ValueError, match='do not fit'):
+        encode_label_map(np.array([[0, label]]))
+
+
+@given(
+    arrays.arrays(
+        st.sampled_from([np.float32, np.bool_, np.complex64]), SHAPES, elements=st.just(1)
+    )
+    | arrays.arrays(np.int32, arrays.array_shapes(max_dims=4).filter(lambda s: len(s) != 2))
+)
+def test_other_arrays_are_refused(labels):
+    with pytest.raises(ValueError, match='a label map is'):
+        encode_label_map(labels)
+
+
+@given(st.integers(1, 1024), st.integers(1, 1024))
+def test_palettes_begin_alike_and_colours_differ(first, second):
+    shorter, longer = sorted((first, second))
+    palette = category_palette(longer)
+    np.testing.assert_array_equal(category_palette(shorter), palette[:shorter])
+    assert len(np.unique(palette, axis=0)) == longer and not palette[0].any()
+
+
+@given(st.integers().filter(lambda n: not 1 <= n <= MAX_IDS))
+def test_other_numbers_of_colours_are_refused(number):
+    with pytest.raises(ValueError, match='a palette has'):
+        category_palette(number)

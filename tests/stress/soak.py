@@ -1,0 +1,114 @@
+"""Runs the small recipe again and again in one process and watches what it leaves behind.
+
+    python tests/stress/soak.py --minutes 30 --out DIR
+
+After every run (and a garbage collection): memory of this process, its open files, threads and
+child processes, and the files in the temporary folder and in /dev/shm. `soak.json` and `soak.png`.
+The first run imports and caches, so growth is counted from the second on.
+"""
+
+import argparse
+import gc
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault('OMP_NUM_THREADS', '1')  # read when torch is imported
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import matplotlib
+import numpy as np
+from mmengine.config import Config
+from mmseg.registry import RUNNERS
+
+import luss_mm  # noqa: F401  registers everything
+from tests.small_recipe import OPTIONS, RECIPE
+
+matplotlib.use('Agg')
+from matplotlib import pyplot
+
+# Quantities of a sample, and how much of each a run may add.
+LIMITS = dict(memory_mb=5.0, open_files=0.0, threads=0.0, children=0.0, temporary=0.0, shared=0.0)
+
+
+def main():
+    """Run, sample, plot; 1 if something grows."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--minutes', type=float, default=30)
+    parser.add_argument('--recipe', default=RECIPE)
+    parser.add_argument('--out', required=True)
+    arguments = parser.parse_args()
+    out = Path(arguments.out)
+    out.mkdir(parents=True, exist_ok=True)
+    temporary = out.resolve() / 'temporary'
+    temporary.mkdir(exist_ok=True)
+    tempfile.tempdir = os.environ['TMPDIR'] = str(temporary)
+    samples = soak(arguments.recipe, out, temporary, 60 * arguments.minutes)
+    growth = {name: growth_per_run([sample[name] for sample in samples]) for name in LIMITS}
+    (out / 'soak.json').write_text(json.dumps(dict(samples=samples, growth=growth), indent=2))
+    plot(samples, out / 'soak.png')
+    print(f'growth a run from the second on: {growth}')
+    growing = [name for name, limit in LIMITS.items() if growth[name] > limit]
+    print('grows: ' + ', '.join(growing) if growing else 'nothing grows')
+    return int(bool(growing))
+
+
+def soak(recipe, out, temporary, seconds):
+    """A sample after each run."""
+    samples, begun = [], time.monotonic()
+    while time.monotonic() - begun < seconds:
+        work_dir = out / 'run'
+        shutil.rmtree(work_dir, ignore_errors=True)
+        run(recipe, work_dir)
+        gc.collect()
+        samples.append(dict(minutes=(time.monotonic() - begun) / 60, **measure(temporary)))
+        print(f'SOAK {len(samples)}: {samples[-1]}', flush=True)
+    return samples
+
+
+def run(recipe, work_dir):
+    """The small recipe from nothing to a score, in this process."""
+    config = Config.fromfile(recipe)
+    config.merge_from_dict(OPTIONS)
+    config.launcher, config.resume, config.work_dir = 'none', False, str(work_dir)
+    RUNNERS.build(config).train()
+
+
+def measure(temporary):
+    """What this process holds."""
+    status = Path('/proc/self/status').read_text()
+    return dict(
+        memory_mb=int(status.split('VmRSS:')[1].split()[0]) / 1024,
+        open_files=len(os.listdir('/proc/self/fd')),
+        threads=int(status.split('Threads:')[1].split()[0]),
+        children=len(Path(f'/proc/self/task/{os.getpid()}/children').read_text().split()),
+        temporary=sum(len(files) for _, _, files in os.walk(temporary)),
+        shared=len(os.listdir('/dev/shm')),
+    )
+
+
+def growth_per_run(values):
+    """Slope of the best line through all values but the first; 0 if there are too few."""
+    values = values[1:]
+    return float(np.polyfit(range(len(values)), values, 1)[0]) if len(values) > 1 else 0.0
+
+
+def plot(samples, path):
+    """A panel for each quantity over minutes."""
+    figure, axes = pyplot.subplots(2, 3, figsize=(10, 5), layout='constrained')
+    minutes = [sample['minutes'] for sample in samples]
+    for name, panel in zip(LIMITS, axes.flat, strict=True):
+        panel.plot(minutes, [sample[name] for sample in samples], marker='.')
+        panel.set(title=name.replace('_', ' '), xlabel='minutes')
+        panel.set_ylim(bottom=0)
+    figure.savefig(path, dpi=100)
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())
