@@ -1,5 +1,5 @@
-# For transformers and ConvNeXt, which SGD and LARS train badly from scratch: AdamW, a warm-up, clipped
-# gradients, and no weight decay of norms, biases and position embeddings.
+# For transformers and ConvNeXt, which SGD and LARS train badly from scratch: AdamW, a warm-up,
+# clipped gradients, and no weight decay of norms, biases and position embeddings.
 _base_ = './any_backbone_stages.py'
 
 pretrain_warmup_epochs = 10  # as DINO

@@ -3,10 +3,11 @@
 _base_ = './pdso_stages.py'
 
 checkpoint = None  # backbone weights from elsewhere, through tools/convert_checkpoint.py
-continue_pretraining = False  # True: pretraining starts from checkpoint; False: it is left out
+# False: pretraining is left out, and the attention stage projects by random, frozen weights, for
+# the checkpoint has none of PASS's. True: pretraining starts from the checkpoint and trains them.
+continue_pretraining = False
 pretrains = '${continue_pretraining if checkpoint else True}'
 pretrained = "${work_dir + '/pretrain/final.pth' if pretrains else checkpoint}"
-# The projection was trained with the backbone only where this run pretrains; elsewhere it is random.
 weights_hook = dict(type='PretrainedWeightsHook', files=dict(checkpoint='${checkpoint}'))
 
 use_pyramid_head = False  # True: a head on all maps of the backbone; False: PASS's 1x1 convolution

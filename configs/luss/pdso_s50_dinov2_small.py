@@ -1,11 +1,12 @@
-"""PDSO on ImageNet-S50, DINOv2's ViT-S/14 without pretraining.
+"""PDSO on ImageNet-S50 without pretraining: DINOv2's ViT-S/14 (the version without registers).
 
-Run     bash tools/dist_train.sh configs/luss/pdso_s50_dinov2_small.py 8 --cfg-options \
+Run     python tools/convert_checkpoint.py dinov2 dinov2_vits14_pretrain.pth \
+            checkpoints/dinov2_vits14.pth
+        bash tools/dist_train.sh configs/luss/pdso_s50_dinov2_small.py 8 --cfg-options \
             data_root=DATA/ImageNetS50 segmenter.checkpoint=sam_vit_b_01ec64.pth
-        use_dff=False use_csd=False use_spo=False is PASS;
-        checkpoint=FILE skips pretraining (DINOv2's, converted);
-        use_pyramid_head=True fine-tunes SegFormer's head, with pyramid_head.type=UPerHead UPerNet's
-Time    not measured (a step of each backbone: tools/benchmarks/backbones.py)
+        use_dff=False use_csd=False use_spo=False is PASS; with use_dff=False and
+        backbone.frozen_stages=12 the backbone keeps DINOv2's weights to the end
+Time    not measured
 Score   not measured; no paper has one
 Labels  validation masks for matching and scoring only; SAM was trained on human masks
 """

@@ -20,4 +20,9 @@ _base_ = [
 
 data_root = 'data/ImageNetS50'
 num_categories = 50
-output_channels = [256, 512, 1024, '${feature_channels}']  # of all outputs, for a pyramid head
+output_channels = [  # of all outputs, for a pyramid head
+    '${feature_channels // 8}',
+    '${feature_channels // 4}',
+    '${feature_channels // 2}',
+    '${feature_channels}',
+]

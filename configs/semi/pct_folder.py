@@ -2,7 +2,8 @@
 
 Run     python tools/train.py configs/semi/pct_folder.py --cfg-options data_root=DIR \
             num_categories=14 checkpoint=work_dirs/pass_folder/pretrain/final.pth
-Time    not measured
+Time    caltech13: 600 iterations of 0.4 s, then 1881 of 0.3 s, on one core (AMD EPYC), no
+        GPU, 2026-11-21
 Score   see docs/results.md
 Labels  train-semi masks: training, copied into the label maps; category folders of train: image
         tags for training; image tags of the validation images (from their masks; or

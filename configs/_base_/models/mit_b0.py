@@ -1,4 +1,4 @@
-# MiT-B0 of SegFormer. Views need at least 32 pixels: attention's keys are averaged 8 x 8 at stride 4.
+# MiT-B0 of SegFormer. Views need at least 32 pixels: at stride 4 keys are averaged over 8 x 8.
 backbone = dict(
     type='MixVisionTransformer',
     embed_dims=32,

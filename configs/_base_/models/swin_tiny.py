@@ -10,7 +10,12 @@ backbone = dict(
 )
 in_index = 3  # which backbone output is the deep feature map
 feature_channels = 768
-output_channels = [96, 192, 384, '${feature_channels}']  # of all outputs, for a pyramid head
+output_channels = [  # of all outputs, for a pyramid head
+    '${feature_channels // 8}',
+    '${feature_channels // 4}',
+    '${feature_channels // 2}',
+    '${feature_channels}',
+]
 hidden_channels = '${feature_channels}'  # of the projection MLPs, as in PASS
 embedding_channels = 128
 shallow_heads = [

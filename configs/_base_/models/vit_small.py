@@ -1,5 +1,5 @@
-# ViT-S/16 of mmpretrain. All its maps have stride 16; what PASS takes from stage 3 of a ResNet comes
-# from block 9 of 12. Position embeddings belong to img_size and are interpolated for other sizes.
+# ViT-S/16 of mmpretrain. All its maps have stride 16; what PASS takes from stage 3 of a ResNet
+# comes from block 9 of 12. Position embeddings are those of img_size, interpolated for others.
 backbone = dict(
     type='mmpretrain.VisionTransformer',
     arch='deit-small',

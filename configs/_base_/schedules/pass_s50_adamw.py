@@ -1,4 +1,4 @@
-# The schedule of PASS on ImageNet-S50 for networks that are trained with AdamW; 8 GPUs of 32 images.
+# The schedule of PASS on ImageNet-S50 for networks that AdamW trains; 8 GPUs of 32 images.
 # Rates are DINO's for 256 images (pretraining) and those of common fine-tuning: not tuned here.
 _base_ = './pass_s50.py'
 pretrain_lr = 0.0005
