@@ -37,6 +37,10 @@ class Block(nn.Module):
         )
 
     def forward(self, tokens):  # (B, N, C)
+        tokens = tokens + self.attended(tokens)
+        return tokens + self.mixed(tokens)
+
+    def attended(self, tokens):
         queries, keys, values = self.attn['qkv'](self.norm1(tokens)).chunk(3, dim=2)
         outputs = []
         for q, k, v in zip(
@@ -44,20 +48,22 @@ class Block(nn.Module):
         ):
             weights = torch.softmax(q @ k.transpose(1, 2) / q.shape[2] ** 0.5, dim=2)
             outputs.append(weights @ v)
-        tokens = tokens + self.attn['proj'](torch.cat(outputs, dim=2))
-        return tokens + self.mlp['fc2'](F.gelu(self.mlp['fc1'](self.norm2(tokens))))
+        return self.attn['proj'](torch.cat(outputs, dim=2))
+
+    def mixed(self, tokens):
+        return self.mlp['fc2'](F.gelu(self.mlp['fc1'](self.norm2(tokens))))
 
 
 class PublishedViT(nn.Module):
     """ViT with the names of MAE, DINO and SERE; `norm_name` is 'fc_norm' after fine-tuning."""
 
-    def __init__(self, width=8, depth=2, heads=2, patch=8, size=32, norm_name='norm'):
+    def __init__(self, width=8, depth=2, heads=2, patch=8, size=32, norm_name='norm', block=Block):
         super().__init__()
         self.norm_name = norm_name
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + (size // patch) ** 2, width))
         self.patch_embed = nn.ModuleDict(dict(proj=nn.Conv2d(3, width, patch, patch)))
-        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
+        self.blocks = nn.ModuleList(block(width, heads) for _ in range(depth))
         self.add_module(norm_name, nn.LayerNorm(width, EPSILON))
 
     def forward(self, images):

@@ -3,7 +3,7 @@
 Run     bash tools/dist_train.sh configs/luss/pdso_s50_convnext_tiny.py 8 --cfg-options \
             data_root=DATA/ImageNetS50 segmenter.checkpoint=sam_vit_b_01ec64.pth
         use_dff=False use_csd=False use_spo=False is PASS;
-        checkpoint=FILE skips pretraining (with one map only: "backbone.out_indices=[3]");
+        checkpoint=FILE skips pretraining (one map: "backbone.out_indices=[3]" in_index=0);
         use_pyramid_head=True fine-tunes SegFormer's head, with pyramid_head.type=UPerHead UPerNet's
 Time    not measured (a step of each backbone: tools/benchmarks/backbones.py)
 Score   not measured; no paper has one

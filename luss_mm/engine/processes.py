@@ -1,23 +1,35 @@
 """What differs between a machine with GPUs and one without."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import torch
-from mmengine.dist import is_distributed
+from mmengine.dist import init_dist, is_distributed
 from mmengine.logging import print_log
 
 from luss_mm.engine.optimizers.bfloat16 import cpu_has_fast_bfloat16
 
+# k-means runs on rank 0 and may take hours, during which the others wait. torch's own limits (10
+# minutes for NCCL, 30 for gloo) would end a healthy run. A rank that dies is noticed by its closed
+# connection or by the launcher, within seconds, whatever the limit.
+LONGEST_STEP = timedelta(days=2)
+
 
 def start_process_group(launcher: str) -> None:
-    """Start gloo where mmengine cannot: `launcher='pytorch'` on a machine without CUDA.
+    """Let the ranks know each other before the first stage, gloo on a machine without CUDA.
+
+    mmengine would do so only when it trains, and it cannot do it without CUDA.
 
     Args:
-        launcher: mmengine's launcher. Does nothing for 'none' or where CUDA is present.
+        launcher: mmengine's launcher. Does nothing for 'none'.
     """
-    if launcher == 'pytorch' and not torch.cuda.is_available() and not is_distributed():
-        torch.distributed.init_process_group('gloo')
+    if launcher == 'none' or is_distributed():
+        return
+    if torch.cuda.is_available():
+        init_dist(launcher, 'nccl', timeout=LONGEST_STEP.total_seconds())
+    elif launcher == 'pytorch':
+        torch.distributed.init_process_group('gloo', timeout=LONGEST_STEP)
 
 
 def device_overrides(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,7 +49,10 @@ def device_overrides(config: Mapping[str, Any]) -> dict[str, Any]:
     if distributed:
         # broadcast_buffers would overwrite the batch norm statistics of all ranks but one.
         overrides['model_wrapper_cfg'] = dict(
-            type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False
+            type='MMDistributedDataParallel',
+            device_ids=None,
+            broadcast_buffers=False,
+            find_unused_parameters=config.get('find_unused_parameters', False),
         )
         # They differ nevertheless, and a checkpoint holds those of rank 0: scoring or resuming with
         # others than the run's own would give another score. Synchronised batch norm needs CUDA.

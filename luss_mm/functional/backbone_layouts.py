@@ -76,6 +76,17 @@ def _vision_transformer() -> tuple[Unit, ...]:
     )
 
 
+# DINOv2 scales what each half of a block adds.
+_LAYER_SCALES = Unit(
+    'blocks.{n}',
+    'backbone.layers.{n}',
+    (
+        Part('ls1.gamma', 'attn.gamma1.weight', VECTOR),
+        Part('ls2.gamma', 'ffn.gamma2.weight', VECTOR),
+    ),
+)
+
+
 def _convnext(
     downsamplings: list[str], blocks: list[str], block: tuple[Part, ...], final_norm: str
 ) -> tuple[Unit, ...]:
@@ -137,6 +148,11 @@ def _xception() -> tuple[Unit, ...]:
 
 
 _VIT_FILE = ('', 'model', 'state_dict', 'teacher')
+_MOCO_FILE = dict(prefixes=('module.', 'base_encoder.'), containers=('state_dict', ''))
+_MOCO_DROPPED = {
+    r'momentum_encoder\..*': "the slow copy: MoCo v3's own evaluation takes the base encoder",
+    r'predictor\..*': 'a head of the pretraining loss',
+}
 
 BACKBONE_LAYOUTS: dict[str, Layout] = {
     'mae': Layout(
@@ -171,6 +187,40 @@ BACKBONE_LAYOUTS: dict[str, Layout] = {
         spare=FINAL_NORM,
         prefixes=('module.', 'backbone.'),
         containers=_VIT_FILE,
+    ),
+    'dinov2': Layout(
+        "a checkpoint of DINOv2's ViT without registers",
+        (*_vision_transformer(), _LAYER_SCALES),
+        dropped={
+            r'mask_token': 'stands for masked patches in pretraining',
+            r'(dino|ibot)_head\..*': 'a head of the pretraining losses',
+        },
+        added=NOT_BACKBONE,
+        spare=FINAL_NORM,
+        prefixes=('module.', 'backbone.'),
+        containers=_VIT_FILE,
+    ),
+    'moco-v3-vit': Layout(
+        "a checkpoint of MoCo v3's ViT",
+        _vision_transformer(),
+        dropped=_MOCO_DROPPED | {r'head\..*': 'the head of the pretraining loss'},
+        added=NOT_BACKBONE,
+        spare=FINAL_NORM,
+        **_MOCO_FILE,
+    ),
+    'moco-v3-resnet': Layout(
+        "a checkpoint of MoCo v3's ResNet",
+        resnet(),
+        dropped=_MOCO_DROPPED | {r'fc\..*': 'the head of the pretraining loss'},
+        added=NOT_BACKBONE,
+        **_MOCO_FILE,
+    ),
+    'swav-resnet': Layout(
+        "a checkpoint of SwAV's ResNet",
+        resnet(),
+        dropped={r'(projection_head|prototypes)\..*': 'a head of the pretraining loss'},
+        added=NOT_BACKBONE,
+        containers=('', 'state_dict'),
     ),
     'torchvision-resnet': Layout(
         'a ResNet of torchvision or timm',

@@ -14,10 +14,11 @@ import json
 import os
 import resource
 import shutil
+import subprocess
+import sys
 import time
 import zipfile
 from collections.abc import Callable
-from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -42,21 +43,20 @@ def main() -> None:
     parser.add_argument('--images', type=int, default=1_200_000)
     parser.add_argument('--label-maps', type=int, default=500)
     parser.add_argument('--scratch', type=Path, required=True, help='is emptied afterwards')
+    parser.add_argument('--step', help='used by this program itself')
     arguments = parser.parse_args()
+    if arguments.step:
+        figures = measured(STEPS[arguments.step], arguments.scratch)
+        arguments.out.write_text(json.dumps(figures))
+        return
     if arguments.scratch.exists():
         raise SystemExit(f'{arguments.scratch} exists: name a folder that this may make and remove')
-    steps = dict(
-        start_and_fingerprint=start,
-        draw_an_epoch=draw_epoch,
-        select_and_read_labels=read_labels,
-    )
     try:
         count = write_images(arguments.scratch / 'train', arguments.images)
         write_labels(arguments.scratch, count)
         report: dict[str, object] = dict(images=count)
-        for name, step in steps.items():
-            with get_context('spawn').Pool(1) as pool:
-                report[name] = pool.apply(in_new_process, (step, arguments.scratch))
+        for name in STEPS:
+            report[name] = in_new_process(name, arguments.scratch)
         report['label_maps'] = compare_packing(arguments.scratch, arguments.label_maps, count)
     finally:
         shutil.rmtree(arguments.scratch)
@@ -65,7 +65,15 @@ def main() -> None:
     print(text)
 
 
-def in_new_process(step: Callable[[Path], dict], scratch: Path) -> dict[str, float]:
+def in_new_process(name: str, scratch: Path) -> dict[str, float]:
+    """A step's figures; memory that another step left behind does not count."""
+    out = scratch / f'{name}.json'
+    command = [sys.executable, __file__, '--step', name, '--out', out, '--scratch', scratch]
+    subprocess.run(command, check=True)
+    return json.loads(out.read_text())
+
+
+def measured(step: Callable[[Path], dict], scratch: Path) -> dict[str, float]:
     """A step's figures with its time and memory beyond the imports."""
     before, started = peak_megabytes(), time.perf_counter()
     figures = step(scratch)
@@ -110,6 +118,13 @@ def read_labels(scratch: Path) -> dict[str, float]:
     return dict(
         kept_images=len(dataset), label_of_last=int(dataset[len(dataset) - 1]['class_label'])
     )
+
+
+STEPS = dict(
+    start_and_fingerprint=start,
+    draw_an_epoch=draw_epoch,
+    select_and_read_labels=read_labels,
+)
 
 
 def plain_dataset(scratch: Path) -> LUSSDataset:
