@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 
 import luss_mm  # noqa: F401  registers everything
 from luss_mm.engine.command_line import OptionAction
+from luss_mm.engine.foreign_config import warn_of_foreign_config
 from luss_mm.engine.processes import device_overrides, start_process_group
 from luss_mm.engine.staged_runner import FINAL_CHECKPOINT
 
@@ -36,6 +37,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def load_config(arguments: argparse.Namespace) -> Config:
     """Config of one stage, with the checkpoint to score."""
+    warn_of_foreign_config(arguments.config)
     config = Config.fromfile(arguments.config)
     checkpoint = arguments.checkpoint
     if 'stages' in config:

@@ -17,10 +17,12 @@ from mmseg.registry import RUNNERS, TASK_UTILS
 from luss_mm.engine.checkpoint import find_newest_checkpoint
 from luss_mm.engine.data_check import check_data
 from luss_mm.engine.hooks.final_validation import SCORES
+from luss_mm.engine.hooks.stop_request import StopRequestHook
 from luss_mm.engine.image_check import bad_image_lines, check_images_of
 from luss_mm.engine.processes import device_overrides, start_process_group
 from luss_mm.engine.recipe import Recipe, plain
 from luss_mm.engine.run_report import report_line
+from luss_mm.engine.work_dir_lock import locked_work_dir
 from luss_mm.pipeline.artifact import (
     finished_outputs,
     produce,
@@ -28,6 +30,7 @@ from luss_mm.pipeline.artifact import (
     take_up,
     write_atomically,
 )
+from luss_mm.pipeline.stop_request import stopping_on_sigterm
 
 FINAL_CHECKPOINT = 'final.pth'
 OUTPUTS = 'outputs.json'  # what lay beside the stage when it was finished
@@ -58,6 +61,10 @@ class StagedRunner:
     def train(self) -> None:
         """Run all stages that are not finished, then print score and places and write a report."""
         start_process_group(self.recipe.launcher)
+        with locked_work_dir(self.work_dir), stopping_on_sigterm():
+            self._run_stages()
+
+    def _run_stages(self) -> None:
         if is_main_process():
             write_atomically(self.work_dir / 'recipe.json', _json(self.recipe.settings.values))
         order = self.recipe.stage_order
@@ -147,6 +154,7 @@ class StagedRunner:
         config |= device_overrides(config)
         # mmengine writes the config's text into every checkpoint, and formatting it takes seconds.
         runner = Runner.from_cfg(Config(config, format_python_code=False))
+        runner.register_hook(StopRequestHook())
         runner.train()
         runner.save_checkpoint(
             str(directory),

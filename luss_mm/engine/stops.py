@@ -8,9 +8,16 @@ from luss_mm.datasets.image_file import ImageFileError
 from luss_mm.engine.checkpoint import CheckpointError
 from luss_mm.engine.hooks.finite_loss import InfiniteLossError
 from luss_mm.engine.settings import SettingsError
+from luss_mm.engine.work_dir_lock import WorkDirInUseError
 
 # Their messages name the thing and the mend.
-SELF_EXPLAINING = (CheckpointError, ImageFileError, InfiniteLossError, SettingsError)
+SELF_EXPLAINING = (
+    CheckpointError,
+    ImageFileError,
+    InfiniteLossError,
+    SettingsError,
+    WorkDirInUseError,
+)
 MENDS = {
     errno.ENOSPC: 'Free some space',
     errno.EDQUOT: 'Free some space, or have the quota raised',
@@ -22,6 +29,11 @@ MENDS = {
 GOES_ON = 'The same command then goes on where the run stopped.'
 # torch's own words, from the workers of a data loader or from the process that they send to.
 SHARED_MEMORY = re.compile(r'(?i)shared memory|/torch_\d+|\bshm\b|bus error')
+# gloo's and NCCL's words.
+LOST_RANK = re.compile(
+    r'(?i)connection closed by peer|connection reset|broken pipe|remote process exited|'
+    r'timed out waiting .*ms for (?:recv|send)|connect\w* refused'
+)
 
 
 def explain_stop(error: BaseException) -> str | None:
@@ -41,6 +53,11 @@ def explain_stop(error: BaseException) -> str | None:
                 'no space in shared memory (/dev/shm), which loading processes send samples '
                 'through: enlarge it (docker run --shm-size=8g), or set num_workers=0 or smaller '
                 f'batches. {GOES_ON}'
+            )
+        if isinstance(error, RuntimeError) and LOST_RANK.search(str(error)):
+            return (
+                'another process of this run has ended; its own output, or that of its machine, '
+                f'says why. {GOES_ON}'
             )
         number = getattr(error, 'errno', None)
         if number in MENDS:

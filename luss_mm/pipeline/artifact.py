@@ -22,9 +22,8 @@ import torch
 from mmengine.dist import barrier, broadcast_object_list, is_main_process
 from mmengine.logging import print_log
 
+from luss_mm.pipeline.output_files import MANIFEST, describe_files, find_unusable_files, hash_file
 from luss_mm.version import __version__
-
-MANIFEST = 'manifest.json'
 
 
 def produce(
@@ -72,12 +71,8 @@ def produce(
             used_sam=used_sam,
             seconds=round(time.time() - started, 1),
             finished=time.strftime('%Y-%m-%d %H:%M:%S'),
-            versions=dict(
-                luss_mm=__version__,
-                mmengine=mmengine.__version__,
-                torch=torch.__version__,
-                numpy=np.__version__,
-            ),
+            versions=_versions(),
+            files=describe_files(partial),
         )
         write_atomically(partial / MANIFEST, json.dumps(manifest, indent=2).encode())
         _set_aside(directory)
@@ -136,8 +131,7 @@ def _opened_atomically(path: Path) -> Iterator[BinaryIO]:
 
 def fingerprint_file(path: str | Path) -> str:
     """SHA-256 of a file's content, read in blocks."""
-    with open(path, 'rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
+    return hash_file(path)
 
 
 def explain_difference(old: Any, new: Any, name: str = '') -> list[str]:
@@ -156,7 +150,7 @@ def _take_finished(directory: Path, recipe: dict, key: str) -> bool:
     if (directory / MANIFEST).is_file():
         manifest = read_manifest(directory)
         if manifest['key'] == key:
-            return True
+            return _is_undamaged(directory, manifest)
         old = {name: manifest.get(name) for name in recipe}
         changes = explain_difference(old, recipe)
         print_log(
@@ -166,6 +160,27 @@ def _take_finished(directory: Path, recipe: dict, key: str) -> bool:
         )
         _set_aside(directory)
     return take_up(directory, key)
+
+
+def _is_undamaged(directory: Path, manifest: Mapping[str, Any]) -> bool:
+    """Whether all files are there; if not, the output is set aside."""
+    if changes := explain_difference(manifest.get('versions'), _versions()):
+        print_log(
+            f'{directory} was made by other versions ({", ".join(changes)}) and is kept; delete it '
+            'to have it made anew.',
+            logger='current',
+        )
+    problems = find_unusable_files(directory, manifest.get('files', {}))
+    if not problems:
+        return True
+    aside = directory.with_name(f'{directory.name}.damaged-{time.strftime("%Y%m%d-%H%M%S")}')
+    os.rename(directory, aside)
+    print_log(
+        f'{directory} is damaged and made anew; what is left of it is kept as {aside.name}:\n  '
+        + '\n  '.join(problems),
+        logger='current',
+    )
+    return False
 
 
 def take_up(directory: Path, key: str) -> bool:
@@ -217,6 +232,15 @@ def _decide_on_main(decide: Callable[[], bool]) -> bool:
     if isinstance(decision[0], Exception):
         raise decision[0]
     return decision[0]
+
+
+def _versions() -> dict[str, str]:
+    return dict(
+        luss_mm=__version__,
+        mmengine=mmengine.__version__,
+        torch=torch.__version__,
+        numpy=np.__version__,
+    )
 
 
 def _jsonable(value: Any) -> Any:

@@ -14,6 +14,7 @@ from luss_mm.datasets.image_file import find_image_problem, read_image_size
 from luss_mm.datasets.transforms import LoadLabelMap
 from luss_mm.pipeline.artifact import produce, write_atomically
 from luss_mm.pipeline.image_batches import Progress
+from luss_mm.pipeline.stop_request import stop_if_asked
 
 BAD_IMAGES, BAD_MASKS = 'bad_images.json', 'bad_masks.json'
 SHARD_SIZE = 4096  # images that an interruption loses at most
@@ -110,6 +111,7 @@ def _check_shards(directory: Path, datasets: Mapping[str, CheckedDataset]) -> No
                 found = [[bad for p in problems for bad in p[place]] for place in (0, 1)]
                 write_atomically(path, json.dumps(found).encode())
             progress.advance(len(indices))
+            stop_if_asked('image check: shards up to this one are kept')
 
 
 def _shards(datasets: Mapping[str, CheckedDataset]) -> Iterator[tuple[str, int, range]]:

@@ -12,6 +12,7 @@ from mmengine.dist import is_main_process
 from luss_mm.functional.kmeans import fit_kmeans
 from luss_mm.pipeline.artifact import produce, write_array, write_atomically
 from luss_mm.pipeline.image_batches import Progress
+from luss_mm.pipeline.stop_request import stop_if_asked
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def cluster_features(
                 iterations=iterations,
                 restarts=restarts,
                 seed=seed,
-                progress=lambda done, total: progress.advance(done - progress.done),
+                progress=lambda done, total: count_restart(progress, done),
             )
             summary = dict(
                 objective=result.objective,
@@ -78,6 +79,18 @@ def cluster_features(
             )
 
     return load_clusters(produce(directory, make, inputs, settings, seed=seed))
+
+
+def count_restart(progress: Progress, done: int) -> None:
+    """Show how far k-means is, and end it if the run was asked to stop.
+
+    Args:
+        progress: Over restarts.
+        done: Restarts so far.
+    """
+    progress.advance(done - progress.done)
+    if done < progress.total:
+        stop_if_asked('k-means begins anew, its features are kept')
 
 
 def write_clusters(directory: Path, clusters: Clusters) -> None:

@@ -20,7 +20,12 @@ from luss_mm.functional.sample_selection import (
     sample_quality,
 )
 from luss_mm.pipeline.artifact import produce, write_array, write_atomically
-from luss_mm.pipeline.cluster_features import Clusters, load_clusters, write_clusters
+from luss_mm.pipeline.cluster_features import (
+    Clusters,
+    count_restart,
+    load_clusters,
+    write_clusters,
+)
 from luss_mm.pipeline.image_batches import Progress
 
 KEPT = 'kept.npy'
@@ -205,7 +210,7 @@ def _cluster_rows(
             iterations=iterations,
             restarts=restarts,
             seed=seed,
-            progress=lambda done, total: progress.advance(done - progress.done),
+            progress=lambda done, total: count_restart(progress, done),
         )
     finally:
         path.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from mmengine.dist import barrier, is_main_process
 from luss_mm.models.attended_backbone import AttendedBackbone
 from luss_mm.pipeline.artifact import produce, write_array
 from luss_mm.pipeline.image_batches import ShardedBatches
+from luss_mm.pipeline.output_files import is_whole_array
 
 EMBEDDINGS = 'embeddings.npy'
 SCORE_COUNTS = 'foreground_score_counts.npy'
@@ -79,8 +80,8 @@ def _extract_shards(
     directory: Path, model: AttendedBackbone, batches: ShardedBatches, device: torch.device | str
 ) -> None:
     model.eval().to(device)
-    finished = {s for s in range(len(batches)) if _shard_path(directory, s).exists()}
-    if (directory / EMBEDDINGS).exists():  # joined already, interrupted before the manifest
+    finished = {s for s in range(len(batches)) if _is_whole(directory, s)}
+    if is_whole_array(directory / EMBEDDINGS):  # joined already, interrupted before the manifest
         return
     for shard, shard_batches in batches.iterate(finished, 'features'):
         start, stop = batches.bounds(shard)
@@ -101,7 +102,7 @@ def _extract_shards(
 
 def _join_shards(directory: Path, batches: ShardedBatches) -> None:
     """Copy all shards into one file that k-means can map; shards go only when it is complete."""
-    if not (directory / EMBEDDINGS).exists():
+    if not is_whole_array(directory / EMBEDDINGS):
         channels = np.load(_shard_path(directory, 0), mmap_mode='r').shape[1]
         temporary = directory / f'.{EMBEDDINGS}.tmp'
         joined = np.lib.format.open_memmap(
@@ -118,6 +119,11 @@ def _join_shards(directory: Path, batches: ShardedBatches) -> None:
     for shard in range(len(batches)):
         _shard_path(directory, shard).unlink(missing_ok=True)
         _counts_path(directory, shard).unlink(missing_ok=True)
+
+
+def _is_whole(directory: Path, shard: int) -> bool:
+    paths = _shard_path(directory, shard), _counts_path(directory, shard)
+    return all(is_whole_array(path) for path in paths)
 
 
 def _shard_path(directory: Path, shard: int) -> Path:

@@ -24,6 +24,7 @@ from luss_mm.functional.pixel_attention import foreground_score
 from luss_mm.models.attended_backbone import AttendedBackbone
 from luss_mm.pipeline.artifact import produce, write_atomically
 from luss_mm.pipeline.image_batches import ShardedBatches
+from luss_mm.pipeline.output_files import sizes_of
 
 OUTCOMES = 'outcomes.json'
 
@@ -134,7 +135,7 @@ def _write_shards(
     directory: Path, labeller: PixelLabeller, batches: ShardedBatches, embeddings: np.ndarray
 ) -> None:
     labeller.model.eval()
-    finished = {s for s in range(len(batches)) if outcomes_path(directory, s).exists()}
+    finished = finished_shards(directory, batches)
     for shard, shard_batches in batches.iterate(finished, 'pixel labels'):
         outcomes: Counter[str] = Counter()
         for batch in shard_batches:
@@ -145,7 +146,7 @@ def _write_shards(
                 save_label_map(path, resize_nearest(labels, sample['ori_shape']).numpy())
                 outcomes.update(count_outcome(result))
         # A map that a kill cut short belongs to a shard without outcomes, which is made anew.
-        write_atomically(outcomes_path(directory, shard), json.dumps(outcomes).encode())
+        finish_shard(directory, batches, shard, outcomes)
 
 
 def sum_outcomes(directory: Path, num_shards: int) -> None:
@@ -202,6 +203,52 @@ def save_label_map(path: Path, labels: np.ndarray) -> None:
     if not cv2.imwrite(str(temporary), rgb[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1]):
         raise OSError(f'{path}: cannot be written. Check the free space and the permissions.')
     os.replace(temporary, path)
+
+
+def finish_shard(
+    directory: Path, batches: ShardedBatches, shard: int, outcomes: Mapping[str, int]
+) -> None:
+    """Note what a shard counted and how large its label maps are.
+
+    Args:
+        directory: Of the output.
+        batches: What the shard is of.
+        shard: Whose label maps are written.
+        outcomes: What it counted.
+    """
+    sizes = sizes_of(_label_paths(directory, batches, shard))
+    write_atomically(_sizes_path(directory, shard), json.dumps(sizes).encode())
+    write_atomically(outcomes_path(directory, shard), json.dumps(outcomes).encode())
+
+
+def finished_shards(directory: Path, batches: ShardedBatches) -> set[int]:
+    """Shards whose label maps are all there and as large as they were.
+
+    Label maps are not forced to the disk one by one, so a machine that loses power may leave empty
+    ones behind. Looks at the size of every label map of a finished shard.
+
+    Args:
+        directory: Of the output.
+        batches: What the shards are of.
+    """
+    return {s for s in range(len(batches)) if _is_whole(directory, batches, s)}
+
+
+def _is_whole(directory: Path, batches: ShardedBatches, shard: int) -> bool:
+    try:
+        json.loads(outcomes_path(directory, shard).read_text())
+        sizes = json.loads(_sizes_path(directory, shard).read_text())
+    except (FileNotFoundError, ValueError):
+        return False
+    return sizes == sizes_of(_label_paths(directory, batches, shard))
+
+
+def _label_paths(directory: Path, batches: ShardedBatches, shard: int) -> list[Path]:
+    return [label_path(directory, batches.dataset, i) for i in range(*batches.bounds(shard))]
+
+
+def _sizes_path(directory: Path, shard: int) -> Path:
+    return outcomes_path(directory, shard).with_suffix('.sizes.json')
 
 
 def outcomes_path(directory: Path, shard: int) -> Path:

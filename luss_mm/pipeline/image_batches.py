@@ -9,6 +9,8 @@ from mmengine.dist import get_dist_info
 from mmengine.logging import print_log
 from torch.utils.data import DataLoader, Dataset
 
+from luss_mm.pipeline.stop_request import stop_if_asked
+
 Item = TypeVar('Item')
 
 
@@ -63,6 +65,7 @@ class ShardedBatches:
         for shard in shards:
             start, stop = self.bounds(shard)
             yield shard, self._batches(samples, stop - start, progress)
+            stop_if_asked(f'{title}: shards up to this one are kept')
 
     def _batches(
         self, samples: Iterator[dict], count: int, progress: 'Progress'

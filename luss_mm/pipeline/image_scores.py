@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from luss_mm.models.image_classifier import ImageClassifier
 from luss_mm.pipeline.artifact import produce, write_array, write_atomically
 from luss_mm.pipeline.image_batches import ShardedBatches
+from luss_mm.pipeline.output_files import is_whole_array
 
 LOSSES = 'losses.npy'
 LABELS = 'labels.npy'
@@ -69,7 +70,7 @@ def score_images(
     """
 
     def make(unfinished: Path) -> None:
-        if not (unfinished / LABELS).exists():  # else joined already, interrupted later
+        if not _is_joined(unfinished):  # else joined already, interrupted later
             _score_shards(unfinished, classifier, batches, rule, device)
             barrier()
         if is_main_process():
@@ -88,7 +89,7 @@ def _score_shards(
     device: torch.device | str,
 ) -> None:
     classifier.eval().to(device)
-    finished = {s for s in range(len(batches)) if _shard(directory, s).exists()}
+    finished = {s for s in range(len(batches)) if is_whole_array(_shard(directory, s))}
     for shard, shard_batches in batches.iterate(finished, 'classifier scores'):
         start, stop = batches.bounds(shard)
         scores = np.empty(stop - start, dtype=SCORE)
@@ -103,7 +104,7 @@ def _score_shards(
 
 
 def _join_shards(directory: Path, num_shards: int) -> None:
-    if not (directory / LABELS).exists():
+    if not _is_joined(directory):
         scores = np.concatenate([np.load(_shard(directory, s)) for s in range(num_shards)])
         summary = dict(mean_loss=float(scores['loss'].mean()), images=len(scores))
         write_atomically(directory / 'summary.json', json.dumps(summary).encode())
@@ -131,6 +132,10 @@ def score_batch(
     choices = {GIVEN: given, PREDICTED: logits.argmax(dim=1)}
     losses = F.cross_entropy(logits, choices[rule.loss_labels], reduction='none')
     return losses, choices[rule.labels]
+
+
+def _is_joined(directory: Path) -> bool:
+    return is_whole_array(directory / LABELS) and is_whole_array(directory / LOSSES)
 
 
 def _shard(directory: Path, shard: int) -> Path:

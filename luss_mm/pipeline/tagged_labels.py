@@ -1,6 +1,5 @@
 """Label maps of images with tags: masks where there are any, else what a trained network says."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,10 +17,11 @@ from torch.utils.data import Dataset
 
 from luss_mm.datasets.semi_dataset import SemiDataset
 from luss_mm.functional.view_average import argmax_of_average
-from luss_mm.pipeline.artifact import produce, write_atomically
+from luss_mm.pipeline.artifact import produce
 from luss_mm.pipeline.generate_labels import (
+    finish_shard,
+    finished_shards,
     label_path,
-    outcomes_path,
     save_label_map,
     sum_outcomes,
 )
@@ -178,7 +178,7 @@ def generate_tagged_labels(
 
 
 def _write_shards(directory: Path, labeller: TaggedLabeller, batches: ShardedBatches) -> None:
-    finished = {s for s in range(len(batches)) if outcomes_path(directory, s).exists()}
+    finished = finished_shards(directory, batches)
     for shard, shard_batches in batches.iterate(finished, 'label maps'):
         outcomes: Counter[str] = Counter()
         for batch in shard_batches:
@@ -187,7 +187,7 @@ def _write_shards(directory: Path, labeller: TaggedLabeller, batches: ShardedBat
                 save_label_map(label_path(directory, batches.dataset, sample['index']), labels)
                 outcomes.update(_count_outcome(sample['data_samples'], labels))
         # A map that a kill cut short belongs to a shard without outcomes, which is made anew.
-        write_atomically(outcomes_path(directory, shard), json.dumps(outcomes).encode())
+        finish_shard(directory, batches, shard, outcomes)
 
 
 def _label_batch(

@@ -63,9 +63,10 @@ def soak(recipe, out, temporary, seconds):
     """A sample after each run."""
     samples, begun = [], time.monotonic()
     while time.monotonic() - begun < seconds:
-        work_dir = out / 'run'
-        shutil.rmtree(work_dir, ignore_errors=True)
+        # A name of its own: mmengine keeps loggers and visualizers by the name of the experiment.
+        work_dir = out / f'run-{len(samples)}'
         run(recipe, work_dir)
+        shutil.rmtree(work_dir)
         gc.collect()
         samples.append(dict(minutes=(time.monotonic() - begun) / 60, **measure(temporary)))
         print(f'SOAK {len(samples)}: {samples[-1]}', flush=True)

@@ -1,0 +1,110 @@
+"""One run at a time in a work directory."""
+
+import errno
+import fcntl
+import json
+import os
+import shlex
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.logging import print_log
+
+LOCK = '.lock'
+WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
+
+
+class WorkDirInUseError(RuntimeError):
+    """Another run works in the directory."""
+
+
+@contextmanager
+def locked_work_dir(work_dir: str | Path) -> Iterator[None]:
+    """Hold a work directory; collective, rank 0 holds it for all ranks.
+
+    The kernel gives the lock back when the process ends, however it ends, so a killed run leaves
+    nothing to clean up. The file stays and tells who was last.
+
+    Over NFS the lock holds between machines as far as the server's lock service does (NFS 4, or
+    NFS 3 without `nolock`), on Lustre with the mount option `flock`. A file system without locks
+    is said in the log, and nothing is locked.
+
+    Args:
+        work_dir: Made if it is not there.
+
+    Raises:
+        WorkDirInUseError: On all ranks, naming host, process and start of the other run.
+    """
+    descriptor = None
+    answer: list[str | OSError | None] = [None]
+    if is_main_process():
+        try:
+            descriptor = _open(Path(work_dir))
+            answer[0] = _take(descriptor, Path(work_dir))
+        except OSError as error:  # the other ranks must not wait for a rank that is gone
+            answer[0] = error
+    try:
+        broadcast_object_list(answer)
+        if isinstance(answer[0], OSError):
+            raise answer[0]
+        if answer[0] is not None:
+            raise WorkDirInUseError(answer[0])
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _open(work_dir: Path) -> int:
+    work_dir.mkdir(parents=True, exist_ok=True)
+    return os.open(work_dir / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+
+
+def _take(descriptor: int, work_dir: Path) -> str | None:
+    """Take the lock, or say who has it."""
+    try:
+        # Of this process alone: flock's would live on in loading processes that outlive a kill.
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return f'{work_dir}: {_holder(descriptor)} works there. {_MEND}'
+    except PermissionError as error:  # what some systems say instead
+        if error.errno != errno.EACCES:
+            raise
+        return f'{work_dir}: {_holder(descriptor)} works there. {_MEND}'
+    except OSError as error:
+        if error.errno not in WITHOUT_LOCKS:
+            raise
+        print_log(
+            f'{work_dir}: this file system has no locks ({os.strerror(error.errno)}). Nothing '
+            'keeps a second run out of this directory.',
+            logger='current',
+        )
+        return None
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, json.dumps(_this_run()).encode(), 0)
+    return None
+
+
+_MEND = 'Wait for it, end it, or set another --work-dir.'
+
+
+def _this_run() -> dict[str, str | int]:
+    return dict(
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        started=time.strftime('%Y-%m-%d %H:%M:%S %z'),
+        command=shlex.join(sys.argv),
+    )
+
+
+def _holder(descriptor: int) -> str:
+    try:
+        run = json.loads(os.pread(descriptor, 65536, 0))
+        return f'process {run["pid"]} on {run["host"]}, started {run["started"]},'
+    except (ValueError, KeyError, TypeError):  # it has the lock, but has not written yet
+        return 'another run, which has just started,'
