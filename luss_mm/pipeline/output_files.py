@@ -13,6 +13,7 @@ MANIFEST = 'manifest.json'
 # again would take longer than writing them.
 MOST_HASHED = 1000
 LISTING = 'names and sizes'  # key of a summary; names of files have no such spaces in an output
+BLOCK_BYTES = 2**20
 # Logs go on after an output is finished.
 GROWING = ('.log', '.jsonl')
 # What later steps read. Other files may be deleted (earlier checkpoints) or written again (scores
@@ -78,7 +79,10 @@ def find_changed_files(directory: str | Path, described: Mapping[str, Any]) -> l
 def hash_file(path: str | Path) -> str:
     """SHA-256 of a file's content, read in blocks."""
     with open(path, 'rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
+        digest = hashlib.sha256()  # hashlib.file_digest needs Python 3.11
+        while block := file.read(BLOCK_BYTES):
+            digest.update(block)
+        return digest.hexdigest()
 
 
 def is_whole_array(path: str | Path) -> bool:
