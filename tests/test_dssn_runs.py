@@ -50,6 +50,14 @@ def test_student_and_teacher_are_scored(finished):
     assert 'labels used: masks of the labelled images: training; validation masks' in output
 
 
+def test_the_test_tool_writes_the_predictions_of_both(finished, tmp_path):
+    out = tmp_path / 'predictions'
+    arguments = RECIPE, '--work-dir', finished[0], '--out', out
+    run_tool('tools/test.py', *arguments, log=tmp_path / 'log')
+    maps = {name: sorted((out / name).rglob('*.png')) for name in ('student', 'teacher')}
+    assert len(maps['student']) == len(maps['teacher']) > 0
+
+
 def test_teacher_is_an_average_of_the_student_and_learns_its_statistics(finished):
     weights = state(finished[0])
     student = {k[len('student.') :]: v for k, v in weights.items() if k.startswith('student.')}

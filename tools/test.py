@@ -66,7 +66,11 @@ def load_config(arguments: argparse.Namespace) -> Config:
 def _direct_outputs(config: Config, out: str | None) -> None:
     evaluators = config.test_evaluator
     for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
-        if evaluator.get('type') in ('UnsupervisedIoUMetric', 'CategoryIoUMetric'):
+        kind = evaluator.get('type')
+        if kind == 'PredictionMetric':  # it puts its metric's outputs into a folder of its own
+            evaluator.output_dir = out or str(Path(config.work_dir, 'evaluation'))
+            evaluator, kind = evaluator.metric, evaluator.metric.type
+        if kind in ('UnsupervisedIoUMetric', 'CategoryIoUMetric'):
             evaluator.output_dir = out or str(Path(config.work_dir, 'evaluation'))
             evaluator.save_predictions = out is not None or evaluator.get('save_predictions', False)
         elif out is not None:

@@ -41,7 +41,7 @@ stages = dict(
             num_workers='${num_workers}',
             persistent_workers='${num_workers > 0}',
             drop_last=True,
-            sampler=dict(type='EpochSampler', shuffle=True),
+            sampler='${training_sampler}',
             dataset='${training_dataset}',
         ),
         val_dataloader=dict(

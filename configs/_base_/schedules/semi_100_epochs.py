@@ -1,5 +1,6 @@
 # ImageNetSegModel's schedule and augmentation for 1 % of ImageNet-S.
 by_epoch = True
+training_sampler = dict(type='EpochSampler', shuffle=True)
 epochs = 100
 warmup_epochs = 5
 max_side = 2048  # larger images are shrunk on loading

@@ -1,5 +1,6 @@
 # MMSegmentation's schedule and augmentation for 1 % of ImageNet-S.
 by_epoch = False
+training_sampler = dict(type='IterationSampler')
 iterations = 3600
 warmup_iterations = 180
 max_side = 1000  # mmseg shrinks images over 1000 x 1000 pixels to this longest side
