@@ -64,7 +64,7 @@ def main() -> None:
         try:
             RUNNERS.build(config).train()
         except Exception as error:
-            if reason := explain_stop(error):
+            if reason := explain_stop(error, config.work_dir):
                 raise SystemExit(reason) from None
             raise
         return

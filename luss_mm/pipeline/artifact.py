@@ -26,6 +26,21 @@ from luss_mm.pipeline.output_files import MANIFEST, describe_files, find_unusabl
 from luss_mm.version import __version__
 
 
+class ManifestError(ValueError):
+    """A damaged manifest.
+
+    Args:
+        path: Of the manifest.
+        problem: What is wrong with it.
+    """
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(
+            f'{path}: damaged ({problem}). Delete the folder {path.parent.name}, or rename it, and '
+            'run the recipe again: it is made anew.'
+        )
+
+
 def produce(
     directory: str | Path,
     make: Callable[[Path], None],
@@ -93,11 +108,18 @@ def read_manifest(directory: str | Path) -> dict:
 
     Raises:
         FileNotFoundError: If the output is not finished.
+        ManifestError: If the manifest is damaged.
     """
     path = Path(directory, MANIFEST)
     if not path.is_file():
         raise FileNotFoundError(f'{directory}: not a finished output (it has no {MANIFEST}).')
-    return json.loads(path.read_text())
+    try:
+        manifest = json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise ManifestError(path, str(error)) from error
+    if not isinstance(manifest, dict) or 'key' not in manifest:
+        raise ManifestError(path, 'it has no key')
+    return manifest
 
 
 def write_atomically(path: str | Path, content: bytes) -> None:

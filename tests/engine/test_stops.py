@@ -42,6 +42,14 @@ STOPS = {
         RuntimeError('unable to write to file </torch_12_34_5>: No space left on device (28)'),
         'no space in shared memory (/dev/shm)',
     ),
+    'killed worker': (
+        RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed. '),
+        'a loading process was killed',
+    ),
+    'lost workers': (
+        RuntimeError('DataLoader worker (pid(s) 7, 12) exited unexpectedly'),
+        'set a smaller num_workers',
+    ),
     'fault of the program': (RuntimeError('mat1 and mat2 shapes cannot be multiplied'), None),
     'key': (KeyError('x'), None),
 }
@@ -55,6 +63,11 @@ def test_one_line(name):
         assert shown is None
     else:
         assert expected in shown and '\n' not in shown
+
+
+def test_a_failed_write_that_names_no_file_names_the_disk(tmp_path):
+    failed = OSError(errno.ENOSPC, 'No space left on device')
+    assert explain_stop(failed, tmp_path).startswith(f'{tmp_path}: No space left on device. ')
 
 
 class OneBadImage(Dataset):
