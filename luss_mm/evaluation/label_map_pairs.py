@@ -1,11 +1,13 @@
 """Label maps in folders: which prediction belongs to which mask, checked before any is decoded."""
 
+import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
+SCORE_SUFFIXES = ('.npy', '.png')
 RGB = 2  # colour type in a PNG's header
 SHOWN = 3  # names in a message
 
@@ -24,9 +26,54 @@ class LabelMapPair(NamedTuple):
     score: Path | None = None
 
 
+class LabelMapPairs(Sequence[LabelMapPair]):
+    """Pairs of two folders, made when they are asked for: an image costs its name, no more.
+
+    Args:
+        predictions: Folder of predicted label maps.
+        masks: Folder of true ones.
+        names: Relative paths in both folders.
+        scores: Folder of foreground scores.
+        suffixes: Of the score of each image, if there are scores.
+    """
+
+    def __init__(
+        self,
+        predictions: Path,
+        masks: Path,
+        names: list[str],
+        scores: Path | None = None,
+        suffixes: list[str] | None = None,
+    ) -> None:
+        self.predictions = predictions
+        self.masks = masks
+        self.names = names
+        self.scores = scores
+        self.suffixes = suffixes
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.names)
+
+    @overload
+    def __getitem__(self, index: int) -> LabelMapPair: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[LabelMapPair]: ...
+
+    def __getitem__(self, index: int | slice) -> LabelMapPair | list[LabelMapPair]:
+        """One pair, or those of a slice."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        name, score = self.names[index], None
+        if self.scores is not None:
+            score = self.scores / f'{os.path.splitext(name)[0]}{self.suffixes[index]}'
+        return LabelMapPair(self.predictions / name, self.masks / name, score)
+
+
 def list_pairs(
     predictions: Path, masks: Path, scores: Path | None = None
-) -> tuple[list[LabelMapPair], int]:
+) -> tuple[LabelMapPairs, int]:
     """Pair `<folder>/<name>.png` of predictions and masks and check names, coding and sizes.
 
     Reads 26 bytes a file, so that what would stop an evaluation stops it before it starts.
@@ -47,9 +94,8 @@ def list_pairs(
     names = _label_maps(masks)
     predicted = set(_label_maps(predictions))
     _refuse_missing((name for name in names if name not in predicted), predictions, len(names))
-    pairs = [LabelMapPair(predictions / name, masks / name) for name in names]
-    if scores is not None:
-        pairs = _with_scores(pairs, names, scores)
+    suffixes = None if scores is None else _score_suffixes(names, scores)
+    pairs = LabelMapPairs(predictions, masks, names, scores, suffixes)
     for pair in pairs:
         expected, found = label_map_size(pair.mask), label_map_size(pair.prediction)
         if expected != found:
@@ -79,34 +125,41 @@ def label_map_size(path: Path) -> tuple[int, int]:
     return height, width
 
 
-def _label_maps(folder: Path) -> list[Path]:
-    """Relative paths of all PNGs, sorted."""
+def _label_maps(folder: Path) -> list[str]:
+    """Relative paths of all PNGs, in the order of their parts."""
     if not folder.is_dir():
         raise FileNotFoundError(f'{folder}: no such folder.')
-    names = sorted(path.relative_to(folder) for path in folder.rglob('*.png'))
+    names = sorted(_relative_files(folder, ('.png',)), key=lambda name: name.split('/'))
     if not names:
         raise FileNotFoundError(f'{folder}: no label maps (<folder>/<name>.png) in it.')
     return names
 
 
-def _with_scores(pairs: list[LabelMapPair], names: list[Path], scores: Path) -> list[LabelMapPair]:
+def _relative_files(folder: Path, suffixes: tuple[str, ...]) -> Iterable[str]:
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            if name.endswith(suffixes):
+                yield os.path.relpath(os.path.join(parent, name), folder)
+
+
+def _score_suffixes(names: list[str], scores: Path) -> list[str]:
+    """Suffix of the score of each image; an array is taken before a picture."""
     if not scores.is_dir():
         raise FileNotFoundError(f'{scores}: no such folder.')
-    files = {p.relative_to(scores) for p in scores.rglob('*') if p.suffix in ('.png', '.npy')}
-    suffixes = {
-        name: [s for s in ('.npy', '.png') if name.with_suffix(s) in files] for name in names
-    }
-    _refuse_missing((name for name, found in suffixes.items() if not found), scores, len(names))
-    return [
-        pair._replace(score=scores / name.with_suffix(suffixes[name][0]))
-        for pair, name in zip(pairs, names, strict=True)
+    files = set(_relative_files(scores, SCORE_SUFFIXES))
+    found = [
+        next((s for s in SCORE_SUFFIXES if os.path.splitext(name)[0] + s in files), None)
+        for name in names
     ]
+    missing = (name for name, suffix in zip(names, found, strict=True) if suffix is None)
+    _refuse_missing(missing, scores, len(names))
+    return found
 
 
-def _refuse_missing(names: Iterable[Path], folder: Path, total: int) -> None:
+def _refuse_missing(names: Iterable[str], folder: Path, total: int) -> None:
     missing = list(names)
     if missing:
-        shown = ', '.join(str(name) for name in missing[:SHOWN])
+        shown = ', '.join(missing[:SHOWN])
         more = ', ...' if len(missing) > SHOWN else ''
         raise FileNotFoundError(
             f'{folder}: {len(missing)} of {total} images are missing: {shown}{more}. '

@@ -1,7 +1,7 @@
 """Folders of label maps to counts, on several processes, in memory that does not grow."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -132,9 +132,10 @@ def count_folders(
         ValueError: If a file cannot be read or an id is out of range; it names the file.
     """
     counts, sweeps = SegmentationCounts(counter.matching.layout), []
-    chunks = [pairs[start : start + CHUNK] for start in range(0, len(pairs), CHUNK)]
-    for chunk, (entries, sweep) in zip(
-        chunks, _in_processes(counter, chunks, workers, start_method), strict=True
+    starts = range(0, len(pairs), CHUNK)
+    chunks = (pairs[start : start + CHUNK] for start in starts)
+    for start, (entries, sweep) in zip(
+        starts, _in_processes(counter, chunks, workers, start_method), strict=True
     ):
         positions, amounts, open_images = entries
         counts.add(
@@ -145,7 +146,7 @@ def count_folders(
         if len(sweeps) > MERGED_AT_ONCE:
             sweeps = [merge_sweep_counts(sweeps)]
         if progress is not None:
-            progress.advance(len(chunk))
+            progress.advance(min(CHUNK, len(pairs) - start))
     return counts, merge_sweep_counts(sweeps) if sweeps else None
 
 
@@ -188,7 +189,7 @@ def _load_array(path: Path) -> np.ndarray:
 
 
 def _in_processes(
-    function: Callable[..., Result], chunks: Sequence, workers: int, start_method: str
+    function: Callable[..., Result], chunks: Iterable, workers: int, start_method: str
 ) -> Iterator[Result]:
     """Results in the order of the chunks; never more than a few of them wait."""
     if workers <= 1:

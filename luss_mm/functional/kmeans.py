@@ -1,24 +1,23 @@
-"""k-means over all embeddings (faiss), with exact assignment and no empty cluster."""
+"""k-means over all embeddings, with exact assignment and no empty cluster."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import faiss
 import numpy as np
+import torch
 from scipy import sparse
 
+from luss_mm.functional.faiss_kmeans import INITIALIZATIONS, FaissKMeans, normalized
 from luss_mm.functional.nearest_centroids import (
     CHUNK_ROWS,
     TIE_TOLERANCE,
     assign_to_centroids,
     wide_chunks,
 )
+from luss_mm.functional.torch_kmeans import TorchKMeans
 
 MAX_REPAIR_ROUNDS = 100
-# Below this many multiplications an iteration (some 10 ms), OpenMP's threads gain little, and they
-# cost 50 ms as soon as another process wants the cores, because they spin at every barrier.
-SMALL_WORK = 200_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,12 +48,14 @@ def fit_kmeans(
     spherical: bool = False,
     progress: Callable[[int, int], None] | None = None,
     initialization: str = 'random',
+    device: str | torch.device | None = None,
 ) -> KMeansResult:
     """Cluster all embeddings with k-means and keep the best of several restarts.
 
     Every restart draws its initial centroids with its own seed and is judged by the objective of
-    its final centroids; of equals the first wins. Nothing is sub-sampled. faiss runs on all GPUs if
-    there are any; the same inputs give the same bits on the same machine. Clusters that are empty
+    its final centroids; of equals the first wins. Nothing is sub-sampled, and the same inputs give
+    the same bits on the same machine. faiss runs on all GPUs that it has; where it has none (its
+    CPU build) but torch has one, torch runs there instead (`TorchKMeans`). Clusters that are empty
     in the best restart are re-seeded from the point farthest from its centroid (among clusters with
     two or more points), followed by a Lloyd step. faiss's own mend (one centroid becomes two nearly
     equal ones) also gets a Lloyd step where it came last.
@@ -70,6 +71,7 @@ def fit_kmeans(
         progress: Called as `progress(finished_restarts, restarts)` after each restart.
         initialization: First centroids: `random` points (as PASS does) or `k-means++`, which finds
             many well separated clusters far more reliably and costs about an iteration on a CPU.
+        device: None chooses as above; a torch device runs torch there.
 
     Returns:
         The best restart, see `KMeansResult`.
@@ -77,6 +79,7 @@ def fit_kmeans(
     Raises:
         TypeError: If the embeddings would have to be copied (not float32 or not C-contiguous).
         ValueError: If N < K, an embedding is not finite, or fewer points than K are distinct.
+            Or if there is no such initialization or device.
         FloatingPointError: If a centroid is not finite or longer than every embedding.
 
     Source: PASS (Gao et al., TPAMI 2022): faiss, 20 iterations, 30 restarts, all points.
@@ -84,18 +87,18 @@ def fit_kmeans(
     largest_norm = _check_embeddings(embeddings, num_clusters, spherical)
     if min(iterations, restarts) < 1:
         raise ValueError(f'{iterations} iterations and {restarts} restarts: both must be >= 1')
-    index = _make_index(embeddings.shape[1], spherical)
+    if initialization not in INITIALIZATIONS:
+        raise ValueError(f"initialization is 'random' or 'k-means++', got {initialization!r}")
+    settings = (embeddings, num_clusters, iterations, spherical, initialization)
+    device = _choose_device() if device is None else device
+    kmeans = FaissKMeans(*settings) if device is None else TorchKMeans(*settings, device)
     best_cost = np.inf
-    with _one_thread_if(embeddings.size * num_clusters < SMALL_WORK):
-        for restart in range(restarts):
-            parameters = _clustering_parameters(
-                len(embeddings), iterations, (seed, restart), spherical, initialization
-            )
-            cost, candidate, ends_on_split = _run_faiss(embeddings, num_clusters, parameters, index)
-            if restart == 0 or cost < best_cost:
-                best_cost, centroids, was_split = cost, candidate, ends_on_split
-            if progress is not None:
-                progress(restart + 1, restarts)
+    for restart in range(restarts):
+        cost, candidate, ends_on_split = kmeans.run(_restart_seed(seed, restart))
+        if restart == 0 or cost < best_cost:
+            best_cost, centroids, was_split = cost, candidate, ends_on_split
+        if progress is not None:
+            progress(restart + 1, restarts)
 
     assignment, distances = assign_to_centroids(embeddings, centroids)
     if was_split:
@@ -157,62 +160,13 @@ def _check_centroids(centroids: np.ndarray, largest_norm: float) -> None:
         )
 
 
-def _make_index(channels: int, spherical: bool) -> faiss.Index:
-    index = (faiss.IndexFlatIP if spherical else faiss.IndexFlatL2)(channels)
-    return faiss.index_cpu_to_all_gpus(index) if faiss.get_num_gpus() > 0 else index
+def _choose_device() -> str | None:
+    """Torch's GPU if it is the only way to use one, else None: faiss."""
+    return 'cuda' if torch.cuda.is_available() and faiss.get_num_gpus() == 0 else None
 
 
-@contextmanager
-def _one_thread_if(condition: bool) -> Iterator[None]:
-    threads = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1 if condition else threads)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(threads)
-
-
-def _clustering_parameters(
-    num_points: int, iterations: int, seed: tuple[int, int], spherical: bool, initialization: str
-) -> faiss.ClusteringParameters:
-    if initialization not in ('random', 'k-means++'):
-        raise ValueError(f"initialization is 'random' or 'k-means++', got {initialization!r}")
-    parameters = faiss.ClusteringParameters()
-    parameters.niter = iterations
-    parameters.seed = int(np.random.SeedSequence(seed).generate_state(1)[0]) & 0x7FFFFFFF
-    parameters.spherical = spherical
-    parameters.min_points_per_centroid = 1  # fewer points than faiss likes are no reason to warn
-    parameters.max_points_per_centroid = num_points  # all points, no sub-sampling
-    parameters.check_input_data_for_NaNs = False  # checked once, not once a restart
-    if initialization == 'k-means++':
-        parameters.init_method = faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS
-    return parameters
-
-
-def _run_faiss(
-    embeddings: np.ndarray,
-    num_clusters: int,
-    parameters: faiss.ClusteringParameters,
-    index: faiss.Index,
-) -> tuple[float, np.ndarray, bool]:
-    """One restart: its cost (lower is better), centroids, and if a split cluster came last."""
-    spherical = parameters.spherical
-    clustering = faiss.Clustering(embeddings.shape[1], num_clusters, parameters)
-    clustering.train(embeddings, index)
-
-    centroids = faiss.vector_to_array(clustering.centroids).reshape(num_clusters, -1)
-    if spherical:  # faiss skips this where N = K
-        centroids = _normalized(centroids.astype(np.float64)).astype(np.float32)
-    # faiss's own statistics end before the last update; one more search judges what is returned.
-    values, _ = index.search(embeddings, 1)
-    total = float(values.sum(dtype=np.float64))
-    last = clustering.iteration_stats.at(clustering.iteration_stats.size() - 1)
-    return (-total if spherical else total), centroids, last.nsplit > 0
-
-
-def _normalized(vectors: np.ndarray) -> np.ndarray:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(lengths > 0, lengths, 1)
+def _restart_seed(seed: int, restart: int) -> int:
+    return int(np.random.SeedSequence((seed, restart)).generate_state(1)[0]) & 0x7FFFFFFF
 
 
 def _mean_of_members(
@@ -225,7 +179,7 @@ def _mean_of_members(
         members = sparse.csr_matrix((ones, assignment[rows], ends), (len(values), len(centroids)))
         sums += members.T @ values  # (K, C)
     counts = np.bincount(assignment, minlength=len(centroids))[:, None]
-    means = _normalized(sums) if spherical else sums / np.maximum(counts, 1)
+    means = normalized(sums) if spherical else sums / np.maximum(counts, 1)
     return np.where(counts > 0, means, centroids).astype(np.float32)
 
 

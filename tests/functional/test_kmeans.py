@@ -4,7 +4,8 @@ import faiss
 import numpy as np
 import pytest
 
-from luss_mm.functional import kmeans
+from luss_mm.functional import faiss_kmeans, kmeans
+from luss_mm.functional.faiss_kmeans import FaissKMeans
 from luss_mm.functional.kmeans import assign_to_centroids, fit_kmeans
 
 
@@ -116,10 +117,8 @@ def test_converged_noise_is_a_fixed_point_in_objective():
 
 def test_the_best_restart_is_kept():
     points = unit_noise(500, 4)
-    one_by_one, index = [], kmeans._make_index(4, False)
-    for restart in range(8):
-        parameters = kmeans._clustering_parameters(500, 10, (3, restart), False, 'random')
-        one_by_one.append(kmeans._run_faiss(points, 12, parameters, index)[0])
+    runs = FaissKMeans(points, 12, 10, False, 'random')
+    one_by_one = [runs.run(kmeans._restart_seed(3, restart))[0] for restart in range(8)]
     result = fit_kmeans(points, 12, iterations=10, restarts=8, seed=3)
     np.testing.assert_allclose(result.objective, min(one_by_one), rtol=1e-5)
     assert max(one_by_one) > min(one_by_one) * 1.001  # else nothing was tested
@@ -165,8 +164,7 @@ def test_centroids_are_means_also_where_faiss_split_a_cluster_last():
     """faiss ends on a pair of perturbed copies if the last iteration had an empty cluster."""
     points, _ = blobs(3, 100, 4, spread=0.3)
     many = np.concatenate([np.repeat(points[:1], 3000, axis=0), points])
-    parameters = kmeans._clustering_parameters(len(many), 1, (0, 0), False, 'random')
-    _, _, was_split = kmeans._run_faiss(many, 20, parameters, kmeans._make_index(4, False))
+    _, _, was_split = FaissKMeans(many, 20, 1, False, 'random').run(kmeans._restart_seed(0, 0))
     assert was_split
     result = fit_kmeans(many, 20, iterations=1, restarts=1)
     assert np.linalg.norm(result.centroids, axis=1).max() <= 1 + 1e-6
@@ -228,7 +226,7 @@ def test_same_inputs_give_the_same_bits_and_seeds_differ(initialization):
 
 def test_threads_do_not_change_a_bit(monkeypatch):
     points, results = unit_noise(2000, 33), []
-    monkeypatch.setattr(kmeans, 'SMALL_WORK', 0)  # else one thread either way
+    monkeypatch.setattr(faiss_kmeans, 'SMALL_WORK', 0)  # else one thread either way
     before = faiss.omp_get_max_threads()
     try:
         for threads in (1, 2, 3):
@@ -242,11 +240,21 @@ def test_threads_do_not_change_a_bit(monkeypatch):
         np.testing.assert_array_equal(results[0].assignment, other.assignment)
 
 
-def test_threads_are_given_back_after_an_error():
-    before = faiss.omp_get_max_threads()
-    with pytest.raises(ZeroDivisionError):
-        fit_kmeans(unit_noise(50, 4), 3, progress=lambda done, total: 1 / 0)
-    assert faiss.omp_get_max_threads() == before
+def test_threads_are_given_back_after_an_error(monkeypatch):
+    before, threads = faiss.omp_get_max_threads(), []
+    faiss.omp_set_num_threads(3)
+
+    def fail(self, seed):
+        threads.append(faiss.omp_get_max_threads())
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(FaissKMeans, '_run', fail)
+    try:
+        with pytest.raises(ZeroDivisionError):
+            FaissKMeans(unit_noise(50, 4), 3, 1, False, 'random').run(0)
+        assert threads == [1] and faiss.omp_get_max_threads() == 3
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 def test_read_only_memory_map_is_neither_copied_nor_sampled(tmp_path, monkeypatch):
