@@ -16,6 +16,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import torch
+from comparison import rate
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
@@ -63,6 +64,11 @@ def main() -> None:
         },
         load_average=os.getloadavg(),
     )
+    unit = 'images/s' if device.type == 'cuda' else 'images/s a core'
+    report['comparisons'] = {
+        f'pretraining step, {name}, 2 x {SIZE}': rate(found['images_per_second'], None, unit)
+        for name, found in report['backbones'].items()
+    }
     text = json.dumps(report, indent=1)
     write_atomically(arguments.out, text.encode())
     print(text)

@@ -76,6 +76,7 @@ SETTINGS = (
     Setting('margin', 0.85, 2, 0.5),
     Setting('margin', 0.85, 1.5, 1),
 )
+DEFAULT = SETTINGS[7]  # what configs/_base_/pdso_stages.py sets
 
 
 def generate_embeddings(
@@ -206,7 +207,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for rows in results
         ]
         options = {key: value for key, value in vars(args).items() if key != 'json'}
-        content = json.dumps(dict(options=options, seeds=seeds), indent=2)
+        accuracy = {
+            setting.name: round(float(row[COLUMNS.index('accuracy')]), 1)
+            for setting, row in zip(SETTINGS, np.mean(results, axis=0), strict=True)
+        }
+        comparisons = {  # as in comparison.py
+            f'accuracy of clusters after the noise filter ({DEFAULT.name})': dict(
+                ours=accuracy[DEFAULT.name],
+                alternative=accuracy[SETTINGS[0].name],
+                ratio=round(accuracy[DEFAULT.name] / accuracy[SETTINGS[0].name], 3),
+                unit='%',
+                against='no filter',
+            )
+        }
+        content = json.dumps(dict(options=options, seeds=seeds, comparisons=comparisons), indent=2)
         write_atomically(args.json, content.encode())
 
 

@@ -25,6 +25,7 @@ from typing import TypeVar
 import cv2
 import numpy as np
 import torch
+from comparison import cost, rate
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 from toolbox_loop import evaluate_pairs, figures_of_sums, presence_by_pairs
@@ -66,10 +67,33 @@ def main() -> None:
         report[f'K={num_categories}'] = compare(num_categories, arguments.pairs, arguments.workers)
     if arguments.images:
         report['matching K=919'] = compare_matching(919, arguments.images)
+    report['comparisons'] = describe(report, arguments)
     report['load_average_after'] = os.getloadavg()
     text = json.dumps(report, indent=1)
     write_atomically(arguments.out, text.encode())
     print(text)
+
+
+def describe(report: dict, arguments: argparse.Namespace) -> dict[str, dict]:
+    """See `comparison.py`."""
+    comparisons = {}
+    for num_categories in arguments.categories:
+        found = report[f'K={num_categories}']
+        comparisons[f'twelve figures, K = {num_categories}, {HEIGHT} x {WIDTH}'] = rate(
+            found['ours_pairs_per_second'],
+            found['steps_pairs_per_second'],
+            f'pairs/s ({arguments.workers} processes)',
+            'plain loop of the published steps',
+        )
+    if arguments.images:
+        found = report['matching K=919']
+        comparisons[f'matching, K = 919, {arguments.images:,} images'] = cost(
+            found['ours_counting_seconds'] + found['ours_matching_seconds'],
+            found['steps_counting_seconds'],
+            's',
+            'pair by pair, without its assignment',
+        )
+    return comparisons
 
 
 def compare(num_categories: int, num_pairs: int, workers: int) -> dict[str, float]:

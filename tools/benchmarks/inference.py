@@ -20,6 +20,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from comparison import rate
 from mmengine.config import ConfigDict
 from mmseg.apis import inference_model, init_model
 
@@ -93,6 +94,15 @@ def compare(arguments: argparse.Namespace) -> dict[str, object]:
                 differing_images=images,
                 differing_pixels=pixels,
             )
+    report['comparisons'] = {
+        f'inference of a folder, batch {size}': rate(
+            report[f'ours, batch {size}']['images_per_second'],
+            report['one at a time']['images_per_second'],
+            'images/s',
+            'mmseg, one image at a time',
+        )
+        for size in arguments.batch_sizes
+    }
     report['load_average_after'] = os.getloadavg()
     return report
 

@@ -16,6 +16,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import torch
+from comparison import cost
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
@@ -47,6 +48,11 @@ def main() -> None:
     for name, (measure, argument) in jobs.items():
         with ProcessPoolExecutor(1, get_context('spawn')) as pool:
             report[name] = pool.submit(measure, argument).result()
+    report['comparisons'] = {
+        f'K = 919: {name}{ending}': cost(report[name][figure], None, unit)
+        for name in jobs
+        for figure, unit, ending in (('seconds', 's', ''), ('gigabytes', 'GB', ', memory'))
+    }
     text = json.dumps(report, indent=1)
     print(text)
     if arguments.out:

@@ -21,6 +21,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from comparison import cost
 
 from luss_mm.functional.mask_prompts import MaskPrompt, component_boxes
 from luss_mm.models.segmenters import GrabCutSegmenter, SAMSegmenter
@@ -223,6 +224,16 @@ def main() -> None:
             GrabCutSegmenter(), grabcut_images, prompts[: len(grabcut_images)], seconds
         ),
     )
+    seconds_of = 'CPU s an image' if args.clock == 'processor' else 's an image'
+    figures['comparisons'] = {
+        f'SAM {args.model_type}, {part} of an image with {args.boxes} boxes': cost(
+            figures['sam']['batched_seconds'][part],
+            figures['sam']['one_at_a_time_seconds'][part],
+            seconds_of,
+            'prompt by prompt',
+        )
+        for part in ('encoder', 'decoder')
+    }
     write_atomically(args.output, json.dumps(figures, indent=2).encode())
     print(json.dumps({name: figures[name] for name in ('sam', 'grabcut')}, indent=2))
 

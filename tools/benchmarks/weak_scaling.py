@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import torch
+from comparison import rate
 from mmengine.config import Config
 from mmengine.dist import get_world_size
 from mmengine.registry import DefaultScope
@@ -53,6 +54,17 @@ def main() -> None:
         found['images_per_second'] = round(count * arguments.batch / found['seconds_a_step'], 2)
         found['efficiency'] = round(alone / found['seconds_a_step'], 2)
         report[f'{count} process(es)'] = found
+    first = arguments.processes[0]
+    report['comparisons'] = {
+        f'pretraining step on {count} processes': rate(
+            report[f'{count} process(es)']['images_per_second'],
+            report[f'{first} process(es)']['images_per_second'],
+            'images/s',
+            f'{first} process(es)',
+        )
+        for count in arguments.processes[1:]
+        if f'{count} process(es)' in report
+    }
     report['load_average'] = os.getloadavg()
     text = json.dumps(report, indent=1)
     write_atomically(arguments.out, text.encode())
