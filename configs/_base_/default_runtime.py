@@ -30,6 +30,7 @@ default_hooks = dict(
     epoch_seed=dict(type='EpochSeedHook'),
     finite_loss=dict(type='FiniteLossHook'),
     preflight=dict(type='PreflightHook'),
+    backend_pictures=dict(type='BackendPicturesHook'),
 )
 visualizer = dict(type='SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')])
 log_processor = dict(by_epoch=True)

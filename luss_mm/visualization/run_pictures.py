@@ -1,7 +1,7 @@
 """The pictures of a finished run: what the clusters hold and what the models see."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,15 +91,18 @@ def save_strip(path: Path, segmented: SegmentedImage, palette: np.ndarray) -> No
 def read_losses(stage_directory: Path) -> dict[str, tuple[list[int], list[float]]]:
     """Losses of one stage over its iterations, from mmengine's scalar files.
 
-    A resumed stage has several; of an iteration that was repeated the last record counts.
+    A resumed stage has several; of an iteration that was repeated the last record counts. A last
+    line that is not whole is what a kill leaves, and does not count.
 
     Returns:
         Name -> (iterations, values), sorted by name; empty without any loss.
+
+    Raises:
+        ValueError: If another line is damaged.
     """
     records: dict[int, dict[str, float]] = {}
     for file in sorted(stage_directory.glob('*/vis_data/scalars.json')):
-        for line in file.read_text().splitlines():
-            record = json.loads(line)
+        for record in _read_records(file):
             if 'loss' in record:
                 records[record.get('iter', record['step'])] = record
     names = sorted({name for record in records.values() for name in record if 'loss' in name})
@@ -108,6 +111,18 @@ def read_losses(stage_directory: Path) -> dict[str, tuple[list[int], list[float]
         points = [(step, r[name]) for step, r in sorted(records.items()) if name in r]
         series[name] = tuple(map(list, zip(*points, strict=True)))
     return series
+
+
+def _read_records(file: Path) -> Iterator[dict[str, float]]:
+    lines = file.read_text(encoding='utf-8', errors='replace').splitlines()
+    for number, line in enumerate(lines, start=1):
+        try:
+            yield json.loads(line)
+        except ValueError as error:
+            if number < len(lines):
+                raise ValueError(
+                    f'{file}, line {number}: damaged ({error}). Delete the line; it is a log.'
+                ) from error
 
 
 def save_loss_curves(stage_directory: Path, path: Path) -> None:

@@ -17,6 +17,8 @@ from luss_mm.engine.command_line import OptionAction
         ('scale=(0.5,2)', (0.5, 2)),
         ('name=a_b', 'a_b'),
         ("part={'type': 'A', 'sizes': (1, 2)}", dict(type='A', sizes=(1, 2))),
+        ("parts=[{'type': 'A'}, {'type': 'B', 'c': [1]}]", [dict(type='A'), dict(type='B', c=[1])]),
+        ('parts=[A,B]', ['A', 'B']),
     ],
 )
 def test_values(text, value):

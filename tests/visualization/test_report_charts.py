@@ -1,3 +1,4 @@
+import itertools
 import re
 
 import numpy as np
@@ -45,6 +46,13 @@ def test_ticks_lie_where_their_values_are():
         assert share == pytest.approx(float(tick.text) / 100, abs=1e-3)
 
 
+def test_iterations_are_whole_numbers():
+    def ticks(x):
+        return [t.text for t in curve_chart({'a': (x, [2, 4])}, 't', 'x', 'y').x_ticks]
+
+    assert ticks([1, 2]) == ['1', '2'] and '0.6' in ticks([0.5, 1.5])
+
+
 def test_values_that_are_not_finite_lift_the_pen():
     y = [1, np.nan, 2, 3, np.inf, 4]
     visited, pens = points(curve_chart({'a': (range(6), y)}, 't', 'x', 'y').curves[0].path)
@@ -82,6 +90,8 @@ def test_bars_have_the_heights_of_their_values():
 def test_as_many_bars_as_there_are_clusters_stay_within_the_plot():
     drawn = bars(bar_chart(np.arange(919), 't', 'x', 'y').bars[0])
     assert len(drawn) == 919 and drawn[-1][0] + drawn[-1][2] <= RIGHT + 0.1
+    # no hairlines between narrow ones, which are drawn from left to right
+    assert all(a[0] + a[2] > b[0] for a, b in itertools.pairwise(drawn))
 
 
 def test_bars_of_nothing():

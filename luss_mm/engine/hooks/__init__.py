@@ -1,5 +1,6 @@
 """Hooks: read runner state, call one function, write state. Importing registers them."""
 
+from luss_mm.engine.hooks.backend_pictures import BackendPicturesHook
 from luss_mm.engine.hooks.clusters import ClusterHook
 from luss_mm.engine.hooks.csd import CSDHook
 from luss_mm.engine.hooks.dff import DFFHook, SelectionHook
@@ -18,6 +19,7 @@ from luss_mm.engine.hooks.tagged_labels import TaggedLabelHook
 from luss_mm.engine.hooks.teacher import TeacherHook
 
 __all__ = [
+    'BackendPicturesHook',
     'CSDHook',
     'ClusterHook',
     'DFFHook',

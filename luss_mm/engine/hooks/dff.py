@@ -80,6 +80,7 @@ class SelectionHook(Hook):
 
     def __init__(self, num_categories: int) -> None:
         self.num_categories = num_categories
+        self.pictures: Path | None = None
 
     def before_train(self, runner) -> None:
         """Write the list."""
@@ -94,3 +95,4 @@ class SelectionHook(Hook):
             shares = ', '.join(f'{k}/{t}' for k, t in zip(kept, total, strict=True))
             print_log(f'{summary}: {folder}\nretained of each: {shares}', logger='current')
             plot_retained(total, kept, summary, folder / 'retained.png')
+        self.pictures = folder

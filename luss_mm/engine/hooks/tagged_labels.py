@@ -81,6 +81,7 @@ class TaggedLabelHook(Hook):
         self.sizes = dict(batch_size=batch_size, shard_size=shard_size)
         self.num_workers = num_workers
         self.labels = labels
+        self.pictures = self.directory / 'pictures' / labels
         self.num_pictures = num_pictures
 
     def check(self) -> None:
@@ -107,7 +108,7 @@ class TaggedLabelHook(Hook):
             settings=dict(network=self.network, whole_images=self.replaced, **self.sizes),
         )
         if is_main_process():
-            self._save_pictures(labeller, images, self.directory / 'pictures' / self.labels)
+            self._save_pictures(labeller, images, self.pictures)
         barrier()
 
     def _labeller(self) -> TaggedLabeller:

@@ -9,6 +9,7 @@ from matplotlib.ticker import MaxNLocator
 WIDTH, HEIGHT = 440, 240
 LEFT, RIGHT, TOP, BOTTOM = 50, 430, 12, 198  # of the plot on the canvas
 MAX_POINTS = 300  # of a curve; more are averaged
+OVERLAP = 0.3  # of narrow bars, which would show hairlines between them
 MAX_BINS = 100  # of a histogram; more are added up
 
 
@@ -91,7 +92,7 @@ def curve_chart(
         x_label,
         y_label,
         f'{y_label} over {x_label}: {ends}.',
-        to_x.ticks(5),
+        to_x.ticks(5, integers=bool((xs == xs.round()).all())),  # there is no iteration 1.2
         to_y.ticks(5),
         curves,
         marker=None if marker is None else Tick(round(to_x(marker[0]), 1), marker[1]),
@@ -124,12 +125,15 @@ def bar_chart(
     to_x = _Axis(low, high, LEFT, RIGHT, whole=False)
     to_y = _Axis(0, max(heights.max(), 1e-9), BOTTOM, TOP, whole=True)
     width = (RIGHT - LEFT) / len(heights)
-    drawn = width * 0.86 if width > 4 else width
-    lefts = LEFT + width * np.arange(len(heights)) + (width - drawn) / 2
+    share = 0.86 if width > 4 else 1
+    lefts = LEFT + width * (np.arange(len(heights)) + (1 - share) / 2)
+    widths = np.minimum(share * width + (OVERLAP if share == 1 else 0), RIGHT - lefts)
     paths = [
         ''.join(
-            f'M{left:.1f} {BOTTOM}V{top:.1f}h{drawn:.2f}V{BOTTOM}z'
-            for left, top in zip(lefts[chosen], to_y(heights[chosen]), strict=True)
+            f'M{left:.2f} {BOTTOM}V{top:.1f}h{drawn:.2f}V{BOTTOM}z'
+            for left, drawn, top in zip(
+                lefts[chosen], widths[chosen], to_y(heights[chosen]), strict=True
+            )
         )
         for chosen in (~marked, marked)
     ]

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from luss_mm.pipeline.artifact import artifact_key, finished_outputs, write_atomically
 from luss_mm.version import __version__
-from luss_mm.visualization.report import charts, clusters, scores, strips, training
+from luss_mm.visualization.report import bad_images, charts, clusters, scores, strips, training
 from luss_mm.visualization.report.pictures import FOLDER, Picture, PictureFolder
 from luss_mm.visualization.report.run_files import FinishedRun, MissingPartError
 
@@ -119,6 +119,7 @@ def make_sections(
     return [
         _section('summary', 'Summary', lambda: training.summarise(run)),
         _section('stages', 'Stages', lambda: training.stage_rows(run)),
+        _section('bad', 'Bad images', lambda: bad_images.bad_images(run)),
         _section('losses', 'Losses', lambda: training.loss_charts(run)),
         _section('threshold', 'Foreground threshold', lambda: training.threshold_choice(run)),
         _section('use', 'Cluster use', lambda: clusters.cluster_use(run, prototypes)),

@@ -1,7 +1,7 @@
 """What a finished run left, read without executing any of it: manifests instead of configs."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,9 +9,13 @@ from typing import Any
 
 from luss_mm.datasets.luss_dataset import list_images
 from luss_mm.pipeline.artifact import finished_outputs, read_manifest
+from luss_mm.pipeline.check_images import BAD_IMAGES
 
 CONFIG = 'config.py'
 OUTPUTS = 'outputs.json'
+TRAINING_CHECK = 'image_check'
+VALIDATION_CHECK = 'validation_image_check'
+CHECKS = (TRAINING_CHECK, VALIDATION_CHECK)  # made between the stages
 
 
 class MissingPartError(Exception):
@@ -48,7 +52,7 @@ class FinishedRun:
         steps = _steps_before(manifests)
         order = sorted(manifests, key=lambda name: (manifests[name]['finished'], steps[name], name))
         recipe = work_dir / 'recipe.json'
-        settings = json.loads(recipe.read_text()) if recipe.is_file() else {}
+        settings = read_json(recipe) if recipe.is_file() else {}
         return cls(work_dir, {name: manifests[name] for name in order}, settings)
 
     @cached_property
@@ -101,10 +105,10 @@ class FinishedRun:
         path = self.work_dir.joinpath(*parts)
         if not path.is_file():
             raise MissingPartError(f'The run has no {Path(*parts).as_posix()}.')
-        return json.loads(path.read_text())
+        return read_json(path)
 
     def images_of(self, dataset: Mapping[str, Any]) -> list[Path]:
-        """Paths of a data set's images in its order.
+        """Paths of a data set's images in its order, without those that the run left out.
 
         Args:
             dataset: Its config, as a manifest holds it.
@@ -120,7 +124,27 @@ class FinishedRun:
             if not folder.is_dir():
                 raise MissingPartError(f'The images are no longer in {folder}.')
             paths += [folder / relative for relative in list_images(folder)]
-        return paths
+        bad = self.left_out
+        return [path for path in paths if str(path) not in bad] if bad else paths
+
+    @cached_property
+    def left_out(self) -> dict[str, str]:
+        """Training images that could not be used, where they lie now, and their problems."""
+        listed = self.work_dir / TRAINING_CHECK / BAD_IMAGES
+        if not listed.is_file():
+            return {}
+        checked = self.manifests.get(TRAINING_CHECK, {}).get('inputs', {}).values()
+        roots = {inputs['images'].get('data_root') or '/' for inputs in checked}
+        return {
+            str(self._moved(Path(bad['image']), roots)): bad['problem'] for bad in read_json(listed)
+        }
+
+    def _moved(self, path: Path, roots: Iterable[str]) -> Path:
+        """Where a file lies now that lay below one of these data roots."""
+        for root in roots:
+            if root != '/' and path.is_relative_to(root):
+                return self.data_root / path.relative_to(root)
+        return path
 
     def _placed(self, path: str) -> str:
         """A manifest's path, whose folders have placeholders instead of places."""
@@ -128,6 +152,21 @@ class FinishedRun:
         for name, place in places.items():
             path = path.replace(name, str(place))
         return path
+
+
+def read_json(path: Path) -> Any:
+    """Content of a JSON file of a run.
+
+    Raises:
+        ValueError: If it is damaged, with the mend.
+    """
+    try:
+        return json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise ValueError(
+            f'{path}: damaged ({error}). Run the recipe again: it makes anew what is damaged, and '
+            'leaves the rest alone.'
+        ) from error
 
 
 def _steps_before(manifests: Mapping[str, dict]) -> dict[str, int]:

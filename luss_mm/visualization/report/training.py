@@ -1,6 +1,7 @@
 """What the stages did: times and manifests, losses, and the choice of the foreground threshold."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,12 @@ import numpy as np
 
 from luss_mm.functional.thresholds import between_class_variance
 from luss_mm.visualization.report.charts import Chart, bar_chart, coarser_histogram, curve_chart
-from luss_mm.visualization.report.run_files import FinishedRun, MissingPartError
+from luss_mm.visualization.report.run_files import (
+    CHECKS,
+    FinishedRun,
+    MissingPartError,
+    read_json,
+)
 from luss_mm.visualization.run_pictures import read_losses
 
 DATA = {'train_dataloader': 'training images', 'val_dataloader': 'validation images'}
@@ -27,6 +33,7 @@ class StageRow:
     Attributes:
         name: Its folder.
         is_stage: Whether it is a stage of the recipe.
+        within: Whether it was made within a stage.
         seconds: That making it took, without earlier attempts.
         duration: The same for people.
         finished: When.
@@ -38,6 +45,7 @@ class StageRow:
 
     name: str
     is_stage: bool
+    within: bool
     seconds: float
     duration: str
     finished: str
@@ -81,21 +89,41 @@ def summarise(run: FinishedRun) -> dict[str, Any]:
 
 
 def stage_rows(run: FinishedRun) -> list[StageRow]:
-    """All finished outputs in the order of their finishing."""
-    return [
-        StageRow(
-            name,
-            run.is_stage(name),
-            manifest['seconds'],
-            format_duration(manifest['seconds']),
-            manifest['finished'],
-            [DATA.get(source, source) for source in manifest['inputs']],
-            manifest['used_ground_truth'],
-            manifest['used_sam'],
-            json.dumps(manifest, indent=1),
-        )
-        for name, manifest in run.manifests.items()
-    ]
+    """All finished outputs in the order of their finishing, but each stage before its parts."""
+    rows, parts = [], []
+    for name, manifest in run.manifests.items():
+        row = _stage_row(run, name, manifest)
+        if row.within:
+            parts.append(row)
+        elif row.is_stage:
+            rows += [row, *parts]
+            parts = []
+        else:
+            rows.append(row)
+    return rows + parts
+
+
+def _stage_row(run: FinishedRun, name: str, manifest: Mapping[str, Any]) -> StageRow:
+    return StageRow(
+        name,
+        run.is_stage(name),
+        not run.is_stage(name) and name not in CHECKS,
+        manifest['seconds'],
+        format_duration(manifest['seconds']),
+        manifest['finished'],
+        [_source_name(*source) for source in manifest['inputs'].items()],
+        manifest['used_ground_truth'],
+        manifest['used_sam'],
+        json.dumps(manifest, indent=1),
+    )
+
+
+def _source_name(name: str, source: Any) -> str:
+    """In words; an image check names what it looked at by its fingerprint and describes it."""
+    if isinstance(source, Mapping) and 'images' in source:
+        folders = source['images'].get('data_prefix', {}).get('img_path', 'images')
+        return folders if isinstance(folders, str) else ', '.join(folders)
+    return DATA.get(name, name)
 
 
 def format_duration(seconds: float) -> str:
@@ -190,7 +218,7 @@ def label_steps(run: FinishedRun) -> dict[str, Any]:
             'Nobody measured it: python tools/evaluate_pseudo_labels.py WORK_DIR does, and looks '
             'at masks.'
         )
-    splits = [json.loads(path.read_text()) for path in reports]
+    splits = [read_json(path) for path in reports]
     return dict(splits=splits, names=list(next(iter(splits[0]['steps'].values()))))
 
 

@@ -1,0 +1,196 @@
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
+
+from luss_mm.engine import browse_samples
+from luss_mm.engine.browse_samples import draw_samples, stage_config
+from luss_mm.engine.settings import SettingsError
+from tests.semi_recipes import tiny_config
+from tests.small_recipe import OPTIONS
+from tests.test_configs import CONFIGS
+from tests.tiny_layout import write_label_map
+
+COUNT = 6
+
+
+def recipe(data_root, work_dir, **changes):
+    """PASS on the six images of the fixture."""
+    config = Config.fromfile(CONFIGS / 'luss' / 'pass_tiny.py')
+    order = ['pretrain', 'attention', 'finetune']
+    options = dict(OPTIONS, stage_order=order, data_root=str(data_root), work_dir=str(work_dir))
+    config.merge_from_dict(
+        {k: v for k, v in options.items() if 'data.task' not in k}
+        | dict(num_categories=2, batch_size=2, finetune_batch_size=2, num_workers=0)
+        | changes
+    )
+    return config
+
+
+def batches_of(stage, epoch):
+    """What the data loader of a training gives in an epoch."""
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        loader = Runner.build_dataloader(
+            stage['train_dataloader'], seed=stage['randomness']['seed']
+        )
+    loader.sampler.set_epoch(epoch)
+    return list(loader)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Arguments of the pictures that are drawn."""
+    calls = []
+
+    def record(*args):
+        calls.append(args)
+        return np.zeros((8, 8, 3), np.uint8)
+
+    for name in ('views_picture', 'labels_picture', 'mixed_picture'):
+        monkeypatch.setattr(browse_samples, name, record)
+    return calls
+
+
+@pytest.mark.parametrize('stage, points', [('pretrain', 7), ('attention', None)])
+@pytest.mark.parametrize('on_device', [False, True])
+def test_views_are_those_of_the_training(data_root, tmp_path, drawn, stage, points, on_device):
+    config = recipe(data_root, tmp_path / 'run', colours_on_device=on_device)
+    name, resolved = stage_config(config, stage)
+    shown = list(draw_samples(resolved, 3, COUNT))
+    batches = batches_of(resolved, 3)
+    assert name == stage and len(shown) == len(drawn) == COUNT == 2 * len(batches)
+    for number, (image, views, crops, found_points) in enumerate(drawn):
+        batch, row = batches[number // 2], number % 2
+        assert found_points == points
+        torch.testing.assert_close(crops, batch['crops'][row])
+        for view, expected in zip(views, batch['inputs'], strict=True):
+            expected = expected[row].permute(1, 2, 0).numpy()
+            if on_device:
+                assert view.dtype == np.uint8 and view.shape == expected.shape
+            else:
+                np.testing.assert_array_equal(view, expected)
+        path = shown[number].caption.split(': ')[0]
+        np.testing.assert_array_equal(image, cv2.imread(path)[..., ::-1])
+        assert shown[number].caption.endswith('pass 3')
+
+
+def test_colours_of_the_device_are_applied(data_root, tmp_path, drawn):
+    for on_device in (False, True):
+        config = recipe(data_root, tmp_path / 'run', colours_on_device=on_device)
+        list(draw_samples(stage_config(config, 'pretrain')[1], 0, COUNT))
+    for (_, views, *_), (_, later, *_) in zip(drawn[:COUNT], drawn[COUNT:], strict=True):
+        for view, other in zip(views, later, strict=True):
+            assert np.abs(view.astype(int) - other).mean() < 2  # but for rounding
+
+
+def test_other_epochs_draw_others(data_root, tmp_path, drawn):
+    stage = stage_config(recipe(data_root, tmp_path / 'run'), None)[1]
+    first, again, other = ([s.caption for s in draw_samples(stage, e, COUNT)] for e in (0, 0, 1))
+    assert first == again != other
+    crops = [[call[2] for call in drawn[n : n + COUNT]] for n in (0, COUNT, 2 * COUNT)]
+    assert all(torch.equal(a, b) for a, b in zip(*crops[:2], strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(crops[0], crops[2], strict=True))
+
+
+def test_label_maps_that_are_not_there_yet(data_root, tmp_path):
+    stage = stage_config(recipe(data_root, tmp_path / 'run'), 'finetune')[1]
+    with pytest.raises(FileNotFoundError, match='pseudo_labels/.*png: no such label map .yet.'):
+        next(draw_samples(stage, 0, 2))
+
+
+def test_label_maps_of_the_run(data_root, tmp_path, drawn):
+    for path in (data_root / 'train').rglob('*.JPEG'):
+        labels = np.zeros(cv2.imread(str(path)).shape[:2], int)
+        labels[5:, 5:] = 2
+        relative = path.relative_to(data_root / 'train').with_suffix('.png')
+        write_label_map(tmp_path / 'run' / 'pseudo_labels' / relative, labels)
+    stage = stage_config(recipe(data_root, tmp_path / 'run'), 'finetune')[1]
+    list(draw_samples(stage, 1, COUNT))
+    batches = batches_of(stage, 1)
+    for number, (((_, image),), labels, _, ignore_index, word) in enumerate(drawn):
+        batch, row = batches[number // 2], number % 2
+        expected = batch['inputs'][row].permute(1, 2, 0).numpy()[..., ::-1]
+        np.testing.assert_array_equal(image, expected)
+        expected = batch['data_samples'][row].gt_sem_seg.data[0].numpy()
+        np.testing.assert_array_equal(labels, expected)
+        assert ignore_index == 1000 and word == 'cluster'
+
+
+def test_training_by_iterations_counts_passes(tmp_path, drawn):
+    config = tiny_config('supervised_folder', work_dir=str(tmp_path / 'run'), epochs=2)
+    stage = stage_config(config, 'supervised')[1]
+    shown = list(draw_samples(stage, 1, 2))
+    assert [s.caption.split(', ')[-1] for s in shown] == ['pass 1'] * 2
+    assert all(ignore_index == 1000 and word == 'id' for *_, ignore_index, word in drawn)
+
+
+def test_semi_supervised_batches(tmp_path, drawn):
+    config = tiny_config('dssn_folder', work_dir=str(tmp_path / 'run'), epochs=2)
+    stage = stage_config(config, 'dssn')[1]
+    shown = list(draw_samples(stage, 1, 4))
+    (batch, *_) = batches_of(stage, 1)
+    assert [s.name.split('-')[0] for s in shown] == ['labelled'] * 2 + ['unlabelled'] * 2
+    for number, (((_, image),), labels, *_) in enumerate(drawn[:2]):
+        expected = batch['inputs']['labelled'][number].permute(1, 2, 0).numpy()[..., ::-1]
+        np.testing.assert_array_equal(image, expected)
+        annotation = batch['data_samples']['labelled'][number]
+        np.testing.assert_array_equal(labels, annotation.gt_sem_seg.data[0].numpy())
+    for number, (views, partners, boxes) in enumerate(drawn[2:4]):
+        for view in ('weak', 'strong1', 'strong2'):
+            rows = batch['data_samples'][view]
+            valid = rows[number].gt_sem_seg.data[0].numpy() != 1000
+            expected = batch['inputs'][view][number].permute(1, 2, 0).numpy()[..., ::-1]
+            np.testing.assert_array_equal(views[view][valid], expected[valid])
+            assert rows[number + 2].img_path != rows[number].img_path
+            assert partners[view].shape == views[view].shape
+            assert boxes.get(view, 'none') == rows[number].metainfo.get('cutmix_box', 'none')
+
+
+def test_bad_images_are_left_out_as_in_training(data_root, tmp_path, drawn):
+    check = tmp_path / 'run' / 'image_check'
+    check.mkdir(parents=True)
+    bad = data_root / 'train/ant/train_ant_1.JPEG'
+    (check / 'bad_images.json').write_text(f'[{{"image": "{bad}", "problem": "empty"}}]')
+    for rule, expected in (('skip', 5), ('error', 6)):
+        config = recipe(data_root, tmp_path / 'run', on_bad_image=rule)
+        shown = list(draw_samples(stage_config(config, 'pretrain')[1], 0, COUNT))
+        assert len(shown) == expected
+        assert any(str(bad) in s.caption for s in shown) == (rule == 'error')
+
+
+def test_an_ordinary_data_set_of_mmseg_is_drawn_alike_every_time(data_root):
+    dataset = dict(
+        type='BaseSegDataset',
+        data_prefix=dict(img_path=str(data_root / 'train/ant')),
+        img_suffix='.JPEG',
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='RandomCrop', crop_size=(16, 16)),
+            dict(type='PackSegInputs'),
+        ],
+    )
+    sampler = dict(type='DefaultSampler', shuffle=True)
+    stage = dict(model=dict(), train_dataloader=dict(sampler=sampler, dataset=dataset))
+    first, again, other = (list(draw_samples(stage, epoch, 3)) for epoch in (0, 0, 5))
+    assert len(first) == 3 and [s.caption for s in first] == [s.caption for s in again]
+    for one, two in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one.picture, two.picture)
+    assert [s.name for s in other] != [s.name for s in first]  # another order
+
+
+def test_what_is_no_training_is_refused(data_root, tmp_path):
+    config = recipe(data_root, tmp_path / 'run')
+    with pytest.raises(
+        SettingsError, match="pretrain, attention, finetune; did you mean 'finetune'"
+    ):
+        stage_config(config, 'finetun')
+    plain = Config(dict(model=dict(type='A'), work_dir='work_dirs/plain'))
+    with pytest.raises(SettingsError, match='has no stages'):
+        stage_config(plain, 'pretrain')
+    name, stage = stage_config(plain, None)
+    assert name == 'plain'
+    with pytest.raises(SettingsError, match='no train_dataloader'):
+        next(draw_samples(stage, 0, 1))

@@ -1,0 +1,56 @@
+import cv2
+import pytest
+from mmengine.config import Config
+
+from luss_mm.engine.recipe import Recipe
+from tests.engine.test_browse_samples import recipe
+from tests.tools.test_infer import load_tool
+
+
+@pytest.fixture
+def config(data_root, tmp_path):
+    path = tmp_path / 'recipe.py'
+    recipe(data_root, tmp_path / 'run').dump(path)
+    return path
+
+
+def test_pictures_of_a_recipe_and_of_its_finished_stage(config, tmp_path, capsys):
+    browse = load_tool('browse_dataset')
+    browse(config, '--count', 3, '--epoch', 2)
+    folder = tmp_path / 'run' / 'browse' / 'pretrain-epoch-2'
+    files = sorted(folder.iterdir())
+    printed = capsys.readouterr().out
+    assert len(files) == 3 and f'3 pictures: {folder}' in printed and 'pass 2' in printed
+    stage = tmp_path / 'run' / 'pretrain'
+    Config(Recipe(Config.fromfile(config)).stage('pretrain', stage)).dump(tmp_path / 'stage.py')
+    browse(tmp_path / 'stage.py', '--count', 3, '--epoch', 2, '--out', tmp_path / 'again')
+    again = sorted((tmp_path / 'again').iterdir())
+    assert [f.name for f in files] == [f.name for f in again]
+    for ours, theirs in zip(files, again, strict=True):
+        assert (cv2.imread(str(ours)) == cv2.imread(str(theirs))).all()
+
+
+def test_nothing_is_overwritten(config, tmp_path):
+    browse = load_tool('browse_dataset')
+    (tmp_path / 'mine').mkdir()
+    kept = tmp_path / 'mine' / '0001-note.txt'
+    kept.write_text('mine')
+    with pytest.raises(SystemExit, match='mine: is there and not empty. Remove it, or name'):
+        browse(config, '--out', tmp_path / 'mine')
+    assert list((tmp_path / 'mine').iterdir()) == [kept]
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (('--stage', 'finetune'), 'pseudo_labels/.*no such label map'),
+        (('--stage', 'nothing'), '--stage nothing: the trainings of this recipe are pretrain, '),
+        (('--count', 0), '--count 0 and --epoch 0'),
+        (('--cfg-options', 'nonsense=1'), "no stage uses the setting 'nonsense'"),
+    ],
+)
+def test_mistakes_are_one_line(config, tmp_path, arguments, message):
+    with pytest.raises(SystemExit, match=message) as stop:
+        load_tool('browse_dataset')(config, *arguments)
+    assert '\n' not in str(stop.value)
+    assert not (tmp_path / 'run' / 'browse').exists()
