@@ -91,7 +91,7 @@ stages = dict(
             dataset=dict(
                 type='LUSSDataset',
                 data_root='${data_root}',
-                data_prefix=dict(img_path='train'),
+                data_prefix=dict(img_path='${train_split}'),
                 seed='${seed}',
                 pipeline=['${loading}', '${attention_cropping}'],
             ),
@@ -153,7 +153,7 @@ stages = dict(
             dataset=dict(
                 type='LUSSDataset',
                 data_root='${data_root}',
-                data_prefix=dict(img_path='train', seg_map_path='${pseudo_labels}'),
+                data_prefix=dict(img_path='${train_split}', seg_map_path='${pseudo_labels}'),
                 ignore_index='${ignore_index}',
                 seed='${seed}',
                 pipeline=[
@@ -229,6 +229,9 @@ cluster_folder = 'clusters'
 pseudo_labels = '${work_dir}/pseudo_labels'
 shard_size = 256  # images that an interruption loses at most
 feature_stage = 'attention'  # whose backbone and attention are clustered
+# of features and label maps: bfloat16 where the machine is fast in it, which gives .1 to .4 % of
+# the pixels another label (docs/performance.md); or 'float32', 'bfloat16'
+inference_precision = 'auto'
 feature_source = dict(
     config='${work_dir}/${feature_stage}/config.py',
     checkpoint='${work_dir}/${feature_stage}/final.pth',
@@ -236,6 +239,7 @@ feature_source = dict(
     batch_size='${label_batch_size}',
     shard_size='${shard_size}',
     num_workers='${num_workers}',
+    precision='${inference_precision}',
 )
 cluster_hook = dict(
     type='ClusterHook',
@@ -253,7 +257,7 @@ label_transform = dict(type='GeneratePseudoLabel')
 embedding_dataset = dict(
     type='LUSSDataset',
     data_root='${data_root}',
-    data_prefix=dict(img_path='train'),
+    data_prefix=dict(img_path='${train_split}'),
     pipeline=[
         '${loading}',
         '${resizing}',
@@ -264,7 +268,7 @@ embedding_dataset = dict(
 label_dataset = dict(
     type='LUSSDataset',
     data_root='${data_root}',
-    data_prefix=dict(img_path='train'),
+    data_prefix=dict(img_path='${train_split}'),
     pipeline=['${loading}', '${resizing}', dict(type='PackImage')],
 )
 sweep_dataset = dict(  # read only by foreground_threshold='validation_sweep'

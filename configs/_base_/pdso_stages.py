@@ -76,7 +76,7 @@ kmeans_labels = '${work_dir}/clusters/assignment.npy'
 classified_images = dict(  # all training images with their k-means cluster
     type='ClassLabelDataset',
     data_root='${data_root}',
-    data_prefix=dict(img_path='train'),
+    data_prefix=dict(img_path='${train_split}'),
     class_labels='${kmeans_labels}',
     seed='${seed}',
     pipeline='${embedding_dataset.pipeline}',
@@ -88,6 +88,7 @@ attention_source = dict(
     batch_size='${label_batch_size}',
     shard_size='${shard_size}',
     num_workers='${num_workers}',
+    precision='${inference_precision}',
 )
 average_classifier = dict(
     type='ImageClassifier',
@@ -124,7 +125,7 @@ def classifier_stage(model, epochs, batch_size, selected, custom_hooks):
             dataset=dict(
                 type='ClassLabelDataset',
                 data_root='${data_root}',
-                data_prefix=dict(img_path='train'),
+                data_prefix=dict(img_path='${train_split}'),
                 seed='${seed}',
                 pipeline='${embedding_dataset.pipeline}',
                 **selected,

@@ -1,10 +1,10 @@
-"""PASS on any folder in the ImageNet-S layout: small images, short schedule.
+"""PASS on any folder of images: small images, short schedule.
 
-Run     python tools/train.py configs/luss/pass_folder.py \
-            --cfg-options data_root=DIR num_categories=14
+Run     python tools/train.py configs/luss/pass_folder.py --cfg-options data_root=DIR
+        DIR holds images, or train/ and with masks validation/; see docs/own_folder.md
 Time    see docs/results.md
 Score   see docs/results.md
-Labels  validation masks for matching and scoring only; evaluate=False needs none
+Labels  validation masks for matching and scoring only; none without validation/
 """
 
 _base_ = [
@@ -15,6 +15,10 @@ _base_ = [
     '../_base_/pass_stages.py',
 ]
 
+# None: found by looking at data_root, and printed.
+train_split = None  # 'train' if there is such a folder, else data_root itself
+num_categories = None  # a rule of thumb for the number of images
+evaluate = None  # whether there is a folder `validation`
 resize_side = 96
 crop_size = 96
 num_workers = 2

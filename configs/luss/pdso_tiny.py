@@ -11,6 +11,7 @@ _base_ = './pdso_folder.py'
 stage_order = ['data', 'pretrain', 'attention', 'dff_f', 'dff_g', 'dff_h', 'finetune']
 data_root = '${work_dir}/data'
 num_categories = 7
+evaluate = True
 stages = dict(
     data=dict(
         task=dict(

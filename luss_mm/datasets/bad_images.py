@@ -2,10 +2,12 @@
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.logging import print_log
 
+from luss_mm.datasets.image_entries import ImageEntries
 from luss_mm.datasets.image_file import ImageFileError
 
 FOUND_LATER = 'found_later.txt'  # beside the list
@@ -32,15 +34,18 @@ class BadImages:
             raise FileNotFoundError(f'{path}: no such list of bad images. Run the recipe.')
         self._stand_ins: dict[int, int] = {}
 
-    def leave_out(self, entries: list[dict]) -> list[dict]:
-        """Entries of a data set without those whose `img_path` is listed.
+    def leave_out(self, entries: Sequence[dict]) -> Sequence[dict]:
+        """Entries of a data set without those whose `img_path` is listed; lists stay lists.
 
         Raises:
             ValueError: If none is left.
         """
         bad = {image['image'] for image in json.loads(self.path.read_text())}
-        left = [entry for entry in entries if entry['img_path'] not in bad]
-        if entries and not left:
+        if isinstance(entries, ImageEntries):
+            left = entries.without(bad)
+        else:
+            left = [entry for entry in entries if entry['img_path'] not in bad]
+        if len(entries) and not len(left):
             raise ValueError(f'none of {len(entries)} images can be used, see {self.path}')
         return left
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from mmseg.registry import DATASETS
 
+from luss_mm.datasets.image_entries import ImageEntries
 from luss_mm.datasets.luss_dataset import LUSSDataset
 from luss_mm.functional.sample_selection import select_small_losses
 
@@ -46,14 +47,12 @@ class ClassLabelDataset(LUSSDataset):
         self.num_candidates = 0
         super().__init__(**kwargs)
 
-    def load_data_list(self) -> list[dict]:
+    def load_data_list(self) -> ImageEntries:
         """The selected images, each with its position among all images of the folders."""
         entries = super().load_data_list()
         self.num_candidates = len(entries)
         self.kept = self._select(len(entries))
-        for position, entry in enumerate(entries):
-            entry['position'] = position
-        return [entries[i] for i in np.flatnonzero(self.kept)]
+        return entries.numbered('position').select(np.flatnonzero(self.kept))
 
     def prepare_data(self, idx: int) -> dict:
         """Sample after the transforms, which are given `class_label`."""

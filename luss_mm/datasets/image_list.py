@@ -7,12 +7,8 @@ from pathlib import Path
 
 from mmseg.registry import DATASETS
 
-from luss_mm.datasets.seeded_dataset import (
-    IGNORE_INDEX,
-    SeededDataset,
-    make_entry,
-    refuse_shared_label_maps,
-)
+from luss_mm.datasets.image_entries import make_entry, refuse_shared_label_maps
+from luss_mm.datasets.seeded_dataset import IGNORE_INDEX, SeededDataset
 
 MAX_DIGITS = 9  # of an id in a file of tags
 NO_TEXT = re.compile('[\0\ud800-\udfff]')  # what decoding leaves of bytes that are no UTF-8
@@ -88,7 +84,7 @@ class ImageListDataset(SeededDataset):
         if not entries:
             raise ValueError(f'{self.image_list}: lists no image')
         if self.label_folder is not None:
-            refuse_shared_label_maps(entries)
+            refuse_shared_label_maps(entries, [entry['seg_map_path'] for entry in entries])
         return self.without_bad(entries)
 
     def _entry(self, where: str, words: Sequence[str]) -> dict:

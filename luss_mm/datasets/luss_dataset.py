@@ -1,24 +1,24 @@
 """Folders of images in the ImageNet-S layout, with or without masks."""
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from mmseg.registry import DATASETS
 
-from luss_mm.datasets.seeded_dataset import (
-    IGNORE_INDEX,
-    SeededDataset,
-    make_entry,
+from luss_mm.datasets.image_entries import (
+    ImageEntries,
+    ImageSource,
+    LabelMaps,
     refuse_shared_label_maps,
 )
-
-IMAGE_SUFFIXES = ('.jpeg', '.jpg', '.png', '.bmp', '.webp')
+from luss_mm.datasets.image_index import ImageIndex, kept_index, scan_images
+from luss_mm.datasets.indexed_dataset import IndexedDataset
+from luss_mm.datasets.seeded_dataset import IGNORE_INDEX
 
 
 @DATASETS.register_module()
-class LUSSDataset(SeededDataset):
+class LUSSDataset(IndexedDataset):
     """Images below one or several folders, in the order of their sorted relative paths.
 
     Category folders are optional and never reach the pipeline except as part of the file's path,
@@ -35,6 +35,9 @@ class LUSSDataset(SeededDataset):
         tags: 'folders' gives each image the id of its category folder as `image_tags`: the sorted
             folders of the first image folder are the ids 1..K, unless metainfo has `wnids`. None
             gives none.
+        image_index: Folder that keeps the list of the images, see `kept_index`, so that other
+            processes map it instead of listing them again. Whoever gives it takes the sizes in the
+            fingerprint from then. None lists them here.
         seed: Of the run; sample i of epoch e draws from (seed, e, i).
         ignore_index: Id of pixels that do not count.
         **kwargs: As mmseg's BaseSegDataset: pipeline, indices, test_mode ...
@@ -51,6 +54,7 @@ class LUSSDataset(SeededDataset):
         data_prefix: dict | None = None,
         categories: Sequence[str] | str | None = None,
         tags: str | None = None,
+        image_index: str | None = None,
         seed: int = 0,
         ignore_index: int = IGNORE_INDEX,
         metainfo: dict | None = None,
@@ -70,6 +74,7 @@ class LUSSDataset(SeededDataset):
         if tags not in (None, 'folders'):
             raise ValueError(f"tags: 'folders' or None, not {tags!r}")
         self.tags = tags
+        self.image_index = image_index
         super().__init__(
             names=self._category_names(categories),
             seed=seed,
@@ -87,33 +92,33 @@ class LUSSDataset(SeededDataset):
             return sorted({p.name for f in self.image_folders for p in f.iterdir() if p.is_dir()})
         return list(categories)
 
-    def load_data_list(self) -> list[dict]:
-        """One small dict an image, in the order of the sorted relative paths of each folder."""
-        entries = []
-        for folder in self.image_folders:
-            entries.extend(self._entry(folder, relative) for relative in list_images(folder))
-        if self.label_folder is not None:
-            refuse_shared_label_maps(entries)
+    def load_data_list(self) -> ImageEntries:
+        """All images, in the order of the sorted relative paths of each folder."""
+        sources = tuple(
+            ImageSource(folder, self._index_of(folder)) for folder in self.image_folders
+        )
+        label_maps = self.label_folder and LabelMaps(self.label_folder, self.seg_map_suffix)
+        folder_ids = self._folder_ids if self.tags == 'folders' else None
+        if folder_ids is not None:
+            self._refuse_untagged(sources)
+        entries = ImageEntries(sources, label_maps, folder_ids)
+        if label_maps is not None:
+            refuse_shared_label_maps(entries, entries.label_paths())
         return self.without_bad(entries)
 
-    def _entry(self, folder: Path, relative: str) -> dict:
-        label_map = None
-        if self.label_folder is not None:
-            label_path = os.path.splitext(relative)[0] + self.seg_map_suffix
-            label_map = os.path.join(self.label_folder, label_path)
-        entry = make_entry(os.path.join(folder, relative), label_map)
-        if self.tags == 'folders':
-            entry['image_tags'] = (self._folder_id(folder, relative),)
-        return entry
+    def _index_of(self, folder: Path) -> ImageIndex:
+        if self.image_index is None:
+            return scan_images(folder)
+        return kept_index(self.image_index, folder)
 
-    def _folder_id(self, folder: Path, relative: str) -> int:
-        category = Path(relative).parts[0]
-        if category not in self._folder_ids:
-            raise ValueError(
-                f"{folder / relative}: tags='folders' needs it in the folder of one of the "
-                f'{len(self._folder_ids)} categories'
-            )
-        return self._folder_ids[category]
+    def _refuse_untagged(self, sources: Iterable[ImageSource]) -> None:
+        for source in sources:
+            for category, path in source.index.top_folders():
+                if category not in self._folder_ids:
+                    raise ValueError(
+                        f"{source.folder / path}: tags='folders' needs it in the folder of one of "
+                        f'the {len(self._folder_ids)} categories'
+                    )
 
     @cached_property
     def _folder_ids(self) -> dict[str, int]:
@@ -123,29 +128,9 @@ class LUSSDataset(SeededDataset):
 
 
 def list_images(folder: Path) -> Iterator[str]:
-    """Sorted relative paths of all images below a folder.
-
-    Links to folders are followed, but not back to a folder that they lie in.
+    """Sorted relative paths of all images below a folder, see `scan_images`.
 
     Raises:
         FileNotFoundError: If there are none.
     """
-    found = []
-    above: dict[str, set[tuple[int, int]]] = {}  # identities of a folder and those that it lies in
-    for parent, inner, names in os.walk(folder, followlinks=True):
-        lineage = above.pop(parent, set()) | {_identity(parent)}
-        inner[:] = [name for name in inner if _identity(os.path.join(parent, name)) not in lineage]
-        above |= {os.path.join(parent, name): lineage for name in inner}
-        found.extend(
-            os.path.relpath(os.path.join(parent, name), folder)
-            for name in names
-            if name.lower().endswith(IMAGE_SUFFIXES)
-        )
-    if not found:
-        raise FileNotFoundError(f'{folder}: holds no image ({", ".join(IMAGE_SUFFIXES)}).')
-    return iter(sorted(found))
-
-
-def _identity(folder: str | Path) -> tuple[int, int]:
-    status = os.stat(folder)
-    return status.st_dev, status.st_ino
+    return iter(scan_images(folder))

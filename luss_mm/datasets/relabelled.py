@@ -1,15 +1,26 @@
 """Images of several data sets under label maps that a run has made for them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from mmseg.registry import DATASETS
 
-from luss_mm.datasets.seeded_dataset import IGNORE_INDEX, SeededDataset, make_entry
+from luss_mm.datasets.image_entries import (
+    ImageEntries,
+    ImageSource,
+    LabelMaps,
+    Renaming,
+    find_repeated,
+)
+from luss_mm.datasets.image_index import index_of_paths
+from luss_mm.datasets.indexed_dataset import IndexedDataset
+from luss_mm.datasets.seeded_dataset import IGNORE_INDEX, SeededDataset
 
 
 @DATASETS.register_module()
-class RelabelledDataset(SeededDataset):
+class RelabelledDataset(IndexedDataset):
     """The images of several data sets, each with a label map of one folder.
 
     Of images with one relative path the first counts, as the label maps know only one: `train-semi`
@@ -48,16 +59,29 @@ class RelabelledDataset(SeededDataset):
             **kwargs,
         )
 
-    def load_data_list(self) -> list[dict]:
-        """One small dict an image, part by part."""
-        entries: dict[str, dict] = {}
-        for part in self.parts:
-            for index in range(len(part)):
-                relative = part.relative_path(index)
-                if relative not in entries:
-                    image = part.get_data_info(index)['img_path']
-                    entries[relative] = make_entry(image, self._label_map(relative))
-        return list(entries.values())
+    def load_data_list(self) -> ImageEntries:
+        """The images part by part, of one relative path the first."""
+        entries = [_entries_of(part) for part in self.parts]
+        starts = np.cumsum([0, *(part.starts[-1] for part in entries)])
+        rows = [start + part.row_numbers() for start, part in zip(starts, entries, strict=False)]
+        label_maps = self.label_folder and LabelMaps(self.label_folder, '.png')
+        sources = tuple(source for part in entries for source in part.sources)
+        images = ImageEntries(sources, label_maps, rows=np.concatenate(rows))
+        kept = np.ones(len(images), dtype=bool)
+        for position, first in find_repeated(images.label_names(), len(images)):
+            kept[position] = images.label_name(position) != images.label_name(first)
+        return images.select(np.flatnonzero(kept))
 
-    def _label_map(self, relative: str) -> Path | None:
-        return self.label_folder and (self.label_folder / relative).with_suffix('.png')
+
+def _entries_of(part: SeededDataset) -> ImageEntries:
+    """Images of a data set, without its label maps and tags."""
+    if isinstance(part, IndexedDataset):
+        folders, entries = part.image_folders, part.data_list
+        sources = [
+            replace(source, label_name=Renaming.among(folders, number))
+            for number, source in enumerate(entries.sources)
+        ]
+        return ImageEntries(tuple(sources), rows=entries.rows)
+    (folder,) = part.image_folders
+    index = index_of_paths(folder, map(part.relative_path, range(len(part))))
+    return ImageEntries((ImageSource(folder, index),))

@@ -2,13 +2,14 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mmseg.datasets import BaseSegDataset
 
 from luss_mm.datasets.bad_images import BadImages
 from luss_mm.datasets.image_file import ImageFileError
+from luss_mm.datasets.image_walk import size_of
 from luss_mm.datasets.sample_seed import sample_randomness
 from luss_mm.functional.palette import category_palette
 
@@ -79,7 +80,7 @@ class SeededDataset(BaseSegDataset):
         stand_in = idx if self.bad_images is None else self.bad_images.stand_in(idx)
         return super().get_data_info(stand_in) | dict(sample_idx=idx)
 
-    def without_bad(self, entries: list[dict]) -> list[dict]:
+    def without_bad(self, entries: Sequence[dict]) -> Sequence[dict]:
         """Entries whose images are not known to be bad; subclasses pass theirs through it."""
         return entries if self.bad_images is None else self.bad_images.leave_out(entries)
 
@@ -98,7 +99,7 @@ class SeededDataset(BaseSegDataset):
         digest = hashlib.sha256()
         for index in range(len(self)):
             entry = self.get_data_info(index)
-            size = _size_of(entry['img_path'])
+            size = size_of(entry['img_path'])
             digest.update(os.fsencode(f'{self.relative_path(index)}\0{size}\n'))
             if 'image_tags' in entry:
                 digest.update(f'{entry["image_tags"]}\n'.encode())
@@ -107,36 +108,10 @@ class SeededDataset(BaseSegDataset):
                 digest.update(f'{os.stat(label_path).st_size}\n'.encode())
         return digest.hexdigest()
 
+    def label_paths(self) -> Iterator[str]:
+        """Where the label maps of the images lie, of those that have one."""
+        paths = (self.get_data_info(index).get('seg_map_path') for index in range(len(self)))
+        return (path for path in paths if path)
+
     def _is_given(self, label_path: str) -> bool:
         return any(Path(label_path).is_relative_to(folder) for folder in self.given_folders)
-
-
-def _size_of(path: str) -> int:
-    try:
-        return os.stat(path).st_size
-    except OSError:  # a link to nowhere or to itself: a bad image
-        return -1
-
-
-def make_entry(image: str | os.PathLike, label_map: str | os.PathLike | None = None) -> dict:
-    """What a pipeline is given of one image, with the path of its label map if it has one."""
-    entry = dict(img_path=os.fspath(image), label_map=None, reduce_zero_label=False, seg_fields=[])
-    if label_map is not None:
-        entry['seg_map_path'] = os.fspath(label_map)
-    return entry
-
-
-def refuse_shared_label_maps(entries: Iterable[dict]) -> None:
-    """Refuse two images with one label map.
-
-    Raises:
-        ValueError: Naming both images.
-    """
-    owners: dict[str, str] = {}
-    for entry in entries:
-        owner = owners.setdefault(entry['seg_map_path'], entry['img_path'])
-        if owner != entry['img_path']:
-            raise ValueError(
-                f'{entry["img_path"]} and {owner} share the label map '
-                f'{entry["seg_map_path"]}. Rename one of them.'
-            )

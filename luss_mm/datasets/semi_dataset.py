@@ -1,6 +1,8 @@
 """Labelled and unlabelled images as one data set."""
 
 import hashlib
+from collections.abc import Iterator
+from itertools import chain
 
 from mmseg.registry import DATASETS
 from torch.utils.data import Dataset
@@ -62,6 +64,10 @@ class SemiDataset(Dataset):
         """SHA-256 of both fingerprints."""
         text = '\n'.join(part.fingerprint() for part in self.parts)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def label_paths(self) -> Iterator[str]:
+        """Where the label maps of the images lie, of those that have one."""
+        return chain.from_iterable(part.label_paths() for part in self.parts)
 
     def _locate(self, position: int) -> tuple[int, int]:
         """Which part an image belongs to and its position there."""

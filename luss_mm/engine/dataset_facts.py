@@ -40,6 +40,15 @@ def without_loading(dataset: Mapping[str, Any], work_dir: Path) -> dict[str, Any
     return config
 
 
+def without_index(value: Any) -> Any:
+    """Config without `image_index`, which holds for one start of a run, at any depth."""
+    if isinstance(value, Mapping):
+        return {k: without_index(inner) for k, inner in value.items() if k != 'image_index'}
+    if isinstance(value, (list, tuple)):
+        return type(value)(without_index(inner) for inner in value)
+    return value
+
+
 def look_at(config: dict) -> dict[str, Any] | str:
     """Facts of a data set, or why it cannot be built.
 
@@ -57,11 +66,10 @@ def look_at(config: dict) -> dict[str, Any] | str:
     facts = dict(images=len(dataset), missing_masks=[])
     if not hasattr(dataset, 'fingerprint'):
         # Another package's data set: its config and length are all that can be known cheaply.
-        text = f'{json.dumps(config, sort_keys=True)}{len(dataset)}'
+        text = f'{json.dumps(without_index(config), sort_keys=True)}{len(dataset)}'
         return facts | dict(fingerprint=hashlib.sha256(text.encode()).hexdigest())
     for name in SEMI_PARTS:
         if hasattr(dataset, f'num_{name}'):
             facts[name] = getattr(dataset, f'num_{name}')
-    masks = [dataset.get_data_info(i).get('seg_map_path') for i in range(len(dataset))]
-    missing = [mask for mask in masks if mask and not Path(mask).exists()]
+    missing = [mask for mask in dataset.label_paths() if not Path(mask).exists()]
     return facts | dict(fingerprint=dataset.fingerprint(), missing_masks=missing)

@@ -5,12 +5,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmseg.registry import DATASETS, MODELS
 
 from luss_mm.engine.checkpoint import load_weights
-from luss_mm.models.attended_backbone import AttendedBackbone
+from luss_mm.engine.optimizers.bfloat16 import cpu_has_fast_bfloat16
+from luss_mm.models.attended_inference import PRECISIONS, AttendedInference
 from luss_mm.pipeline.artifact import fingerprint_file
 from luss_mm.pipeline.extract_features import Features, extract_features
 from luss_mm.pipeline.image_batches import ShardedBatches
@@ -26,6 +28,12 @@ class FeatureSource:
         batch_size: Images in a forward pass.
         shard_size: Images that an interruption loses at most, and that one rank takes at a time.
         num_workers: Loading processes.
+        precision: 'float32', 'bfloat16', or 'auto': bfloat16 where the machine is fast in it. With
+            bfloat16 backbone and attention round their products, and .1 to .4 % of the pixels get
+            another label (docs/performance.md).
+
+    Raises:
+        ValueError: If there is no such precision.
     """
 
     def __init__(
@@ -36,13 +44,19 @@ class FeatureSource:
         batch_size: int = 64,
         shard_size: int = 256,
         num_workers: int = 2,
+        precision: str = 'auto',
     ) -> None:
+        if precision not in ('auto', *PRECISIONS):
+            raise ValueError(
+                f"inference_precision: 'auto' or one of {PRECISIONS}, not {precision!r}"
+            )
         self.config = config
         self.checkpoint = checkpoint
         self.dataset = dataset
         self.batch_size = batch_size
         self.shard_size = shard_size
         self.num_workers = num_workers
+        self._precision = precision
 
     def check_size(self, num_clusters: int) -> None:
         """Refuse more clusters than images.
@@ -58,9 +72,22 @@ class FeatureSource:
             )
 
     @cached_property
-    def model(self) -> AttendedBackbone:
-        """The model with its weights, in eval mode, on this machine's device."""
-        return load_attended_backbone(self.config, self.checkpoint)
+    def model(self) -> AttendedInference:
+        """The model with its weights, in this source's precision, on this machine's device."""
+        model = MODELS.build(Config.fromfile(self.config).model)
+        load_weights(model, self.checkpoint)
+        return AttendedInference(model, self.precision).to(get_device())
+
+    @property
+    def precision(self) -> str:
+        """What 'auto' means on this machine, or the precision that was asked for."""
+        if self._precision != 'auto':
+            return self._precision
+        if get_device() == 'cuda':
+            fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        else:
+            fast = get_device() == 'cpu' and cpu_has_fast_bfloat16()
+        return 'bfloat16' if fast else 'float32'
 
     @cached_property
     def model_key(self) -> str:
@@ -75,10 +102,14 @@ class FeatureSource:
     def loading_settings(self, dataset: Mapping[str, Any]) -> dict[str, Any]:
         """What decides features besides weights and images, for an artifact's key.
 
-        Batch and shard size change their last bits, the transforms change everything.
+        Batch and shard size change their last bits, the precision their third digit, the transforms
+        everything.
         """
         return dict(
-            transforms=dataset['pipeline'], batch_size=self.batch_size, shard_size=self.shard_size
+            transforms=dataset['pipeline'],
+            batch_size=self.batch_size,
+            shard_size=self.shard_size,
+            precision=self.precision,
         )
 
     def embed(self, directory: str | Path, dataset: Mapping[str, Any] | None = None) -> Features:
@@ -93,10 +124,3 @@ class FeatureSource:
             settings=self.loading_settings(dataset),
             device=get_device(),
         )
-
-
-def load_attended_backbone(config: str | Path, checkpoint: str | Path) -> AttendedBackbone:
-    """Build the model of a stage with its weights, in eval mode, on this machine's device."""
-    model = MODELS.build(Config.fromfile(config).model)
-    load_weights(model, checkpoint)
-    return model.eval().to(get_device())

@@ -12,7 +12,7 @@ from luss_mm.datasets import SeededDataset
 from luss_mm.datasets.bad_images import read_found_later
 from luss_mm.datasets.transforms import LoadLabelMap
 from luss_mm.engine.data_check import is_yet_to_come
-from luss_mm.engine.dataset_facts import dataset_parts, without_loading
+from luss_mm.engine.dataset_facts import dataset_parts, without_index, without_loading
 from luss_mm.engine.recipe import Recipe
 from luss_mm.engine.settings import SettingsError
 from luss_mm.pipeline.check_images import (
@@ -68,7 +68,7 @@ def _check(recipe: Recipe, names: Sequence[str], loader: str, output: str) -> Pa
             labels = None if reader is None else TRANSFORMS.build(reader)
         if isinstance(dataset, SeededDataset):  # others come with transforms of their own
             datasets[name] = CheckedDataset(dataset, labels)
-            inputs[name] = dict(images=images, reader=reader)
+            inputs[name] = dict(images=without_index(images), reader=reader)
     return check_images(recipe.work_dir / output, datasets, inputs)
 
 

@@ -12,14 +12,24 @@ from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmseg.registry import DATASETS, MODELS
 
-from luss_mm.datasets import SeededDataset
+from luss_mm.datasets import LUSSDataset, SeededDataset
 from luss_mm.engine.config_check import RUNNER_KEYS, check_stage, typed_blocks
 from luss_mm.engine.dataset_facts import look_at, without_loading
+from luss_mm.engine.own_folder import look_at_folder
 from luss_mm.engine.setting_ranges import check_ranges
 from luss_mm.engine.settings import Settings, SettingsError, did_you_mean
+from luss_mm.engine.stage_visualizer import run_name, stage_visualizer
 
 # Keys of a recipe that are neither settings nor shared by the stages.
-RECIPE_KEYS = {'runner_type', 'stages', 'stage_order', 'evaluate', 'amp', 'on_bad_image'}
+RECIPE_KEYS = {
+    'amp',
+    'evaluate',
+    'on_bad_image',
+    'runner_type',
+    'stage_order',
+    'stages',
+    'vis_backends',
+}
 # Keys of a stage that mmengine does not know.
 STAGE_KEYS = {'labels_used', 'task', 'enabled'}
 # Set by the launcher or by this runner, never by a stage.
@@ -35,6 +45,7 @@ WITHOUT_EFFECT = {
     'custom_imports',
     'env_cfg',
     'experiment_name',
+    'image_index',
     'launcher',
     'log_level',
     'log_processor',
@@ -46,7 +57,14 @@ WITHOUT_EFFECT = {
     'work_dir',
 }
 # The same of default_hooks: what is printed or saved on the way does not change the last state.
-BOOKKEEPING_HOOKS = {'checkpoint', 'finite_loss', 'logger', 'timer', 'visualization'}
+BOOKKEEPING_HOOKS = {
+    'backend_pictures',
+    'checkpoint',
+    'finite_loss',
+    'logger',
+    'timer',
+    'visualization',
+}
 
 
 class Recipe:
@@ -69,20 +87,24 @@ class Recipe:
                 f'load_from={values["load_from"]!r} does not say which stage starts from it: set '
                 'stages.<stage>.load_from'
             )
+        # Absolute: a relative one would be read below data_root where label maps are looked up.
+        self.work_dir = Path(values['work_dir']).absolute()
+        found, self.notes = look_at_folder(values | dict(work_dir=str(self.work_dir)))
+        values |= found
         order = values['stage_order']  # '--cfg-options stage_order=pretrain' gives a string
         order = [order] if isinstance(order, str) else list(order)
         self.templates: dict[str, dict] = values['stages']
         self.launcher: str = values.get('launcher', 'none')
         self.amp = values.get('amp', False)
+        self.vis_backends = values.get('vis_backends')
         self.evaluate: bool = values.get('evaluate', True)
         self.on_bad_image: str = values.get('on_bad_image', 'error')
         if self.on_bad_image not in ('error', 'skip'):
             raise SettingsError(f"on_bad_image: 'error' or 'skip', not {self.on_bad_image!r}")
         self.bad_images: Path | None = None  # once they are known, training leaves them out
+        self.image_index: Path | None = None  # a run's own folder for the lists of its images
         self.shared = {k: v for k, v in values.items() if k in RUNNER_KEYS - RUN_KEYS}
         chosen = {k: v for k, v in values.items() if k not in RUNNER_KEYS | RECIPE_KEYS | RUN_KEYS}
-        # Absolute: a relative one would be read below data_root where label maps are looked up.
-        self.work_dir = Path(values['work_dir']).absolute()
         self.settings = Settings(chosen | dict(work_dir=str(self.work_dir)))
         check_ranges(self.settings.values)
         self._refuse_unknown_stages(order)
@@ -183,14 +205,23 @@ class Recipe:
         if self.bad_images is not None:
             training = {k: v for k, v in config.items() if k not in VALIDATION_KEYS}
             for _, block in typed_blocks(training):
-                if _is_seeded(block['type']):
+                if _is_a(block['type'], SeededDataset):
                     block['bad_images'] = str(self.bad_images)
+        if self.image_index is not None:
+            for _, block in typed_blocks(config):
+                if _is_a(block['type'], LUSSDataset):
+                    block.setdefault('image_index', str(self.image_index))
         self.settings.used |= settings.used
         config = _without_absent(config)
         config['work_dir'] = settings.values.get('stage_dir')
         config['launcher'] = self.launcher
-        config['experiment_name'] = f'{Path(self.work_dir).name}_{name}'
-        config['visualizer'] = dict(config.get('visualizer', {}), name=config['experiment_name'])
+        config['experiment_name'] = run_name(self.work_dir, name, config['work_dir'])
+        config['visualizer'] = stage_visualizer(
+            config.get('visualizer', {}),
+            self.vis_backends,
+            config['experiment_name'],
+            self.work_dir.name,
+        )
         if self.amp and config.get('optim_wrapper', {}).get('type') == 'OptimWrapper':
             dtype = self.amp if isinstance(self.amp, str) else 'float16'
             config['optim_wrapper'] |= dict(type='AmpOptimWrapper', dtype=dtype)
@@ -229,9 +260,9 @@ class Recipe:
         return {}
 
 
-def _is_seeded(kind: str) -> bool:
+def _is_a(kind: str, dataset: type) -> bool:
     found = DATASETS.get(kind)
-    return isinstance(found, type) and issubclass(found, SeededDataset)
+    return isinstance(found, type) and issubclass(found, dataset)
 
 
 def plain(value: Any) -> Any:

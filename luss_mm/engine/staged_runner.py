@@ -2,6 +2,7 @@
 
 import gc
 import json
+import shutil
 from collections.abc import Mapping
 from itertools import takewhile
 from pathlib import Path
@@ -16,11 +17,13 @@ from mmseg.registry import RUNNERS, TASK_UTILS
 
 from luss_mm.engine.checkpoint import find_newest_checkpoint
 from luss_mm.engine.data_check import check_data
+from luss_mm.engine.dataset_facts import without_index
 from luss_mm.engine.hooks.final_validation import SCORES
 from luss_mm.engine.hooks.stop_request import StopRequestHook
 from luss_mm.engine.image_check import bad_image_lines, check_images_of
 from luss_mm.engine.processes import device_overrides, start_process_group
 from luss_mm.engine.recipe import Recipe, plain
+from luss_mm.engine.run_estimate import announce_estimate
 from luss_mm.engine.run_report import report_line
 from luss_mm.engine.work_dir_lock import locked_work_dir
 from luss_mm.pipeline.artifact import (
@@ -34,6 +37,7 @@ from luss_mm.pipeline.stop_request import stopping_on_sigterm
 
 FINAL_CHECKPOINT = 'final.pth'
 OUTPUTS = 'outputs.json'  # what lay beside the stage when it was finished
+IMAGE_INDEX = 'image_index'
 
 
 @RUNNERS.register_module()
@@ -67,13 +71,21 @@ class StagedRunner:
     def _run_stages(self) -> None:
         if is_main_process():
             write_atomically(self.work_dir / 'recipe.json', _json(self.recipe.settings.values))
+            # Sizes may have changed since an earlier start, which times of folders do not tell.
+            if (self.work_dir / IMAGE_INDEX).is_dir():
+                shutil.rmtree(self.work_dir / IMAGE_INDEX)
+        barrier()
+        self.recipe.image_index = self.work_dir / IMAGE_INDEX
         order = self.recipe.stage_order
         checked: set[str] = set()
+        for line in self.recipe.notes:
+            print_log(line, logger='current')
         for number, name in enumerate(order, start=1):
             print_log(f'stage {number}/{len(order)}: {name}', logger='current')
             if name not in checked:
                 trainings = list(takewhile(self.recipe.is_training, order[number - 1 :]))
                 check_data(self.recipe, trainings)
+                announce_estimate(self.recipe, trainings)
                 checked.update(trainings)
                 self._check_images([name for name in order if name in checked])
             self._run_stage(name)
@@ -164,7 +176,7 @@ class StagedRunner:
             backend_args=dict(backend='atomic_local'),
         )
         if is_main_process():
-            final_config = self.recipe.stage(name, self.work_dir / name)
+            final_config = without_index(self.recipe.stage(name, self.work_dir / name))
             Config(final_config).dump(directory / 'config.py')
         del runner
         gc.collect()

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from luss_mm.functional.pixel_attention import upsample_features
+
 
 def assign_pixels(
     features: Tensor,
@@ -39,18 +41,23 @@ def assign_pixels(
 
 
 @torch.no_grad()
-def label_by_centroid(features: Tensor, centroids: Tensor, size: tuple[int, int]) -> Tensor:
+def label_by_centroid(
+    features: Tensor, centroids: Tensor, size: tuple[int, int], scale: int = 1
+) -> Tensor:
     """Label every pixel with its most similar centroid.
 
-    label = argmax_k cos(f, centroid_k) + 1 at the features' resolution, of equals (after rounding)
-    the lowest k, then `resize_nearest` to `size`. Similarities are float32, also under autocast:
-    B x K x h x w x 4 bytes (K = 919, 64 x 64: 15 MB an image).
+    label = argmax_k cos(f, centroid_k) + 1 at the resolution of the features after
+    `upsample_features`, of equals (after rounding) the lowest k, then `resize_nearest` to `size`.
+    Products with centroids are linear, so they are taken before enlarging, s^2 times fewer of them.
+    Similarities are float32, also under autocast: B x K x s h x s w x 4 bytes (K = 919, 64 x 64:
+    15 MB an image).
 
     Args:
         features: Any float dtype and length (only directions count); a zero vector takes label 1.
             Shape (B, C, h, w).
         centroids: Shape (K, C).
         size: Image size (H, W) in pixels.
+        scale: s, by which the features are to be enlarged.
 
     Returns:
         Labels, int64 in [1, K]. Shape (B, H, W).
@@ -67,7 +74,8 @@ def label_by_centroid(features: Tensor, centroids: Tensor, size: tuple[int, int]
     with torch.autocast(features.device.type, enabled=False):
         # A feature's own length scales all its similarities alike: the argmax needs no division.
         similarity = torch.einsum('bchw,kc->bkhw', features.float(), directions)
-    labels = similarity.argmax(dim=1) + 1  # (B, h, w)
+        similarity = upsample_features(similarity, scale)
+    labels = similarity.argmax(dim=1) + 1  # (B, s h, s w)
     return resize_nearest(labels, size)
 
 
@@ -86,7 +94,7 @@ def resize_nearest(labels: Tensor, size: tuple[int, int]) -> Tensor:
     """
     rows = _nearest_cells(labels.shape[-2], size[0], labels.device)
     columns = _nearest_cells(labels.shape[-1], size[1], labels.device)
-    return labels[..., rows[:, None], columns]
+    return labels.index_select(-1, columns).index_select(-2, rows)  # whole rows are copied
 
 
 @torch.no_grad()

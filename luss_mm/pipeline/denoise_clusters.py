@@ -27,6 +27,7 @@ from luss_mm.pipeline.cluster_features import (
     write_clusters,
 )
 from luss_mm.pipeline.image_batches import Progress
+from luss_mm.pipeline.mapped_array import create_mapped_array
 
 KEPT = 'kept.npy'
 QUALITY = 'quality.npy'
@@ -221,8 +222,7 @@ def _cluster_rows(
 
 def _copy_rows(path: Path, embeddings: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Memory-mapped copy of some rows, made a chunk at a time."""
-    shape = (len(rows), embeddings.shape[1])
-    copy = np.lib.format.open_memmap(path, mode='w+', dtype=np.float32, shape=shape)
+    copy = create_mapped_array(path, (len(rows), embeddings.shape[1]))
     for start in range(0, len(rows), COPY_ROWS):
         chunk = slice(start, start + COPY_ROWS)
         copy[chunk] = embeddings[rows[chunk]]

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from mmengine.dist import barrier, is_main_process
 
-from luss_mm.models.attended_backbone import AttendedBackbone
+from luss_mm.models.attended_inference import AttendedInference
 from luss_mm.pipeline.artifact import produce, write_array
-from luss_mm.pipeline.image_batches import ShardedBatches
+from luss_mm.pipeline.image_batches import ShardedBatches, stack_images
+from luss_mm.pipeline.mapped_array import create_mapped_array
 from luss_mm.pipeline.output_files import is_whole_array
 
 EMBEDDINGS = 'embeddings.npy'
@@ -35,7 +36,7 @@ class Features:
 
 def extract_features(
     directory: str | Path,
-    model: AttendedBackbone,
+    model: AttendedInference,
     batches: ShardedBatches,
     inputs: Mapping[str, Any],
     settings: Mapping[str, Any],
@@ -48,7 +49,7 @@ def extract_features(
 
     Args:
         directory: Of the output.
-        model: With pretrained backbone and attention; put into eval mode.
+        model: With pretrained backbone and attention, in the precision that `settings` tell.
         batches: Over the training images at clustering size.
         inputs: Names to keys: the checkpoint and the data.
         settings: What else decides the embeddings.
@@ -77,7 +78,7 @@ def load_features(directory: str | Path) -> Features:
 
 @torch.inference_mode()
 def _extract_shards(
-    directory: Path, model: AttendedBackbone, batches: ShardedBatches, device: torch.device | str
+    directory: Path, model: AttendedInference, batches: ShardedBatches, device: torch.device | str
 ) -> None:
     model.eval().to(device)
     finished = {s for s in range(len(batches)) if _is_whole(directory, s)}
@@ -88,7 +89,7 @@ def _extract_shards(
         rows: np.ndarray | None = None
         counts = np.zeros(SCORE_BINS, dtype=np.int64)
         for batch in shard_batches:
-            images = torch.stack([sample['inputs'] for sample in batch]).to(device)
+            images = stack_images(batch, device)
             embeddings, scores = model(model.data_preprocessor.normalize(images))
             if rows is None:
                 rows = np.empty((stop - start, embeddings.shape[1]), dtype=np.float32)
@@ -105,9 +106,7 @@ def _join_shards(directory: Path, batches: ShardedBatches) -> None:
     if not is_whole_array(directory / EMBEDDINGS):
         channels = np.load(_shard_path(directory, 0), mmap_mode='r').shape[1]
         temporary = directory / f'.{EMBEDDINGS}.tmp'
-        joined = np.lib.format.open_memmap(
-            temporary, mode='w+', dtype=np.float32, shape=(len(batches.dataset), channels)
-        )
+        joined = create_mapped_array(temporary, (len(batches.dataset), channels))
         total = np.zeros(SCORE_BINS, dtype=np.int64)
         for shard in range(len(batches)):
             joined[slice(*batches.bounds(shard))] = np.load(_shard_path(directory, shard))

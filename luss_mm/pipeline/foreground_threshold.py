@@ -13,7 +13,6 @@ from mmengine.logging import print_log
 
 from luss_mm.datasets.transforms.loading import read_label_map
 from luss_mm.functional.pixel_assignment import label_by_centroid, resize_score
-from luss_mm.functional.pixel_attention import foreground_score
 from luss_mm.functional.thresholds import (
     SweepCounts,
     best_threshold,
@@ -21,9 +20,9 @@ from luss_mm.functional.thresholds import (
     otsu_threshold,
     sweep_counts,
 )
-from luss_mm.models.attended_backbone import AttendedBackbone
+from luss_mm.models.attended_inference import AttendedInference
 from luss_mm.pipeline.artifact import produce, write_atomically
-from luss_mm.pipeline.image_batches import ShardedBatches
+from luss_mm.pipeline.image_batches import ShardedBatches, stack_images
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class ThresholdChoice:
 def choose_threshold(
     directory: str | Path,
     rule: ThresholdRule,
-    model: AttendedBackbone,
+    model: AttendedInference,
     score_counts: np.ndarray,
     centroids: np.ndarray,
     inputs: Mapping[str, Any],
@@ -101,7 +100,7 @@ def choose_threshold(
 @torch.inference_mode()
 def _sweep(
     batches: ShardedBatches,
-    model: AttendedBackbone,
+    model: AttendedInference,
     centroids: np.ndarray,
     device: torch.device | str,
 ) -> SweepCounts:
@@ -114,12 +113,13 @@ def _sweep(
     for _, shard_batches in batches.iterate(set(), 'threshold sweep'):
         counts = []
         for batch in shard_batches:
-            images = torch.stack([sample['inputs'] for sample in batch]).to(device)
-            features, gates = model.attend(model.data_preprocessor.normalize(images))
-            scores = foreground_score(gates)
+            images = model.data_preprocessor.normalize(stack_images(batch, device))
+            features, scores = model.score_pixels(images)
             for i, sample in enumerate(batch):
                 size = tuple(sample['ori_shape'])
-                labels = label_by_centroid(features[i : i + 1], centroids_on_device, size)[0]
+                labels = label_by_centroid(
+                    features[i : i + 1], centroids_on_device, size, model.upsample
+                )[0]
                 score = resize_score(scores[i : i + 1], size)[0]
                 truth = read_label_map(dataset.get_data_info(sample['index'])['seg_map_path'])
                 counts.append(

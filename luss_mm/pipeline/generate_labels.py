@@ -4,7 +4,7 @@ import json
 import os
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,11 @@ from luss_mm.datasets.transforms import GeneratePseudoLabel
 from luss_mm.functional.distances import squared_distances
 from luss_mm.functional.label_codec import encode_label_map
 from luss_mm.functional.pixel_assignment import resize_nearest
-from luss_mm.functional.pixel_attention import foreground_score
-from luss_mm.models.attended_backbone import AttendedBackbone
+from luss_mm.functional.pixel_attention import upsample_features
+from luss_mm.models.attended_inference import AttendedInference
 from luss_mm.pipeline.artifact import produce, write_atomically
-from luss_mm.pipeline.image_batches import ShardedBatches
+from luss_mm.pipeline.background_writer import BackgroundWriter
+from luss_mm.pipeline.image_batches import ShardedBatches, stack_images
 from luss_mm.pipeline.output_files import sizes_of
 
 OUTCOMES = 'outcomes.json'
@@ -34,13 +35,13 @@ class PixelLabeller:
     """What turns a batch of images into label maps.
 
     Attributes:
-        model: Backbone and attention, in eval mode.
+        model: Backbone and attention, in the precision that an artifact's settings tell.
         centroids: float32 (K, C).
         threshold: Foreground scores below it become 0.
         transform: Pixel assignment and, with a segmenter, prompts and masks.
     """
 
-    model: AttendedBackbone
+    model: AttendedInference
     centroids: np.ndarray
     threshold: float
     transform: GeneratePseudoLabel
@@ -51,37 +52,44 @@ class PixelLabeller:
             self.transform.segmenter.to(next(self.model.parameters()).device)
 
     @torch.inference_mode()
-    def label(self, samples: Sequence[Mapping[str, Any]], embeddings: np.ndarray) -> list[dict]:
+    def label(self, samples: Sequence[Mapping[str, Any]], embeddings: np.ndarray) -> Iterator[dict]:
         """What the transform says of each image: `gt_seg_map`, `coarse_label`, `label_outcome` ...
 
         Args:
             samples: Of `PackImage`, of one input size; with a segmenter also `loaded_image`.
             embeddings: Of the images, float32 (B, C).
+
+        Yields:
+            A dict for each image; its maps have the size of the image and are made in its turn.
         """
         device = next(self.model.parameters()).device
-        images = torch.stack([sample['inputs'] for sample in samples]).to(device)
-        features, gates = self.model.attend(self.model.data_preprocessor.normalize(images))
-        scores = foreground_score(gates)
+        images = self.model.data_preprocessor.normalize(stack_images(samples, device))
+        features, scores = self.model.score_pixels(images)
         distances = squared_distances(embeddings, self.centroids)  # (B, K)
         centroids = torch.from_numpy(self.centroids).to(device)
-        results = [
-            dict(
-                features=features[i],
+        prompted = self._segmenter_inputs(samples)
+        for i, sample in enumerate(samples):
+            result = dict(
+                features=upsample_features(features[i : i + 1], self.model.upsample)[0],
                 foreground_score=scores[i],
                 centroids=centroids,
                 threshold=self.threshold,
                 squared_distances=distances[i],
                 ori_shape=tuple(sample['ori_shape']),
             )
-            for i, sample in enumerate(samples)
+            yield self.transform(result | prompted[i])
+
+    def _segmenter_inputs(self, samples: Sequence[Mapping[str, Any]]) -> list[dict]:
+        """What a segmenter needs of each image; nothing without one."""
+        if self.transform.segmenter is None:
+            return [{} for _ in samples]
+        loaded = [sample['loaded_image'].numpy() for sample in samples]
+        encoded = self.transform.segmenter.encode(loaded)
+        # Masks are as large as the image that was loaded, which may be a bounded one.
+        return [
+            dict(encoded_image=image, ori_shape=pixels.shape[:2])
+            for image, pixels in zip(encoded, loaded, strict=True)
         ]
-        if self.transform.segmenter is not None:
-            loaded = [sample['loaded_image'].numpy() for sample in samples]
-            encoded = self.transform.segmenter.encode(loaded)
-            for result, image, encoded_image in zip(results, loaded, encoded, strict=True):
-                # Masks are as large as the image that was loaded, which may be a bounded one.
-                result |= dict(encoded_image=encoded_image, ori_shape=image.shape[:2])
-        return [self.transform(result) for result in results]
 
 
 def generate_labels(
@@ -96,11 +104,11 @@ def generate_labels(
     """Write the label map of every image of a data set: `<directory>/<relative path>.png`.
 
     Also writes `outcomes.json`: how often the transform did what. Memory: one batch of feature maps
-    and full-size label maps. Disk: one PNG an image.
+    and the label maps that wait to be written (see `BackgroundWriter`). Disk: one PNG an image.
 
     Args:
         directory: Of the output.
-        labeller: Its model may still be in training mode.
+        labeller: Of the images.
         batches: Over whole images; its data set is a `LUSSDataset`.
         embeddings: Of the same images in the same order, float32, may be memory-mapped. (N, C).
         inputs: Names to keys: checkpoint, clusters, data.
@@ -134,19 +142,26 @@ def generate_labels(
 def _write_shards(
     directory: Path, labeller: PixelLabeller, batches: ShardedBatches, embeddings: np.ndarray
 ) -> None:
-    labeller.model.eval()
     finished = finished_shards(directory, batches)
-    for shard, shard_batches in batches.iterate(finished, 'pixel labels'):
-        outcomes: Counter[str] = Counter()
-        for batch in shard_batches:
-            rows = embeddings[[sample['index'] for sample in batch]]
-            for sample, result in zip(batch, labeller.label(batch, rows), strict=True):
-                labels = torch.from_numpy(result['gt_seg_map'])
-                path = label_path(directory, batches.dataset, sample['index'])
-                save_label_map(path, resize_nearest(labels, sample['ori_shape']).numpy())
-                outcomes.update(count_outcome(result))
-        # A map that a kill cut short belongs to a shard without outcomes, which is made anew.
-        finish_shard(directory, batches, shard, outcomes)
+    with BackgroundWriter() as writer:
+        for shard, shard_batches in batches.iterate(finished, 'pixel labels'):
+            outcomes: Counter[str] = Counter()
+            for batch in shard_batches:
+                rows = embeddings[[sample['index'] for sample in batch]]
+                for sample, result in zip(batch, labeller.label(batch, rows), strict=True):
+                    path = label_path(directory, batches.dataset, sample['index'])
+                    labels = _at_size(result['gt_seg_map'], tuple(sample['ori_shape']))
+                    writer.submit(save_label_map, path, labels)
+                    outcomes.update(count_outcome(result))
+            writer.finish()
+            # A map that a kill cut short belongs to a shard without outcomes, which is made anew.
+            finish_shard(directory, batches, shard, outcomes)
+
+
+def _at_size(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    if labels.shape == size:
+        return labels
+    return resize_nearest(torch.from_numpy(labels), size).numpy()
 
 
 def sum_outcomes(directory: Path, num_shards: int) -> None:

@@ -1,8 +1,8 @@
 """Reading a data set shard by shard in batches of equal size, the same on any number of ranks."""
 
 import time
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import torch
 from mmengine.dist import get_dist_info
@@ -88,6 +88,22 @@ class ShardedBatches:
             num_workers=self.num_workers,
             prefetch_factor=16 if self.num_workers else None,
         )
+
+
+def stack_images(samples: Sequence[Mapping[str, Any]], device: torch.device | str) -> torch.Tensor:
+    """Images of a batch on a device. Shape (B, 3, h, w).
+
+    On the way to a GPU they pass through locked memory, so that copying does not stop this thread.
+
+    Args:
+        samples: With `inputs` of one shape, (3, h, w) each.
+        device: Where the images go.
+    """
+    images = [sample['inputs'] for sample in samples]
+    if torch.device(device).type != 'cuda':
+        return torch.stack(images).to(device)
+    locked = images[0].new_empty((len(images), *images[0].shape), pin_memory=True)
+    return torch.stack(images, out=locked).to(device, non_blocking=True)
 
 
 class Progress:

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from luss_mm.datasets.luss_dataset import IMAGE_SUFFIXES
+from luss_mm.datasets.image_walk import IMAGE_SUFFIXES
 
 Item = TypeVar('Item')
 Loaded = TypeVar('Loaded')

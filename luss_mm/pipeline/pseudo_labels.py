@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from luss_mm.datasets.transforms import GeneratePseudoLabel
-from luss_mm.models.attended_backbone import AttendedBackbone
+from luss_mm.models.attended_inference import AttendedInference
 from luss_mm.pipeline.artifact import read_manifest
 from luss_mm.pipeline.cluster_features import load_clusters
 from luss_mm.pipeline.extract_features import load_features
@@ -41,7 +41,7 @@ class PseudoLabelJob:
     directory: Path
     features: Path
     clusters: Path
-    model: AttendedBackbone
+    model: AttendedInference
     model_key: str
     label_batches: ShardedBatches
     loading: Mapping[str, Any]

@@ -1,5 +1,6 @@
 import os
 import shutil
+from contextlib import contextmanager
 
 import cv2
 import numpy as np
@@ -103,12 +104,14 @@ def test_order_is_sorted_whatever_the_disk_says(tmp_path, monkeypatch):
     for name in names:
         write_image(tmp_path / name, np.zeros((4, 4, 3)))
     (tmp_path / 'notes.txt').write_text('no image')
-    walk = os.walk
+    scandir = os.scandir
 
-    def shuffled(*args, **kwargs):
-        return reversed([(p, d, f[::-1]) for p, d, f in walk(*args, **kwargs)])
+    @contextmanager
+    def shuffled(path):
+        with scandir(path) as entries:
+            yield sorted(entries, key=lambda entry: entry.name, reverse=True)
 
-    monkeypatch.setattr(os, 'walk', shuffled)
+    monkeypatch.setattr(os, 'scandir', shuffled)
     assert relative_paths(LUSSDataset(tmp_path, dict(img_path=''), pipeline=[])) == sorted(names)
 
 

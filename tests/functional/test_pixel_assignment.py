@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from luss_mm.functional.pixel_assignment import assign_pixels, resize_argmax
+from luss_mm.functional.pixel_assignment import assign_pixels, label_by_centroid, resize_argmax
+from luss_mm.functional.pixel_attention import upsample_features
 
 
 def slow_assign(features, centroids, score, threshold, size):
@@ -52,6 +53,14 @@ def test_integer_enlargement_equals_nearest_interpolation():
     small = assign_pixels(features, centroids, score, 0.0, (3, 4))
     expected = F.interpolate(small[:, None].double(), (12, 16), mode='nearest')[:, 0].long()
     assert torch.equal(labels, expected)
+
+
+@pytest.mark.parametrize('scale', [1, 2, 4])
+def test_products_before_enlarging_equal_those_after(scale):
+    features, centroids, score = inputs(clusters=7)
+    enlarged = upsample_features(features.double(), scale)
+    expected = slow_assign(enlarged, centroids, torch.ones_like(score), 0.5, (13, 10))
+    assert torch.equal(label_by_centroid(features, centroids, (13, 10), scale), expected)
 
 
 def test_lengths_of_features_and_centroids_do_not_matter():

@@ -4,16 +4,20 @@
 
 `DIR` holds photographs; without it 375 x 500 images are generated. Both ways use one network with
 attention (random weights: speed does not depend on them), and the same K random centroids. The
-alternative takes the published steps literally: PIL and torchvision transforms, one image a forward
-pass, attention on enlarged and normalised features, cosine to every centroid, one PNG written after
-the other. Ours is `extract_features` and `generate_labels` as the recipes call them, label maps
-and manifests included. The time is this process's CPU time on a CPU, the clock on a GPU; loading
-runs in this process for both.
+alternative is `one_by_one.py`; ours is `extract_features` and `generate_labels` as the recipes call
+them, label maps and manifests included, in float32 and in bfloat16.
+
+Measured are CPU seconds on one core (everything in this process), the clock on `--cores` cores
+(ours with loading processes and writing threads, both with as many threads in torch), where the
+time of one core goes, and the peak memory of ours after more and more images. On a GPU the clock
+counts in both.
 """
 
 import argparse
 import json
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,68 +26,182 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from comparison import rate
+from mmcv.transforms import Resize
 from mmengine.registry import DefaultScope
 from mmseg.registry import DATASETS, MODELS, TRANSFORMS
-from PIL import Image
+from one_by_one import OneByOne
+from time_shares import percent, watched
 from torch.nn import functional as F
-from torchvision import transforms
 from views import write_images
 
-from luss_mm.datasets.luss_dataset import list_images
-from luss_mm.models import PixelAttentionModel
+from luss_mm.datasets.transforms import GeneratePseudoLabel, LoadBoundedImage
+from luss_mm.models import PixelAttentionModel, ViewsPreprocessor
+from luss_mm.models.attended_inference import PRECISIONS, AttendedInference
+from luss_mm.pipeline import generate_labels as label_module
 from luss_mm.pipeline.artifact import write_atomically
 from luss_mm.pipeline.extract_features import extract_features
 from luss_mm.pipeline.generate_labels import PixelLabeller, generate_labels
 from luss_mm.pipeline.image_batches import ShardedBatches
+from luss_mm.pipeline.image_stream import walk_images
 
-RESIZE, CROP = 256, 224
+RESIZE, CROP, THRESHOLD = 256, 224, 0.4
+MOST_GENERATED = 64
 LOADING = [
     dict(type='LoadBoundedImage'),
     dict(type='Resize', scale=(RESIZE * 8, RESIZE), keep_ratio=True),
 ]
-NORMALISE = transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+OUR_PARTS = dict(
+    decode=(LoadBoundedImage, 'transform'),
+    resize=(Resize, 'transform'),
+    normalise=(ViewsPreprocessor, 'normalize'),
+    backbone=(AttendedInference, '_features'),
+    embedding=(AttendedInference, 'forward'),  # backbone and attention
+    scores=(AttendedInference, 'score_pixels'),  # likewise
+    pixels=(GeneratePseudoLabel, 'transform'),
+    PNG=(label_module, 'save_label_map'),
+)
+THEIR_PARTS = dict(
+    decode=(OneByOne, 'load'),
+    resize=(OneByOne, 'resized'),
+    normalise=(OneByOne, 'normalised'),
+    backbone=(OneByOne, 'backbone'),
+    attention=(OneByOne, 'attention'),
+    pooling=(OneByOne, 'pooled'),
+    pixels=(OneByOne, 'assigned'),
+    PNG=(OneByOne, 'write'),
+)
+Work = tuple[Callable[[], object], Callable[[], object]]
 
 
 def main() -> None:
     """Measure, write the JSON file and print it."""
+    arguments = parse_arguments()
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope('mmseg'), tempfile.TemporaryDirectory() as scratch:
+        if arguments.only_memory:
+            print(peak_megabytes(Path(scratch), arguments))
+            return
+        report = compare(Path(scratch), arguments)
+    counts = [arguments.count // 2, 2 * arguments.count, 8 * arguments.count]
+    report['peak_megabytes'] = {count: memory_of(count, arguments) for count in counts}
+    report['load_average'] = os.getloadavg()
+    text = json.dumps(report, indent=1)
+    write_atomically(arguments.out, text.encode())
+    print(text)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--out', type=Path, required=True)
+    parser.add_argument('--out', type=Path)
     parser.add_argument('--images', type=Path, help='folder of photographs')
     parser.add_argument('--count', type=int, default=64)
     parser.add_argument('--depth', type=int, default=18, choices=(18, 50))
     parser.add_argument('--categories', type=int, default=50)
     parser.add_argument('--batch', type=int, default=16)
+    parser.add_argument('--cores', type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument('--precision', choices=PRECISIONS, help='one of ours alone')
+    parser.add_argument('--only-memory', action='store_true', help='print the peak of ours, in MB')
     arguments = parser.parse_args()
-    channels = dict([(18, 512), (50, 2048)])[arguments.depth]
-    device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-    torch.manual_seed(0)
-    with (
-        DefaultScope.overwrite_default_scope('mmseg'),
-        tempfile.TemporaryDirectory() as scratch,
-    ):
-        work = Path(scratch)
-        link_images(work / 'images', arguments.images, arguments.count)
-        model = build_model(arguments.depth, channels).to(device)
-        centroids = F.normalize(torch.randn(arguments.categories, channels), dim=1)
-        ours = label_ours(work, model, centroids, arguments.batch, device)
-        theirs = label_one_by_one(work, model, centroids, device)
-        agreement = compare_maps(work / 'ours', work / 'theirs')
-    report = dict(
+    if arguments.out is None and not arguments.only_memory:
+        parser.error('--out FILE says where the results go')
+    return arguments
+
+
+def compare(work: Path, arguments: argparse.Namespace) -> dict:
+    """Images per second of every way, their ratios and where the time goes."""
+    link_images(work / 'images', arguments.images, arguments.count)
+    network = Network(arguments)
+    precisions = [arguments.precision] if arguments.precision else PRECISIONS
+    ways = {f'ours, {p}': lambda out, n, p=p: network.ours(work, out, p, n) for p in precisions}
+    ways['one by one'] = lambda out, _: network.theirs(work, out)
+    one_core, all_cores, shares = {}, {}, {}
+    for name, way in ways.items():
+        parts = THEIR_PARTS if name == 'one by one' else OUR_PARTS
+        torch.set_num_threads(1)
+        with watched(parts) as spent:
+            one_core[name] = seconds(way(work / name, 0), time.process_time, network.device)
+        if name != 'one by one':
+            within = spent.pop('embedding') + spent.pop('scores')
+            spent['attention'] = within - spent['backbone']
+        shares[name] = percent(spent, sum(one_core[name]))
+        torch.set_num_threads(arguments.cores)
+        workers = max(1, arguments.cores // 2)
+        all_cores[name] = seconds(way(work / f'{name}, all', workers), time.time, network.device)
+    step = f'ResNet-{arguments.depth}'
+    steps = (f'embeddings, {step}', f'pixel labels, {step}, K = {arguments.categories}')
+    comparisons = {}
+    for way in list(ways)[:-1]:
+        for i, title in enumerate(steps):
+            for unit, times in (('a core', one_core), (f'on {arguments.cores} cores', all_cores)):
+                ours, theirs = (arguments.count / times[w][i] for w in (way, 'one by one'))
+                label = f'{title}, {way.removeprefix("ours, ")}, {unit}'
+                comparisons[label] = rate(ours, theirs, f'images/s {unit}', 'one image at a time')
+    return dict(
         images=arguments.count,
-        network=f'ResNet-{arguments.depth}, K = {arguments.categories}',
-        device=device.type,
-        threads=torch.get_num_threads(),
-        ours_images_per_second={k: round(arguments.count / v, 2) for k, v in ours.items()},
-        one_by_one_images_per_second={k: round(arguments.count / v, 2) for k, v in theirs.items()},
-        ratio={name: round(theirs[name] / ours[name], 2) for name in ours},
-        equal_pixels=round(agreement, 4),
-        load_average=os.getloadavg(),
+        device=network.device.type,
+        comparisons=comparisons,
+        percent_of_one_core=shares,
+        equal_pixels={
+            way: round(compare_maps(work / way / 'labels', work / 'one by one' / 'labels'), 4)
+            for way in list(ways)[:-1]
+        },
     )
-    text = json.dumps(report, indent=1)
-    write_atomically(arguments.out, text.encode())
-    print(text)
+
+
+class Network:
+    """Backbone and attention with random weights, and centroids.
+
+    Args:
+        arguments: Of the command line.
+    """
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.arguments = arguments
+        self.device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+        channels = dict([(18, 512), (50, 2048)])[arguments.depth]
+        self.model = build_model(arguments.depth, channels)
+        self.centroids = F.normalize(torch.randn(arguments.categories, channels), dim=1)
+
+    def ours(self, work: Path, out: Path, precision: str, workers: int) -> Work:
+        """Features and label maps as the recipes make them."""
+        inference = AttendedInference(self.model, precision).to(self.device)
+
+        def batches(*more: dict) -> ShardedBatches:
+            dataset = DATASETS.build(
+                dict(
+                    type='LUSSDataset',
+                    data_root=str(work),
+                    data_prefix=dict(img_path='images'),
+                    pipeline=[*LOADING, *more, dict(type='PackImage')],
+                )
+            )
+            return ShardedBatches(dataset, self.arguments.batch, num_workers=workers)
+
+        def embed() -> None:
+            crop = batches(dict(type='CenterCrop', crop_size=CROP))
+            extract_features(out / 'features', inference, crop, {}, {}, self.device)
+
+        def label() -> None:
+            embeddings = np.load(out / 'features' / 'embeddings.npy', mmap_mode='r')
+            transform = TRANSFORMS.build(dict(type='GeneratePseudoLabel'))
+            labeller = PixelLabeller(inference, self.centroids.numpy(), THRESHOLD, transform)
+            generate_labels(out / 'labels', labeller, batches(), embeddings, {}, {})
+
+        return embed, label
+
+    def theirs(self, work: Path, out: Path) -> Work:
+        """The published steps."""
+        loop = OneByOne(self.model, self.centroids, RESIZE, CROP, THRESHOLD, self.device)
+        paths = sorted((work / 'images').iterdir())
+        out.mkdir()
+        return (
+            lambda: loop.embed(paths, out / 'embeddings.npy'),
+            lambda: loop.label(paths, out / 'labels'),
+        )
 
 
 def build_model(depth: int, channels: int) -> PixelAttentionModel:
@@ -100,101 +218,31 @@ def build_model(depth: int, channels: int) -> PixelAttentionModel:
     return model.eval()
 
 
-def timed(work: Callable[[], object], device: torch.device) -> float:
-    """Seconds that a piece of work takes; see the module's text."""
-    clock = time.perf_counter if device.type == 'cuda' else time.process_time
-    started = clock()
-    work()
-    if device.type == 'cuda':
-        torch.cuda.synchronize()
-    return clock() - started
-
-
-def label_ours(
-    work: Path,
-    model: PixelAttentionModel,
-    centroids: torch.Tensor,
-    batch: int,
-    device: torch.device,
-) -> dict[str, float]:
-    """Seconds for features and for label maps."""
-    crop = dict(type='CenterCrop', crop_size=CROP)
-
-    def batches(*more: dict) -> ShardedBatches:
-        pipeline = [*LOADING, *more, dict(type='PackImage')]
-        folder = dict(img_path='images')
-        dataset = dict(
-            type='LUSSDataset', data_root=str(work), data_prefix=folder, pipeline=pipeline
-        )
-        return ShardedBatches(DATASETS.build(dataset), batch)
-
-    def embed() -> None:
-        extract_features(work / 'features', model, batches(crop), {}, {}, device)
-
-    def label() -> None:
-        embeddings = np.load(work / 'features' / 'embeddings.npy', mmap_mode='r')
-        transform = TRANSFORMS.build(dict(type='GeneratePseudoLabel'))
-        labeller = PixelLabeller(model, centroids.numpy(), 0.4, transform)
-        generate_labels(work / 'ours', labeller, batches(), embeddings, {}, {})
-
-    return dict(features=timed(embed, device), labels=timed(label, device))
-
-
-@torch.no_grad()
-def label_one_by_one(
-    work: Path, model: PixelAttentionModel, centroids: torch.Tensor, device: torch.device
-) -> dict[str, float]:
-    """Seconds of the published steps, an image after the other."""
-    resize = transforms.Resize(RESIZE)
-    tensor = transforms.Compose([transforms.ToTensor(), NORMALISE])
-    model.to(memory_format=torch.contiguous_format)
-    paths = [work / 'images' / name for name in list_images(work / 'images')]
-    (work / 'theirs').mkdir()
-
-    def attend(picture: Image.Image) -> tuple[torch.Tensor, torch.Tensor]:
-        deep = model.backbone(tensor(picture)[None].to(device))[-1]
-        enlarged = F.interpolate(deep, scale_factor=4, mode='bilinear', align_corners=False)
-        gates = model.attention.layers(F.normalize(enlarged, dim=1)) + model.attention.offset
-        return enlarged, torch.sigmoid(gates)
-
-    def embed() -> None:
-        rows = []
-        for path in paths:
-            with Image.open(path) as image:
-                picture = transforms.functional.center_crop(resize(image.convert('RGB')), CROP)
-            features, gates = attend(picture)
-            rows.append(F.normalize((features * gates).mean((2, 3))).cpu().numpy())
-        np.save(work / 'theirs.npy', np.concatenate(rows))
-
-    def label() -> None:
-        for path in paths:
-            with Image.open(path) as image:
-                width, height = image.size
-                picture = resize(image.convert('RGB'))
-            features, gates = attend(picture)
-            similarity = torch.einsum(
-                'chw,kc->khw', F.normalize(features, dim=1)[0], centroids.to(device)
-            )
-            labels = similarity.argmax(0) + 1
-            labels = F.interpolate(labels[None, None].float(), (height, width))[0, 0]
-            score = F.interpolate(gates.mean(1, keepdim=True), (height, width), mode='bilinear')
-            labels[score[0, 0] < 0.4] = 0
-            ids = labels.cpu().numpy().astype(np.int64)
-            rgb = np.stack([ids % 256, ids // 256, 0 * ids], axis=-1).astype(np.uint8)
-            Image.fromarray(rgb).save(work / 'theirs' / f'{path.stem}.png')
-
-    return dict(features=timed(embed, device), labels=timed(label, device))
+def seconds(work: Work, clock: Callable[[], float], device: torch.device) -> list[float]:
+    """What each piece of work takes; see the module's text."""
+    taken = []
+    for piece in work:
+        clock = time.time if device.type == 'cuda' else clock
+        started = clock()
+        piece()
+        if device.type == 'cuda':
+            torch.cuda.synchronize()
+        taken.append(clock() - started)
+    return taken
 
 
 def link_images(folder: Path, source: Path | None, count: int) -> None:
-    """The first images of a folder, or generated ones, side by side."""
+    """Images of a folder, or generated ones, side by side; some of them again if they are few."""
     folder.mkdir()
     if source is None:
-        write_images(folder, count)
-        return
-    names = list(list_images(source))
-    for number, name in enumerate(names[:: max(1, len(names) // count)][:count]):
-        (folder / f'{number:06d}.jpg').symlink_to((source / name).resolve())
+        write_images(folder, min(count, MOST_GENERATED))
+        paths = sorted(folder.iterdir())
+    else:
+        paths = [source / name for name in walk_images(source)]
+        paths = paths[:: max(1, len(paths) // count)][:count]
+    for number in range(len(paths) if source is None else 0, count):
+        target = paths[number % len(paths)].resolve()
+        (folder / f'{number:06d}{target.suffix}').symlink_to(target)
 
 
 def compare_maps(ours: Path, theirs: Path) -> float:
@@ -205,6 +253,29 @@ def compare_maps(ours: Path, theirs: Path) -> float:
         same = (own == cv2.imread(str(path), cv2.IMREAD_UNCHANGED)).all(axis=-1)
         equal, total = equal + int(same.sum()), total + same.size
     return equal / total
+
+
+def memory_of(count: int, arguments: argparse.Namespace) -> int:
+    """Peak resident megabytes of a process that makes our features and label maps."""
+    command = [sys.executable, __file__, '--only-memory', '--count', str(count)]
+    for name in ('images', 'depth', 'categories', 'batch', 'cores', 'precision'):
+        if (value := getattr(arguments, name)) is not None:
+            command += [f'--{name}', str(value)]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return int(output.splitlines()[-1])
+
+
+def peak_megabytes(work: Path, arguments: argparse.Namespace) -> int:
+    """Make features and label maps; the peak of this process."""
+    link_images(work / 'images', arguments.images, arguments.count)
+    torch.set_num_threads(arguments.cores)
+    network = Network(arguments)
+    precision = arguments.precision or PRECISIONS[-1]
+    for piece in network.ours(work, work / 'ours', precision, 0):
+        piece()
+    status = Path('/proc/self/status').read_text()  # getrusage would count the parent's memory too
+    (line,) = (line for line in status.splitlines() if line.startswith('VmHWM'))
+    return int(line.split()[1]) // 1024
 
 
 if __name__ == '__main__':

@@ -1,7 +1,8 @@
 # A folder in the ImageNet-S layout: train/, validation/, validation-segmentation/.
 data_root = 'data/images'
 num_categories = 50
-pretrain_splits = ['train']
+train_split = 'train'  # folder of data_root with the images that are clustered
+pretrain_splits = ['${train_split}']
 max_side = 2048  # larger images are shrunk on loading
 resize_side = 256  # short side for label maps and inference
 crop_size = 224

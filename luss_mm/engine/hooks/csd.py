@@ -7,6 +7,7 @@ import numpy as np
 from mmengine.dist import is_main_process
 from mmseg.registry import DATASETS, HOOKS
 
+from luss_mm.datasets.image_entries import ImagePaths
 from luss_mm.engine.hooks.clusters import ClusterHook
 from luss_mm.pipeline.artifact import produce, read_manifest
 from luss_mm.pipeline.cluster_features import load_clusters
@@ -119,7 +120,7 @@ class CSDHook(ClusterHook):
             dataset = DATASETS.build(self.source.dataset)
             save_dropped_sheets(
                 unfinished,
-                [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))],
+                ImagePaths(dataset),
                 load_clusters(self.clusters).assignment,
                 np.load(self.denoised / KEPT),
                 np.load(self.denoised / QUALITY),

@@ -13,6 +13,7 @@ from mmengine.model import is_model_wrapper
 from mmseg.registry import DATASETS, HOOKS, TRANSFORMS
 
 from luss_mm.datasets import LUSSDataset
+from luss_mm.datasets.image_entries import ImagePaths
 from luss_mm.datasets.transforms.loading import read_label_map
 from luss_mm.engine.feature_source import FeatureSource
 from luss_mm.functional.palette import category_palette
@@ -65,6 +66,7 @@ class PicturesHook(Hook):
         self.label_transform = label_transform
         self.features = self.directory / features
         self.clusters = self.directory / clusters
+        self.pictures = self.directory / 'pictures'
         self.num_strips = num_strips
         self.num_extremes = num_extremes
         self.images_per_cluster = images_per_cluster
@@ -73,12 +75,12 @@ class PicturesHook(Hook):
         """Draw, on one rank."""
         if not is_main_process():
             return
-        pictures = self.directory / 'pictures'
+        pictures = self.pictures
         clusters = load_clusters(self.clusters)
         dataset = DATASETS.build(self.source.dataset)
         save_cluster_sheets(
             pictures / 'clusters',
-            [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))],
+            ImagePaths(dataset),
             clusters.assignment,
             clusters.squared_distances,
             len(clusters.centroids),
@@ -141,9 +143,9 @@ class PicturesHook(Hook):
         count = min(self.num_strips, len(dataset))
         chosen = set(np.linspace(0, len(dataset) - 1, count).astype(int).tolist())
         if has_image_counts(evaluation):
-            index_of = {dataset.get_data_info(i)['img_path']: i for i in range(len(dataset))}
-            ranking = [index_of[image] for _, image in rank_images(evaluation)]
-            chosen.update(ranking[: self.num_extremes], ranking[::-1][: self.num_extremes])
+            ranking = [image for _, image in rank_images(evaluation)]
+            extremes = {*ranking[: self.num_extremes], *ranking[::-1][: self.num_extremes]}
+            chosen.update(i for i, path in enumerate(ImagePaths(dataset)) if path in extremes)
         return sorted(chosen)
 
     def _threshold(self) -> float:

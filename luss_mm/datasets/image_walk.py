@@ -1,0 +1,79 @@
+"""Finding the images below a folder: sorted, through links, not in circles."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from mmengine.logging import print_log
+
+IMAGE_SUFFIXES = ('.jpeg', '.jpg', '.png', '.bmp', '.webp')
+Stamp = tuple[int, int]
+
+
+def walk_images(folder: str | Path, folders: list[str], stamps: list[Stamp]) -> Iterator[str]:
+    """Sorted relative paths of all images below a folder.
+
+    What lies below a folder is sorted where '<name>/' is, since all of it begins so. Hence no more
+    than the names of the folders on the way are in memory. Links to folders are followed, but not
+    back to a folder that they lie in. A folder that may not be read is left out with a warning.
+
+    Args:
+        folder: To look into.
+        folders: Gets the relative path of every folder that was looked into, '' or with a '/' at
+            the end.
+        stamps: Gets the stamp of each, taken before it was looked into.
+    """
+    pending = ['']
+    above: dict[str, frozenset] = {'': frozenset()}  # identities of the folders that it lies in
+    while pending:
+        relative = pending.pop()
+        if relative and not relative.endswith('/'):
+            yield relative
+            continue
+        lineage = above.pop(relative)
+        try:
+            status = os.stat(os.path.join(folder, relative))
+            identity = status.st_dev, status.st_ino
+            if identity in lineage:
+                continue
+            inner = sorted(_children(folder, relative), reverse=True)
+        except PermissionError as error:
+            print_log(f'{error.filename}: may not be read, what lies in it is left out', 'current')
+            continue
+        folders.append(relative)
+        stamps.append(stamp_of(status))
+        above |= {name: lineage | {identity} for name in inner if name.endswith('/')}
+        pending += inner
+
+
+def _children(folder: str | Path, relative: str) -> Iterator[str]:
+    """Relative paths of images, and with a '/' at the end of folders, right below a folder."""
+    with os.scandir(os.path.join(folder, relative)) as entries:
+        for entry in entries:
+            if _is_folder(entry):
+                yield f'{relative}{entry.name}/'
+            elif entry.name.lower().endswith(IMAGE_SUFFIXES):
+                yield f'{relative}{entry.name}'
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def stamp_of(status: os.stat_result) -> Stamp:
+    """What a folder is known by: inode and time of change in ns, each below 2^64.
+
+    Not its device, whose number differs between machines that share a disk.
+    """
+    return status.st_ino % 2**64, status.st_mtime_ns % 2**64
+
+
+def size_of(path: str) -> int:
+    """Bytes of a file, or -1 for a link to nowhere or to itself, a bad image."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return -1

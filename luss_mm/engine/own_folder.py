@@ -1,0 +1,97 @@
+"""What a recipe for folders finds out by looking at the folder: images, scoring, K."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from luss_mm.datasets.image_walk import walk_images
+from luss_mm.engine.settings import Settings, SettingsError
+from luss_mm.functional.cluster_number import FEWEST_CLUSTERS, MOST_CLUSTERS, rule_of_thumb
+
+# Folders of a data set with splits.
+LAYOUT = ('train', 'train-*', 'validation', 'validation-*', 'test')
+
+
+def look_at_folder(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Values for `train_split`, `evaluate` and `num_categories` where a recipe has None.
+
+    A folder of images without splits is itself the training set. Without `validation` nothing is
+    scored. K follows the number of images.
+
+    Args:
+        values: Settings and `evaluate` of a recipe, `work_dir` among them.
+
+    Returns:
+        Those of the three that were None, and a line for each that deserves one.
+
+    Raises:
+        SettingsError: If the run would write among the training images, or K is missing where the
+            scores need the number of categories.
+    """
+    wanted = {key for key in ('train_split', 'evaluate', 'num_categories') if key in values}
+    wanted = {key for key in wanted if values[key] is None}
+    if not wanted or 'data_root' not in values:
+        return {}, []
+    root = Path(Settings(values).resolve(values['data_root'], 'data_root'))
+    found: dict[str, Any] = {}
+    lines = []
+    if 'train_split' in wanted:
+        found['train_split'] = '' if _is_flat(root) else 'train'
+        if not found['train_split']:
+            lines.append(f'{root}: no folder train/, so all images in it are the training set')
+    split = found.get('train_split', values.get('train_split') or '')
+    _refuse_to_write_into(root / split, Path(values['work_dir']))
+    if 'evaluate' in wanted:
+        found['evaluate'] = not _lacks_masks(root, split)
+        if not found['evaluate']:
+            lines.append(f'{root}: no folder validation/, so nothing is scored (evaluate=False)')
+    if 'num_categories' in wanted:
+        if found.get('evaluate', values.get('evaluate')):
+            _refuse_to_guess(root / 'validation')
+        number, line = _guess_categories(root / split, values['work_dir'])
+        found['num_categories'] = number
+        lines.append(line)
+    return found, lines
+
+
+def _is_flat(root: Path) -> bool:
+    if any(path.is_dir() for pattern in LAYOUT for path in root.glob(pattern)):
+        return False
+    return any(True for _ in _images_below(root))
+
+
+def _lacks_masks(root: Path, split: str) -> bool:
+    return (root / split).is_dir() and not (root / 'validation').is_dir()
+
+
+def _refuse_to_write_into(images: Path, work_dir: Path) -> None:
+    if work_dir.resolve().is_relative_to(images.resolve()):
+        raise SettingsError(
+            f'work_dir={work_dir} lies among the images of {images}, so the pictures of the run '
+            'would be trained on. Set another work_dir.'
+        )
+
+
+def _refuse_to_guess(validation: Path) -> None:
+    """Scores need as many clusters as categories, which nobody has named."""
+    folders = sum(path.is_dir() for path in validation.glob('*'))
+    if folders:
+        raise SettingsError(
+            f'{validation} has {folders} category folders: to be scored against them set '
+            f'num_categories={folders}, or set evaluate=False.'
+        )
+
+
+def _guess_categories(folder: Path, work_dir: str) -> tuple[int, str]:
+    images = sum(1 for _ in _images_below(folder))
+    number = rule_of_thumb(images)
+    line = (
+        f'num_categories={number}, a rule of thumb for {images} images (the root of half their '
+        f'number, from {FEWEST_CLUSTERS} to {MOST_CLUSTERS}). Set num_categories=K if you know '
+        f'better; tools/suggest_categories.py {work_dir} compares numbers once images are clustered'
+    )
+    return number, line
+
+
+def _images_below(folder: Path) -> Iterator[str]:
+    return walk_images(folder, [], []) if folder.is_dir() else iter(())

@@ -1,0 +1,296 @@
+"""The index of a folder against a slow listing, and what becomes of its file."""
+
+import copy
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from luss_mm.datasets import image_index
+from luss_mm.datasets.image_index import index_of_paths, kept_index, open_index, scan_images
+
+NAMES = [  # sorted otherwise than their folders are listed
+    'a.jpg',
+    'a/0.JPEG',
+    'a/10.jpg',
+    'a/9.jpg',
+    'a-b/0.png',
+    'a.b/0.webp',
+    'a/deep/er/0.bmp',
+    '.hidden.jpg',
+    '.jpg',
+    '.folder/0.jpg',
+    'line\nbreak.png',
+    'Ünï/🦊.jpg',
+    '\uffff.jpg',
+    os.fsdecode(b'\xff\xfe/\x80.jpg'),
+    'l' * 251 + '.jpg',
+    'd' * 255 + '/' + 'l' * 250 + '.jpeg',
+    'looks like one.jpg/inside.png',
+]
+OTHERS = ['notes.txt', 'a/jpg', 'a/0.jpg.txt', 'empty/notes.md']
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / 'images'
+    for number, name in enumerate([*NAMES, *OTHERS]):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b'x' * (7 * number))
+    return folder
+
+
+@pytest.fixture
+def linked(folder, tmp_path):
+    """Links to a folder and a file elsewhere, nowhere, themselves, above, and to each other."""
+    (tmp_path / 'elsewhere').mkdir()
+    (tmp_path / 'elsewhere/e.jpg').write_bytes(b'12345')
+    links = {
+        'b': tmp_path / 'elsewhere',
+        'file.jpg': tmp_path / 'elsewhere/e.jpg',
+        'again': folder / 'a',
+        'nowhere.jpg': 'gone.jpg',
+        'nowhere': 'gone',
+        'self.png': 'self.png',
+        'a/up': folder,
+        'a/deep/here': '.',
+    }
+    for name, target in links.items():
+        (folder / name).symlink_to(target)
+    for name, other in (('one', 'two'), ('two', 'one')):
+        (folder / 'pair' / name).mkdir(parents=True)
+        (folder / 'pair' / name / f'{name}.jpg').write_bytes(b'')
+        (folder / 'pair' / name / 'other').symlink_to(f'../{other}')
+    return folder
+
+
+def slow_listing(folder, relative='', above=()):
+    """All of a folder's images, unsorted: every folder is asked anew what it lies in."""
+    identities = (*above, os.path.realpath(os.path.join(folder, relative)))
+    for name in os.listdir(os.path.join(folder, relative)):
+        path, inner = os.path.join(folder, relative, name), os.path.join(relative, name)
+        if os.path.isdir(path):
+            if os.path.realpath(path) not in identities:
+                yield from slow_listing(folder, inner, identities)
+        elif name.lower().endswith(('.jpeg', '.jpg', '.png', '.bmp', '.webp')):
+            yield inner, os.path.getsize(path) if os.path.exists(path) else -1
+
+
+def contents(index):
+    return list(zip(index, index.sizes.tolist(), strict=True))
+
+
+def no_scan(monkeypatch):
+    monkeypatch.setattr(image_index, 'scan_images', lambda folder: pytest.fail('listed again'))
+
+
+def test_equals_a_slow_listing(folder):
+    found = contents(scan_images(folder))
+    assert found == sorted(slow_listing(folder)) and [n for n, _ in found] == sorted(NAMES)
+    assert scan_images(str(folder)).sizes.dtype == np.int64
+
+
+def test_links_are_followed_but_not_in_circles(linked):
+    found = dict(contents(scan_images(linked)))
+    assert found == dict(slow_listing(linked)) and list(found) == sorted(found)
+    assert found['b/e.jpg'] == found['file.jpg'] == 5
+    assert found['nowhere.jpg'] == found['self.png'] == -1
+    assert 'again/deep/er/0.bmp' in found and not any('/up/' in name for name in found)
+    assert [n for n in found if n.startswith('pair/')] == [
+        'pair/one/one.jpg',
+        'pair/one/other/two.jpg',
+        'pair/two/other/one.jpg',
+        'pair/two/two.jpg',
+    ]
+
+
+@pytest.mark.parametrize('seed', range(5))
+def test_random_trees(tmp_path, seed):
+    random = np.random.default_rng(seed)
+    letters = list('ab.-0/Z~')
+    for _ in range(60):
+        name = ''.join(random.choice(letters, random.integers(1, 9)))
+        path = tmp_path.joinpath('t', *[part for part in name.split('/') if part.strip('.')])
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.with_name(f'{path.name}.jpg').write_bytes(b'x' * random.integers(9))
+        except (FileExistsError, NotADirectoryError, IsADirectoryError):
+            continue
+    found = contents(scan_images(tmp_path / 't'))
+    assert len(found) > 9 and found == sorted(slow_listing(tmp_path / 't'))
+
+
+def test_positions_and_top_folders(linked):
+    index = scan_images(linked)
+    assert [index.position(name) for name in index] == list(range(len(index)))
+    assert index.position('a/1.jpg') is None and index.position('~~~~') is None
+    assert index[-1] == index[len(index) - 1]
+    with pytest.raises(IndexError):
+        index[len(index)]
+    firsts = {}
+    for name in index:
+        firsts.setdefault(name.partition('/')[0], name)
+    assert list(index.top_folders()) == list(firsts.items())
+
+
+def test_given_paths_keep_their_order(folder):
+    names = ['a/9.jpg', 'a/0.JPEG', 'gone.jpg']
+    index = index_of_paths(folder, names)
+    assert contents(index) == [(n, os.path.getsize(folder / n)) for n in names[:2]] + [
+        ('gone.jpg', -1)
+    ]
+
+
+def test_no_images(tmp_path):
+    (tmp_path / 'inner').mkdir()
+    with pytest.raises(FileNotFoundError, match='holds no image'):
+        kept_index(tmp_path / 'kept', tmp_path)
+    assert not (tmp_path / 'kept').exists()
+
+
+def test_a_folder_that_may_not_be_read(folder, monkeypatch):
+    """Modes would not stop root."""
+    scandir = os.scandir
+
+    def refuse(path):
+        if os.path.basename(os.path.normpath(path)) == 'a':
+            raise PermissionError(13, 'Permission denied', path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, 'scandir', refuse)
+    index = scan_images(folder)
+    assert list(index) == sorted(n for n in NAMES if not n.startswith('a/'))
+
+
+def test_kept_and_mapped(linked, tmp_path, monkeypatch):
+    fresh = scan_images(linked)
+    made = kept_index(tmp_path / 'kept', linked)
+    no_scan(monkeypatch)
+    opened = kept_index(tmp_path / 'kept', linked)
+    assert contents(opened) == contents(made) == contents(fresh)
+    assert len(list((tmp_path / 'kept').iterdir())) == 1  # nothing temporary is left
+    for values in (opened.sizes, opened.names.bounds, opened.stamps, opened.names.characters):
+        assert not values.flags.owndata and not values.flags.writeable
+        assert values.flags.aligned
+    (path,) = (tmp_path / 'kept').iterdir()
+    with open(path, 'rb') as file:  # `.npy` arrays one behind the other
+        arrays = [np.load(file, allow_pickle=False) for _ in range(7)]
+    np.testing.assert_array_equal(arrays[1], fresh.sizes)
+
+
+def test_two_folders_have_two_files(folder, tmp_path):
+    kept_index(tmp_path / 'kept', folder)
+    assert list(kept_index(tmp_path / 'kept', folder / 'a'))[0] == '0.JPEG'
+    assert len(list((tmp_path / 'kept').iterdir())) == 2
+
+
+CHANGES = {
+    'new image': lambda f: (f / 'a/new.jpg').write_bytes(b''),
+    'image gone': lambda f: (f / 'a.b/0.webp').unlink(),
+    'renamed': lambda f: (f / 'a/9.jpg').rename(f / 'a/8.jpg'),
+    'new folder': lambda f: (f / 'a/deep/new').mkdir(),
+    'image behind a link': lambda f: (f / 'b/new.jpg').write_bytes(b''),
+    'folder gone': lambda f: shutil.rmtree(f / 'Ünï'),
+    'link to another folder': lambda f: [
+        (f / 'again').unlink(),
+        (f / 'again').symlink_to(f / 'a-b'),
+    ],
+    'another folder in its place': lambda f: [
+        shutil.copytree(f, f.parent / 'copy', symlinks=True),
+        shutil.rmtree(f),
+        (f.parent / 'copy').rename(f),
+        (f / 'new.jpg').write_bytes(b''),
+    ],
+}
+
+
+@pytest.mark.parametrize('change', CHANGES)
+def test_a_stale_index_is_noticed(linked, tmp_path, change, monkeypatch):
+    kept_index(tmp_path / 'kept', linked)
+    for parent, *_ in os.walk(linked, followlinks=False):  # clocks tick slowly
+        os.utime(parent, ns=(0, os.stat(parent).st_mtime_ns - 10**9))
+    os.utime(tmp_path / 'elsewhere', ns=(0, 10**18))
+    kept_index(tmp_path / 'kept', linked)
+    CHANGES[change](linked)
+    lines = []
+    monkeypatch.setattr(image_index, 'print_log', lambda text, logger: lines.append(text))
+    again = kept_index(tmp_path / 'kept', linked)
+    assert contents(again) == sorted(slow_listing(linked))
+    assert len(lines) == 2 and 'changed since its images were listed' in lines[0]
+    no_scan(monkeypatch)
+    kept_index(tmp_path / 'kept', linked)
+
+
+def pickled_array(path):
+    with open(path, 'wb') as file:
+        np.save(file, np.array([print], dtype=object))
+
+
+DAMAGES = {
+    'cut': lambda p: p.write_bytes(p.read_bytes()[:-1]),
+    'empty': lambda p: p.write_bytes(b''),
+    'text': lambda p: p.write_text('no index'),
+    'pickle': pickled_array,
+    'another version': lambda p: p.write_bytes(p.read_bytes().replace(b'mat": 1', b'mat": 0')),
+}
+
+
+@pytest.mark.parametrize('damage', DAMAGES)
+def test_a_damaged_index_is_made_anew(folder, tmp_path, damage):
+    kept_index(tmp_path / 'kept', folder)
+    (path,) = (tmp_path / 'kept').iterdir()
+    DAMAGES[damage](path)
+    with pytest.raises(ValueError):
+        open_index(path)
+    assert contents(kept_index(tmp_path / 'kept', folder)) == sorted(slow_listing(folder))
+    assert contents(open_index(path)) == sorted(slow_listing(folder))
+
+
+def test_where_nothing_can_be_kept(folder, tmp_path, monkeypatch):
+    """A work directory that was moved away, or a full disk."""
+    assert list(kept_index(tmp_path / 'gone' / 'kept', folder)) == sorted(NAMES)
+    assert not (tmp_path / 'gone').exists()
+
+    def fail(descriptor):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(os, 'fsync', fail)
+    assert list(kept_index(tmp_path / 'kept', folder)) == sorted(NAMES)
+    assert not list((tmp_path / 'kept').iterdir())
+
+
+def test_pickles_name_the_file(folder, tmp_path):
+    mapped = kept_index(tmp_path / 'kept', folder)
+    small = pickle.dumps(mapped)
+    assert len(small) < 400 and copy.deepcopy(mapped) is mapped
+    alone = pickle.loads(pickle.dumps(scan_images(folder)))
+    assert contents(alone) == contents(pickle.loads(small)) == contents(mapped)
+    (path,) = (tmp_path / 'kept').iterdir()
+    path.unlink()  # what is mapped stays
+    assert contents(pickle.loads(pickle.dumps(mapped))) == contents(alone)
+    kept_index(tmp_path / 'kept', folder)
+    assert contents(pickle.loads(pickle.dumps(mapped))) == contents(alone)
+    with pytest.raises(RuntimeError, match='was replaced'):
+        pickle.loads(small)
+
+
+def test_a_new_process_maps_the_file(folder, tmp_path):
+    """As workers do that are started by spawn or forkserver."""
+    mapped = kept_index(tmp_path / 'kept', folder)
+    (tmp_path / 'pickle').write_bytes(pickle.dumps(mapped))
+    program = (
+        'import pickle, sys; index = pickle.load(open(sys.argv[1], "rb"));'
+        'print(len(index), index.origin[0], index.sizes.flags.owndata, ".index" in '
+        'open("/proc/self/maps").read())'
+    )
+    command = [sys.executable, '-W', 'ignore', '-c', program, tmp_path / 'pickle']
+    root = Path(image_index.__file__).parents[2]
+    environment = dict(os.environ, PYTHONPATH=str(root))
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    expected = f'{len(NAMES)} {mapped.origin[0]} False True'
+    assert done.stdout.splitlines()[-1] == expected

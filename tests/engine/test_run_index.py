@@ -1,0 +1,126 @@
+"""A run lists its images once; nothing that outlives a start knows of the list."""
+
+import json
+
+import pytest
+from mmengine.config import Config
+from mmseg.registry import DATASETS
+
+from luss_mm.datasets import image_index
+from luss_mm.engine.data_check import check_data
+from luss_mm.engine.dataset_facts import without_index
+from luss_mm.engine.image_check import check_images_of
+from luss_mm.engine.staged_runner import StagedRunner
+from luss_mm.pipeline.artifact import read_manifest
+from tests.two_ranks import run_on_two_ranks
+
+pytestmark = pytest.mark.usefixtures('mmseg_scope')
+
+
+def dataset_of(split, masks='', **settings):
+    prefix = dict(img_path=split, seg_map_path=masks)
+    return dict(type='LUSSDataset', data_root='${data_root}', data_prefix=prefix, **settings)
+
+
+def runner(data_root, work_dir):
+    """Two stages of the same images; a hook of the first has a data set inside another."""
+    relabelled = dict(
+        type='RelabelledDataset',
+        parts=[dataset_of('train')],
+        data_prefix=dict(seg_map_path='${work_dir}/maps'),
+    )
+    first = dict(
+        model=dict(type='PASSPretrainer'),
+        train_dataloader=dict(batch_size=1, dataset=dataset_of('train')),
+        custom_hooks=[dict(type='ClusterHook', source=dict(dataset=relabelled))],
+    )
+    second = dict(
+        model=dict(type='LUSSSegmentor'),
+        train_dataloader=dict(batch_size=1, dataset=dataset_of('train', '${work_dir}/maps')),
+        val_dataloader=dict(
+            batch_size=1, dataset=dataset_of('validation', 'validation-segmentation')
+        ),
+    )
+    config = dict(
+        work_dir=str(work_dir),
+        stage_order=['first', 'second'],
+        stages=dict(first=first, second=second),
+        data_root=str(data_root),
+        default_scope='mmseg',
+    )
+    return StagedRunner(Config(config))
+
+
+def started(data_root, work_dir, monkeypatch, stages=lambda runner, name: None):
+    """A runner whose stages do nothing, after its start."""
+    monkeypatch.setattr('luss_mm.engine.staged_runner.check_data', lambda *_: None)
+    monkeypatch.setattr(StagedRunner, '_check_images', lambda *_: None)
+    monkeypatch.setattr(StagedRunner, '_run_stage', stages)
+    monkeypatch.setattr(StagedRunner, 'closing_lines', lambda _: [])
+    found = runner(data_root, work_dir)
+    found.train()
+    return found.recipe
+
+
+def test_all_data_sets_of_a_run_share_one_folder(data_root, tmp_path, monkeypatch):
+    plain = runner(data_root, tmp_path / 'run').recipe
+    recipe = started(data_root, tmp_path / 'run', monkeypatch)
+    for name, count in (('first', 2), ('second', 2)):
+        text = json.dumps(recipe.stage(name, 'd'), default=str)
+        assert text.count(f'"image_index": "{tmp_path}/run/image_index"') == count
+        assert recipe.settings_of(name) == plain.settings_of(name)
+        assert recipe.stages_read_by(name) == plain.stages_read_by(name)
+        assert recipe.stage_inputs(name) == plain.stage_inputs(name)
+        expected = json.dumps(plain.stage(name, 'd'), default=str)
+        assert json.dumps(without_index(recipe.stage(name, 'd')), default=str) == expected
+    assert len(list((tmp_path / 'run/image_index').iterdir())) == 2  # train and validation
+
+
+def test_images_are_listed_once_a_start(data_root, tmp_path, monkeypatch):
+    listed = []
+    scan = image_index.scan_images
+    monkeypatch.setattr(
+        image_index, 'scan_images', lambda folder: listed.append(folder.name) or scan(folder)
+    )
+    for start in (1, 2):
+        recipe = started(data_root, tmp_path / 'run', monkeypatch)
+        recipe.stage_inputs('first'), recipe.stage_inputs('second')
+        check_images_of(recipe, recipe.stage_order)
+        datasets = [
+            recipe.stage('second', 'd')[f'{x}_dataloader']['dataset'] for x in ('train', 'val')
+        ]
+        assert [len(DATASETS.build(dataset)) for dataset in datasets] == [6, 4]
+        assert sorted(listed) == sorted(['train', 'validation'] * start)
+
+
+def test_a_size_that_changed_in_place_is_noticed_at_the_next_start(
+    data_root, tmp_path, monkeypatch
+):
+    found = []
+    for content in (b'one', b'other', b'other'):
+        (data_root / 'train/ant/train_ant_0.JPEG').write_bytes(content)  # no folder's time changes
+        recipe = started(data_root, tmp_path / 'run', monkeypatch)
+        found.append(recipe.stage_inputs('first'))
+    assert found[0] != found[1] == found[2]
+
+
+def test_the_check_of_images_does_not_depend_on_it(data_root, tmp_path, monkeypatch):
+    recipe = started(data_root, tmp_path / 'run', monkeypatch)
+    with_index = read_manifest(check_images_of(recipe, recipe.stage_order).parent)
+    recipe.image_index = None
+    assert read_manifest(check_images_of(recipe, recipe.stage_order).parent) == with_index
+    assert 'image_index' not in json.dumps(with_index)
+
+
+def _fingerprints_on_rank(rank, data_root, work_dir):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        recipe = started(data_root, work_dir, monkeypatch)
+        monkeypatch.undo()
+        check_data(recipe, ['second'])
+        dataset = DATASETS.build(recipe.stage('second', 'd')['val_dataloader']['dataset'])
+        return dataset.fingerprint(), dataset.data_list.sources[0].index.origin
+
+
+def test_two_ranks_map_one_file(data_root, tmp_path):
+    first, second = run_on_two_ranks(_fingerprints_on_rank, data_root, tmp_path / 'run')
+    assert first == second and first[1][0].startswith(str(tmp_path / 'run/image_index'))

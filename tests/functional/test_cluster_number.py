@@ -1,0 +1,108 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from luss_mm.functional.cluster_number import (
+    CHUNK_ROWS,
+    candidate_numbers,
+    mean_silhouette,
+    rule_of_thumb,
+    suggest_number,
+)
+
+
+def slow_silhouette(points, clusters):
+    """Sample by sample, as Rousseeuw writes it."""
+    points = np.asarray(points, dtype=np.float64)
+    values = []
+    for i, own in enumerate(clusters):
+        distances = {}
+        for j, other in enumerate(clusters):
+            if i != j:
+                distances.setdefault(other, []).append(math.dist(points[i], points[j]))
+        if own not in distances:
+            values.append(0.0)
+            continue
+        a = np.mean(distances.pop(own))
+        b = min(np.mean(d) for d in distances.values())
+        values.append((b - a) / max(a, b) if max(a, b) else 0.0)
+    return np.mean(values)
+
+
+@pytest.mark.parametrize('num_clusters', [2, 3, 17])
+def test_equals_the_slow_silhouette(num_clusters):
+    rng = np.random.default_rng(num_clusters)
+    points = rng.normal(size=(60, 5)).astype(np.float32)
+    clusters = rng.integers(num_clusters, size=60)
+    clusters[0] = num_clusters + 3  # alone, and numbers between are left out
+    found = mean_silhouette(torch.from_numpy(points), torch.from_numpy(clusters))
+    assert found == pytest.approx(slow_silhouette(points, clusters), abs=1e-6)
+
+
+def test_chunks_change_nothing(monkeypatch):
+    rng = np.random.default_rng(0)
+    points = torch.from_numpy(rng.normal(size=(50, 3)).astype(np.float32))
+    clusters = torch.from_numpy(rng.integers(4, size=50))
+    whole = mean_silhouette(points, clusters)
+    assert len(points) < CHUNK_ROWS
+    monkeypatch.setattr('luss_mm.functional.cluster_number.CHUNK_ROWS', 7)
+    assert mean_silhouette(points, clusters) == pytest.approx(whole, abs=1e-12)
+
+
+def test_extremes_of_the_silhouette():
+    far = torch.tensor([[0.0, 0.0], [0.0, 0.0], [9.0, 0.0], [9.0, 0.0]])
+    assert mean_silhouette(far, torch.tensor([0, 0, 1, 1])) == 1
+    assert mean_silhouette(far, torch.tensor([0, 1, 0, 1])) < 0
+    assert mean_silhouette(torch.ones(4, 2), torch.tensor([0, 0, 1, 1])) == 0  # no distance at all
+    assert mean_silhouette(far, torch.arange(4)) == 0  # everyone is alone
+
+
+def test_what_has_no_silhouette():
+    with pytest.raises(ValueError, match='two clusters or more'):
+        mean_silhouette(torch.ones(3, 2), torch.zeros(3, dtype=torch.int64))
+    with pytest.raises(ValueError, match='2 clusters for 3 embeddings'):
+        mean_silhouette(torch.ones(3, 2), torch.arange(2))
+
+
+@pytest.mark.parametrize(
+    ('images', 'number'), [(0, 2), (1, 2), (8, 2), (50, 5), (200, 10), (20_000, 100), (10**6, 100)]
+)
+def test_rule_of_thumb(images, number):
+    assert rule_of_thumb(images) == number
+
+
+def test_candidate_numbers():
+    assert candidate_numbers(2, 2) == [2]
+    assert candidate_numbers(2, 12) == [2, 3, 4, 5, 6, 7, 8, 10, 12]
+    numbers = candidate_numbers(5, 919, 1.5)
+    assert numbers[0] == 5 and numbers[-1] == 919 and numbers == sorted(set(numbers))
+    assert all(b <= 1.5 * a + 1 for a, b in zip(numbers, numbers[1:], strict=False))
+    for wrong in [(1, 5), (6, 5), (2, 5, 1.0)]:
+        with pytest.raises(ValueError, match='there are none'):
+            candidate_numbers(*wrong)
+
+
+def test_the_largest_good_number_is_suggested():
+    assert suggest_number([2, 4, 8, 16], [0.5, 0.4, 0.41, 0.1]) == 8
+    assert suggest_number([2, 4, 8], [0.1, 0.9, 0.8]) == 4  # strong: no need for more
+    assert suggest_number([2, 4, 8], [-0.1, -0.2, -0.05]) == 8  # the best, though it is bad
+    for numbers, values in [([], []), ([2, 3], [0.1])]:
+        with pytest.raises(ValueError, match='silhouettes for'):
+            suggest_number(numbers, values)
+
+
+def test_separate_groups_are_counted():
+    """Five groups far from one another: k-means by their true centres at every K."""
+    from luss_mm.functional.kmeans import fit_kmeans
+
+    rng = np.random.default_rng(0)
+    centres = 10 * np.eye(5, dtype=np.float32)
+    points = (np.repeat(centres, 20, axis=0) + 0.1 * rng.normal(size=(100, 5))).astype(np.float32)
+    numbers = candidate_numbers(2, 12)
+    values = []
+    for number in numbers:
+        found = fit_kmeans(points, number, 10, 10).assignment
+        values.append(mean_silhouette(torch.from_numpy(points), torch.from_numpy(found).long()))
+    assert numbers[int(np.argmax(values))] == 5 == suggest_number(numbers, values)

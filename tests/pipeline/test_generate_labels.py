@@ -1,0 +1,173 @@
+"""Label maps of a folder against one image at a time, and what errors leave behind."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmseg.registry import TRANSFORMS
+from torch.nn import functional as F
+
+from luss_mm.datasets import LUSSDataset
+from luss_mm.functional.label_codec import decode_label_map
+from luss_mm.models.attended_inference import AttendedInference
+from luss_mm.pipeline import generate_labels as labelling
+from luss_mm.pipeline.artifact import read_manifest
+from luss_mm.pipeline.extract_features import extract_features
+from luss_mm.pipeline.generate_labels import PixelLabeller, finished_shards, generate_labels
+from luss_mm.pipeline.image_batches import ShardedBatches
+from tests.models.test_attended_inference import trained_model
+
+SHARD, K = 4, 6
+pytestmark = pytest.mark.usefixtures('mmseg_scope')
+
+
+def batches_of(data_root):
+    resize = dict(type='Resize', scale=(64, 40), keep_ratio=False)
+    pipeline = [dict(type='LoadBoundedImage'), resize, dict(type='PackImage')]
+    dataset = LUSSDataset(str(data_root), dict(img_path='train'), pipeline=pipeline)
+    return ShardedBatches(dataset, 2, SHARD)
+
+
+def centroids_of(embeddings):
+    return np.array(embeddings[:K])
+
+
+class Labelling:
+    """Features and label maps of the small data set, and where they lie."""
+
+    def __init__(self, data_root, out, precision='float32'):
+        self.model = trained_model(data_preprocessor=dict(type='ViewsPreprocessor'))
+        self.inference = AttendedInference(self.model, precision)
+        self.batches = batches_of(data_root)
+        self.out = out
+        settings = dict(precision=precision)
+        self.features = extract_features(
+            out / 'features', self.inference, self.batches, {}, settings
+        )
+        self.settings = settings
+        images = torch.stack([self.batches.dataset[i]['inputs'] for i in range(6)])
+        _, scores = self.inference(self.model.data_preprocessor.normalize(images))
+        self.threshold = scores.median().item()  # half is foreground
+
+    def run(self):
+        embeddings = self.features.embeddings
+        transform = TRANSFORMS.build(dict(type='GeneratePseudoLabel'))
+        centroids = centroids_of(embeddings)
+        labeller = PixelLabeller(self.inference, centroids, self.threshold, transform)
+        return generate_labels(
+            self.out / 'labels', labeller, self.batches, embeddings, {}, self.settings
+        )
+
+    @torch.no_grad()
+    def slow_label(self, index):
+        """Cosine on enlarged features; scores and labels drawn large pixel by pixel."""
+        sample = self.batches.dataset[index]
+        image = self.model.data_preprocessor.normalize(sample['inputs'][None])
+        features, gates = self.model.attend(image)
+        centroids = torch.from_numpy(centroids_of(self.features.embeddings))
+        cosine = F.cosine_similarity(features[0][None], centroids[:, :, None, None])  # (K, h, w)
+        labels = cosine.argmax(0) + 1
+        height, width = sample['ori_shape']
+        score = F.interpolate(gates.mean(1)[:, None], (height, width), mode='bilinear')[0, 0]
+        result = np.zeros((height, width), np.int64)
+        for y in range(height):
+            for x in range(width):
+                if score[y, x] >= self.threshold:
+                    row = int((y + 0.5) * labels.shape[0] / height)
+                    column = int((x + 0.5) * labels.shape[1] / width)
+                    result[y, x] = labels[row, column]
+        return result
+
+
+def read(path):
+    return decode_label_map(cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[..., ::-1])
+
+
+def maps_in(folder):
+    return {path.name: read(path) for path in sorted(folder.rglob('*.png'))}
+
+
+def test_equals_one_image_at_a_time(data_root, tmp_path):
+    labelling_run = Labelling(data_root, tmp_path)
+    folder = labelling_run.run()
+    shown = set()
+    for index in range(6):
+        path = labelling.label_path(folder, labelling_run.batches.dataset, index)
+        expected = labelling_run.slow_label(index)
+        assert (read(path) == expected).mean() > 0.999  # a score may round to the threshold
+        shown |= set(np.unique(expected))
+    assert len(shown) > 2 and 0 in shown
+
+
+def test_the_precision_is_part_of_the_key_and_changes_little(data_root, tmp_path):
+    exact, rounded = (
+        Labelling(data_root, tmp_path / precision, precision)
+        for precision in ('float32', 'bfloat16')
+    )
+    folders = exact.run(), rounded.run()
+    keys = [read_manifest(folder)['key'] for folder in folders]
+    assert keys[0] != keys[1]
+    first, second = (maps_in(folder) for folder in folders)
+    assert first.keys() == second.keys()
+    assert np.mean([(first[name] == second[name]).mean() for name in first]) > 0.85
+    cosine = (exact.features.embeddings * rounded.features.embeddings).sum(1)
+    assert cosine.min() > 0.999 and cosine.min() < 1
+
+
+def test_another_precision_is_not_taken_for_what_is_there(data_root, tmp_path):
+    Labelling(data_root, tmp_path).run()
+    rounded = Labelling(data_root, tmp_path, 'bfloat16')
+    rounded.run()
+    for name in ('features', 'labels'):
+        assert read_manifest(tmp_path / name)['settings']['precision'] == 'bfloat16'
+        (kept,) = tmp_path.glob(f'{name}.*')
+        assert read_manifest(kept)['settings']['precision'] == 'float32'
+
+
+def partial(tmp_path):
+    (folder,) = tmp_path.glob('labels.partial-*')
+    return folder
+
+
+@pytest.mark.parametrize('error', [KeyboardInterrupt, SystemExit, OSError])
+def test_a_shard_with_a_lost_map_is_not_finished(data_root, tmp_path, monkeypatch, error):
+    run = Labelling(data_root, tmp_path)
+    save = labelling.save_label_map
+    calls = []
+
+    def fail(path, labels):
+        calls.append(path)
+        if len(calls) == SHARD + 1:  # the first of the second shard
+            raise error
+        save(path, labels)
+
+    with monkeypatch.context() as patch, pytest.raises(error):
+        patch.setattr(labelling, 'save_label_map', fail)
+        run.run()
+    assert finished_shards(partial(tmp_path), run.batches) == {0}
+    monkeypatch.setattr(labelling, 'save_label_map', lambda p, m: (calls.append(p), save(p, m)))
+    calls.clear()
+    folder = run.run()
+    assert len(calls) == 2 and len(maps_in(folder)) == 6
+
+
+def test_a_map_that_cannot_be_written_is_named(data_root, tmp_path, monkeypatch):
+    run = Labelling(data_root, tmp_path)
+    monkeypatch.setattr(labelling.cv2, 'imwrite', lambda *_: False)
+    with pytest.raises(OSError, match=r'ant/train_ant_\d\.png: cannot be written'):
+        run.run()
+
+
+def test_maps_come_in_their_turn(data_root, tmp_path):
+    """No batch of full-size maps in memory: an image is labelled when it is asked for."""
+    run = Labelling(data_root, tmp_path)
+    transform = TRANSFORMS.build(dict(type='GeneratePseudoLabel'))
+    labelled = []
+    transform.transform = lambda results: labelled.append(results) or results
+    labeller = PixelLabeller(run.inference, centroids_of(run.features.embeddings), 0.5, transform)
+    samples = [run.batches.dataset[i] for i in range(2)]
+    results = labeller.label(samples, run.features.embeddings[:2])
+    next(results)
+    assert len(labelled) == 1
+    next(results)
+    assert len(labelled) == 2 and next(results, None) is None

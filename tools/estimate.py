@@ -1,0 +1,61 @@
+"""What a recipe will cost: iterations, operations, memory, disk and time of every part.
+
+    python tools/estimate.py configs/luss/pdso_folder.py --cfg-options data_root=DIR
+    python tools/estimate.py configs/luss/pass_s919.py              (without the images, too)
+
+Quick: operations are counted and divided by this machine's matrix rate. --measure builds each
+network at its real batch and view sizes and times it, minutes instead of seconds. Nothing is
+written, nothing is trained. What is finished in the work directory is left out.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from mmengine.config import Config
+
+import luss_mm  # noqa: F401  registers everything
+from luss_mm.engine.command_line import OptionAction
+from luss_mm.engine.recipe import Recipe
+from luss_mm.engine.run_estimate import estimate_run
+from luss_mm.engine.settings import SettingsError
+from luss_mm.pipeline.artifact import write_atomically
+
+
+def main() -> None:
+    """Print a table, and write it as JSON if asked to."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='recipe')
+    parser.add_argument('--work-dir', help='default: work_dirs/<name of the config>')
+    parser.add_argument('--cfg-options', nargs='+', action=OptionAction, help='KEY=VALUE ...')
+    parser.add_argument('--measure', action='store_true', help='time every part; takes minutes')
+    parser.add_argument('--images', type=int, help='in each training folder, without looking')
+    parser.add_argument('--processes', type=int, default=1, help='one a GPU')
+    parser.add_argument('--json', type=Path, help='file for the same as JSON')
+    arguments = parser.parse_args()
+    config = Config.fromfile(arguments.config)
+    if arguments.cfg_options is not None:
+        config.merge_from_dict(arguments.cfg_options)
+    config.work_dir = arguments.work_dir or str(Path('work_dirs', Path(arguments.config).stem))
+    try:
+        recipe = Recipe(config)
+        print('\n'.join(recipe.notes))
+        estimate = estimate_run(
+            recipe,
+            images=arguments.images,
+            measure=arguments.measure,
+            processes=arguments.processes,
+        )
+    except SettingsError as error:
+        raise SystemExit(f'{error} (--images N estimates without the images)') from None
+    except ValueError as error:
+        raise SystemExit(f'no estimate: {error}') from None
+    print(estimate.table() if estimate.costs else 'everything is finished')
+    if arguments.json is not None:
+        write_atomically(arguments.json, json.dumps(estimate.as_dict(), indent=1).encode())
+
+
+if __name__ == '__main__':
+    main()
