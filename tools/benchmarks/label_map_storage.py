@@ -26,6 +26,7 @@ from mmengine.fileio import LmdbBackend
 
 from luss_mm.functional.label_codec import decode_label_map, encode_label_map
 from luss_mm.pipeline.artifact import write_atomically
+from luss_mm.pipeline.generate_labels import PNG_OPTIONS
 
 HEIGHT, WIDTH = 375, 500
 CATEGORIES = 919
@@ -213,7 +214,7 @@ def draw_label_map(random: np.random.Generator) -> np.ndarray:
 def encode(labels: np.ndarray) -> bytes:
     """As the pipeline's label maps."""
     rgb = encode_label_map(labels)
-    return cv2.imencode('.png', rgb[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
+    return cv2.imencode('.png', rgb[..., ::-1], PNG_OPTIONS)[1].tobytes()
 
 
 def decode(content: bytes) -> np.ndarray:
