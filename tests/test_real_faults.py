@@ -6,6 +6,7 @@ the kernel grants none, those tests are skipped.
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -58,28 +59,25 @@ def stopped_with(log, expected):
     return last
 
 
-def bytes_in(directory):
-    return sum(path.stat().st_size for path in directory.rglob('*') if path.is_file())
-
-
 @pytest.mark.parametrize(
-    'share',
+    'moment',
     [
-        pytest.param(0.3, marks=pytest.mark.slow),
-        0.6,
-        pytest.param(0.8, marks=pytest.mark.slow),
-        pytest.param(0.9, marks=pytest.mark.slow),
+        pytest.param('pretrain.partial-*/epoch_1.pth', marks=pytest.mark.slow),
+        pytest.param('features.partial-*/shard-000001.npy', marks=pytest.mark.slow),
+        'pseudo_labels.partial-*/.finished-shards/1.json',
+        pytest.param('finetune.partial-*/epoch_1.pth', marks=pytest.mark.slow),
     ],
 )
-def test_full_disk(namespace, tmp_path, share):
+def test_a_disk_that_fills_up(namespace, tmp_path, moment):
     disk = tmp_path / 'disk'
     disk.mkdir()
     work_dir, first, second = disk / 'run', tmp_path / 'first.log', tmp_path / 'second.log'
-    size = int(share * bytes_in(finished_run()))
     steps = shell(
-        f'mount -t tmpfs -o size={size} none {disk}',
+        f'mount -t tmpfs -o size=64m none {disk}',
+        f'( while ! ls {work_dir}/{moment} > /dev/null 2>&1; do sleep .005; done',
+        f'head -c 64m /dev/zero > {disk}/filler 2> /dev/null ) &',
         training(work_dir, first),
-        f'mount -o remount,size=1g {disk}',
+        f'rm {disk}/filler',
         training(work_dir, second),
         f'cp -a {work_dir} {tmp_path}/copy',
     )
@@ -87,6 +85,15 @@ def test_full_disk(namespace, tmp_path, share):
     assert str(work_dir) in stopped_with(first, 'No space left on device')
     assert 'status 0' in second.read_text(), second.read_text()[-3000:]
     assert_same_run(finished_run(), tmp_path / 'copy')
+
+
+def test_a_disk_that_is_too_small_is_said_before_training(namespace, tmp_path):
+    disk, log = tmp_path / 'disk', tmp_path / 'train.log'
+    disk.mkdir()
+    steps = shell(f'mount -t tmpfs -o size=2m none {disk}', training(disk / 'run', log))
+    run_command(*namespace, *steps, log=tmp_path / 'log')
+    assert re.search(r'writes about \d+ MB, and \d MB are free', log.read_text())
+    assert 'Epoch(train)' not in log.read_text()
 
 
 def test_read_only_disk(namespace, tmp_path):

@@ -1,6 +1,9 @@
 """Arrays that are larger than memory, written through a memory map."""
 
+import errno
+import math
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +22,16 @@ def create_mapped_array(path: str | Path, shape: tuple[int, ...]) -> np.memmap:
     Raises:
         OSError: If the disk has no room; it names the file, which is removed again.
     """
-    array = np.lib.format.open_memmap(path, mode='w+', dtype=np.float32, shape=shape)
+    path = Path(path)
+    size = 4 * math.prod(shape)
     try:
-        with open(path, 'r+b') as file:
-            os.posix_fallocate(file.fileno(), 0, os.path.getsize(path))
+        if size > shutil.disk_usage(path.parent).free:  # not tried: it would fill the disk
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        array = np.lib.format.open_memmap(path, mode='w+', dtype=np.float32, shape=shape)
+        with path.open('r+b') as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     except OSError as error:
-        os.unlink(path)
+        path.unlink(missing_ok=True)
         error.filename = str(path)
         raise
     return array
