@@ -44,8 +44,11 @@ def main() -> None:
     parser.add_argument('--out', type=Path, required=True)
     parser.add_argument('--batch', type=int, default=8)
     parser.add_argument('--steps', type=int, default=5, help='of each loop, after one to warm up')
+    parser.add_argument('--threads', type=int, help='on a CPU; default: as torch chooses')
     parser.add_argument('--profile', action='store_true', help='of one more step of two loops')
     arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     with DefaultScope.overwrite_default_scope('mmseg'):
         steps = build_steps(arguments.batch, device)
@@ -82,7 +85,8 @@ def main() -> None:
 
 def describe(report: dict, device: torch.device) -> dict[str, dict]:
     """See `comparison.py`."""
-    unit = 'images/s' if device.type == 'cuda' else 'images/s a core'
+    cores = report['threads']
+    unit = 'images/s' if device.type == 'cuda' else f'images/s on {cores} core{"s"[: cores > 1]}'
     work = f'pretraining step, ResNet-18, {report["batch"]} images'
     return {
         f'{work}{ending}': rate(

@@ -59,7 +59,7 @@ BENCHMARKS = (
     Benchmark('views', '--out {out}', '--out {out} --count 4 --rounds 1', goals={'views': 2.0}),
     Benchmark(
         'pretraining_step',
-        '--out {out} --profile',
+        '--out {out} --threads 1 --profile',
         '--out {out} --batch 2 --steps 1',
         goals={
             'pretraining step': 2.0,
