@@ -1,6 +1,5 @@
 """What a recipe says: its settings, its stages, and what each stage depends on."""
 
-import copy
 import json
 import re
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from mmseg.registry import DATASETS, MODELS
 from luss_mm.datasets import LUSSDataset, SeededDataset
 from luss_mm.engine.config_check import RUNNER_KEYS, check_stage, typed_blocks
 from luss_mm.engine.dataset_facts import look_at, without_loading
+from luss_mm.engine.nested_values import merged, plain, without_absent, without_effectless
 from luss_mm.engine.own_folder import look_at_folder
 from luss_mm.engine.setting_ranges import check_ranges
 from luss_mm.engine.settings import Settings, SettingsError, did_you_mean
@@ -37,26 +37,7 @@ RUN_KEYS = {'work_dir', 'launcher', 'resume', 'load_from'}
 VALIDATION_KEYS = {
     f'{split}_{part}' for split in ('val', 'test') for part in ('dataloader', 'cfg', 'evaluator')
 }
-# Lists whose entries may be left out by a choice: "${hook if use_it else None}".
-OPTIONAL_ENTRIES = {'custom_hooks', 'pipeline'}
-# How fast or how loud, not what: these may change between runs of one stage.
-WITHOUT_EFFECT = {
-    'bad_images',  # they are missing in the fingerprint
-    'custom_imports',
-    'env_cfg',
-    'experiment_name',
-    'image_index',
-    'launcher',
-    'log_level',
-    'log_processor',
-    'num_workers',
-    'persistent_workers',
-    'pin_memory',
-    'prefetch_factor',
-    'visualizer',
-    'work_dir',
-}
-# The same of default_hooks: what is printed or saved on the way does not change the last state.
+# Default hooks that print or save on the way: the last state is the same without them.
 BOOKKEEPING_HOOKS = {
     'backend_pictures',
     'checkpoint',
@@ -134,7 +115,7 @@ class Recipe:
         values = self.settings.values | neutral
         if not self.is_training(name):
             return Settings(values).resolve(self.templates[name], f'stages.{name}')
-        config = _without_effectless(self._resolved(name, values) | dict(amp=self.amp))
+        config = without_effectless(self._resolved(name, values) | dict(amp=self.amp))
         if hooks := config.get('default_hooks'):
             kept = {k: v for k, v in hooks.items() if k not in BOOKKEEPING_HOOKS}
             config['default_hooks'] = kept
@@ -196,7 +177,7 @@ class Recipe:
 
     def _resolved(self, name: str, values: Mapping[str, Any]) -> dict:
         settings = Settings(values)
-        template = _merged(self.shared, self.templates[name])
+        template = merged(self.shared, self.templates[name])
         config = {k: v for k, v in template.items() if k not in STAGE_KEYS}
         # Resolved before anything is left out: without evaluation its settings are not unused.
         config = settings.resolve(config, f'stages.{name}')
@@ -212,7 +193,7 @@ class Recipe:
                 if _is_a(block['type'], LUSSDataset):
                     block.setdefault('image_index', str(self.image_index))
         self.settings.used |= settings.used
-        config = _without_absent(config)
+        config = without_absent(config)
         config['work_dir'] = settings.values.get('stage_dir')
         config['launcher'] = self.launcher
         config['experiment_name'] = run_name(self.work_dir, name, config['work_dir'])
@@ -263,43 +244,3 @@ class Recipe:
 def _is_a(kind: str, dataset: type) -> bool:
     found = DATASETS.get(kind)
     return isinstance(found, type) and issubclass(found, dataset)
-
-
-def plain(value: Any) -> Any:
-    """Deep copy with ordinary dicts and lists, so that no lazy or attribute dict is left."""
-    if isinstance(value, Mapping):
-        return {key: plain(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(plain(inner) for inner in value)
-    return copy.deepcopy(value)
-
-
-def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict:
-    merged = dict(base)
-    for key, value in own.items():
-        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
-            merged[key] = _merged(merged[key], value)
-        else:
-            merged[key] = value
-    return merged
-
-
-def _without_absent(value: Any) -> Any:
-    """Without the hooks and transforms that a choice resolved to None."""
-    if isinstance(value, Mapping):
-        found = {key: _without_absent(inner) for key, inner in value.items()}
-        for key in OPTIONAL_ENTRIES & found.keys():
-            if isinstance(found[key], list):
-                found[key] = [entry for entry in found[key] if entry is not None]
-        return found
-    if isinstance(value, (list, tuple)):
-        return type(value)(_without_absent(inner) for inner in value)
-    return value
-
-
-def _without_effectless(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {k: _without_effectless(v) for k, v in value.items() if k not in WITHOUT_EFFECT}
-    if isinstance(value, (list, tuple)):
-        return [_without_effectless(inner) for inner in value]
-    return value

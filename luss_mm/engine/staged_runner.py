@@ -21,8 +21,9 @@ from luss_mm.engine.dataset_facts import without_index
 from luss_mm.engine.hooks.final_validation import SCORES
 from luss_mm.engine.hooks.stop_request import StopRequestHook
 from luss_mm.engine.image_check import bad_image_lines, check_images_of
+from luss_mm.engine.nested_values import plain
 from luss_mm.engine.processes import device_overrides, start_process_group
-from luss_mm.engine.recipe import Recipe, plain
+from luss_mm.engine.recipe import Recipe
 from luss_mm.engine.run_estimate import announce_estimate
 from luss_mm.engine.run_report import report_line
 from luss_mm.engine.work_dir_lock import locked_work_dir
