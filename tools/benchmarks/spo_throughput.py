@@ -187,7 +187,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--num-images', type=int, default=2, help='(default: 2)')
     parser.add_argument('--num-grabcut-images', type=int, default=50, help='(default: 50)')
     parser.add_argument('--boxes', type=int, default=4, help='an image (default: 4)')
-    parser.add_argument('--images-per-batch', type=int, default=2, help='(default: 2)')
+    parser.add_argument('--images-per-batch', type=int, help="(default: the segmenter's own)")
     parser.add_argument('--prompts-per-batch', type=int, default=32, help='(default: 32)')
     parser.add_argument(
         '--clock',
