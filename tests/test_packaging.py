@@ -1,0 +1,28 @@
+"""What mim expects of an installed package: configs, tools and model index in `.mim`."""
+
+from configparser import ConfigParser
+from pathlib import Path
+
+import yaml
+
+REPOSITORY = Path(__file__).parent.parent
+FOLDER = REPOSITORY / 'luss_mm' / '.mim'
+
+
+def test_the_links_lead_to_this_repository():
+    found = {path.name: path.resolve() for path in FOLDER.iterdir()}
+    assert found == {n: REPOSITORY / n for n in ('configs', 'tools', 'model-index.yml')}
+
+
+def test_the_package_takes_them_along():
+    setup = ConfigParser()
+    setup.read(REPOSITORY / 'setup.cfg')
+    assert '.mim/**/*' in setup['options.package_data']['luss_mm']
+
+
+def test_every_config_of_the_index_is_found_from_there():
+    index = yaml.safe_load((FOLDER / 'model-index.yml').read_text())
+    metafiles = [yaml.safe_load((FOLDER / name).read_text()) for name in index['Import']]
+    configs = [model['Config'] for metafile in metafiles for model in metafile['Models']]
+    assert len(configs) > 20
+    assert [config for config in configs if not (FOLDER / config).is_file()] == []
