@@ -52,7 +52,6 @@ def test_label_maps_do_not_depend_on_the_number_of_ranks(finished, tmp_path):
     assert_same_label_maps(finished, work_dir)
 
 
-@pytest.mark.slow
 def test_the_whole_recipe_on_two_ranks(tmp_path):
     batches = dict(batch_size=8, finetune_batch_size=8)  # on each rank
     work_dir, log = tmp_path / 'run', tmp_path / 'log'

@@ -17,6 +17,7 @@ from luss_mm.engine.recipe import Recipe
 from luss_mm.engine.settings import SettingsError
 from luss_mm.engine.stage_cost import Cost, training_cost
 from luss_mm.engine.step_times import CountedTimes, MeasuredTimes
+from luss_mm.functional.ranks import one_rank
 from luss_mm.pipeline.artifact import MANIFEST, read_manifest
 
 SURELY = 2.0  # an estimate over the limit by this factor is no longer a matter of its error
@@ -241,7 +242,8 @@ def announce_estimate(recipe: Recipe, names: Sequence[str]) -> None:
     if is_main_process():
         try:
             left = unfinished_stages(recipe, names)
-            estimate = left and estimate_run(recipe, left, processes=get_world_size())
+            with one_rank():  # the others wait below
+                estimate = left and estimate_run(recipe, left, processes=get_world_size())
         except Exception as error:  # an odd model or data set is no reason not to train
             reason = f'{type(error).__name__}: {error}'.partition('\n')[0]
             print_log(f'no estimate of the costs ({reason})', 'current')

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.dataset import Compose
+from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import FUNCTIONS, DefaultScope
 from mmseg.registry import MODELS, OPTIMIZERS
 from torch import Tensor, nn
@@ -176,7 +177,8 @@ def collate(loader: Mapping[str, Any], samples: Sequence[Any]) -> Any:
 
 
 def _build(config: Mapping[str, Any], device: str) -> nn.Module:
-    return MODELS.build(dict(config)).to(device).train()
+    # Synchronised batch norm would wait for the other ranks.
+    return revert_sync_batchnorm(MODELS.build(dict(config))).to(device).train()
 
 
 def _autocast(precision: str, device: str) -> AbstractContextManager:

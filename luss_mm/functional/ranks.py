@@ -1,13 +1,31 @@
 """Sums and maxima over all ranks that are the identity in a single process."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+_alone: ContextVar[bool] = ContextVar('alone', default=False)
+
+
+@contextmanager
+def one_rank() -> Iterator[None]:
+    """Within it this process is the only one: for work that the other ranks do not share."""
+    token = _alone.set(True)
+    try:
+        yield
+    finally:
+        _alone.reset(token)
+
 
 def world_size() -> int:
-    """Number of ranks, 1 without an initialised process group."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    """Number of ranks, 1 without an initialised process group and within `one_rank`."""
+    if _alone.get() or not (dist.is_available() and dist.is_initialized()):
+        return 1
+    return dist.get_world_size()
 
 
 def sum_over_ranks(tensor: Tensor) -> Tensor:

@@ -1,7 +1,13 @@
 import pytest
 import torch
 
-from luss_mm.functional.ranks import gather_rows, max_over_ranks, sum_over_ranks, world_size
+from luss_mm.functional.ranks import (
+    gather_rows,
+    max_over_ranks,
+    one_rank,
+    sum_over_ranks,
+    world_size,
+)
 from tests.two_ranks import run_on_two_ranks
 
 
@@ -57,3 +63,20 @@ def reduce_scalar(rank):
 
 def test_scalars_of_two_ranks():
     assert run_on_two_ranks(reduce_scalar) == [(3, 0)] * 2
+
+
+def reduce_on_first_rank_alone(rank):
+    """The second rank does not take part, so that a collective would wait for ever."""
+    if rank == 0:
+        with one_rank():
+            tensor = torch.tensor([2.0])
+            found = (
+                world_size(),
+                *(f(tensor) for f in (sum_over_ranks, max_over_ranks, gather_rows)),
+            )
+    return (found if rank == 0 else ()), sum_over_ranks(torch.tensor(1.0))
+
+
+def test_within_one_rank_nobody_is_waited_for():
+    first, second = run_on_two_ranks(reduce_on_first_rank_alone)
+    assert first == ((1, 2, 2, 2), 2) and second == ((), 2)
