@@ -33,6 +33,8 @@ def look_at_folder(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]
     if not wanted or 'data_root' not in values:
         return {}, []
     root = Path(Settings(values).resolve(values['data_root'], 'data_root'))
+    if root.is_dir() and not _has_splits(root) and not any(True for _ in _images_below(root)):
+        raise SettingsError(f'data_root={root}: holds neither images nor a folder train/.')
     found: dict[str, Any] = {}
     lines = []
     if 'train_split' in wanted:
@@ -50,14 +52,17 @@ def look_at_folder(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]
             _refuse_to_guess(root / 'validation')
         number, line = _guess_categories(root / split, values['work_dir'])
         found['num_categories'] = number
-        lines.append(line)
+        if root.is_dir():  # else whoever needs the images says so
+            lines.append(line)
     return found, lines
 
 
 def _is_flat(root: Path) -> bool:
-    if any(path.is_dir() for pattern in LAYOUT for path in root.glob(pattern)):
-        return False
-    return any(True for _ in _images_below(root))
+    return not _has_splits(root) and any(True for _ in _images_below(root))
+
+
+def _has_splits(root: Path) -> bool:
+    return any(path.is_dir() for pattern in LAYOUT for path in root.glob(pattern))
 
 
 def _lacks_masks(root: Path, split: str) -> bool:

@@ -170,6 +170,13 @@ class Recipe:
         used = self.templates[name].get('labels_used', {})
         return [text for key, text in used.items() if self.evaluate or key not in VALIDATION_KEYS]
 
+    def test_pipeline(self, name: str) -> list | None:
+        """Transforms of a stage's test images, also without evaluation; None if it has none."""
+        settings = Settings(self.settings.values | dict(stage_dir=str(self.work_dir / name)))
+        where = f'stages.{name}.test_dataloader'
+        loader = settings.resolve(self.templates[name].get('test_dataloader'), where)
+        return loader and without_absent(loader['dataset'])['pipeline']
+
     def used_sam(self, name: str) -> bool:
         """Whether a part of a stage is SAM, which human masks trained."""
         blocks = typed_blocks(self.stage(name, '<stage_dir>')) if self.is_training(name) else ()

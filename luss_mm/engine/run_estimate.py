@@ -20,6 +20,7 @@ from luss_mm.engine.step_times import CountedTimes, MeasuredTimes
 from luss_mm.functional.ranks import one_rank
 from luss_mm.pipeline.artifact import MANIFEST, read_manifest
 
+FEW_STEPS = 200  # of pretraining; the tiny recipe makes 450
 SURELY = 2.0  # an estimate over the limit by this factor is no longer a matter of its error
 GIGABYTE = 1e9
 
@@ -154,6 +155,12 @@ class RunEstimate:
             f'  disk    {_bytes(self.disk)} of {_bytes(machine.free_disk)} free, '
             f'{self.files:,} files'
         )
+        lines += [
+            f'  {cost.name}: only {cost.iterations} steps ({cost.epochs} epochs); below some '
+            f'hundred little is learnt: raise the number of epochs'
+            for cost in costs
+            if cost.name == 'pretrain' and cost.iterations < FEW_STEPS
+        ]
         return [*lines, *(f'  does not fit: {line}' for line in self.shortages())]
 
     def as_dict(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from itertools import takewhile
@@ -26,6 +27,7 @@ from luss_mm.engine.processes import device_overrides, start_process_group
 from luss_mm.engine.recipe import Recipe
 from luss_mm.engine.run_estimate import announce_estimate
 from luss_mm.engine.run_report import report_line
+from luss_mm.engine.settings import SettingsError
 from luss_mm.engine.work_dir_lock import locked_work_dir
 from luss_mm.pipeline.artifact import (
     finished_outputs,
@@ -168,6 +170,7 @@ class StagedRunner:
         # mmengine writes the config's text into every checkpoint, and formatting it takes seconds.
         runner = Runner.from_cfg(Config(config, format_python_code=False))
         runner.register_hook(StopRequestHook())
+        self._refuse_empty_epochs(name, runner)
         runner.train()
         runner.save_checkpoint(
             str(directory),
@@ -178,11 +181,27 @@ class StagedRunner:
         )
         if is_main_process():
             final_config = without_index(self.recipe.stage(name, self.work_dir / name))
+            if not self.recipe.evaluate and (pipeline := self.recipe.test_pipeline(name)):
+                final_config['test_pipeline'] = pipeline  # for inference and export
             Config(final_config).dump(directory / 'config.py')
         del runner
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+    def _refuse_empty_epochs(self, name: str, runner: Runner) -> None:
+        """Small losses may have left too few images, which only the built data set knows."""
+        loader = runner.train_loop.dataloader
+        if len(loader) > 0:
+            return
+        template = str(self.recipe.templates[name]['train_dataloader'].get('batch_size'))
+        setting = re.search(r'\$\{\s*(\w+)', template)
+        option = setting[1] if setting else f'stages.{name}.train_dataloader.batch_size'
+        raise SettingsError(
+            f'stages.{name}: {len(loader.dataset)} images are left to train on, which do not fill '
+            f'one batch of {loader.batch_size} on {runner.world_size} rank(s). Set a smaller '
+            f'{option}; what is finished is kept.'
+        )
 
 
 def _json(values: Mapping[str, Any]) -> bytes:

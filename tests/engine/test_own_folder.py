@@ -117,3 +117,11 @@ def test_another_number_of_categories_keeps_what_comes_before_clustering(tmp_pat
         if hook['type'] == 'ClusterHook'
     ]
     assert len(sources) == 2 and sources[0] == sources[1]  # so features are kept, too
+
+
+def test_a_folder_without_images_is_named(tmp_path):
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(SettingsError, match='empty: holds neither images nor a folder train/'):
+        look(tmp_path / 'empty')
+    found, lines = look(tmp_path / 'nowhere')  # whoever needs the images says so
+    assert found['train_split'] == 'train' and not any('rule of thumb' in line for line in lines)

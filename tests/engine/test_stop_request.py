@@ -105,7 +105,7 @@ def test_what_is_kept_is_said(tmp_path, monkeypatch):
     with pytest.raises(SystemExit), stopping_on_sigterm():
         train(tmp_path / 'stopped', 'epochs', None, Slurm(4))
     (line,) = said
-    assert line.startswith('stopped by SIGTERM: epoch 3 begins anew, after ')
+    assert line.startswith('stopped by SIGTERM: what epoch 3 has done is lost, ')
     assert line.endswith('epoch_2.pth. The same command goes on from there.')
 
 

@@ -23,7 +23,7 @@ class StopRequestHook(Hook):
         if isinstance(runner.train_loop, IterBasedTrainLoop):
             self._stop_after_iteration(runner)
         elif batch_idx + 1 < len(runner.train_dataloader) and stop_asked_on_any_rank():
-            stop(f'epoch {runner.epoch + 1} begins anew, after {_newest(runner)}')
+            stop(f'what epoch {runner.epoch + 1} has done is lost, kept is {_newest(runner)}')
 
     def after_train_epoch(self, runner) -> None:
         """Stop between epochs."""

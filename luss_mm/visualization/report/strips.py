@@ -47,7 +47,10 @@ def strips(run: FinishedRun, evaluation: ScoredRun | None, pictures: PictureFold
     """
     files = sorted((run.work_dir / 'pictures' / 'validation').glob('*.jpg'))
     if not files:
-        raise MissingPartError('The run drew no validation images (pictures/validation).')
+        raise MissingPartError(
+            'The run drew no validation images: it has no masks. For predictions of any images: '
+            'python tools/infer.py WORK_DIR PHOTOS --out DIR'
+        )
     names = _image_of_file(run, files)
     kinds, facts = {}, {}
     if evaluation is not None and has_image_counts(run.evaluation):

@@ -1,0 +1,68 @@
+"""A flat folder of photographs from the command line, and what can be done with the result."""
+
+import json
+import re
+import shutil
+from types import SimpleNamespace
+
+import pytest
+
+from luss_mm.engine.settings import SettingsError
+from luss_mm.engine.staged_runner import StagedRunner
+from tests.engine.small_folder_recipe import CHANNELS, recipe
+from tests.killable_tools import run_tool
+from tests.small_recipe import OPTIONS, TRAIN, finished_run
+
+
+def test_a_flat_folder_is_trained_on_and_its_model_predicts_and_is_exported(tmp_path):
+    photos, work_dir = tmp_path / 'photos', tmp_path / 'run'
+    photos.mkdir()
+    images = sorted((finished_run() / 'data/train').rglob('*.JPEG'))
+    for number, image in enumerate(images):
+        shutil.copy(image, photos / f'{number}.jpg')
+    options = {k: v for k, v in OPTIONS.items() if not k.startswith('stages.data')}
+    options |= dict(data_root=photos, feature_channels=CHANNELS, finetune_epochs=1)
+    pairs = [f'{key}={value}' for key, value in options.items()]
+    arguments = 'configs/luss/pass_folder.py', '--work-dir', work_dir, '--cfg-options', *pairs
+    output = run_tool(TRAIN, *arguments, log=tmp_path / 'train.log')
+    assert 'num_categories=5, a rule of thumb for 48 images' in output
+    assert 'pretrain: only 6 steps (2 epochs)' in output
+    assert 'labels used: none' in output
+
+    out = tmp_path / 'predictions'
+    run_tool('tools/infer.py', work_dir, photos, '--out', out, log=tmp_path / 'infer.log')
+    assert len(list(out.rglob('0.png'))) >= 1
+    exported = tmp_path / 'model.ts'
+    arguments = work_dir, '--out', exported
+    run_tool('tools/export_segmentor.py', *arguments, log=tmp_path / 'export.log')
+    assert exported.stat().st_size > 10_000
+    page = (work_dir / 'report/index.html').read_text()
+    assert 'tools/infer.py' in page
+    manifest = json.loads((work_dir / 'finetune/manifest.json').read_text())
+    assert manifest['used_ground_truth'] == []
+
+
+def test_small_losses_that_leave_less_than_a_batch_are_named(tmp_path):
+    for name, option in (('dff_g', 'dff_batch_size'), ('finetune', 'finetune_batch_size')):
+        staged = SimpleNamespace(recipe=recipe(tmp_path))
+        loader = Loader(range(28), 32)
+        runner = SimpleNamespace(train_loop=SimpleNamespace(dataloader=loader), world_size=1)
+        expected = (
+            f'stages.{name}: 28 images are left to train on, which do not fill one batch of 32 on '
+            f'1 rank(s). Set a smaller {option};'
+        )
+        with pytest.raises(SettingsError, match=re.escape(expected)):
+            StagedRunner._refuse_empty_epochs(staged, name, runner)
+    loader.batch_size = 28
+    StagedRunner._refuse_empty_epochs(staged, name, runner)
+
+
+class Loader:
+    """What is asked of a data loader that drops the last batch."""
+
+    def __init__(self, dataset, batch_size):
+        self.dataset = dataset
+        self.batch_size = batch_size
+
+    def __len__(self):
+        return len(self.dataset) // self.batch_size
