@@ -2,17 +2,19 @@
 
 import gc
 import json
+import logging
 import re
 import shutil
 from collections.abc import Mapping
 from itertools import takewhile
+from multiprocessing.util import get_temp_dir
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, broadcast_object_list, is_main_process
-from mmengine.logging import print_log
+from mmengine.logging import MMLogger, print_log
 from mmengine.runner import Runner
 from mmseg.registry import RUNNERS, TASK_UTILS
 
@@ -68,8 +70,12 @@ class StagedRunner:
     def train(self) -> None:
         """Run all stages that are not finished, then print score and places and write a report."""
         start_process_group(self.recipe.launcher)
-        with locked_work_dir(self.work_dir), stopping_on_sigterm():
-            self._run_stages()
+        get_temp_dir()  # inherited by loading processes, each of which would leave one of its own
+        try:
+            with locked_work_dir(self.work_dir), stopping_on_sigterm():
+                self._run_stages()
+        finally:
+            _close_log()
 
     def _run_stages(self) -> None:
         if is_main_process():
@@ -168,6 +174,7 @@ class StagedRunner:
         config['load_from'] = str(newest[0]) if newest[0] else config.get('load_from')
         config |= device_overrides(config)
         # mmengine writes the config's text into every checkpoint, and formatting it takes seconds.
+        _close_log()
         runner = Runner.from_cfg(Config(config, format_python_code=False))
         runner.register_hook(StopRequestHook())
         self._refuse_empty_epochs(name, runner)
@@ -202,6 +209,14 @@ class StagedRunner:
             f'one batch of {loader.batch_size} on {runner.world_size} rank(s). Set a smaller '
             f'{option}; what is finished is kept.'
         )
+
+
+def _close_log() -> None:
+    """Close the log file of the last stage, which mmengine keeps open as long as the process."""
+    logger = MMLogger.get_current_instance()
+    for handler in [h for h in logger.handlers if isinstance(h, logging.FileHandler)]:
+        handler.close()
+        logger.removeHandler(handler)
 
 
 def _json(values: Mapping[str, Any]) -> bytes:
