@@ -90,8 +90,8 @@ def measure(temporary):
         open_files=len(os.listdir('/proc/self/fd')),
         threads=int(status.split('Threads:')[1].split()[0]),
         children=len(Path(f'/proc/self/task/{os.getpid()}/children').read_text().split()),
-        # Not the sockets through which torch's loading processes hand tensors over: each leaves one,
-        # in one folder that goes with this process.
+        # Not the sockets through which torch's loading processes hand over tensors: each leaves one
+        # in a folder that goes with this process.
         temporary=sum(path.is_file() or path.is_dir() for path in temporary.rglob('*')),
         shared=len(os.listdir('/dev/shm')),
     )
