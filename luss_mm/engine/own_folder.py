@@ -33,12 +33,13 @@ def look_at_folder(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]
     if not wanted or 'data_root' not in values:
         return {}, []
     root = Path(Settings(values).resolve(values['data_root'], 'data_root'))
-    if root.is_dir() and not _has_splits(root) and not any(True for _ in _images_below(root)):
+    is_flat = root.is_dir() and not _has_splits(root)
+    if is_flat and next(_images_below(root), None) is None:
         raise SettingsError(f'data_root={root}: holds neither images nor a folder train/.')
     found: dict[str, Any] = {}
     lines = []
     if 'train_split' in wanted:
-        found['train_split'] = '' if _is_flat(root) else 'train'
+        found['train_split'] = '' if is_flat else 'train'
         if not found['train_split']:
             lines.append(f'{root}: no folder train/, so all images in it are the training set')
     split = found.get('train_split', values.get('train_split') or '')
@@ -55,10 +56,6 @@ def look_at_folder(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]
         if root.is_dir():  # else whoever needs the images says so
             lines.append(line)
     return found, lines
-
-
-def _is_flat(root: Path) -> bool:
-    return not _has_splits(root) and any(True for _ in _images_below(root))
 
 
 def _has_splits(root: Path) -> bool:

@@ -10,7 +10,6 @@ On a CPU these are CPU seconds of all threads divided by their number, on a GPU 
 import argparse
 import json
 import os
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -22,6 +21,7 @@ from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS
+from pretraining_step import measure
 
 from luss_mm.engine.optimizers import cpu_has_fast_bfloat16
 from luss_mm.engine.recipe import Recipe
@@ -64,7 +64,7 @@ def main() -> None:
         },
         load_average=os.getloadavg(),
     )
-    unit = 'images/s' if device.type == 'cuda' else 'images/s a core'
+    unit = 'images/s' if device.type == 'cuda' else f'images/s, {torch.get_num_threads()} threads'
     report['comparisons'] = {
         f'pretraining step, {name}, 2 x {SIZE}': rate(found['images_per_second'], None, unit)
         for name, found in report['backbones'].items()
@@ -100,25 +100,6 @@ def build_step(name: str, batch: int, device: torch.device) -> tuple[Callable[[]
 def autocast_dtype(device: torch.device) -> torch.dtype | None:
     """Low precision where the device is fast at it; bfloat16, for nothing here scales losses."""
     return torch.bfloat16 if device.type == 'cuda' or cpu_has_fast_bfloat16() else None
-
-
-def measure(
-    steps: dict[str, Callable[[], None]], count: int, device: torch.device
-) -> dict[str, float]:
-    """Median seconds of each backbone's step, in turns, after one that is not counted."""
-    clock = time.perf_counter if device.type == 'cuda' else time.process_time
-    taken: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(count + 1):
-        for name, step in steps.items():
-            started = clock()
-            step()
-            if device.type == 'cuda':
-                torch.cuda.synchronize()
-            if turn:
-                taken[name].append(clock() - started)
-                print(f'{name}: {taken[name][-1]:.2f} s', flush=True)
-    threads = 1 if device.type == 'cuda' else torch.get_num_threads()
-    return {name: sorted(times)[len(times) // 2] / threads for name, times in taken.items()}
 
 
 if __name__ == '__main__':
