@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from tests.killable_tools import run_command, run_tool, start_tool
+from tests.left_over import left_over
 
 RECIPE = 'configs/luss/pass_tiny.py'
 TRAIN = 'tools/train.py'
@@ -145,7 +146,8 @@ def assert_same_weights(first, second, stage):
 
 
 def assert_same_run(first, second):
-    """Weights of all stages, clusters, label maps, scores and matching are equal."""
+    """Weights of all stages, clusters, label maps, scores and matching; nothing is left over."""
+    assert not left_over(second)
     for stage in STAGES:
         assert_same_weights(first, second, stage)
     assert_same_clusters(first, second)

@@ -47,7 +47,7 @@ def test_every_folder_has_a_level():
 @pytest.mark.parametrize('path', FILES, ids=name_of)
 def test_imports_go_one_way(path):
     own = path.relative_to(PACKAGE).parts[0]
-    if own not in LEVELS:  # luss_mm/__init__.py imports all, version.py nothing
+    if own not in LEVELS:  # luss_mm/__init__.py imports all, the other files nothing
         return
     for module in imported_modules(path):
         other = folder_of(module)
@@ -65,6 +65,11 @@ def test_mathematics_imports_mathematics_only(path):
             or outermost in MATHEMATICS
             or outermost in sys.stdlib_module_names
         ), f'{name_of(path)} imports {module}'
+
+
+def test_what_every_folder_may_import_imports_nothing_of_ours():
+    for name in ('version.py', 'atomic_files.py'):
+        assert not any(m.startswith('luss_mm') for m in imported_modules(PACKAGE / name))
 
 
 @pytest.mark.parametrize('path', FILES, ids=name_of)

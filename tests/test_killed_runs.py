@@ -5,6 +5,7 @@ import signal
 import numpy as np
 import pytest
 
+from tests.left_over import left_over
 from tests.small_recipe import (
     STAGES,
     assert_same_run,
@@ -20,6 +21,7 @@ KILL_POINTS = {
     'features': ('luss_mm.pipeline.extract_features.write_array', 5),
     'k-means': ('luss_mm.pipeline.cluster_features.write_array', 2),
     'labels': ('luss_mm.pipeline.generate_labels.save_label_map', 20),
+    'renaming a label map': ('os.replace', 30),
     'finetune': ('luss_mm.models.luss_segmentor.LUSSSegmentor.loss', 8),
     'validation': ('luss_mm.evaluation.unsupervised_iou.UnsupervisedIoUMetric.process', 6),
 }
@@ -58,8 +60,10 @@ def test_killed_in_every_stage_and_restarted(finished, tmp_path):
     run = start_training(work_dir)
     run.kill_when_exists(work_dir, 'pretrain.partial-*/epoch_1.pth')
     outputs = [run.output]
-    for point in KILL_POINTS.values():
+    for name, point in KILL_POINTS.items():
         outputs.append(kill_at(point, work_dir))
+        if name == 'renaming a label map':
+            assert any(path.endswith('.tmp.png') for path in left_over(work_dir))
     outputs.append(train(work_dir))
     first_epochs = [stage for stage, epoch in trainings('\n'.join(outputs)) if epoch == 1]
     assert first_epochs == list(STAGES)  # none was started anew

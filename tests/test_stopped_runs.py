@@ -9,6 +9,7 @@ import pytest
 
 from luss_mm.pipeline.stop_request import EXIT_STATUS
 from tests.killable_tools import SECONDS
+from tests.left_over import left_over
 from tests.small_recipe import assert_same_run, finished_run, start_training, train
 
 # What has to be in the work directory when the signal comes.
@@ -37,7 +38,7 @@ def test_stopped_in_every_kind_of_step_and_restarted(tmp_path):
         assert run.wait() == EXIT_STATUS, run.output[-3000:]
         assert 'Traceback' not in run.output
         assert run.output.count('stopped by SIGTERM: ') == 1
-        assert not list(work_dir.rglob('*.tmp')), moment
+        assert not [path for path in left_over(work_dir) if '.tmp' in path], moment
     train(work_dir)
     assert_same_run(finished_run(), work_dir)
 

@@ -23,6 +23,7 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS, MODELS
 
 import luss_mm  # noqa: F401  registers everything
+from luss_mm.atomic_files import write_atomically
 from luss_mm.engine.checkpoint import CheckpointError, load_checkpoint
 from luss_mm.engine.staged_runner import FINAL_CHECKPOINT
 from luss_mm.evaluation.cluster_matching import category_ids
@@ -36,7 +37,7 @@ from luss_mm.evaluation.score_report import (
 )
 from luss_mm.functional.distance_matching import NEIGHBOURS, TEMPERATURE
 from luss_mm.models.views_preprocessor import ViewsPreprocessor
-from luss_mm.pipeline.artifact import fingerprint_file, read_manifest, write_atomically
+from luss_mm.pipeline.artifact import fingerprint_file, read_manifest
 from luss_mm.pipeline.image_batches import Progress, ShardedBatches
 from luss_mm.pipeline.reference_features import (
     PixelFeatures,

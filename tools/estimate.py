@@ -15,11 +15,11 @@ from pathlib import Path
 from mmengine.config import Config
 
 import luss_mm  # noqa: F401  registers everything
+from luss_mm.atomic_files import write_atomically
 from luss_mm.engine.command_line import OptionAction
 from luss_mm.engine.recipe import Recipe
 from luss_mm.engine.run_estimate import estimate_run
 from luss_mm.engine.settings import SettingsError
-from luss_mm.pipeline.artifact import write_atomically
 
 
 def main() -> None:

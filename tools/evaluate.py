@@ -26,6 +26,7 @@ import sys
 import time
 from pathlib import Path
 
+from luss_mm.atomic_files import write_atomically
 from luss_mm.evaluation.cluster_matching import (
     ClusterMatching,
     GivenMatching,
@@ -44,7 +45,6 @@ from luss_mm.evaluation.score_report import (
 )
 from luss_mm.functional.matching import MATCHING_RULES
 from luss_mm.functional.thresholds import SWEEP_THRESHOLDS, SweepCounts, best_threshold
-from luss_mm.pipeline.artifact import write_atomically
 from luss_mm.pipeline.image_batches import Progress
 
 IGNORED = 1000  # ImageNet-S

@@ -18,11 +18,11 @@ from mmseg.registry import DATASETS
 from prettytable import PrettyTable
 
 import luss_mm  # noqa: F401  registers everything
+from luss_mm.atomic_files import write_atomically
 from luss_mm.datasets.transforms.loading import read_label_map
 from luss_mm.engine.label_steps import LabelStep, find_label_steps
 from luss_mm.evaluation.label_quality import LabelQuality, evaluate_labels
 from luss_mm.functional.palette import category_palette
-from luss_mm.pipeline.artifact import write_atomically
 from luss_mm.visualization.overlays import blend_labels, picture_strip, save_picture
 from luss_mm.visualization.run_pictures import read_rgb
 

@@ -21,12 +21,12 @@ from pathlib import Path
 from torch import nn
 
 import luss_mm  # noqa: F401  registers everything
+from luss_mm.atomic_files import write_atomically
 from luss_mm.engine.checkpoint import CheckpointError
 from luss_mm.engine.export import CHECKED_SIZES, NETWORKS, ExportError, export_segmentor
 from luss_mm.engine.image_preparation import image_transforms
 from luss_mm.engine.trained_segmentor import TrainedSegmentor, find_segmentor
 from luss_mm.evaluation.cluster_names import name_of, run_names
-from luss_mm.pipeline.artifact import write_atomically
 
 LOADING = {
     '.onnx': "onnxruntime.InferenceSession(FILE).run(None, {'image': image})",

@@ -21,10 +21,11 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
 
 import luss_mm  # noqa: F401  registers everything
+from luss_mm.atomic_files import write_atomically
 from luss_mm.engine.label_steps import LabelStep, find_label_steps
 from luss_mm.evaluation.label_quality import evaluate_labels
 from luss_mm.functional.clustering_scores import clustering_accuracy, contingency
-from luss_mm.pipeline.artifact import read_manifest, write_atomically
+from luss_mm.pipeline.artifact import read_manifest
 from luss_mm.pipeline.cluster_features import load_clusters
 from luss_mm.pipeline.denoise_clusters import DenoisingRules, denoise_clusters
 from luss_mm.pipeline.extract_features import load_features

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from luss_mm.atomic_files import write_atomically
 from luss_mm.functional.cluster_number import (
     MOST_CLUSTERS,
     NONE,
@@ -23,7 +24,6 @@ from luss_mm.functional.cluster_number import (
     suggest_number,
 )
 from luss_mm.functional.kmeans import fit_kmeans
-from luss_mm.pipeline.artifact import write_atomically
 from luss_mm.pipeline.extract_features import EMBEDDINGS, load_features
 from luss_mm.visualization.curves import plot_curves
 

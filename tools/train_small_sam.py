@@ -25,8 +25,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from luss_mm.atomic_files import write_atomically
 from luss_mm.models.segmenters.sam_network import SAMSizes, build_sam
-from luss_mm.pipeline.artifact import write_atomically
 
 OBJECTS = (2, 4)  # painted in an image, at least and at most
 RADIUS = (0.1, 0.3)  # of an object, as a share of the image's side

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from mmengine.logging import print_log
 
+from luss_mm.atomic_files import opened_atomically
 from luss_mm.datasets.image_walk import IMAGE_SUFFIXES, size_of, stamp_of, walk_images
 
 FORMAT = 1
@@ -130,16 +131,9 @@ class ImageIndex(Sequence[str]):
         header = dict(format=FORMAT, token=secrets.token_hex(8), suffixes=IMAGE_SUFFIXES)
         text = json.dumps(header).encode()
         text += b' ' * (-len(text) % ALIGNMENT)
-        temporary = path.with_name(f'.{path.name}.{secrets.token_hex(8)}.tmp')
-        try:
-            with open(temporary, 'xb') as file:
-                for values in (np.frombuffer(text, np.uint8), *self._arrays()):
-                    np.lib.format.write_array(file, values, version=(1, 0), allow_pickle=False)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with opened_atomically(path) as file:
+            for values in (np.frombuffer(text, np.uint8), *self._arrays()):
+                np.lib.format.write_array(file, values, version=(1, 0), allow_pickle=False)
 
     def _is_in_place(self) -> bool:
         try:

@@ -19,8 +19,8 @@ from mmengine.runner.checkpoint import (
     get_torchvision_models,
 )
 
+from luss_mm.atomic_files import write_atomically
 from luss_mm.engine.settings import did_you_mean
-from luss_mm.pipeline.artifact import write_atomically
 
 # Named collections of mmengine and where their addresses come from.
 COLLECTIONS = {

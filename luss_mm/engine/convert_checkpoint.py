@@ -14,13 +14,14 @@ from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS
 from torch import Tensor
 
+from luss_mm.atomic_files import write_array, write_atomically
 from luss_mm.engine.checkpoint import CheckpointError, load_checkpoint
 from luss_mm.engine.foreign_config import warn_of_foreign_config
 from luss_mm.engine.recipe import Recipe
 from luss_mm.functional.backbone_layouts import BACKBONE_LAYOUTS
 from luss_mm.functional.key_mapping import KeyMappingError, Layout, map_keys, reverse
 from luss_mm.functional.pass_layouts import PASS_LAYOUTS
-from luss_mm.pipeline.artifact import fingerprint_file, write_array, write_atomically
+from luss_mm.pipeline.artifact import fingerprint_file
 from luss_mm.version import __version__
 
 LAYOUTS = PASS_LAYOUTS | BACKBONE_LAYOUTS

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from luss_mm.atomic_files import temporary_path
+
 CHECKED_SIZES = ((64, 64), (96, 128), (75, 101), (160, 97))
 RELATIVE_TOLERANCE = 1e-4  # float32 sums in another order differ by less
 ONNX_PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
@@ -101,7 +103,7 @@ def export_segmentor(
         raise ValueError(f'output is one of {", ".join(NETWORKS)}, and sizes are at least one')
     network = NETWORKS[output](segmentor).eval()
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'.{path.stem}.{os.getpid()}.partial{path.suffix}')
+    partial = temporary_path(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # tracing warns of every `if`; the check decides

@@ -11,6 +11,7 @@ from typing import Any
 
 from mmengine.logging import print_log
 
+from luss_mm.atomic_files import write_atomically
 from luss_mm.engine.image_preparation import PreparedImage
 from luss_mm.engine.inferencer import (
     BAD_IMAGE_RULES,
@@ -20,7 +21,7 @@ from luss_mm.engine.inferencer import (
     overlay,
 )
 from luss_mm.functional.palette import category_palette
-from luss_mm.pipeline.artifact import fingerprint_file, produce, write_atomically
+from luss_mm.pipeline.artifact import fingerprint_file, produce
 from luss_mm.pipeline.generate_labels import save_label_map
 from luss_mm.pipeline.image_batches import Progress
 from luss_mm.pipeline.image_stream import fingerprint_images, image_path, shards, walk_images

@@ -18,6 +18,7 @@ from mmengine.logging import MMLogger, print_log
 from mmengine.runner import Runner
 from mmseg.registry import RUNNERS, TASK_UTILS
 
+from luss_mm.atomic_files import remove_leftovers, write_atomically
 from luss_mm.engine.checkpoint import find_newest_checkpoint
 from luss_mm.engine.data_check import check_data
 from luss_mm.engine.dataset_facts import without_index
@@ -31,13 +32,7 @@ from luss_mm.engine.run_estimate import announce_estimate
 from luss_mm.engine.run_report import report_line
 from luss_mm.engine.settings import SettingsError
 from luss_mm.engine.work_dir_lock import locked_work_dir
-from luss_mm.pipeline.artifact import (
-    finished_outputs,
-    produce,
-    read_manifest,
-    take_up,
-    write_atomically,
-)
+from luss_mm.pipeline.artifact import finished_outputs, produce, read_manifest, take_up
 from luss_mm.pipeline.stop_request import stopping_on_sigterm
 
 FINAL_CHECKPOINT = 'final.pth'
@@ -79,6 +74,9 @@ class StagedRunner:
 
     def _run_stages(self) -> None:
         if is_main_process():
+            # Of kills between the stages; theirs go when they are taken up again.
+            remove_leftovers(self.work_dir, below=False)
+            remove_leftovers(self.work_dir / 'pictures')
             write_atomically(self.work_dir / 'recipe.json', _json(self.recipe.settings.values))
             # Sizes may have changed since an earlier start, which times of folders do not tell.
             if (self.work_dir / IMAGE_INDEX).is_dir():

@@ -11,10 +11,9 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import mmengine
 import numpy as np
@@ -22,6 +21,7 @@ import torch
 from mmengine.dist import barrier, broadcast_object_list, is_main_process
 from mmengine.logging import print_log
 
+from luss_mm.atomic_files import remove_leftovers, write_atomically
 from luss_mm.pipeline.output_files import MANIFEST, describe_files, find_unusable_files, hash_file
 from luss_mm.version import __version__
 
@@ -72,7 +72,14 @@ def produce(
     recipe = _jsonable(dict(inputs=inputs, settings=settings, seed=seed))
     key = artifact_key(recipe)
     partial = directory.with_name(f'{directory.name}.partial-{key}')
-    if _decide_on_main(lambda: _take_finished(directory, recipe, key)):
+
+    def take_finished() -> bool:
+        if _take_finished(directory, recipe, key):
+            return True
+        remove_leftovers(partial)  # before any rank writes there
+        return False
+
+    if _decide_on_main(take_finished):
         return directory
     started = time.time()
     partial.mkdir(parents=True, exist_ok=True)
@@ -120,35 +127,6 @@ def read_manifest(directory: str | Path) -> dict:
     if not isinstance(manifest, dict) or 'key' not in manifest:
         raise ManifestError(path, 'it has no key')
     return manifest
-
-
-def write_atomically(path: str | Path, content: bytes) -> None:
-    """Write a file so that it is there wholly or not at all, also after a crash."""
-    with _opened_atomically(Path(path)) as file:
-        file.write(content)
-
-
-def write_array(path: str | Path, array: np.ndarray) -> None:
-    """Write a `.npy` file as `write_atomically` does, without a copy of the array in memory."""
-    with _opened_atomically(Path(path)) as file:
-        np.save(file, array, allow_pickle=False)
-
-
-@contextmanager
-def _opened_atomically(path: Path) -> Iterator[BinaryIO]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
-        with open(temporary, 'wb') as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        error.filename = error.filename or str(path)  # a full disk does not say which file
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def fingerprint_file(path: str | Path) -> str:

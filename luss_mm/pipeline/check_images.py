@@ -10,9 +10,10 @@ from typing import Any
 from mmengine.dist import barrier, get_dist_info, is_main_process
 from torch.utils.data import Dataset
 
+from luss_mm.atomic_files import write_atomically
 from luss_mm.datasets.image_file import find_image_problem, read_image_size
 from luss_mm.datasets.transforms import LoadLabelMap
-from luss_mm.pipeline.artifact import produce, write_atomically
+from luss_mm.pipeline.artifact import produce
 from luss_mm.pipeline.image_batches import Progress
 from luss_mm.pipeline.stop_request import stop_if_asked
 

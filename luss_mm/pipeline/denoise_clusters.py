@@ -10,6 +10,7 @@ import numpy as np
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
+from luss_mm.atomic_files import write_array, write_atomically
 from luss_mm.functional.kmeans import fit_kmeans
 from luss_mm.functional.nearest_centroids import assign_to_centroids, two_nearest_distances
 from luss_mm.functional.sample_selection import (
@@ -19,7 +20,7 @@ from luss_mm.functional.sample_selection import (
     filter_noise,
     sample_quality,
 )
-from luss_mm.pipeline.artifact import produce, write_array, write_atomically
+from luss_mm.pipeline.artifact import produce
 from luss_mm.pipeline.cluster_features import (
     Clusters,
     count_restart,

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from mmengine.dist import barrier, is_main_process
 
+from luss_mm.atomic_files import write_array
 from luss_mm.models.attended_inference import AttendedInference
-from luss_mm.pipeline.artifact import produce, write_array
+from luss_mm.pipeline.artifact import produce
 from luss_mm.pipeline.image_batches import ShardedBatches, stack_images
 from luss_mm.pipeline.mapped_array import create_mapped_array
 from luss_mm.pipeline.output_files import is_whole_array

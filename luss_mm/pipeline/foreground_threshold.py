@@ -11,6 +11,7 @@ import torch
 from mmengine.dist import all_gather_object, is_main_process
 from mmengine.logging import print_log
 
+from luss_mm.atomic_files import write_atomically
 from luss_mm.datasets.transforms.loading import read_label_map
 from luss_mm.functional.pixel_assignment import label_by_centroid, resize_score
 from luss_mm.functional.thresholds import (
@@ -21,7 +22,7 @@ from luss_mm.functional.thresholds import (
     sweep_counts,
 )
 from luss_mm.models.attended_inference import AttendedInference
-from luss_mm.pipeline.artifact import produce, write_atomically
+from luss_mm.pipeline.artifact import produce
 from luss_mm.pipeline.image_batches import ShardedBatches, stack_images
 
 

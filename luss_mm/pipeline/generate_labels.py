@@ -1,8 +1,6 @@
 """Clusters and attention to label maps: one ImageNet-S coded PNG an image."""
 
 import json
-import os
-import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ import torch
 from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
 
+from luss_mm.atomic_files import write_atomically
 from luss_mm.datasets import LUSSDataset
 from luss_mm.datasets.transforms import GeneratePseudoLabel
 from luss_mm.functional.distances import squared_distances
@@ -22,7 +21,7 @@ from luss_mm.functional.label_codec import encode_label_map
 from luss_mm.functional.pixel_assignment import resize_nearest
 from luss_mm.functional.pixel_attention import upsample_features
 from luss_mm.models.attended_inference import AttendedInference
-from luss_mm.pipeline.artifact import produce, write_atomically
+from luss_mm.pipeline.artifact import produce
 from luss_mm.pipeline.background_writer import BackgroundWriter
 from luss_mm.pipeline.image_batches import ShardedBatches, stack_images
 from luss_mm.pipeline.output_files import sizes_of
@@ -216,13 +215,11 @@ def save_label_map(path: Path, labels: np.ndarray) -> None:
     Raises:
         OSError: If it cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Not the image's name, which may be as long as a name can be.
-    temporary = path.with_name(f'.{os.getpid()}-{threading.get_native_id()}.tmp.png')
-    rgb = encode_label_map(labels)
-    if not cv2.imwrite(str(temporary), rgb[..., ::-1], PNG_OPTIONS):
-        raise OSError(f'{path}: cannot be written. Check the free space and the permissions.')
-    os.replace(temporary, path)
+    encoded, png = cv2.imencode('.png', encode_label_map(labels)[..., ::-1], PNG_OPTIONS)
+    if not encoded:
+        raise OSError(f'{path}: OpenCV could not encode a label map of shape {labels.shape}')
+    # Each on the disk by itself would take far longer; `finished_shards` looks at the sizes.
+    write_atomically(path, png.data, sync=False)
 
 
 def finish_shard(

@@ -9,6 +9,7 @@ from typing import NamedTuple, TextIO
 import numpy as np
 from mmengine.dist import get_dist_info
 
+from luss_mm.atomic_files import temporary_path
 from luss_mm.functional.image_tally import ImageTally
 
 PATTERN = 'image_counts.{}.jsonl'  # one file a rank
@@ -42,6 +43,7 @@ class ImageCountsWriter:
     def __init__(self, directory: Path | None) -> None:
         self.directory = directory
         self._file: TextIO | None = None
+        self._path: Path | None = None  # of the file that is not complete yet
 
     def add(self, image: str, tally: ImageTally) -> None:
         """Append one image."""
@@ -49,7 +51,8 @@ class ImageCountsWriter:
             return
         if self._file is None:
             self.directory.mkdir(parents=True, exist_ok=True)
-            self._file = open(self._partial(), 'w', encoding='utf-8')
+            self._path = temporary_path(self.directory / PATTERN)
+            self._file = open(self._path, 'x', encoding='utf-8')
         pixels = tally.joint()
         counted = pixels.sum(dim=1) > 0
         line = dict(
@@ -68,7 +71,7 @@ class ImageCountsWriter:
         if self._file is not None:
             self._file.close()
             self._file = None
-            os.replace(self._partial(), self.directory / PATTERN.format(rank))
+            os.replace(self._path, self.directory / PATTERN.format(rank))
         if rank == 0:
             current = {PATTERN.format(other) for other in range(world)}
             for path in self.directory.glob(PATTERN.format('*')):
@@ -80,10 +83,7 @@ class ImageCountsWriter:
         if self._file is not None:
             self._file.close()
             self._file = None
-            self._partial().unlink()
-
-    def _partial(self) -> Path:
-        return self.directory / f'.image_counts.{os.getpid()}.partial'
+            self._path.unlink()
 
 
 def has_image_counts(directory: Path) -> bool:

@@ -11,8 +11,9 @@ import torch
 from mmengine.dist import barrier, is_main_process
 from torch.nn import functional as F
 
+from luss_mm.atomic_files import write_array, write_atomically
 from luss_mm.models.image_classifier import ImageClassifier
-from luss_mm.pipeline.artifact import produce, write_array, write_atomically
+from luss_mm.pipeline.artifact import produce
 from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.pipeline.output_files import is_whole_array
 

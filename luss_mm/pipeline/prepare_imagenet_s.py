@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from luss_mm.atomic_files import write_atomically
 from luss_mm.datasets.imagenet_s import imagenet_s_categories
-from luss_mm.pipeline.artifact import write_atomically
 from luss_mm.pipeline.image_batches import with_progress
 from luss_mm.pipeline.imagenet_s_check import (
     Survey,

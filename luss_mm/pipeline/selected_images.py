@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 from mmengine.dist import is_main_process
 
+from luss_mm.atomic_files import write_atomically
 from luss_mm.datasets import ClassLabelDataset
-from luss_mm.pipeline.artifact import produce, write_atomically
+from luss_mm.pipeline.artifact import produce
 
 
 def write_selection(

@@ -1,12 +1,12 @@
 """Label maps and scores as pictures, strips of pictures, and saving them."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from luss_mm.atomic_files import write_atomically
 from luss_mm.visualization.lettering import draw_text, line_height
 
 HATCH = 4  # width in pixels of the stripes over ignored pixels
@@ -147,13 +147,7 @@ def save_picture(path: str | Path, rgb: np.ndarray) -> None:
     encoded, data = cv2.imencode(encoder, rgb[..., ::-1], options)
     if not encoded:
         raise OSError(f'{path}: OpenCV could not encode a picture of shape {rgb.shape}')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
-    try:
-        partial.write_bytes(data.tobytes())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)  # is there only if something above failed
+    write_atomically(path, data.data, sync=False)
 
 
 def _check_picture(picture: np.ndarray, name: str) -> None:

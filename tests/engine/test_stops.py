@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from luss_mm.atomic_files import write_array, write_atomically
 from luss_mm.datasets.image_file import ImageFileError
 from luss_mm.engine.checkpoint import find_newest_checkpoint
 from luss_mm.engine.hooks.finite_loss import FiniteLossHook, InfiniteLossError
 from luss_mm.engine.settings import SettingsError
 from luss_mm.engine.stops import explain_stop
-from luss_mm.pipeline.artifact import produce, write_array, write_atomically
+from luss_mm.pipeline.artifact import produce
 from luss_mm.pipeline.generate_labels import save_label_map
 from tests.engine.tiny_training import TinyModel, make_runner
 
@@ -104,9 +105,9 @@ def test_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path, monkeypatch
 
 
 def test_a_label_map_that_cannot_be_written_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr('cv2.imwrite', lambda *args: False)
-    with pytest.raises(OSError, match='a.png: cannot be written. Check the free space'):
-        save_label_map(tmp_path / 'a.png', np.zeros((2, 2), int))
+    monkeypatch.setattr('cv2.imencode', lambda *args: (False, None))
+    with pytest.raises(OSError, match=r'a.png: OpenCV could not encode a label map of .* \(2, 3\)'):
+        save_label_map(tmp_path / 'a.png', np.zeros((2, 3), int))
 
 
 def test_label_maps_of_very_long_names(tmp_path):

@@ -8,6 +8,7 @@ from mmengine.evaluator import Evaluator
 from mmseg.registry import METRICS
 
 from luss_mm.evaluation import UnsupervisedIoUMetric
+from tests.left_over import left_over
 from tests.two_ranks import run_on_two_ranks
 
 from .metric_runs import FIGURES, data_sample, evaluate, read
@@ -147,7 +148,7 @@ def test_predictions_are_saved_with_generated_ids(tmp_path):
         blue, green, red = (bgr[..., channel].astype(np.int64) for channel in range(3))
         np.testing.assert_array_equal(red + 256 * green, predicted)
         assert not blue.any()
-    assert not list(tmp_path.rglob('*.tmp'))
+    assert not left_over(tmp_path)
 
 
 def test_a_data_set_without_masks_is_only_predicted(tmp_path):

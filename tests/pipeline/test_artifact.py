@@ -9,14 +9,9 @@ import pytest
 import torch
 from mmengine.dist import barrier
 
+from luss_mm.atomic_files import temporary_path
 from luss_mm.pipeline import artifact
-from luss_mm.pipeline.artifact import (
-    artifact_key,
-    explain_difference,
-    produce,
-    read_manifest,
-    write_atomically,
-)
+from luss_mm.pipeline.artifact import artifact_key, explain_difference, produce, read_manifest
 from luss_mm.version import __version__
 from tests.two_ranks import run_on_two_ranks
 
@@ -213,18 +208,21 @@ def test_killed_between_manifest_and_rename(tmp_path, monkeypatch):
     assert content(directory) == 'again'
 
 
-def test_atomic_writing(tmp_path, monkeypatch):
-    path = tmp_path / 'new' / 'file.json'
-    write_atomically(path, b'first')
-    assert path.read_bytes() == b'first'
+def test_what_a_kill_left_is_not_in_the_output(tmp_path):
+    directory = tmp_path / 'labels'
 
-    def interrupted(*_):
+    def leave(unfinished):
+        temporary_path(unfinished / 'n01' / 'a.png').parent.mkdir()
+        temporary_path(unfinished / 'n01' / 'a.png').touch()
+        (unfinished / '.finished-shards').mkdir()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(artifact.os, 'replace', interrupted)
     with pytest.raises(KeyboardInterrupt):
-        write_atomically(path, b'second')
-    assert path.read_bytes() == b'first' and list(path.parent.iterdir()) == [path]
+        produce(directory, leave, {}, {})
+    found = []
+    produce(directory, lambda unfinished: found.extend(tree(unfinished)), {}, {})
+    assert found == [] and tree(tmp_path) == {'labels/manifest.json'}
+    assert (directory / '.finished-shards').is_dir()
 
 
 def _produce_on_a_rank(rank, root):

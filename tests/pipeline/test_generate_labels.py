@@ -1,5 +1,9 @@
 """Label maps of a folder against one image at a time, and what errors leave behind."""
 
+import errno
+import os
+import re
+
 import cv2
 import numpy as np
 import pytest
@@ -153,9 +157,14 @@ def test_a_shard_with_a_lost_map_is_not_finished(data_root, tmp_path, monkeypatc
 
 def test_a_map_that_cannot_be_written_is_named(data_root, tmp_path, monkeypatch):
     run = Labelling(data_root, tmp_path)
-    monkeypatch.setattr(labelling.cv2, 'imwrite', lambda *_: False)
-    with pytest.raises(OSError, match=r'ant/train_ant_\d\.png: cannot be written'):
+
+    def fail(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, 'replace', fail)
+    with pytest.raises(OSError, match='No space left') as error:
         run.run()
+    assert re.search(r'ant/train_ant_\d\.png', error.value.filename)
 
 
 def test_maps_come_in_their_turn(data_root, tmp_path):

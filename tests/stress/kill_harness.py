@@ -5,8 +5,8 @@
 
 A run is killed (SIGKILL, loading processes included) and started again with the same command about
 --kills-a-run times until it ends, then compared: weights, centroids, selections and label maps bit
-for bit, scores and matching as text. Then another run begins, until there were enough kills or
---minutes are over. Its table and `kills.json` say what each kill hit.
+for bit, scores and matching as text; no temporary file may be left. Then another run begins, until
+there were enough kills or --minutes are over. Its table and `kills.json` say what each kill hit.
 
 Without --small the recipe is run as it is, which takes minutes a run.
 """
@@ -27,6 +27,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.killable_tools import start_tool
+from tests.left_over import left_over
 from tests.small_recipe import OPTIONS, TRAIN, next_log
 
 PDSO_OPTIONS = dict(
@@ -138,7 +139,7 @@ def kill_and_compare(out, reference, seconds, arguments):
             print(f'kill {len(kills)}: {kills[-1]}', flush=True)
         assert run.wait() == 0, run.output[-3000:]
         found = contents(work_dir)
-        different = sorted(
+        different = left_over(work_dir) + sorted(
             name for name in expected.keys() | found.keys() if not same(expected, found, name)
         )
         runs.append(
@@ -168,13 +169,13 @@ def contents(work_dir):
     return {
         str(path.relative_to(work_dir)): path
         for path in sorted(paths)
-        if not is_left_over(path.relative_to(work_dir)) and path.name not in IGNORED
+        if not is_passed_by(path.relative_to(work_dir)) and path.name not in IGNORED
     }
 
 
-def is_left_over(path):
-    """Whether a file is on the way to a result, a picture, or a checkpoint before the last."""
-    if any('.partial-' in part or part in ('pictures', 'report') for part in path.parts):
+def is_passed_by(path):
+    """Whether a file is a picture or a checkpoint before the last."""
+    if any(part in ('pictures', 'report') for part in path.parts):
         return True
     return path.suffix == '.pth' and path.name != 'final.pth'
 

@@ -10,6 +10,7 @@ import pytest
 from luss_mm.functional.label_codec import encode_label_map
 from luss_mm.functional.thresholds import SWEEP_THRESHOLDS
 from tests.evaluation.slow_toolbox import made_up_images, slow_figures, slow_matching
+from tests.left_over import left_over
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'evaluate.py'
 OFFICIAL = 'Acc mIoU mBIoU FMeasure S MS ML L BS BMS BML BL'.split()
@@ -82,7 +83,7 @@ def test_files_score_as_the_slow_reference(
     output = capsys.readouterr()
     assert f'{report["mIoU"]:.2f}' in output.out and 'image_hungarian' in output.out
     assert '40 images in' in output.out
-    assert not list(tmp_path.glob('*.tmp'))
+    assert not left_over(tmp_path)
 
 
 def test_more_clusters_than_categories(tool, tmp_path, monkeypatch):

@@ -126,7 +126,7 @@ class TestSavePicture:
         def full_disk(*_):
             raise OSError('No space left on device')
 
-        monkeypatch.setattr('luss_mm.visualization.overlays.os.replace', full_disk)
+        monkeypatch.setattr('os.replace', full_disk)
         with pytest.raises(OSError, match='No space'):
             save_picture(path, noise_picture(seed=2))
         assert path.read_bytes() == before

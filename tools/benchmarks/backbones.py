@@ -23,9 +23,9 @@ from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS
 from pretraining_step import measure
 
+from luss_mm.atomic_files import write_atomically
 from luss_mm.engine.optimizers import cpu_has_fast_bfloat16
 from luss_mm.engine.recipe import Recipe
-from luss_mm.pipeline.artifact import write_atomically
 
 RECIPES = Path(__file__).parents[2] / 'configs' / 'luss'
 BACKBONES = ('resnet50', 'swin_tiny', 'convnext_tiny', 'mit_b0', 'vit_small')

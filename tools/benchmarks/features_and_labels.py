@@ -35,11 +35,11 @@ from time_shares import percent, watched
 from torch.nn import functional as F
 from views import write_images
 
+from luss_mm.atomic_files import write_atomically
 from luss_mm.datasets.transforms import GeneratePseudoLabel, LoadBoundedImage
 from luss_mm.models import PixelAttentionModel, ViewsPreprocessor
 from luss_mm.models.attended_inference import PRECISIONS, AttendedInference
 from luss_mm.pipeline import generate_labels as label_module
-from luss_mm.pipeline.artifact import write_atomically
 from luss_mm.pipeline.extract_features import extract_features
 from luss_mm.pipeline.generate_labels import PixelLabeller, generate_labels
 from luss_mm.pipeline.image_batches import ShardedBatches

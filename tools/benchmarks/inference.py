@@ -25,10 +25,10 @@ from mmengine.config import ConfigDict
 from mmseg.apis import inference_model, init_model
 
 import luss_mm  # noqa: F401  registers everything
+from luss_mm.atomic_files import write_atomically
 from luss_mm.engine.image_preparation import image_transforms
 from luss_mm.engine.infer_folder import FolderInference
 from luss_mm.engine.inferencer import LUSSInferencer
-from luss_mm.pipeline.artifact import write_atomically
 from luss_mm.pipeline.generate_labels import save_label_map
 from luss_mm.pipeline.image_stream import image_path, walk_images
 

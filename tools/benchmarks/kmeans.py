@@ -23,8 +23,8 @@ import numpy as np
 import torch
 from comparison import cost
 
+from luss_mm.atomic_files import write_atomically
 from luss_mm.functional.kmeans import fit_kmeans
-from luss_mm.pipeline.artifact import write_atomically
 
 
 def main() -> None:

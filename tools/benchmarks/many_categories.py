@@ -24,8 +24,8 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
 import luss_mm  # noqa: F401  registers everything
+from luss_mm.atomic_files import write_atomically
 from luss_mm.engine.recipe import Recipe
-from luss_mm.pipeline.artifact import write_atomically
 
 RECIPE = Path(__file__).parents[2] / 'configs' / 'luss' / 'pass_s919.py'
 LARGE = (1944, 2592)  # pixels

@@ -26,7 +26,7 @@ import numpy as np
 from comparison import cost
 from generated_files import write_embeddings, write_label_maps, write_photographs
 
-from luss_mm.pipeline.artifact import write_atomically
+from luss_mm.atomic_files import write_atomically
 
 RECIPE = Path(__file__).parents[2] / 'configs' / 'luss' / 'pass_s50.py'
 CLUSTERS = 50

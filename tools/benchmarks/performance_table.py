@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from luss_mm.pipeline.artifact import write_atomically
+from luss_mm.atomic_files import write_atomically
 
 BEGIN, END = '<!-- benchmarks: begin -->', '<!-- benchmarks: end -->'
 HEADER = '| step | command | ours | alternative | ratio | goal |\n|---|---|---|---|---|---|'

@@ -28,9 +28,9 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
+from luss_mm.atomic_files import write_atomically
 from luss_mm.engine.optimizers import cpu_has_fast_bfloat16
 from luss_mm.engine.recipe import Recipe
-from luss_mm.pipeline.artifact import write_atomically
 
 RECIPE = Path(__file__).parents[2] / 'configs' / 'luss' / 'pass_s50.py'
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from performance_table import current_machine, make_table, replace_table
 
-from luss_mm.pipeline.artifact import write_atomically
+from luss_mm.atomic_files import write_atomically
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]

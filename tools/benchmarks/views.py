@@ -24,10 +24,10 @@ from comparison import rate
 from PIL import Image
 from torchvision import transforms
 
+from luss_mm.atomic_files import write_atomically
 from luss_mm.datasets.luss_dataset import list_images
 from luss_mm.datasets.transforms import LoadBoundedImage, MultiCrop
 from luss_mm.functional.colour_changes import change_colours
-from luss_mm.pipeline.artifact import write_atomically
 
 HEIGHT, WIDTH = 375, 500
 VIEWS = (dict(num=2, size=224, scale=(0.14, 1.0)), dict(num=6, size=96, scale=(0.05, 0.14)))

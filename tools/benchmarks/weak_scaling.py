@@ -25,8 +25,8 @@ from pretraining_step import RECIPE, draw_batch
 from torch import distributed, multiprocessing
 from torch.nn.parallel import DistributedDataParallel
 
+from luss_mm.atomic_files import write_atomically
 from luss_mm.engine.recipe import Recipe
-from luss_mm.pipeline.artifact import write_atomically
 
 
 def main() -> None:

@@ -13,7 +13,8 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from luss_mm.pipeline.artifact import artifact_key, finished_outputs, write_atomically
+from luss_mm.atomic_files import temporary_path, write_atomically
+from luss_mm.pipeline.artifact import artifact_key, finished_outputs
 from luss_mm.version import __version__
 from luss_mm.visualization.report import bad_images, charts, clusters, scores, strips, training
 from luss_mm.visualization.report.pictures import FOLDER, Picture, PictureFolder
@@ -67,7 +68,7 @@ def write_report(
     """
     run = FinishedRun.read(work_dir)
     page = run.work_dir / PAGE
-    unfinished = page.parent.with_name(f'.{page.parent.name}.{os.getpid()}.partial')
+    unfinished = temporary_path(page.parent)
     try:
         pictures = PictureFolder(unfinished)
         sections = make_sections(run, prototypes or {}, pictures)

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from luss_mm.pipeline.artifact import write_atomically
+from luss_mm.atomic_files import write_atomically
 from luss_mm.visualization.contact_sheet import thumbnail
 
 FOLDER = 'pictures'
@@ -79,7 +79,7 @@ class PictureFolder:
         encoded, data = cv2.imencode('.webp', sheet, [cv2.IMWRITE_WEBP_QUALITY, QUALITY])
         if not encoded:
             raise OSError(f'{path}: OpenCV could not encode a picture of shape {sheet.shape}')
-        write_atomically(path, data.tobytes())
+        write_atomically(path, data.data)
         return self._added(path, text, sheet.shape)
 
     def add_file(self, name: str, source: Path, text: str) -> Picture:

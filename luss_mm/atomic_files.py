@@ -1,0 +1,102 @@
+"""Files that are there wholly or not at all, whenever the process is killed.
+
+Everything is written under a temporary name beside its own and then renamed. What a kill leaves
+behind has a name that no user's file has, so `remove_leftovers` can take it away.
+"""
+
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+TEMPORARY = re.compile(r'\.[0-9a-f]{16}\.tmp(\.\w+)?')
+
+
+def temporary_path(path: str | Path) -> Path:
+    """A hidden name beside a path that nobody else uses, with the same suffix.
+
+    Not made from a process id, which two machines may share, nor from the file's own name, which
+    may be as long as a name can be.
+    """
+    path = Path(path)
+    return path.with_name(f'.{secrets.token_hex(8)}.tmp{path.suffix}')
+
+
+def write_atomically(path: str | Path, content: bytes, sync: bool = True) -> None:
+    """Write a file so that it is there wholly or not at all, also after a crash.
+
+    Args:
+        path: Of the file; missing folders are made.
+        content: Of the file.
+        sync: Whether the file is on the disk when this returns. Without it, a machine that loses
+            power (not a process that is killed) may leave an empty file, which is many times as
+            fast for small ones.
+
+    Raises:
+        OSError: If it cannot be written; it names the file.
+    """
+    with opened_atomically(path, sync) as file:
+        file.write(content)
+
+
+def write_array(path: str | Path, array: np.ndarray) -> None:
+    """Write a `.npy` file as `write_atomically` does, without a copy of the array in memory."""
+    with opened_atomically(path) as file:
+        np.save(file, array, allow_pickle=False)
+
+
+@contextmanager
+def opened_atomically(path: str | Path, sync: bool = True) -> Iterator[BinaryIO]:
+    """A file to write into that gets its name when the context ends without an error.
+
+    Args:
+        path: As of `write_atomically`.
+        sync: As of `write_atomically`.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_path(path)
+    try:
+        with open(temporary, 'xb') as file:
+            yield file
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        # A full disk does not say which file, and nobody looks for a temporary one.
+        if error.errno is not None and error.filename in (None, str(temporary)):
+            error.filename, error.filename2 = str(path), None
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(directory: str | Path, below: bool = True) -> int:
+    """Remove the temporary files and folders that killed processes left.
+
+    Only where nobody writes: the temporary files of a process that lives look the same.
+
+    Args:
+        directory: Nothing happens if it is not there.
+        below: Also in its folders.
+
+    Returns:
+        How many were removed.
+    """
+    removed = 0
+    for folder, folders, files in os.walk(directory):
+        for name in filter(TEMPORARY.fullmatch, files):
+            Path(folder, name).unlink(missing_ok=True)
+            removed += 1
+        for name in filter(TEMPORARY.fullmatch, folders):
+            shutil.rmtree(Path(folder, name), ignore_errors=True)
+            removed += 1
+        folders[:] = [name for name in folders if below and not TEMPORARY.fullmatch(name)]
+    return removed
