@@ -60,7 +60,7 @@ def test_one_command_from_nothing_to_a_score(finished):
     match = json.loads((finished / 'finetune/evaluation/match.json').read_text())
     assert set(match) == {str(i) for i in range(NUM_CATEGORIES + 1)} and match['0'] == 0
     assert (finished / 'finetune/evaluation/scores.json').is_file()
-    for pattern in ('clusters/*.jpg', 'validation/*.jpg', 'losses_*.png', '*threshold.png'):
+    for pattern in ('clusters/*.jpg', 'strips/*.jpg', 'losses_*.png', '*threshold.png'):
         assert list((finished / 'pictures').glob(pattern)), pattern
 
 

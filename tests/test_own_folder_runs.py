@@ -36,8 +36,9 @@ def test_a_flat_folder_is_trained_on_and_its_model_predicts_and_is_exported(tmp_
     arguments = work_dir, '--out', exported
     run_tool('tools/export_segmentor.py', *arguments, log=tmp_path / 'export.log')
     assert exported.stat().st_size > 10_000
-    page = (work_dir / 'report/index.html').read_text()
-    assert 'tools/infer.py' in page
+    strips = list((work_dir / 'pictures/strips').iterdir())
+    assert len(strips) == 24 and work_dir / 'pictures/strips/000000_0.jpg' in strips
+    assert 'these are training images' in (work_dir / 'report/index.html').read_text()
     manifest = json.loads((work_dir / 'finetune/manifest.json').read_text())
     assert manifest['used_ground_truth'] == []
 

@@ -71,7 +71,7 @@ def test_every_part_leaves_its_outputs(finished):
         assert len(array(finished, name)), name
     text = closing_lines(finished.with_suffix('.log').read_text())
     assert 'score (finetune): mIoU' in text and 'SAM' not in text
-    for pattern in ('dropped/*.jpg', 'clusters/*.jpg', 'validation/*.jpg', 'losses_dff_h.png'):
+    for pattern in ('dropped/*.jpg', 'clusters/*.jpg', 'strips/*.jpg', 'losses_dff_h.png'):
         assert list((finished / 'pictures').glob(pattern)), pattern
 
 

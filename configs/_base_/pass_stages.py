@@ -204,6 +204,7 @@ stages = dict(
                 directory='${work_dir}',
                 source='${feature_source}',
                 label_transform='${label_transform}',
+                unscored_dataset='${unscored_dataset}',
                 features='${feature_folder}',
                 clusters='${cluster_folder}',
             ),

@@ -1,6 +1,7 @@
 """The pictures of a finished run: what the clusters hold and what the models see."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +18,13 @@ from luss_mm.visualization.overlays import (
     score_heatmap,
 )
 
+STRIPS = 'strips'  # folder of images as all models see them
+LONGEST_NAME = 40
+
 
 @dataclass(frozen=True)
 class SegmentedImage:
-    """One validation image as all models see it.
+    """One image as all models see it.
 
     Attributes:
         image: RGB uint8 (H, W, 3).
@@ -68,6 +72,17 @@ def save_cluster_sheets(
             title=f'cluster {cluster + 1}: {len(members)} images, nearest first',
         )
         save_picture(directory / f'cluster-{cluster + 1:03d}.jpg', sheet)
+
+
+def strip_name(index: int, image: str | Path) -> str:
+    """File name of an image's strip: index in the data set, and the beginning of its own name."""
+    name = re.sub(r'[^\w.-]', '_', Path(image).stem)
+    return f'{index:06d}_{name[:LONGEST_NAME]}.jpg'
+
+
+def strip_index(path: str | Path) -> int:
+    """Index in the data set of the image that a strip shows, see `strip_name`."""
+    return int(Path(path).name.partition('_')[0])
 
 
 def save_strip(path: Path, segmented: SegmentedImage, palette: np.ndarray) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from luss_mm.pipeline.artifact import MANIFEST
 from luss_mm.visualization.overlays import save_picture
+from luss_mm.visualization.run_pictures import STRIPS, strip_name
 
 NASTY = ('<script>alert(1)</script>', 'a & "b"', "it's <b>bold</b>")  # names of the first classes
 STAGES = ('pretrain', 'attention', 'dff_f', 'finetune')
@@ -52,7 +53,7 @@ def make_run(root, num_clusters=5, scored=True, different_images=12):
         write_evaluation(run / 'finetune' / 'evaluation', data, num_clusters, rng)
     for index in range(0, VALIDATION, 2):
         strip = rng.integers(0, 255, (60, 300, 3), np.uint8)
-        save_picture(run / 'pictures' / 'validation' / f'{index:06d}.jpg', strip)
+        save_picture(run / 'pictures' / STRIPS / strip_name(index, f'{index:06d}.jpg'), strip)
     return run
 
 
@@ -83,6 +84,8 @@ def write_manifest(directory, number, scored):
     settings = dict(custom_hooks=hooks) if is_last else {}
     if is_last and scored:
         settings['val_dataloader'] = dict(dataset=dataset('validation'))
+    elif is_last:
+        hooks.append(dict(type='PicturesHook', unscored_dataset=dataset('train')))
     manifest = dict(
         key=f'key-{directory.name}',
         inputs=dict(task={'of': 'many'}) if not number else dict(features='key-features'),

@@ -113,7 +113,7 @@ def test_a_moved_run_without_its_images_says_so(run, tmp_path):
     (copy / 'recipe.json').write_text(json.dumps(settings | dict(data_root=str(tmp_path / 'gone'))))
     page = Page(write_report(copy).read_text())
     assert f'Left out. The images are no longer in {tmp_path}/gone/train.' in page.text
-    assert 'image 4' in page.text  # strips without their names
+    assert '000004_000004' in page.text  # strips without their folders
 
 
 def test_other_training_images_than_were_clustered(run, tmp_path):
@@ -127,6 +127,8 @@ def test_a_run_without_masks(tmp_path):
     page = Page(write_report(make_run(tmp_path, scored=False)).read_text())
     assert page.text.count('Nothing was scored: the run had no masks.') == 5
     assert 'Labels looked at' in page.text and 'Cluster 5' in page.text
+    assert 'these are training images' in page.text and '<img src=x>/000004.jpg' in page.text
+    assert 'Best and worst' not in page.text
 
 
 def test_an_evaluation_without_image_counts_says_how_to_get_them(run, tmp_path):

@@ -30,3 +30,9 @@ validation_dataset = dict(
     test_mode=True,
     pipeline='${validation_pipeline}',
 )
+unscored_dataset = dict(  # drawn where evaluate is False
+    type='LUSSDataset',
+    data_root='${data_root}',
+    data_prefix=dict(img_path='${train_split}'),
+    pipeline=['${loading}', '${resizing}', '${packing}'],
+)

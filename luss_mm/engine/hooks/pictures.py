@@ -24,26 +24,29 @@ from luss_mm.pipeline.generate_labels import PixelLabeller
 from luss_mm.pipeline.image_counts import has_image_counts, rank_images
 from luss_mm.pipeline.pseudo_labels import THRESHOLD
 from luss_mm.visualization.run_pictures import (
+    STRIPS,
     SegmentedImage,
     read_rgb,
     save_cluster_sheets,
     save_loss_curves,
     save_strip,
     save_threshold_histogram,
+    strip_name,
 )
 
 
 @HOOKS.register_module()
 class PicturesHook(Hook):
-    """Writes cluster sheets, validation strips, loss curves and the threshold's histogram.
+    """Writes cluster sheets, strips of images, loss curves and the threshold's histogram.
 
     Args:
         directory: Of the recipe; the pictures go into its folder `pictures`.
         source: Arguments of `FeatureSource`: network and images that were clustered.
         label_transform: Config of `GeneratePseudoLabel`.
+        unscored_dataset: Images shown where nothing is scored, as the segmentor is tested.
         features: Name of the folder of features.
         clusters: Name of the folder of clusters that pixels were labelled with.
-        num_strips: Validation images shown, evenly spread over the split.
+        num_strips: Images shown of the validation split or of `unscored_dataset`, evenly spread.
         num_extremes: The best and the worst of them that are shown as well, each so many.
         images_per_cluster: Shown on each sheet.
     """
@@ -55,6 +58,7 @@ class PicturesHook(Hook):
         directory: str,
         source: dict[str, Any],
         label_transform: dict[str, Any],
+        unscored_dataset: dict[str, Any],
         features: str = 'features',
         clusters: str = 'clusters',
         num_strips: int = 24,
@@ -64,6 +68,7 @@ class PicturesHook(Hook):
         self.directory = Path(directory)
         self.source = FeatureSource(**source)
         self.label_transform = label_transform
+        self.unscored_dataset = unscored_dataset
         self.features = self.directory / features
         self.clusters = self.directory / clusters
         self.pictures = self.directory / 'pictures'
@@ -96,17 +101,21 @@ class PicturesHook(Hook):
                 save_loss_curves(config.parent, pictures / f'losses_{stage}.png')
         save_loss_curves(Path(runner.work_dir), pictures / 'losses_finetune.png')
         if runner.val_loop is not None:
-            self._save_strips(runner, clusters.centroids, pictures / 'validation')
+            shown = runner.val_loop.dataloader.dataset
+        else:
+            shown = DATASETS.build(self.unscored_dataset)
+        self._save_strips(runner, shown, clusters.centroids, pictures / STRIPS)
         print_log(f'pictures: {pictures}', logger='current')
 
     @torch.inference_mode()
-    def _save_strips(self, runner, centroids: np.ndarray, directory: Path) -> None:
-        dataset = runner.val_loop.dataloader.dataset
+    def _save_strips(
+        self, runner, dataset: LUSSDataset, centroids: np.ndarray, directory: Path
+    ) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         model.eval()
         evaluation = Path(runner.work_dir, 'evaluation')
         names = self._category_of_cluster(evaluation, len(centroids))
-        num_ids = max(len(dataset.metainfo.get('classes', ())), names.max() + 1)
+        num_ids = max(len(dataset.metainfo.get('classes') or ()), int(names.max()) + 1)
         palette = category_palette(num_ids)
         labeller = PixelLabeller(
             self.source.model, centroids, self._threshold(), TRANSFORMS.build(self.label_transform)
@@ -136,7 +145,7 @@ class PicturesHook(Hook):
                 names[pseudo['coarse_label']] if labeller.transform.segmenter else None,
                 truth,
             )
-            save_strip(directory / f'{index:06d}.jpg', segmented, palette)
+            save_strip(directory / strip_name(index, info['img_path']), segmented, palette)
 
     def _chosen_images(self, dataset: LUSSDataset, evaluation: Path) -> list[int]:
         """Images spread over the split, and those that were segmented best and worst."""

@@ -1,4 +1,4 @@
-"""Validation images as all models see them: the best, the worst, and some of all."""
+"""Images as all models see them: the best, the worst, and some of all."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,9 @@ from luss_mm.pipeline.image_counts import has_image_counts, rank_images, read_im
 from luss_mm.visualization.report.pictures import Picture, PictureFolder
 from luss_mm.visualization.report.run_files import FinishedRun, MissingPartError, shown_path
 from luss_mm.visualization.report.scores import ScoredRun
+from luss_mm.visualization.run_pictures import STRIPS, strip_index
 
+HOOK = 'PicturesHook'
 SHOWN = 12  # of the best and of the worst
 
 
@@ -45,10 +47,10 @@ def strips(run: FinishedRun, evaluation: ScoredRun | None, pictures: PictureFold
     Raises:
         MissingPartError: If the run drew none.
     """
-    files = sorted((run.work_dir / 'pictures' / 'validation').glob('*.jpg'))
+    files = sorted((run.work_dir / 'pictures' / STRIPS).glob('*.jpg'))
     if not files:
         raise MissingPartError(
-            'The run drew no validation images: it has no masks. For predictions of any images: '
+            'The run drew no images. For predictions of any images: '
             'python tools/infer.py WORK_DIR PHOTOS --out DIR'
         )
     names = _image_of_file(run, files)
@@ -62,7 +64,7 @@ def strips(run: FinishedRun, evaluation: ScoredRun | None, pictures: PictureFold
     drawn = []
     for file in files:
         image = names.get(file, '')
-        title = shown_path(image) if image else f'image {int(file.stem)}'
+        title = shown_path(image) if image else file.stem
         picture = pictures.add_file(f'strip-{file.stem}', file, f'{title} as all models see it')
         drawn.append(Strip(kinds.get(image, 'all'), title, picture, **facts.get(image, {})))
     order = {'best': 0, 'worst': 1, 'all': 2}
@@ -74,10 +76,12 @@ def _image_of_file(run: FinishedRun, files: list[Path]) -> dict[Path, str]:
     """Path of the image that a strip shows, while the images are there."""
     validation = run.manifests[run.last]['settings'].get('val_dataloader')
     try:
-        images = run.images_of(validation['dataset']) if validation else []
+        shown = validation['dataset'] if validation else run.hook(HOOK)['unscored_dataset']
+        images = run.images_of(shown)
     except MissingPartError:
         return {}
-    return {f: str(images[int(f.stem)]) for f in files if int(f.stem) < len(images)}
+    indices = {file: strip_index(file) for file in files}
+    return {file: str(images[index]) for file, index in indices.items() if index < len(images)}
 
 
 def _facts(
