@@ -1,6 +1,7 @@
 """The recipe through its tools: run, run again, changed, copied, with other networks."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from tests.small_recipe import (
     final_scores,
     finished_run,
     scores_in,
+    start_training,
     train,
     train_arguments,
     trainings,
@@ -68,6 +70,13 @@ def images_of(work_dir):
     return list((work_dir / 'data' / 'train').rglob('*.JPEG'))
 
 
+def test_every_stage_says_how_much_time_is_left(finished):
+    output = finished.with_suffix('.log').read_text()
+    for name in STAGES[:-1]:
+        assert re.search(rf'time left: about \d+ (s|min), \d+ (s|min) of it for {name}\n', output)
+    assert re.search(r'time left: about \d+ (s|min)\n', output)
+
+
 def test_the_closing_lines_say_what_one_wants_to_know(finished):
     text = closing_lines(finished.with_suffix('.log').read_text())
     scores = final_scores(finished)
@@ -100,6 +109,11 @@ def test_the_same_command_again_runs_nothing(finished, tmp_path):
 
 def test_a_changed_rate_redoes_fine_tuning_alone_and_changed_back_nothing(finished, tmp_path):
     work_dir = copy_run(finished, tmp_path / 'changed')
+    stopped = start_training(work_dir, finetune_lr=0.02, on_change='stop')
+    assert stopped.wait() == 1 and 'Traceback' not in stopped.output
+    assert 'finetune was made with other inputs or settings (settings.optim' in stopped.output
+    assert not trainings(train(work_dir, finetune_lr=0.02, on_change='keep'))
+    assert_same_run(finished, work_dir)
     output = train(work_dir, finetune_lr=0.02)
     assert trainings(output) == [('finetune', 1), ('finetune', 2), ('finetune', 3)]
     assert 'features:' not in output and 'pixel labels:' not in output

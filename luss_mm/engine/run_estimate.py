@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +135,7 @@ class RunEstimate:
         how = (
             'measured on made-up images'
             if self.measured
-            else 'from operations and the matrix rate, wrong by up to a factor of 2'
+            else 'from operations and the matrix rate, mostly within a factor of 2'
         )
         if machine.gpu_memory and not self.measured:
             how += '; on GPUs an assumed share of the rate'
@@ -143,7 +143,8 @@ class RunEstimate:
         lines = [
             f'estimate of {len(costs)} steps on {machine.name}, {self.processes} process(es) '
             f'({rates} GFLOP/s): {how}',
-            f'  time    {_time(self.seconds)}, of it {longest.name} {_time(longest.seconds)}',
+            f'  time    {readable_time(self.seconds)}, '
+            f'of it {longest.name} {readable_time(longest.seconds)}',
             f'  memory  {_bytes(largest.memory)} of {_bytes(machine.memory)} ({largest.name})',
         ]
         if machine.gpu_memory:
@@ -205,9 +206,10 @@ def estimate_run(
     for name in names:
         stage = recipe.stage(name, '<stage_dir>')
         steps = between.before(stage.get('custom_hooks') or [])
-        costs += [step for step in steps if not _is_there(recipe.work_dir, name, step)]
-        costs.append(training_cost(name, stage, facts, times, processes))
-        costs += between.after(name, stage)
+        parts = [step for step in steps if not _is_there(recipe.work_dir, name, step)]
+        parts.append(training_cost(name, stage, facts, times, processes))
+        parts += between.after(name, stage)
+        costs += [replace(part, stage=name) for part in parts]
     if machine.gpu_memory:
         torch.cuda.empty_cache()  # the run needs it
     return RunEstimate(machine, processes, measure, costs)
@@ -233,7 +235,7 @@ def _is_there(work_dir: Path, stage: str, step: Cost) -> bool:
     return 'features' in step.output or not (work_dir / stage / MANIFEST).is_file()
 
 
-def announce_estimate(recipe: Recipe, names: Sequence[str]) -> None:
+def announce_estimate(recipe: Recipe, names: Sequence[str]) -> RunEstimate | None:
     """Print what a run will cost, and stop it if it surely has too little room; collective.
 
     That the estimate itself fails stops nothing.
@@ -242,15 +244,19 @@ def announce_estimate(recipe: Recipe, names: Sequence[str]) -> None:
         recipe: Passed `check_data`.
         names: Stages with a training, whose images are there.
 
+    Returns:
+        The estimate; None on the other ranks, of a finished run, and where it failed.
+
     Raises:
         SettingsError: On all ranks, naming the setting to lower.
     """
     mistake: list[str | None] = [None]
+    estimate = None
     if is_main_process():
         try:
             left = unfinished_stages(recipe, names)
             with one_rank():  # the others wait below
-                estimate = left and estimate_run(recipe, left, processes=get_world_size())
+                estimate = estimate_run(recipe, left, processes=get_world_size()) if left else None
         except Exception as error:  # an odd model or data set is no reason not to train
             reason = f'{type(error).__name__}: {error}'.partition('\n')[0]
             print_log(f'no estimate of the costs ({reason})', 'current')
@@ -262,6 +268,7 @@ def announce_estimate(recipe: Recipe, names: Sequence[str]) -> None:
     broadcast_object_list(mistake)
     if mistake[0]:
         raise SettingsError(mistake[0])
+    return estimate
 
 
 def _is_under_way(work_dir: Path) -> bool:
@@ -281,7 +288,7 @@ def _row(cost: Cost) -> tuple[str, ...]:
         _bytes(cost.gpu_memory) if cost.gpu_memory else '-',
         _bytes(cost.disk + cost.passing_disk),
         f'{cost.files:,}',
-        _time(cost.seconds),
+        readable_time(cost.seconds),
     )
 
 
@@ -291,7 +298,8 @@ def _bytes(number: float) -> str:
     return f'{number / 1e6:,.0f} MB'
 
 
-def _time(seconds: float) -> str:
+def readable_time(seconds: float) -> str:
+    """Two or three digits with their unit."""
     if seconds < 120:
         return f'{seconds:.0f} s'
     if seconds < 2 * 3600:

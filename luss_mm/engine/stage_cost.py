@@ -41,6 +41,7 @@ class Cost:
         passing_disk: Further bytes while it runs.
         files: That stay.
         lower: Setting that lowers its memory.
+        stage: Of the recipe, which the part belongs to.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Cost:
     passing_disk: int
     files: int
     lower: str
+    stage: str = ''
 
 
 def training_cost(

@@ -31,8 +31,10 @@ from luss_mm.engine.recipe import Recipe
 from luss_mm.engine.run_estimate import announce_estimate
 from luss_mm.engine.run_report import report_line
 from luss_mm.engine.settings import SettingsError
+from luss_mm.engine.time_left import TimeLeft
 from luss_mm.engine.work_dir_lock import locked_work_dir
 from luss_mm.pipeline.artifact import finished_outputs, produce, read_manifest, take_up
+from luss_mm.pipeline.changes import on_change
 from luss_mm.pipeline.stop_request import stopping_on_sigterm
 
 FINAL_CHECKPOINT = 'final.pth'
@@ -68,7 +70,8 @@ class StagedRunner:
         get_temp_dir()  # inherited by loading processes, each of which would leave one of its own
         try:
             with locked_work_dir(self.work_dir), stopping_on_sigterm():
-                self._run_stages()
+                with on_change(self.recipe.on_change):
+                    self._run_stages()
         finally:
             _close_log()
 
@@ -85,6 +88,7 @@ class StagedRunner:
         self.recipe.image_index = self.work_dir / IMAGE_INDEX
         order = self.recipe.stage_order
         checked: set[str] = set()
+        time_left = TimeLeft()
         for line in self.recipe.notes:
             print_log(line, logger='current')
         for number, name in enumerate(order, start=1):
@@ -92,10 +96,15 @@ class StagedRunner:
             if name not in checked:
                 trainings = list(takewhile(self.recipe.is_training, order[number - 1 :]))
                 check_data(self.recipe, trainings)
-                announce_estimate(self.recipe, trainings)
+                if estimate := announce_estimate(self.recipe, trainings):
+                    time_left.expect(estimate)
                 checked.update(trainings)
                 self._check_images([name for name in order if name in checked])
+            anew = not list(self.work_dir.glob(f'{name}.partial-*'))
+            if line := time_left.begin(name, anew):
+                print_log(line, logger='current')
             self._run_stage(name)
+            time_left.end(name)
         if is_main_process():
             print_log('\n'.join(self.closing_lines()), logger='current')
             print_log(report_line(self.work_dir), logger='current')
@@ -124,7 +133,8 @@ class StagedRunner:
 
     def _check_images(self, trainings: list[str]) -> None:
         if trainings:
-            bad_images = check_images_of(self.recipe, trainings)
+            with on_change('anew'):  # of the images as they are, whatever it was of
+                bad_images = check_images_of(self.recipe, trainings)
             self.recipe.bad_images = bad_images if self.recipe.on_bad_image == 'skip' else None
 
     def _run_stage(self, name: str) -> None:
