@@ -39,6 +39,7 @@ SETTINGS = {
     'pretrain_lr=float("inf")': 'pretrain_lr must be a finite number > 0, not inf',
     'batch_size=10**9': '8 images do not fill one batch of 1000000000 on 1 rank(s). Set a smaller',
     'on_bad_image="ignore"': "on_bad_image: 'error' or 'skip', not 'ignore'",
+    'on_change="ask"': "on_change: one of 'anew', 'keep', 'stop', not 'ask'",
     'foreground_threshold=7': "foreground_threshold: 'otsu', 'validation_sweep' or a number in [0",
     'pretrain_splits=["empty"]': 'empty: holds no image',
     'pretrain_splits=["one"]': '1 images do not fill one batch of 4 on 1 rank(s). Set a smaller',

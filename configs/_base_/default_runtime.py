@@ -6,6 +6,7 @@ seed = 0
 ignore_index = 1000  # the one place: 255 is an ordinary category
 num_workers = 8
 checkpoint_interval = 1  # epochs
+on_change = 'anew'  # what other settings made: 'anew', 'keep' or 'stop'; see docs/reliability.md
 on_bad_image = 'error'  # or 'skip': training leaves it out; see docs/reliability.md
 amp = True  # mixed precision where there is a GPU
 

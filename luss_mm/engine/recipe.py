@@ -19,12 +19,14 @@ from luss_mm.engine.own_folder import look_at_folder
 from luss_mm.engine.setting_ranges import check_ranges
 from luss_mm.engine.settings import Settings, SettingsError, did_you_mean
 from luss_mm.engine.stage_visualizer import run_name, stage_visualizer
+from luss_mm.pipeline.changes import RULES
 
 # Keys of a recipe that are neither settings nor shared by the stages.
 RECIPE_KEYS = {
     'amp',
     'evaluate',
     'on_bad_image',
+    'on_change',
     'runner_type',
     'stage_order',
     'stages',
@@ -82,6 +84,10 @@ class Recipe:
         self.on_bad_image: str = values.get('on_bad_image', 'error')
         if self.on_bad_image not in ('error', 'skip'):
             raise SettingsError(f"on_bad_image: 'error' or 'skip', not {self.on_bad_image!r}")
+        self.on_change: str = values.get('on_change', 'anew')
+        if self.on_change not in RULES:
+            named = ', '.join(map(repr, RULES))
+            raise SettingsError(f'on_change: one of {named}, not {self.on_change!r}')
         self.bad_images: Path | None = None  # once they are known, training leaves them out
         self.image_index: Path | None = None  # a run's own folder for the lists of its images
         self.shared = {k: v for k, v in values.items() if k in RUNNER_KEYS - RUN_KEYS}

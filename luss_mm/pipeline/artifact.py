@@ -2,8 +2,8 @@
 
 `produce` gives a directory the plain name it was asked for, with a manifest of inputs and settings.
 If a finished output of that name was made from something else, it is kept beside the new one under
-`<name>.<key>`, and comes back as soon as its settings do. Work in progress is
-`<name>.partial-<key>`.
+`<name>.<key>`, and comes back as soon as its settings do (other rules: `changes.on_change`). Work
+in progress is `<name>.partial-<key>`.
 """
 
 import hashlib
@@ -22,8 +22,11 @@ from mmengine.dist import barrier, broadcast_object_list, is_main_process
 from mmengine.logging import print_log
 
 from luss_mm.atomic_files import remove_leftovers, write_atomically
+from luss_mm.pipeline.changes import ChangedOutputError, explain_difference, rule_on_change
 from luss_mm.pipeline.output_files import MANIFEST, describe_files, find_unusable_files, hash_file
 from luss_mm.version import __version__
+
+RECIPE = '.recipe.json'  # of an output that is not finished
 
 
 class ManifestError(ValueError):
@@ -76,7 +79,10 @@ def produce(
     def take_finished() -> bool:
         if _take_finished(directory, recipe, key):
             return True
+        if not partial.exists():
+            _notice_begun(directory, recipe)
         remove_leftovers(partial)  # before any rank writes there
+        write_atomically(partial / RECIPE, json.dumps(recipe).encode())
         return False
 
     if _decide_on_main(take_finished):
@@ -96,6 +102,7 @@ def produce(
             versions=_versions(),
             files=describe_files(partial),
         )
+        (partial / RECIPE).unlink()  # the manifest says more
         write_atomically(partial / MANIFEST, json.dumps(manifest, indent=2).encode())
         _set_aside(directory)
         os.rename(partial, directory)
@@ -134,17 +141,6 @@ def fingerprint_file(path: str | Path) -> str:
     return hash_file(path)
 
 
-def explain_difference(old: Any, new: Any, name: str = '') -> list[str]:
-    """What differs between two nested settings, a line `key: old -> new` each."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        lines = []
-        for key in sorted({*old, *new}):
-            inner = f'{name}.{key}' if name else str(key)
-            lines += explain_difference(old.get(key), new.get(key), inner)
-        return lines
-    return [] if old == new else [f'{name}: {_short(old)} -> {_short(new)}']
-
-
 def _take_finished(directory: Path, recipe: dict, key: str) -> bool:
     """Whether the finished output of this key now has the plain name."""
     if (directory / MANIFEST).is_file():
@@ -153,6 +149,21 @@ def _take_finished(directory: Path, recipe: dict, key: str) -> bool:
             return _is_undamaged(directory, manifest)
         old = {name: manifest.get(name) for name in recipe}
         changes = explain_difference(old, recipe)
+        if rule_on_change() == 'keep':
+            print_log(
+                f'{directory} was made with other inputs or settings and is kept as it is '
+                '(on_change=keep). Changed (old -> new):\n  ' + '\n  '.join(changes),
+                logger='current',
+            )
+            return _is_undamaged(directory, manifest)
+        if rule_on_change() == 'stop' and not (_earlier(directory, key) / MANIFEST).is_file():
+            raise ChangedOutputError(
+                directory,
+                'made with other inputs or settings',
+                changes,
+                'Change them back, set on_change=keep to go on with it as it is, or on_change=anew '
+                'to keep it aside and make another.',
+            )
         print_log(
             f'{directory} was made with other inputs or settings; it is kept as '
             f'{directory.name}.{manifest["key"]}. Changed (old -> new):\n  ' + '\n  '.join(changes),
@@ -162,9 +173,36 @@ def _take_finished(directory: Path, recipe: dict, key: str) -> bool:
     return take_up(directory, key)
 
 
+def _notice_begun(directory: Path, recipe: dict) -> None:
+    """Say that what was begun with other settings is not gone on with, or stop."""
+    for other in sorted(directory.parent.glob(f'{directory.name}.partial-*')):
+        recorded = other / RECIPE
+        old = json.loads(recorded.read_text()) if recorded.is_file() else recipe
+        changes = explain_difference(old, recipe)
+        if rule_on_change() == 'stop':
+            raise ChangedOutputError(
+                other,
+                'begun with other inputs or settings',
+                changes,
+                'Change them back, or set on_change=anew to begin again and keep it.',
+            )
+        print_log(
+            f'{other} was begun with other inputs or settings and stays there. Changed '
+            '(old -> new):\n  ' + '\n  '.join(changes),
+            logger='current',
+        )
+
+
 def _is_undamaged(directory: Path, manifest: Mapping[str, Any]) -> bool:
     """Whether all files are there; if not, the output is set aside."""
     if changes := explain_difference(manifest.get('versions'), _versions()):
+        if rule_on_change() == 'stop':
+            raise ChangedOutputError(
+                directory,
+                'made by other versions',
+                changes,
+                'Set on_change=keep to go on with it, or delete it to have it made anew.',
+            )
         print_log(
             f'{directory} was made by other versions ({", ".join(changes)}) and is kept; delete it '
             'to have it made anew.',
@@ -195,13 +233,18 @@ def take_up(directory: Path, key: str) -> bool:
     """
     if (directory / MANIFEST).is_file() and read_manifest(directory)['key'] == key:
         return True
-    earlier = directory.with_name(f'{directory.name}.{key}')
+    earlier = _earlier(directory, key)
     if not (earlier / MANIFEST).is_file():
         return False
     _set_aside(directory)
     os.rename(earlier, directory)
     print_log(f'{directory}: taken up again from {earlier.name}', logger='current')
     return True
+
+
+def _earlier(directory: Path, key: str) -> Path:
+    """Where a finished output of a key lies that does not have the plain name."""
+    return directory.with_name(f'{directory.name}.{key}')
 
 
 def finished_outputs(parent: str | Path) -> dict[str, str]:
@@ -256,11 +299,6 @@ def _jsonable(value: Any) -> Any:
             'finished again: describe it by its config'
         )
     return value
-
-
-def _short(value: Any) -> str:
-    text = 'nothing' if value is None else str(value)
-    return text if len(text) <= 80 else f'{text[:77]}...'
 
 
 def _sync_directory(directory: Path) -> None:

@@ -11,7 +11,8 @@ from mmengine.dist import barrier
 
 from luss_mm.atomic_files import temporary_path
 from luss_mm.pipeline import artifact
-from luss_mm.pipeline.artifact import artifact_key, explain_difference, produce, read_manifest
+from luss_mm.pipeline.artifact import artifact_key, produce, read_manifest
+from luss_mm.pipeline.changes import explain_difference
 from luss_mm.version import __version__
 from tests.two_ranks import run_on_two_ranks
 
@@ -26,8 +27,12 @@ class Maker:
         self.calls = []
 
     def __call__(self, directory):
-        self.calls.append(sorted(p.name for p in directory.iterdir()))
+        self.calls.append(visible(directory))
         (directory / 'content.txt').write_text(self.content)
+
+
+def visible(directory):
+    return sorted(p.name for p in directory.iterdir() if not p.name.startswith('.'))
 
 
 def make(directory, content, **settings):
@@ -221,7 +226,7 @@ def test_what_a_kill_left_is_not_in_the_output(tmp_path):
         produce(directory, leave, {}, {})
     found = []
     produce(directory, lambda unfinished: found.extend(tree(unfinished)), {}, {})
-    assert found == [] and tree(tmp_path) == {'labels/manifest.json'}
+    assert found == ['.recipe.json'] and tree(tmp_path) == {'labels/manifest.json'}
     assert (directory / '.finished-shards').is_dir()
 
 

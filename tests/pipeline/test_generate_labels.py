@@ -158,8 +158,9 @@ def test_a_shard_with_a_lost_map_is_not_finished(data_root, tmp_path, monkeypatc
 def test_a_map_that_cannot_be_written_is_named(data_root, tmp_path, monkeypatch):
     run = Labelling(data_root, tmp_path)
 
-    def fail(*_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    def fail(path, *_):
+        if str(path).endswith('.png'):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, 'replace', fail)
     with pytest.raises(OSError, match='No space left') as error:
