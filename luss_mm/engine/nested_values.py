@@ -9,6 +9,7 @@ OPTIONAL_ENTRIES = {'custom_hooks', 'pipeline'}
 # How fast or how loud, not what: these may change between runs of one stage.
 WITHOUT_EFFECT = {
     'bad_images',  # they are missing in the fingerprint
+    'compile',
     'custom_imports',
     'env_cfg',
     'experiment_name',

@@ -20,6 +20,7 @@ from mmseg.registry import RUNNERS, TASK_UTILS
 
 from luss_mm.atomic_files import remove_leftovers, write_atomically
 from luss_mm.engine.checkpoint import find_newest_checkpoint
+from luss_mm.engine.compile_check import check_compile
 from luss_mm.engine.data_check import check_data
 from luss_mm.engine.dataset_facts import without_index
 from luss_mm.engine.hooks.final_validation import SCORES
@@ -96,6 +97,7 @@ class StagedRunner:
             if name not in checked:
                 trainings = list(takewhile(self.recipe.is_training, order[number - 1 :]))
                 check_data(self.recipe, trainings)
+                check_compile({t: self.recipe.stage(t, self.work_dir / t) for t in trainings})
                 if estimate := announce_estimate(self.recipe, trainings):
                     time_left.expect(estimate)
                 checked.update(trainings)

@@ -8,16 +8,18 @@ default memory format, normalise float views, and update parameter by parameter 
 writes it; `plain` is float32, `plain_autocast` adds autocast. Ours is what the recipe runs: uint8
 views, channels last, autocast where the machine has it, fused LARS. The share of the matrix rate
 compares the floating point operations of a step with a square matrix product of the same type.
-`--profile` adds the ten operators in which `plain` and ours spend the most time of their own.
+`--profile` adds the ten operators in which `plain` and ours spend the most time of their own,
+`--compile` ours with torch.compile: the `step`, as `compile=True` has it, or only the `backbone`.
 """
 
 import argparse
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from timeit import timeit
 
 import torch
 from comparison import rate
@@ -33,6 +35,8 @@ from luss_mm.engine.optimizers import cpu_has_fast_bfloat16
 from luss_mm.engine.recipe import Recipe
 
 RECIPE = Path(__file__).parents[2] / 'configs' / 'luss' / 'pass_s50.py'
+COMPILED = ('step', 'backbone')
+PRECISIONS = dict(float32=None, bfloat16=torch.bfloat16, float16=torch.float16)
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
@@ -46,12 +50,21 @@ def main() -> None:
     parser.add_argument('--steps', type=int, default=5, help='of each loop, after one to warm up')
     parser.add_argument('--threads', type=int, help='on a CPU; default: as torch chooses')
     parser.add_argument('--profile', action='store_true', help='of one more step of two loops')
+    parser.add_argument(
+        '--compile', nargs='+', choices=COMPILED, default=[], help='also ours so compiled'
+    )
+    parser.add_argument(
+        '--precision', choices=PRECISIONS, help="of ours; default: the recipe's on this machine"
+    )
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    dtype = PRECISIONS[arguments.precision] if arguments.precision else autocast_dtype(device)
     with DefaultScope.overwrite_default_scope('mmseg'):
-        steps = build_steps(arguments.batch, device)
+        steps = build_steps(arguments.batch, device, dtype, arguments.compile)
+    # By the clock: the compiler has processes of its own.
+    waits = {part: timeit(steps[f'compiled_{part}'], number=1) for part in arguments.compile}
     seconds = measure(steps, arguments.steps, device)
     operations = count_operations(steps['plain'])
     rates = dict(
@@ -61,12 +74,13 @@ def main() -> None:
         device=torch.cuda.get_device_name() if device.type == 'cuda' else 'cpu',
         threads=torch.get_num_threads(),
         batch=arguments.batch,
-        precision=str(autocast_dtype(device)),
+        precision=str(dtype or torch.float32),
         gigaflop_a_step=round(operations / 1e9, 1),
         matrix_gigaflops={name: round(rate / 1e9, 1) for name, rate in rates.items()},
     )
     for name, taken in seconds.items():
-        own_rate = rates['float32' if name == 'plain' else 'bfloat16']
+        is_float32 = name == 'plain' or (name != 'plain_autocast' and dtype is None)
+        own_rate = rates['float32' if is_float32 else 'bfloat16']
         report[name] = dict(
             seconds_a_step=round(taken, 3),
             images_per_second=round(arguments.batch / taken, 2),
@@ -74,6 +88,11 @@ def main() -> None:
         )
     report['ratio_to_plain'] = round(seconds['plain'] / seconds['ours'], 2)
     report['ratio_to_plain_autocast'] = round(seconds['plain_autocast'] / seconds['ours'], 2)
+    for part, wait in waits.items():
+        taken = seconds[f'compiled_{part}']
+        report[f'compiled_{part}'] |= dict(
+            ratio_to_ours=round(seconds['ours'] / taken, 3), seconds_of_first_step=round(wait, 1)
+        )
     report['comparisons'] = describe(report, device)
     if arguments.profile:
         report['profile'] = {name: top_operators(steps[name], device) for name in ('plain', 'ours')}
@@ -99,16 +118,19 @@ def describe(report: dict, device: torch.device) -> dict[str, dict]:
     }
 
 
-def build_steps(batch: int, device: torch.device) -> dict[str, Callable[[], None]]:
-    """One training step of each loop."""
+def build_steps(
+    batch: int, device: torch.device, autocast: torch.dtype | None, compiled: Sequence[str] = ()
+) -> dict[str, Callable[[], None]]:
+    """One training step of each loop, and of ours with each compiled part."""
     config = Config.fromfile(RECIPE)
     config.work_dir = 'unused'
     stage = Recipe(config).stage('pretrain', 'unused')
     views, crops = draw_batch(stage['train_dataloader']['dataset']['pipeline'][1]['views'], batch)
-    autocast = autocast_dtype(device)
 
-    def ours() -> Callable[[], None]:
+    def ours(part: str | None = None) -> Callable[[], None]:
         model = MODELS.build(stage['model']).to(device).train()
+        if part == 'backbone':
+            model.backbone.compile(dynamic=False)  # one graph for each of the two view sizes
         settings = dict(stage['optim_wrapper']['optimizer'], params=model.parameters())
         optimizer = OPTIMIZERS.build(settings)
 
@@ -120,7 +142,7 @@ def build_steps(batch: int, device: torch.device) -> dict[str, Callable[[], None
             sum(losses.values()).backward()
             optimizer.step()
 
-        return step
+        return torch.compile(step) if part == 'step' else step
 
     def plain(dtype: torch.dtype | None) -> Callable[[], None]:
         model = MODELS.build(stage['model']).to(device).train()
@@ -141,7 +163,8 @@ def build_steps(batch: int, device: torch.device) -> dict[str, Callable[[], None
         return step
 
     low = autocast or torch.bfloat16
-    return dict(ours=ours(), plain=plain(None), plain_autocast=plain(low))
+    loops = dict(ours=ours(), plain=plain(None), plain_autocast=plain(low))
+    return loops | {f'compiled_{part}': ours(part) for part in compiled}
 
 
 @torch.no_grad()
