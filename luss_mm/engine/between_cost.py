@@ -96,6 +96,7 @@ class BetweenCosts:
     ) -> Cost:
         images, batch = self.facts.count(source['dataset']), source['batch_size']
         forward = self.times.forward(trial, batch) * passes
+        trial.operations *= passes
         disk = images * bytes_an_image
         return self._cost(output, images, batch, trial, forward, 0.0, source, disk, disk, 10)
 

@@ -89,9 +89,17 @@ def test_every_part_is_there(estimate):
     )  # two restarts of 20 iterations and a last
     assert all(cost.seconds > 0 and cost.memory > 0 for cost in estimate.costs)
     table = estimate.table()
-    for text in (*PARTS, 'wrong by up to a factor of 2', '  time ', '  memory ', '  disk '):
+    for text in (*PARTS, 'mostly within a factor of 2', '  time ', '  memory ', '  disk '):
         assert text in table
     assert estimate.as_dict()['seconds'] == pytest.approx(sum(c.seconds for c in estimate.costs))
+
+
+def test_images_scored_with_their_mirror_images_cost_twice(estimate):
+    by_name = {cost.name: cost for cost in estimate.costs}
+    once, twice = (by_name[f'{name}/image_scores'] for name in ('dff_f', 'dff_g'))
+    assert once.images == twice.images and once.operations > 0
+    assert twice.operations == 2 * once.operations
+    assert twice.iterations == once.iterations and twice.disk == once.disk
 
 
 def test_more_processes_share_the_images(data_root, tmp_path):

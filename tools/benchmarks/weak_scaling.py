@@ -123,9 +123,9 @@ def message_sizes(model: torch.nn.Module, batch: int) -> dict[str, float]:
     iterations = model.sinkhorn_settings['iterations']
     sums = 2 * (iterations + 1) * (prototypes + 1)
     return dict(
-        gradient_megabytes=round(4 * gradients / 2**20, 2),
-        queue_megabytes_gathered=round(4 * rows * get_world_size() / 2**20, 4),
-        sinkhorn_megabytes=round(4 * sums / 2**20, 4),
+        gradient_megabytes=round(4 * gradients / 1e6, 2),
+        queue_megabytes_gathered=round(4 * rows * get_world_size() / 1e6, 4),
+        sinkhorn_megabytes=round(4 * sums / 1e6, 4),
     )
 
 
