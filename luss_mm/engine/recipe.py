@@ -18,7 +18,7 @@ from luss_mm.engine.nested_values import merged, plain, without_absent, without_
 from luss_mm.engine.own_folder import look_at_folder
 from luss_mm.engine.setting_ranges import check_ranges
 from luss_mm.engine.settings import Settings, SettingsError, did_you_mean
-from luss_mm.engine.stage_visualizer import run_name, stage_visualizer
+from luss_mm.engine.stage_visualizer import stage_visualizer
 from luss_mm.pipeline.changes import RULES
 
 # Keys of a recipe that are neither settings nor shared by the stages.
@@ -209,7 +209,7 @@ class Recipe:
         config = without_absent(config)
         config['work_dir'] = settings.values.get('stage_dir')
         config['launcher'] = self.launcher
-        config['experiment_name'] = run_name(self.work_dir, name, config['work_dir'])
+        config['experiment_name'] = f'{self.work_dir.name}_{name}'
         config['visualizer'] = stage_visualizer(
             config.get('visualizer', {}),
             self.vis_backends,

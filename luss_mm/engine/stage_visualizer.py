@@ -1,11 +1,7 @@
 """Where curves and pictures of a stage go: mmengine's visualizer and its backends."""
 
 from collections.abc import Mapping, Sequence
-from itertools import chain, count
-from pathlib import Path
 from typing import Any
-
-from mmengine.visualization import Visualizer
 
 LOCAL_BACKEND = 'LocalVisBackend'
 Backends = str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]]
@@ -19,7 +15,7 @@ def stage_visualizer(
     Args:
         visualizer: As the recipe has it for all stages.
         backends: Of the recipe, instead of the visualizer's own: names or configs, one or several.
-        name: Of the stage's run, which no other of this process has.
+        name: Of the stage's run.
         group: What the stages of a recipe have in common; W&B shows a run for each stage.
 
     Returns:
@@ -35,25 +31,3 @@ def stage_visualizer(
             given = config.get('init_kwargs') or {}
             config['init_kwargs'] = dict(name=name, group=group) | dict(given)
     return dict(visualizer, name=name, vis_backends=configs)
-
-
-def run_name(work_dir: Path, stage: str, directory: str | None) -> str:
-    """What mmengine is to call the run of a stage.
-
-    Args:
-        work_dir: Of the recipe.
-        stage: Its name.
-        directory: Where the stage works: its finished config says the plain name.
-    """
-    name = f'{work_dir.name}_{stage}'
-    return name if directory == str(work_dir / stage) else unused_name(name)
-
-
-def unused_name(name: str) -> str:
-    """The name, or the name with a number if a visualizer of this process already has it.
-
-    mmengine keeps every visualizer of a process by its name: a second run would be given the first
-    one's, which writes into the first one's folder and is closed.
-    """
-    candidates = chain([name], (f'{name}-{number}' for number in count(2)))
-    return next(c for c in candidates if not Visualizer.check_instance_created(c))

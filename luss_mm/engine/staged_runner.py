@@ -2,7 +2,6 @@
 
 import gc
 import json
-import logging
 import re
 import shutil
 from collections.abc import Mapping
@@ -14,8 +13,9 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, broadcast_object_list, is_main_process
-from mmengine.logging import MMLogger, print_log
+from mmengine.logging import print_log
 from mmengine.runner import Runner
+from mmengine.utils import ManagerMixin
 from mmseg.registry import RUNNERS, TASK_UTILS
 
 from luss_mm.atomic_files import remove_leftovers, write_atomically
@@ -26,6 +26,7 @@ from luss_mm.engine.dataset_facts import without_index
 from luss_mm.engine.hooks.final_validation import SCORES
 from luss_mm.engine.hooks.stop_request import StopRequestHook
 from luss_mm.engine.image_check import bad_image_lines, check_images_of
+from luss_mm.engine.named_instances import forget
 from luss_mm.engine.nested_values import plain
 from luss_mm.engine.processes import device_overrides, start_process_group
 from luss_mm.engine.recipe import Recipe
@@ -59,6 +60,8 @@ class StagedRunner:
     def __init__(self, cfg: Config) -> None:
         self.recipe = Recipe(cfg)
         self.work_dir = self.recipe.work_dir
+        # Of the last training: what follows it is in its log.
+        self._last_instances: tuple[ManagerMixin, ...] = ()
 
     @classmethod
     def from_cfg(cls, cfg: Config) -> 'StagedRunner':
@@ -74,7 +77,7 @@ class StagedRunner:
                 with on_change(self.recipe.on_change):
                     self._run_stages()
         finally:
-            _close_log()
+            forget(self._last_instances)
 
     def _run_stages(self) -> None:
         if is_main_process():
@@ -184,8 +187,9 @@ class StagedRunner:
         config['load_from'] = str(newest[0]) if newest[0] else config.get('load_from')
         config |= device_overrides(config)
         # mmengine writes the config's text into every checkpoint, and formatting it takes seconds.
-        _close_log()
+        forget(self._last_instances)
         runner = Runner.from_cfg(Config(config, format_python_code=False))
+        self._last_instances = runner.logger, runner.message_hub, runner.visualizer
         runner.register_hook(StopRequestHook())
         self._refuse_empty_epochs(name, runner)
         runner.train()
@@ -219,14 +223,6 @@ class StagedRunner:
             f'one batch of {loader.batch_size} on {runner.world_size} rank(s). Set a smaller '
             f'{option}; what is finished is kept.'
         )
-
-
-def _close_log() -> None:
-    """Close the log file of the last stage, which mmengine keeps open as long as the process."""
-    logger = MMLogger.get_current_instance()
-    for handler in [h for h in logger.handlers if isinstance(h, logging.FileHandler)]:
-        handler.close()
-        logger.removeHandler(handler)
 
 
 def _json(values: Mapping[str, Any]) -> bytes:

@@ -6,16 +6,15 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.visualization import Visualizer
 from mmengine.visualization.vis_backend import BaseVisBackend
 from mmseg.registry import VISBACKENDS
 
-from luss_mm.engine import stage_visualizer as module
+from luss_mm.engine import staged_runner
 from luss_mm.engine.command_line import OptionAction
 from luss_mm.engine.hooks import BackendPicturesHook
 from luss_mm.engine.recipe import Recipe
 from luss_mm.engine.settings import SettingsError
-from luss_mm.engine.stage_visualizer import stage_visualizer, unused_name
+from luss_mm.engine.stage_visualizer import stage_visualizer
 from luss_mm.engine.staged_runner import StagedRunner
 from luss_mm.visualization import save_picture
 from tests.engine.tiny_training import make_runner
@@ -143,14 +142,6 @@ def test_a_misspelt_backend_is_named(tmp_path):
         Recipe(config)
 
 
-def test_names_are_used_once():
-    assert unused_name('once') == 'once'
-    Visualizer.get_instance('once')
-    assert unused_name('once') == 'once-2'
-    Visualizer.get_instance('once-2')
-    assert unused_name('once') == 'once-3'
-
-
 # ---------------------------------------------------------------- pictures
 
 
@@ -258,8 +249,8 @@ def test_two_runs_of_one_name_in_one_process(tmp_path):
     assert all(len(found) == 1 and 'loss:' in found[0].read_text() for found in logs)
 
 
-def test_without_names_of_their_own_the_second_run_would_fail(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, 'unused_name', lambda name: name)
+def test_if_mmengine_remembered_the_first_run_the_second_would_fail(tmp_path, monkeypatch):
+    monkeypatch.setattr(staged_runner, 'forget', lambda instances: None)
     train(tmp_path / 'a' / 'same')
     with pytest.raises(FileNotFoundError, match='a/same/pretrain'):  # of the first run
         train(tmp_path / 'b' / 'same')

@@ -4,7 +4,7 @@
 
 After every run (and a garbage collection): memory of this process, its open files, threads and
 child processes, and the files in the temporary folder and in /dev/shm. `soak.json` and `soak.png`.
-The first run imports and caches, so growth is counted from the second on.
+The first runs import and cache, so growth is counted from the sixth on.
 """
 
 import argparse
@@ -33,7 +33,8 @@ from matplotlib import pyplot
 
 ROUNDING = 0.01
 # Quantities of a sample, and how much of each a run may add.
-LIMITS = dict(memory_mb=5.0, open_files=0.0, threads=0.0, children=0.0, temporary=0.0, shared=0.0)
+WARM_UP = 5  # runs
+LIMITS = dict(memory_mb=0.2, open_files=0.0, threads=0.0, children=0.0, temporary=0.0, shared=0.0)
 
 
 def main():
@@ -54,7 +55,7 @@ def main():
     growth = {name: growth_per_run([sample[name] for sample in samples]) for name in LIMITS}
     (out / 'soak.json').write_text(json.dumps(dict(samples=samples, growth=growth), indent=2))
     plot(samples, out / 'soak.png')
-    print(f'growth a run from the second on: {growth}')
+    print(f'growth a run after {WARM_UP} runs: {growth}')
     growing = [name for name, limit in LIMITS.items() if growth[name] > limit + ROUNDING]
     print('grows: ' + ', '.join(growing) if growing else 'nothing grows')
     return int(bool(growing))
@@ -98,8 +99,8 @@ def measure(temporary):
 
 
 def growth_per_run(values):
-    """Slope of the best line through all values but the first; 0 if there are too few."""
-    values = values[1:]
+    """Slope of the best line through all values after WARM_UP; 0 if there are too few."""
+    values = values[WARM_UP:]
     return float(np.polyfit(range(len(values)), values, 1)[0]) if len(values) > 1 else 0.0
 
 
