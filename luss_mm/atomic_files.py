@@ -4,6 +4,7 @@ Everything is written under a temporary name beside its own and then renamed. Wh
 behind has a name that no user's file has, so `remove_leftovers` can take it away.
 """
 
+import errno
 import os
 import re
 import secrets
@@ -43,6 +44,20 @@ def write_atomically(path: str | Path, content: bytes, sync: bool = True) -> Non
     """
     with opened_atomically(path, sync) as file:
         file.write(content)
+
+
+def refuse_unwritable(path: str | Path) -> None:
+    """Refuse at once what `write_atomically` would refuse after long work; makes the folder.
+
+    Raises:
+        OSError: If the path is a folder, or lies in no folder that may be written to.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
 
 def write_array(path: str | Path, array: np.ndarray) -> None:

@@ -122,7 +122,7 @@ def test_killed_loading_process(tmp_path):
     kill_children(run.process.pid)
     assert run.wait() == 1, run.output[-3000:]
     last = run.output.strip().splitlines()[-1]
-    assert last.startswith('a loading process was killed') and last.endswith(GOES_ON), last
+    assert last.startswith('error: a loading process was killed') and last.endswith(GOES_ON), last
     run_command(*command, log=tmp_path / 'second.log')
     assert_same_run(finished_run(), work_dir)
 

@@ -51,6 +51,7 @@ def test_a_second_run_in_one_directory_is_refused(tmp_path):
     second = start_training(work_dir)
     assert second.wait() == 1
     last = second.output.strip().splitlines()[-1]
-    expected = rf'{re.escape(str(work_dir))}: process {first.process.pid} on \S+, started .* works'
+    place = re.escape(f'error: {work_dir}')
+    expected = rf'{place}: process {first.process.pid} on \S+, started .* works'
     assert re.match(expected, last) and 'set another --work-dir' in last
     first.kill()

@@ -9,7 +9,6 @@ pixel-to-pixel alignment; images under their label maps; weak and strong views w
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 from mmengine.config import Config
@@ -17,7 +16,8 @@ from mmengine.config import Config
 import luss_mm  # noqa: F401  registers everything
 from luss_mm.engine.browse_samples import draw_samples, stage_config
 from luss_mm.engine.command_line import OptionAction
-from luss_mm.engine.foreign_config import warn_of_foreign_config
+from luss_mm.engine.config_file import read_config, refuse_incomplete
+from luss_mm.engine.stops import one_line_stops
 from luss_mm.visualization import save_picture
 
 
@@ -40,10 +40,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
 
 def load_config(arguments: argparse.Namespace) -> Config:
     """The config with the command line merged into it."""
-    warn_of_foreign_config(arguments.config)
-    config = Config.fromfile(arguments.config)
-    if arguments.cfg_options is not None:
-        config.merge_from_dict(arguments.cfg_options)
+    config = read_config(arguments.config, arguments.cfg_options)
     if arguments.work_dir is not None:
         config.work_dir = arguments.work_dir
     elif config.get('work_dir') is None:
@@ -51,26 +48,24 @@ def load_config(arguments: argparse.Namespace) -> Config:
     return config
 
 
+@one_line_stops()
 def main(arguments: list[str] | None = None) -> None:
     """Draw and say where the pictures are."""
     options = parse_arguments(arguments)
-    try:
-        if options.count < 1 or options.epoch < 0:
-            raise ValueError(
-                f'--count {options.count} and --epoch {options.epoch}: 1 and 0 or more'
-            )
-        config = load_config(options)
-        name, stage = stage_config(config, options.stage)
-        run = Path(config.work_dir) if 'stages' in config else Path(config.work_dir).parent
-        out = options.out or run / 'browse' / f'{name}-epoch-{options.epoch}'
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise ValueError(f'{out}: is there and not empty. Remove it, or name another --out.')
-        number = 0
-        for number, shown in enumerate(draw_samples(stage, options.epoch, options.count), start=1):
-            save_picture(out / f'{number:04d}-{shown.name}.png', shown.picture)
-            print(f'{number:04d} {shown.caption}')
-    except (OSError, ValueError) as error:
-        sys.exit(f'error: {error}')
+    if options.count < 1 or options.epoch < 0:
+        raise ValueError(f'--count {options.count} and --epoch {options.epoch}: 1 and 0 or more')
+    config = load_config(options)
+    if 'stages' not in config:
+        refuse_incomplete(config, options.config, ['train_dataloader'])
+    name, stage = stage_config(config, options.stage)
+    run = Path(config.work_dir) if 'stages' in config else Path(config.work_dir).parent
+    out = options.out or run / 'browse' / f'{name}-epoch-{options.epoch}'
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f'{out}: is there and not empty. Remove it, or name another --out.')
+    number = 0
+    for number, shown in enumerate(draw_samples(stage, options.epoch, options.count), start=1):
+        save_picture(out / f'{number:04d}-{shown.name}.png', shown.picture)
+        print(f'{number:04d} {shown.caption}')
     print(f'{number} pictures: {out}')
 
 

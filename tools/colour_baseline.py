@@ -18,12 +18,13 @@ import cv2
 import numpy as np
 import torch
 
+from luss_mm.datasets.image_index import scan_images
 from luss_mm.datasets.transforms.loading import read_label_map
+from luss_mm.engine.stops import one_line_stops
 from luss_mm.functional.kmeans import assign_to_centroids, fit_kmeans
 from luss_mm.functional.matching import image_presence, match_clusters, presence_counts
 from luss_mm.functional.scores import iou_per_class, joint_counts, rename_rows
 
-IMAGE_SUFFIXES = {'.jpeg', '.jpg', '.png'}
 IGNORE_INDEX = 1000  # ImageNet-S
 ITERATIONS, RESTARTS = 20, 30  # of k-means, as PASS clusters its embeddings
 
@@ -37,7 +38,8 @@ def list_images(folder: Path) -> list[Path]:
     Raises:
         FileNotFoundError: If there is no image.
     """
-    paths = sorted(p for p in folder.glob('*/*') if p.suffix.lower() in IMAGE_SUFFIXES)
+    names = scan_images(folder) if folder.is_dir() else ()
+    paths = [folder / name for name in names if name.count('/') == 1]
     if not paths:
         raise FileNotFoundError(f'{folder}: no images in category folders. Is it a data root?')
     return paths
@@ -110,6 +112,7 @@ def score_colour_baseline(data_root: Path, pseudo_labels: Path, seed: int = 0) -
     }
 
 
+@one_line_stops()
 def main() -> None:
     """Read the command line and print the scores."""
     parser = argparse.ArgumentParser(

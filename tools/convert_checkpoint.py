@@ -13,7 +13,6 @@ import argparse
 from collections import Counter
 
 import luss_mm  # noqa: F401  registers everything
-from luss_mm.engine.checkpoint import CheckpointError
 from luss_mm.engine.convert_checkpoint import (
     CENTROIDS,
     FORMATS,
@@ -22,6 +21,7 @@ from luss_mm.engine.convert_checkpoint import (
     convert_checkpoint,
     model_config,
 )
+from luss_mm.engine.stops import one_line_stops
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -46,24 +46,22 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parsed
 
 
+@one_line_stops()
 def main(arguments: list[str] | None = None) -> None:
     """Convert and say what was left out."""
     parsed = parse_arguments(arguments)
-    try:
-        if parsed.format == CENTROIDS:
-            number, channels = convert_centroids(parsed.source, parsed.target)
-            print(f'{parsed.target}: {number} centroids of {channels} channels')
-            return
-        result = convert_checkpoint(
-            parsed.format,
-            parsed.source,
-            parsed.target,
-            backwards=parsed.backwards,
-            container=parsed.weights_key,
-            model=model_config(parsed.config, parsed.stage) if parsed.config else None,
-        )
-    except (CheckpointError, OSError, ValueError) as error:
-        raise SystemExit(f'{error}') from None
+    if parsed.format == CENTROIDS:
+        number, channels = convert_centroids(parsed.source, parsed.target)
+        print(f'{parsed.target}: {number} centroids of {channels} channels')
+        return
+    result = convert_checkpoint(
+        parsed.format,
+        parsed.source,
+        parsed.target,
+        backwards=parsed.backwards,
+        container=parsed.weights_key,
+        model=model_config(parsed.config, parsed.stage) if parsed.config else None,
+    )
     print(f'{parsed.target}: {len(result.state)} tensors')
     print('\n'.join(left_out(result)))
 

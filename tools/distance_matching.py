@@ -14,10 +14,8 @@ DIR/<split>-segmentation is there, OUT/scores.json. What is finished is not made
 import argparse
 import json
 import os
-import sys
 from pathlib import Path
 
-from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS, MODELS
@@ -25,7 +23,9 @@ from mmseg.registry import DATASETS, MODELS
 import luss_mm  # noqa: F401  registers everything
 from luss_mm.atomic_files import write_atomically
 from luss_mm.engine.checkpoint import CheckpointError, load_checkpoint
+from luss_mm.engine.config_file import read_config
 from luss_mm.engine.staged_runner import FINAL_CHECKPOINT
+from luss_mm.engine.stops import one_line_stops
 from luss_mm.evaluation.cluster_matching import category_ids
 from luss_mm.evaluation.label_map_pairs import list_pairs
 from luss_mm.evaluation.score_folders import FolderCounter, count_folders
@@ -48,14 +48,12 @@ from luss_mm.pipeline.reference_features import (
 PREFIX = 'backbone.'
 
 
+@one_line_stops()
 def main() -> None:
     """Make references and label maps, and score them."""
     arguments = parse_arguments()
     init_default_scope('mmseg')
-    try:
-        match_distances(arguments)
-    except (CheckpointError, ValueError, OSError) as error:
-        sys.exit(f'error: {error}')
+    match_distances(arguments)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -84,7 +82,7 @@ def parse_arguments() -> argparse.Namespace:
 def match_distances(arguments: argparse.Namespace) -> None:
     """Run the protocol."""
     config, checkpoint = find_model(arguments)
-    model = Config.fromfile(config).to_dict().get('model', {})
+    model = read_config(config).to_dict().get('model', {})
     extractor = load_extractor(model, checkpoint, arguments)
     labelled = split_batches(arguments, 'train-semi', seg_map_path='train-semi-segmentation')
     settings = dict(

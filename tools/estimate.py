@@ -12,16 +12,17 @@ import argparse
 import json
 from pathlib import Path
 
-from mmengine.config import Config
-
 import luss_mm  # noqa: F401  registers everything
-from luss_mm.atomic_files import write_atomically
+from luss_mm.atomic_files import refuse_unwritable, write_atomically
 from luss_mm.engine.command_line import OptionAction
+from luss_mm.engine.config_file import read_config, refuse_incomplete
 from luss_mm.engine.recipe import Recipe
 from luss_mm.engine.run_estimate import estimate_run
 from luss_mm.engine.settings import SettingsError
+from luss_mm.engine.stops import one_line_stops
 
 
+@one_line_stops()
 def main() -> None:
     """Print a table, and write it as JSON if asked to."""
     parser = argparse.ArgumentParser(
@@ -35,13 +36,14 @@ def main() -> None:
     parser.add_argument('--processes', type=int, default=1, help='one a GPU')
     parser.add_argument('--json', type=Path, help='file for the same as JSON')
     arguments = parser.parse_args()
-    config = Config.fromfile(arguments.config)
-    if arguments.cfg_options is not None:
-        config.merge_from_dict(arguments.cfg_options)
+    config = read_config(arguments.config, arguments.cfg_options)
+    refuse_incomplete(config, arguments.config, ['stages'])
     config.work_dir = arguments.work_dir or str(Path('work_dirs', Path(arguments.config).stem))
+    recipe = Recipe(config)
+    if arguments.json is not None:
+        refuse_unwritable(arguments.json)
+    print('\n'.join(recipe.notes))
     try:
-        recipe = Recipe(config)
-        print('\n'.join(recipe.notes))
         estimate = estimate_run(
             recipe,
             images=arguments.images,
@@ -49,9 +51,9 @@ def main() -> None:
             processes=arguments.processes,
         )
     except SettingsError as error:
-        raise SystemExit(f'{error} (--images N estimates without the images)') from None
-    except ValueError as error:
-        raise SystemExit(f'no estimate: {error}') from None
+        if arguments.images is not None:
+            raise
+        raise SettingsError(f'{error} (--images N estimates without the images)') from error
     print(estimate.table() if estimate.costs else 'everything is finished')
     if arguments.json is not None:
         write_atomically(arguments.json, json.dumps(estimate.as_dict(), indent=1).encode())

@@ -26,7 +26,8 @@ import sys
 import time
 from pathlib import Path
 
-from luss_mm.atomic_files import write_atomically
+from luss_mm.atomic_files import refuse_unwritable, write_atomically
+from luss_mm.engine.stops import one_line_stops
 from luss_mm.evaluation.cluster_matching import (
     ClusterMatching,
     GivenMatching,
@@ -51,13 +52,10 @@ IGNORED = 1000  # ImageNet-S
 PROTOCOLS = ('unsupervised', 'distance', 'semi', 'free')
 
 
+@one_line_stops()
 def main() -> None:
     """Score, write the JSON file and print a table."""
-    arguments = parse_arguments()
-    try:
-        evaluate(arguments)
-    except (ValueError, OSError) as error:
-        sys.exit(f'error: {error}')
+    evaluate(parse_arguments())
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -97,6 +95,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def evaluate(arguments: argparse.Namespace) -> None:
     """Score what the command line names."""
+    refuse_unwritable(arguments.out)
     pairs, unused = list_pairs(arguments.predictions, arguments.masks, arguments.scores)
     if unused:
         print(f'{unused} predictions have no mask and are left out', file=sys.stderr)

@@ -10,11 +10,12 @@ import json
 from pathlib import Path
 
 import numpy as np
-from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
 
 import luss_mm  # noqa: F401  registers the data sets
+from luss_mm.engine.config_file import read_own_config, refuse_incomplete
+from luss_mm.engine.stops import one_line_stops
 from luss_mm.functional.clustering_scores import (
     clustering_accuracy,
     contingency,
@@ -26,6 +27,7 @@ from luss_mm.pipeline.cluster_features import load_clusters
 CLUSTERINGS = ('clusters', 'dff_clusters', 'csd_clusters')  # k-means 1, 2 and 3 of PDSO
 
 
+@one_line_stops()
 def main() -> None:
     """Print a line of JSON for each clustering."""
     parser = argparse.ArgumentParser(
@@ -34,7 +36,9 @@ def main() -> None:
     parser.add_argument('work_dir', type=Path)
     work_dir = parser.parse_args().work_dir
     init_default_scope('mmseg')
-    config = Config.fromfile(work_dir / 'finetune' / 'config.py')
+    path = work_dir / 'finetune' / 'config.py'
+    config = read_own_config(path)
+    refuse_incomplete(config, path, ['train_dataloader'])
     dataset = DATASETS.build(dict(config.train_dataloader.dataset, pipeline=[]))
     folders = [dataset.relative_path(i).rpartition('/')[0] for i in range(len(dataset))]
     names, categories = np.unique(folders, return_inverse=True)

@@ -21,6 +21,7 @@ import luss_mm  # noqa: F401  registers everything
 from luss_mm.atomic_files import write_atomically
 from luss_mm.datasets.transforms.loading import read_label_map
 from luss_mm.engine.label_steps import LabelStep, find_label_steps
+from luss_mm.engine.stops import one_line_stops
 from luss_mm.evaluation.label_quality import LabelQuality, evaluate_labels
 from luss_mm.functional.palette import category_palette
 from luss_mm.visualization.overlays import blend_labels, picture_strip, save_picture
@@ -29,6 +30,7 @@ from luss_mm.visualization.run_pictures import read_rgb
 NOTE = 'masks of this split: matching and scoring of pseudo-labels; the run did not see them'
 
 
+@one_line_stops()
 def main() -> None:
     """Label, score, print a table and draw."""
     arguments = parse_arguments()

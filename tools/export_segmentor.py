@@ -14,7 +14,6 @@ size the file takes that size only.
 import argparse
 import json
 import re
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,9 +21,9 @@ from torch import nn
 
 import luss_mm  # noqa: F401  registers everything
 from luss_mm.atomic_files import write_atomically
-from luss_mm.engine.checkpoint import CheckpointError
-from luss_mm.engine.export import CHECKED_SIZES, NETWORKS, ExportError, export_segmentor
+from luss_mm.engine.export import CHECKED_SIZES, NETWORKS, export_segmentor
 from luss_mm.engine.image_preparation import image_transforms
+from luss_mm.engine.stops import one_line_stops
 from luss_mm.engine.trained_segmentor import TrainedSegmentor, find_segmentor
 from luss_mm.evaluation.cluster_names import name_of, run_names
 
@@ -55,15 +54,13 @@ def size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+@one_line_stops()
 def main(arguments: list[str] | None = None) -> None:
     """Export, check and describe."""
     parsed = parse_arguments(arguments)
-    try:
-        source = find_segmentor(parsed.source, parsed.config)
-        model = source.build()
-        check = export_segmentor(model, parsed.out, parsed.output, parsed.sizes)
-    except (CheckpointError, ExportError, ValueError, OSError) as error:
-        sys.exit(f'error: {error}')
+    source = find_segmentor(parsed.source, parsed.config)
+    model = source.build()
+    check = export_segmentor(model, parsed.out, parsed.output, parsed.sizes)
     notes = describe(source, model, parsed, check.num_ids) | asdict(check)
     path = parsed.out.with_name(f'{parsed.out.name}.json')
     write_atomically(path, json.dumps(notes, indent=1).encode())

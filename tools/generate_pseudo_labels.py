@@ -12,17 +12,30 @@ from mmseg.registry import HOOKS
 from train import load_config, parse_arguments
 
 import luss_mm  # noqa: F401  registers everything
+from luss_mm.engine.config_file import refuse_incomplete
 from luss_mm.engine.hooks import ClusterHook, PseudoLabelHook
 from luss_mm.engine.processes import start_process_group
 from luss_mm.engine.recipe import Recipe
+from luss_mm.engine.stops import one_line_stops
+from luss_mm.pipeline.artifact import MANIFEST
 
 
+@one_line_stops()
 def main() -> None:
     """Run the clustering and pseudo-label hooks of the recipe's last stage by themselves."""
-    recipe = Recipe(load_config(parse_arguments()))
+    arguments = parse_arguments()
+    config = load_config(arguments)
+    refuse_incomplete(config, arguments.config, ['stages'])
+    recipe = Recipe(config)
     start_process_group(recipe.launcher)
     init_default_scope('mmseg')
     last = recipe.stage_order[-1]
+    for earlier in recipe.stages_read_by(last):
+        if not (recipe.work_dir / earlier / MANIFEST).is_file():
+            raise FileNotFoundError(
+                f'{recipe.work_dir / earlier}: not finished. Run tools/train.py {arguments.config} '
+                'first, or name its folder with --work-dir.'
+            )
     hooks = [
         HOOKS.build(hook) for hook in recipe.stage(last, recipe.work_dir / last)['custom_hooks']
     ]

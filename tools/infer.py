@@ -23,9 +23,10 @@ import sys
 from pathlib import Path
 
 import luss_mm  # noqa: F401  registers everything
-from luss_mm.engine.checkpoint import CheckpointError
+from luss_mm.engine.command_line import device
 from luss_mm.engine.infer_folder import BAD_IMAGES, LISTING, OUTPUTS, FolderInference
 from luss_mm.engine.inferencer import BAD_IMAGE_RULES, LUSSInferencer
+from luss_mm.engine.stops import one_line_stops
 
 SHOWN_BAD_IMAGES = 20
 
@@ -43,7 +44,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--outputs', nargs='+', choices=OUTPUTS, default=list(OUTPUTS))
     parser.add_argument('--batch-size', type=int, default=16, help='images of one size at once')
     parser.add_argument('--workers', type=int, default=2, help='threads that load and write')
-    parser.add_argument('--device', help='cpu, cuda, cuda:1 ... (default: a GPU if there is one)')
+    parser.add_argument(
+        '--device', type=device, help='cpu, cuda, cuda:1 ... (default: a GPU if any)'
+    )
     parser.add_argument('--on-bad-image', choices=BAD_IMAGE_RULES, default='skip')
     parsed = parser.parse_args(arguments)
     if parsed.batch_size < 1 or parsed.workers < 1:
@@ -51,13 +54,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parsed
 
 
+@one_line_stops()
 def main(arguments: list[str] | None = None) -> None:
     """Segment, and list what could not be read."""
     parsed = parse_arguments(arguments)
     try:
         infer(parsed)
-    except (CheckpointError, ValueError, OSError) as error:
-        sys.exit(f'error: {error}')
     except KeyboardInterrupt:
         sys.exit('interrupted: the same command goes on from here')
 

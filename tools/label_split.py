@@ -12,8 +12,10 @@ from mmengine.registry import init_default_scope
 
 import luss_mm  # noqa: F401  registers everything
 from luss_mm.engine.label_steps import find_label_steps
+from luss_mm.engine.stops import one_line_stops
 
 
+@one_line_stops()
 def main() -> None:
     """Write `<OUT>/labels/<relative path>.png` for every image of the split."""
     parser = argparse.ArgumentParser(

@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 
 from luss_mm.datasets.imagenet_s import SUBSETS
+from luss_mm.engine.stops import one_line_stops
 from luss_mm.evaluation.submission import (
     METHOD_LINES,
     SubmittedSplit,
@@ -52,21 +53,31 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parsed
 
 
+def read_method(path: Path) -> str:
+    """Text of method.txt.
+
+    Raises:
+        ValueError: If it is no text.
+    """
+    try:
+        return path.read_text(encoding='utf-8')
+    except UnicodeDecodeError as error:
+        raise ValueError(f'{path}: is no UTF-8 text. Save it as UTF-8.') from error
+
+
+@one_line_stops()
 def main(arguments: list[str] | None = None) -> None:
     """Pack or check."""
     parsed = parse_arguments(arguments)
     split = SubmittedSplit(parsed.subset, parsed.split, parsed.images)
-    try:
-        if parsed.check is not None:
-            count = check_submission(parsed.check, split)
+    if parsed.check is not None:
+        count = check_submission(parsed.check, split)
+    else:
+        if parsed.method is not None:
+            method = read_method(parsed.method)
         else:
-            if parsed.method is not None:
-                method = parsed.method.read_text(encoding='utf-8')
-            else:
-                method = method_text({line: getattr(parsed, line) for line in METHOD_LINES})
-            count = make_submission(parsed.predictions, parsed.out, split, method, parsed.match)
-    except (ValueError, OSError) as error:
-        raise SystemExit(f'{error}') from None
+            method = method_text({line: getattr(parsed, line) for line in METHOD_LINES})
+        count = make_submission(parsed.predictions, parsed.out, split, method, parsed.match)
     print(f'{parsed.check or parsed.out}: {count:,} predictions, nothing wrong')
 
 

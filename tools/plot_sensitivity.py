@@ -16,13 +16,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
 
 import luss_mm  # noqa: F401  registers everything
 from luss_mm.atomic_files import write_atomically
+from luss_mm.engine.config_file import read_own_config
 from luss_mm.engine.label_steps import LabelStep, find_label_steps
+from luss_mm.engine.stops import one_line_stops
 from luss_mm.evaluation.label_quality import evaluate_labels
 from luss_mm.functional.clustering_scores import clustering_accuracy, contingency
 from luss_mm.pipeline.artifact import read_manifest
@@ -32,6 +33,7 @@ from luss_mm.pipeline.extract_features import load_features
 from luss_mm.visualization.curves import plot_curves
 
 
+@one_line_stops()
 def main() -> None:
     """Measure and plot one parameter."""
     arguments = parse_arguments()
@@ -98,7 +100,7 @@ def vary_keep_fraction(arguments: argparse.Namespace, out: Path) -> list[dict]:
     step = find_step(work_dir, 'CSD')
     names = [other.name for other in find_label_steps(work_dir)]
     before = find_step(work_dir, names[names.index('CSD') - 1])
-    config = Config.fromfile(work_dir / 'finetune' / 'config.py')
+    config = read_own_config(work_dir / 'finetune' / 'config.py')
     hook = next(h for h in config.custom_hooks if h['type'] == 'CSDHook')
     rows = []
     for value in arguments.values:
@@ -144,7 +146,7 @@ def find_step(work_dir: Path, name: str) -> LabelStep:
     """The step of this name."""
     steps = {step.name: step for step in find_label_steps(work_dir)}
     if name not in steps:
-        raise SystemExit(f'error: {work_dir} was run without {name}')
+        raise ValueError(f'{work_dir}: was run without {name}. Name another run.')
     return steps[name]
 
 

@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 
 from luss_mm.datasets.imagenet_s import SUBSETS
+from luss_mm.engine.stops import one_line_stops
 from luss_mm.pipeline.imagenet_s_lists import MASKED_SPLITS, NUM_IMAGES
 from luss_mm.pipeline.imagenet_s_masks import download, look_through
 from luss_mm.pipeline.place_files import MODES
@@ -99,13 +100,10 @@ def print_reports(reports: dict[int, list[SplitReport]]) -> bool:
     return not any(report.problems for folders in reports.values() for report in folders)
 
 
+@one_line_stops()
 def main(arguments: list[str] | None = None) -> None:
     """Prepare, say what is there and what is missing; exit status 1 if anything is."""
-    try:
-        reports = prepare(parse_arguments(arguments))
-    except (ValueError, OSError, RuntimeError) as error:
-        raise SystemExit(f'{error}') from None
-    if not print_reports(reports):
+    if not print_reports(prepare(parse_arguments(arguments))):
         raise SystemExit(1)
 
 

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from luss_mm.engine.stops import one_line_stops
 from luss_mm.pipeline.tiny_shapes import CATEGORIES, RenderTinyShapes
 
 
@@ -19,6 +20,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+@one_line_stops()
 def main() -> None:
     """Render and say what is where."""
     args = parse_args()

@@ -9,16 +9,18 @@ run did not leave is left out, with the reason.
 """
 
 import argparse
-import sys
+import os
 from pathlib import Path
 
 import luss_mm  # noqa: F401  registers everything
 from luss_mm.engine.run_report import report_run
+from luss_mm.engine.stops import one_line_stops
 from luss_mm.visualization.report.page import LARGEST_PAGE
 
 MEGABYTE = 2**20
 
 
+@one_line_stops()
 def main() -> None:
     """Write the page and say where it is."""
     parser = argparse.ArgumentParser(
@@ -33,10 +35,9 @@ def main() -> None:
         help='pictures beyond this go into a folder beside the page (%(default).0f; 0: always)',
     )
     arguments = parser.parse_args()
-    try:
-        page = report_run(arguments.work_dir, int(arguments.largest_page * MEGABYTE))
-    except (OSError, ValueError) as error:
-        sys.exit(f'error: {error}')
+    with os.scandir(arguments.work_dir):
+        pass  # names a folder that is not there or may not be read
+    page = report_run(arguments.work_dir, int(arguments.largest_page * MEGABYTE))
     print(f'report: {page} ({page.stat().st_size / MEGABYTE:.1f} MB)')
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from luss_mm.atomic_files import write_atomically
+from luss_mm.atomic_files import refuse_unwritable, write_atomically
+from luss_mm.engine.stops import one_line_stops
 from luss_mm.functional.cluster_number import (
     MOST_CLUSTERS,
     NONE,
@@ -31,13 +32,15 @@ PREFERRED = ('features', 'dff_features')  # the first have seen no number of cat
 CHOICE = 'category_numbers'
 
 
+@one_line_stops()
 def main() -> None:
     """Print a table and the suggestion; write both and a curve."""
     arguments = parse_arguments()
     embeddings = draw_embeddings(arguments)
+    refuse_unwritable(arguments.work_dir / f'{CHOICE}.json')
     largest = min(arguments.largest, len(embeddings) // 2)
     if largest < arguments.smallest:
-        raise SystemExit(
+        raise ValueError(
             f'{len(embeddings)} images are too few for {arguments.smallest} categories'
         )
     numbers, rows = candidate_numbers(arguments.smallest, largest), []
@@ -76,7 +79,7 @@ def draw_embeddings(arguments: argparse.Namespace) -> np.ndarray:
     names = [arguments.features] if arguments.features else PREFERRED
     found = [n for n in names if (arguments.work_dir / n / EMBEDDINGS).is_file()]
     if not found:
-        raise SystemExit(
+        raise FileNotFoundError(
             f'{arguments.work_dir}: no finished features ({", ".join(names)}). They are made when '
             'the recipe first clusters, after its stage attention.'
         )

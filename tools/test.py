@@ -13,9 +13,15 @@ from mmengine.runner import Runner
 
 import luss_mm  # noqa: F401  registers everything
 from luss_mm.engine.command_line import OptionAction
-from luss_mm.engine.foreign_config import warn_of_foreign_config
+from luss_mm.engine.config_file import (
+    merge_options,
+    read_config,
+    read_own_config,
+    refuse_incomplete,
+)
 from luss_mm.engine.processes import device_overrides, start_process_group
 from luss_mm.engine.staged_runner import FINAL_CHECKPOINT
+from luss_mm.engine.stops import one_line_stops
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -37,27 +43,28 @@ def parse_arguments() -> argparse.Namespace:
 
 def load_config(arguments: argparse.Namespace) -> Config:
     """Config of one stage, with the checkpoint to score."""
-    warn_of_foreign_config(arguments.config)
-    config = Config.fromfile(arguments.config)
+    config = read_config(arguments.config)
     checkpoint = arguments.checkpoint
     if 'stages' in config:
         work_dir = arguments.work_dir or Path('work_dirs', Path(arguments.config).stem)
         stage = Path(work_dir, config.stage_order[-1])
         if not (stage / 'config.py').is_file():
-            raise SystemExit(
+            raise FileNotFoundError(
                 f'{stage}: not finished. Run tools/train.py {arguments.config} first, or name its '
                 'folder with --work-dir.'
             )
-        config = Config.fromfile(stage / 'config.py')
+        config = read_own_config(stage / 'config.py')
         checkpoint = checkpoint or str(stage / FINAL_CHECKPOINT)
         # Beside the finished stage, whose manifest says what lies in it.
         config.work_dir = str(Path(work_dir, f'{stage.name}_test'))
     else:
         config.work_dir = arguments.work_dir or str(Path('work_dirs', Path(arguments.config).stem))
     if checkpoint is None:
-        raise SystemExit('name the checkpoint to score')
-    if arguments.cfg_options is not None:
-        config.merge_from_dict(arguments.cfg_options)
+        raise ValueError(f'{arguments.config}: name the checkpoint to score after it.')
+    if not Path(checkpoint).is_file():
+        raise FileNotFoundError(f'{checkpoint}: no such checkpoint.')
+    merge_options(config, arguments.cfg_options)
+    refuse_incomplete(config, arguments.config, ('model', 'test_dataloader', 'test_evaluator'))
     config.load_from, config.resume, config.launcher = checkpoint, False, arguments.launcher
     _direct_outputs(config, arguments.out)
     return config
@@ -77,6 +84,7 @@ def _direct_outputs(config: Config, out: str | None) -> None:
             evaluator.output_dir = out
 
 
+@one_line_stops()
 def main() -> None:
     """Build the runner and test."""
     config = load_config(parse_arguments())

@@ -15,9 +15,9 @@ from mmseg.registry import RUNNERS
 
 import luss_mm  # noqa: F401  registers everything, also for configs without custom_imports
 from luss_mm.engine.command_line import OptionAction
-from luss_mm.engine.foreign_config import warn_of_foreign_config
+from luss_mm.engine.config_file import read_config, refuse_incomplete
 from luss_mm.engine.processes import device_overrides, start_process_group
-from luss_mm.engine.stops import explain_stop
+from luss_mm.engine.stops import one_line_stops
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -39,10 +39,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def load_config(arguments: argparse.Namespace) -> Config:
     """The config with the command line merged into it."""
-    warn_of_foreign_config(arguments.config)
-    config = Config.fromfile(arguments.config)
-    if arguments.cfg_options is not None:
-        config.merge_from_dict(arguments.cfg_options)
+    config = read_config(arguments.config, arguments.cfg_options)
     config.launcher = arguments.launcher
     config.resume = arguments.resume
     if arguments.work_dir is not None:
@@ -57,17 +54,20 @@ def load_config(arguments: argparse.Namespace) -> Config:
     return config
 
 
+@one_line_stops()
 def main() -> None:
     """Build the runner that the config asks for and train."""
     config = load_config(parse_arguments())
+    with one_line_stops(config.work_dir):
+        train(config)
+
+
+def train(config: Config) -> None:
+    """By mmengine's Runner, unless the config has another."""
     if 'runner_type' in config:
-        try:
-            RUNNERS.build(config).train()
-        except Exception as error:
-            if reason := explain_stop(error, config.work_dir):
-                raise SystemExit(reason) from None
-            raise
+        RUNNERS.build(config).train()
         return
+    refuse_incomplete(config, config.filename, ('model', 'train_dataloader', 'train_cfg'))
     start_process_group(config.launcher)
     config.merge_from_dict(device_overrides(config))
     Runner.from_cfg(config).train()

@@ -25,7 +25,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from luss_mm.atomic_files import write_atomically
+from luss_mm.atomic_files import refuse_unwritable, write_atomically
+from luss_mm.engine.stops import one_line_stops
 from luss_mm.models.segmenters.sam_network import SAMSizes, build_sam
 
 OBJECTS = (2, 4)  # painted in an image, at least and at most
@@ -284,9 +285,11 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+@one_line_stops()
 def main() -> None:
     """Train, evaluate, write the checkpoint and its description."""
     args = parse_args()
+    refuse_unwritable(args.checkpoint)
     sizes = SAMSizes(
         image_size=args.image_size,
         patch_size=args.patch_size,

@@ -79,7 +79,9 @@ class LabelMaps:
     suffix: str
 
     def path(self, name: str) -> str:
-        """Of the image of a relative path."""
+        """Of the image of a relative path; for a folder that may not be read, that of its masks."""
+        if name.endswith('/'):
+            return os.path.join(self.folder, name)
         return os.path.join(self.folder, os.path.splitext(name)[0] + self.suffix)
 
 

@@ -1,6 +1,7 @@
 """Image files: their size and whether they are whole, and the one way in which they are decoded."""
 
 import os
+import struct
 import warnings
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from PIL import Image, UnidentifiedImageError
 
 JPEG_FORMATS = ('JPEG', 'MPO')
 JPEG_END, JPEG_SCAN = b'\xff\xd9', b'\xff\xda'  # within a scan, 255 is followed by 0 or a restart
+UNREAD_FOLDER = 'a folder that may not be read, change its permissions'
 COLOUR = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 
 # Large is no reason to refuse an image; far beyond, at 179 million pixels, Pillow does.
@@ -32,8 +34,9 @@ class ImageFileError(ValueError):
 def read_image_size(path: str | Path) -> tuple[int, int]:
     """Height and width of a whole image file, from its header.
 
-    A JPEG without its end marker is refused: OpenCV would fill up what is missing with grey. Other
-    formats do not decode when they are cut off. Cost: docs/reliability.md.
+    A JPEG without its end marker is refused: OpenCV would fill up what is missing with grey. So is
+    a PNG with a chunk beyond its end: OpenCV would take memory, up to 4 GB, for all of the chunk.
+    Other formats do not decode when they are cut off. Cost: docs/reliability.md.
 
     Raises:
         ImageFileError: If it is empty, truncated, no image, or has a name that is not UTF-8.
@@ -68,8 +71,11 @@ def find_image_problem(path: str | Path) -> str | None:
     """Why an image cannot be used, or None, at the least cost.
 
     A JPEG is judged by its header and its end; only other formats are decoded. Not found: wrong
-    bytes within the file that the format does not notice.
+    bytes within the file that the format does not notice. A path that ends with a '/' is a folder
+    that could not be looked into, see `walk_images`.
     """
+    if str(path).endswith('/'):
+        return UNREAD_FOLDER
     try:
         if _inspect(path)[0] not in JPEG_FORMATS:
             decode_image(path)
@@ -101,7 +107,10 @@ def _inspect(path: str | Path) -> tuple[str, int, int]:
             if getattr(error, 'errno', None) is not None:
                 raise  # of the disk, not of the image
             raise _refusal(path, f'not a readable image ({error})') from error
-        if found[0] in JPEG_FORMATS and not _has_jpeg_end(file):
+        is_cut = (found[0] in JPEG_FORMATS and not _has_jpeg_end(file)) or (
+            found[0] == 'PNG' and _has_chunk_beyond_end(file, size)
+        )
+        if is_cut:
             raise _refusal(path, f'truncated after {size:,} bytes')
     return found
 
@@ -114,6 +123,17 @@ def _has_jpeg_end(file) -> bool:
     file.seek(0)  # some programs append bytes of their own
     content = file.read()
     return content.rfind(JPEG_END) > content.rfind(JPEG_SCAN)
+
+
+def _has_chunk_beyond_end(file, size: int) -> bool:
+    place = 8  # behind the signature; a chunk is its length, its kind, its data and a checksum
+    while place + 8 <= size:
+        # without a buffer: half the time, and a large PNG has a thousand chunks
+        length, kind = struct.unpack('>I4s', os.pread(file.fileno(), 8, place))
+        if kind == b'IEND':
+            return False
+        place += length + 12
+    return place > size
 
 
 def _refusal(path: str | Path, reason: str) -> ImageFileError:

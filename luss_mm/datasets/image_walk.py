@@ -4,8 +4,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from mmengine.logging import print_log
-
 IMAGE_SUFFIXES = ('.jpeg', '.jpg', '.png', '.bmp', '.webp')
 Stamp = tuple[int, int]
 
@@ -15,13 +13,17 @@ def walk_images(folder: str | Path, folders: list[str], stamps: list[Stamp]) -> 
 
     What lies below a folder is sorted where '<name>/' is, since all of it begins so. Hence no more
     than the names of the folders on the way are in memory. Links to folders are followed, but not
-    back to a folder that they lie in. A folder that may not be read is left out with a warning.
+    back to a folder that they lie in. A folder that may not be read counts as one bad image, whose
+    path ends with a '/'.
 
     Args:
         folder: To look into.
         folders: Gets the relative path of every folder that was looked into, '' or with a '/' at
             the end.
         stamps: Gets the stamp of each, taken before it was looked into.
+
+    Raises:
+        PermissionError: If the folder itself may not be read.
     """
     pending = ['']
     above: dict[str, frozenset] = {'': frozenset()}  # identities of the folders that it lies in
@@ -37,8 +39,12 @@ def walk_images(folder: str | Path, folders: list[str], stamps: list[Stamp]) -> 
             if identity in lineage:
                 continue
             inner = sorted(_children(folder, relative), reverse=True)
-        except PermissionError as error:
-            print_log(f'{error.filename}: may not be read, what lies in it is left out', 'current')
+        except PermissionError:
+            if not relative:
+                raise PermissionError(
+                    f'{folder}: may not be read. Change its permissions, or name another folder.'
+                ) from None
+            yield relative
             continue
         folders.append(relative)
         stamps.append(stamp_of(status))
@@ -50,15 +56,18 @@ def _children(folder: str | Path, relative: str) -> Iterator[str]:
     """Relative paths of images, and with a '/' at the end of folders, right below a folder."""
     with os.scandir(os.path.join(folder, relative)) as entries:
         for entry in entries:
-            if _is_folder(entry):
+            if is_folder(entry):
                 yield f'{relative}{entry.name}/'
             elif entry.name.lower().endswith(IMAGE_SUFFIXES):
                 yield f'{relative}{entry.name}'
 
 
-def _is_folder(entry: os.DirEntry) -> bool:
+def is_folder(entry: os.DirEntry) -> bool:
+    """Whether an entry is a folder, or may lead to one that may not be looked at."""
     try:
         return entry.is_dir()
+    except PermissionError:  # a link into a folder that may not be read
+        return not entry.name.lower().endswith(IMAGE_SUFFIXES)
     except OSError:  # a link to itself
         return False
 

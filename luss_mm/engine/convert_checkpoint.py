@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS
 from torch import Tensor
 
 from luss_mm.atomic_files import write_array, write_atomically
 from luss_mm.engine.checkpoint import CheckpointError, load_checkpoint
-from luss_mm.engine.foreign_config import warn_of_foreign_config
+from luss_mm.engine.config_file import read_config
 from luss_mm.engine.recipe import Recipe
 from luss_mm.functional.backbone_layouts import BACKBONE_LAYOUTS
 from luss_mm.functional.key_mapping import KeyMappingError, Layout, map_keys, reverse
@@ -109,9 +108,12 @@ def convert_centroids(source: str | Path, target: str | Path) -> tuple[int, int]
     Raises:
         FileExistsError: If the target exists.
         CheckpointError: If the source holds anything but K usable centroids.
+        OSError: If the source cannot be opened.
     """
     source, target = Path(source), Path(target)
     _refuse_existing(target)
+    with open(source, 'rb'):
+        pass
     try:
         centroids = np.load(source, allow_pickle=False)
     except Exception as error:  # a damaged header makes numpy's parser stumble over anything
@@ -134,8 +136,7 @@ def model_config(config: str | Path, stage: str | None = None) -> Mapping[str, A
     Raises:
         CheckpointError: If it has none.
     """
-    warn_of_foreign_config(config)
-    content = Config.fromfile(config)
+    content = read_config(config)
     if 'stages' in content:
         content.setdefault('work_dir', 'work_dirs')  # read by the settings, not by the model
         recipe = Recipe(content)

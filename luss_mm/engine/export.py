@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from luss_mm.atomic_files import temporary_path
+from luss_mm.atomic_files import refuse_unwritable, temporary_path
 
 CHECKED_SIZES = ((64, 64), (96, 128), (75, 101), (160, 97))
 RELATIVE_TOLERANCE = 1e-4  # float32 sums in another order differ by less
@@ -102,7 +102,7 @@ def export_segmentor(
     if output not in NETWORKS or not sizes:
         raise ValueError(f'output is one of {", ".join(NETWORKS)}, and sizes are at least one')
     network = NETWORKS[output](segmentor).eval()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    refuse_unwritable(path)
     partial = temporary_path(path)
     try:
         with warnings.catch_warnings():

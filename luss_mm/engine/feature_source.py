@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config
 from mmengine.device import get_device
 from mmseg.registry import DATASETS, MODELS
 
 from luss_mm.engine.checkpoint import load_weights
+from luss_mm.engine.config_file import read_own_config
 from luss_mm.engine.optimizers.bfloat16 import cpu_has_fast_bfloat16
 from luss_mm.models.attended_inference import PRECISIONS, AttendedInference
 from luss_mm.pipeline.artifact import fingerprint_file
@@ -74,7 +74,7 @@ class FeatureSource:
     @cached_property
     def model(self) -> AttendedInference:
         """The model with its weights, in this source's precision, on this machine's device."""
-        model = MODELS.build(Config.fromfile(self.config).model)
+        model = MODELS.build(read_own_config(self.config).model)
         load_weights(model, self.checkpoint)
         return AttendedInference(model, self.precision).to(get_device())
 

@@ -10,6 +10,7 @@ from mmseg.registry import DATASETS, TRANSFORMS
 
 from luss_mm.datasets import SeededDataset
 from luss_mm.datasets.bad_images import read_found_later
+from luss_mm.datasets.image_file import UNREAD_FOLDER
 from luss_mm.datasets.transforms import LoadLabelMap
 from luss_mm.engine.data_check import is_yet_to_come
 from luss_mm.engine.dataset_facts import dataset_parts, without_index, without_loading
@@ -55,9 +56,13 @@ def bad_image_lines(work_dir: Path) -> list[str]:
     directory = work_dir / TRAINING
     if not directory.is_dir():
         return []
-    listed, later = len(read_bad(directory, BAD_IMAGES)), len(read_found_later(directory))
+    listed, later = read_bad(directory, BAD_IMAGES), len(read_found_later(directory))
+    if not listed and not later:
+        return []
+    folders = sum(bad['problem'] == UNREAD_FOLDER for bad in listed)
+    in_folders = f', {folders} of them a folder with all that lies in it' if folders else ''
     found_later = f', {later} found only when they were loaded' if later else ''
-    return [f'bad images: {listed}{found_later}, see {directory}'] if listed or later else []
+    return [f'bad images: {len(listed)}{in_folders}{found_later}, see {directory}']
 
 
 def _check(recipe: Recipe, names: Sequence[str], loader: str, output: str) -> Path:

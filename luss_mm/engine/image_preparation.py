@@ -134,5 +134,7 @@ def _plain_name(transform: Mapping[str, Any]) -> str:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f'{error.filename}: cannot be read ({error.strerror}).'
     text = ' '.join(str(error).split())
     return text or type(error).__name__

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
 from mmseg.registry import TRANSFORMS
 
+from luss_mm.engine.config_file import read_own_config
 from luss_mm.engine.feature_source import FeatureSource
+from luss_mm.engine.literal_config import ConfigError
 from luss_mm.functional.thresholds import otsu_threshold
 from luss_mm.pipeline.artifact import read_manifest
 from luss_mm.pipeline.cluster_features import load_clusters
@@ -98,11 +99,14 @@ def find_label_steps(work_dir: str | Path) -> list[LabelStep]:
 
     Raises:
         FileNotFoundError: If the run is not finished.
+        ConfigError: If it makes no pseudo-labels.
     """
     work_dir = Path(work_dir)
     hooks = _hooks_of(work_dir / 'finetune')
-    training = Config.fromfile(work_dir / 'finetune' / 'config.py').train_dataloader.dataset
+    if 'PseudoLabelHook' not in hooks:
+        raise ConfigError(f'{work_dir}: has made no pseudo-labels. Name a run of PASS or PDSO.')
     labels = hooks['PseudoLabelHook']
+    training = read_own_config(work_dir / 'finetune' / 'config.py').train_dataloader.dataset
     clustering = hooks.get('CSDHook') or hooks['ClusterHook']
     refined = labels['label_transform']
     coarse = dict(refined, segmenter=None)
@@ -137,8 +141,8 @@ def find_label_steps(work_dir: str | Path) -> list[LabelStep]:
 def _hooks_of(stage: Path) -> dict[str, Mapping[str, Any]]:
     if not (stage / 'config.py').is_file():
         raise FileNotFoundError(f'{stage}: not finished. Run the recipe first.')
-    hooks = Config.fromfile(stage / 'config.py').custom_hooks
-    return {hook['type']: hook.to_dict() for hook in hooks}
+    config = read_own_config(stage / 'config.py')
+    return {hook['type']: hook.to_dict() for hook in config.get('custom_hooks') or ()}
 
 
 def _threshold(work_dir: Path, rule: str | float, features: Path) -> float:

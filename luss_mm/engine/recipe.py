@@ -238,9 +238,10 @@ class Recipe:
             if not self.is_training(name):
                 self.settings.resolve(self.templates[name]['task'], f'stages.{name}.task')
                 continue
-            if 'model' not in self.templates[name]:
-                hint = did_you_mean(name, self.stage_order)
-                raise SettingsError(f'stages.{name} has neither a model nor a task{hint}')
+            for key in ('model', 'train_dataloader'):
+                if key not in self.templates[name]:
+                    hint = did_you_mean(name, self.stage_order)
+                    raise SettingsError(f'stages.{name} has neither a {key} nor a task{hint}')
             check_stage(name, self.stage(name, '<stage_dir>'))
         # Settings that only other settings use, or that belong to a stage that is left out.
         self.settings.used |= {'work_dir', 'stage_dir'}

@@ -1,15 +1,19 @@
 """Why a run had to stop, in one line, where that is not a fault of the program."""
 
+import contextlib
 import errno
 import os
 import re
 import shutil
 import tempfile
+import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 from luss_mm.datasets.image_file import ImageFileError
 from luss_mm.engine.checkpoint import CheckpointError
 from luss_mm.engine.hooks.finite_loss import InfiniteLossError
+from luss_mm.engine.near_paths import did_you_mean_path
 from luss_mm.engine.settings import SettingsError
 from luss_mm.engine.work_dir_lock import WorkDirInUseError
 from luss_mm.pipeline.artifact import ManifestError
@@ -27,9 +31,18 @@ MENDS = {
     errno.ENOSPC: 'Free some space',
     errno.EDQUOT: 'Free some space, or have the quota raised',
     errno.EROFS: 'Set another work_dir, or mount it writable',
-    errno.EACCES: 'Set another work_dir or data_root, or change the permissions',
-    errno.EPERM: 'Set another work_dir or data_root, or change the permissions',
     errno.EMFILE: 'Raise the limit of open files (ulimit -n), or set a smaller num_workers',
+}
+# Of paths that are wrong from the beginning.
+PATH_MENDS = {
+    errno.EACCES: 'Change its permissions, or name another path',
+    errno.EPERM: 'Change its permissions, or name another path',
+    errno.ENOENT: 'Name one that is there',
+    errno.EISDIR: 'Name a file',
+    errno.ENOTDIR: 'A folder on its way is a file, name another path',
+    errno.EEXIST: 'Name another path, or move it away',
+    errno.ELOOP: 'Mend the link',
+    errno.ENAMETOOLONG: 'Name a shorter one',
 }
 SHARED_MEMORY_FOLDER = '/dev/shm'
 FULL = 1 << 20  # free bytes of a disk that counts as full
@@ -39,15 +52,43 @@ SHARED_MEMORY = re.compile(r'(?i)shared memory|/torch_\d+|\bshm\b|bus error')
 KILLED_WORKER = re.compile(
     r'DataLoader worker \(pid\S* [\d, ]+\) (?:is killed|exited unexpectedly)'
 )
+# mmengine's words.
+UNREGISTERED = re.compile(r'([\w.]+) is not in the (\S+ registry)\. Please check')
 # gloo's and NCCL's words.
 LOST_RANK = re.compile(
     r'(?i)connection closed by peer|connection reset|broken pipe|remote process exited|'
     r'timed out waiting .*ms for (?:recv|send)|connect\w* refused'
 )
+OWN_CODE = tuple(Path(__file__).resolve().parents[2] / folder for folder in ('luss_mm', 'tools'))
+# A step of a traceback: file, and the line of the program.
+STEP = re.compile(r'^ *File "(.+)", line \d+, in .+\n(?! *File ") +(.+)', re.MULTILINE)
+
+
+@contextlib.contextmanager
+def one_line_stops(work_dir: str | Path = '.') -> Iterator[None]:
+    """End the program with one line where `explain_stop` has one, as a decorator of a `main`, too.
+
+    A traceback stays where it is a fault of the program, and everywhere if the variable
+    LUSS_MM_TRACEBACK is set.
+
+    Raises:
+        SystemExit: With the line, hence the status 1.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = explain_stop(error, work_dir)
+        if reason is None or os.environ.get('LUSS_MM_TRACEBACK'):
+            raise
+        line = ' '.join(part.strip() for part in reason.splitlines())
+        raise SystemExit(f'error: {line}') from error
 
 
 def explain_stop(error: BaseException, work_dir: str | Path = '.') -> str | None:
-    """One line for a mistake in the settings, a bad file, a disk that is full or the like.
+    """What ended a run for a mistake in the settings, a bad file, a disk that is full or the like.
+
+    What this package raises on purpose names the thing and the mend. An error that it meets, as in
+    another package, is explained only if the system names the file or the shortage.
 
     Args:
         error: That ended a run, also if it comes from a worker of a data loader.
@@ -56,8 +97,13 @@ def explain_stop(error: BaseException, work_dir: str | Path = '.') -> str | None
     Returns:
         What is wrong and the mend, or None if the traceback should be seen.
     """
-    if isinstance(error, SELF_EXPLAINING):
-        return _without_worker_traceback(error)
+    has_number = getattr(error, 'errno', None) is not None  # then the system's own words
+    if isinstance(error, SELF_EXPLAINING) or not has_number and _is_raised_by_us(error):
+        text = _without_worker_traceback(error)
+        is_missing = isinstance(error, FileNotFoundError)
+        return text + did_you_mean_path(text.partition(': ')[0]) if is_missing else text
+    if isinstance(error, KeyError) and (unknown := UNREGISTERED.search(str(error))):
+        return f'type={unknown[1]!r}: not in the {unknown[2]}. Mend the type in the config.'
     if isinstance(error, (OSError, RuntimeError)):
         number, file = getattr(error, 'errno', None), getattr(error, 'filename', None)
         if file is None and number == errno.ENOSPC:  # Python names no file when a write fails
@@ -80,7 +126,24 @@ def explain_stop(error: BaseException, work_dir: str | Path = '.') -> str | None
             )
         if number in MENDS:
             return f'{file}: {os.strerror(number)}. {MENDS[number]}. {GOES_ON}'
+        if number in PATH_MENDS and file is not None:
+            near = did_you_mean_path(file) if number == errno.ENOENT else ''
+            return f'{file}: {os.strerror(number)}. {PATH_MENDS[number]}.{near}'
     return None
+
+
+def _is_raised_by_us(error: BaseException) -> bool:
+    """Whether the innermost step of the traceback is a `raise` of this package or of its tools."""
+    text = ''.join(traceback.format_tb(error.__traceback__))
+    if isinstance(error.__cause__, Exception) and 'Remote' in type(error.__cause__).__name__:
+        text += str(error.__cause__)  # from a process of a pool
+    if str(error).startswith('Caught '):
+        text += str(error)  # from a worker of a data loader
+    steps = STEP.findall(text)
+    if not steps or isinstance(error, (AssertionError, NotImplementedError)):
+        return False
+    file, line = steps[-1]
+    return line.startswith('raise ') and any(map(Path(file).resolve().is_relative_to, OWN_CODE))
 
 
 def _full_disks(work_dir: str | Path) -> list[str]:
@@ -96,7 +159,7 @@ def _full_disks(work_dir: str | Path) -> list[str]:
 
 def _without_worker_traceback(error: BaseException) -> str:
     """The message of an error that a data loader's worker raised, or of any other."""
-    text = str(error)
+    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
     if not text.startswith('Caught '):
         return text
     return text.strip().splitlines()[-1].partition(': ')[2]

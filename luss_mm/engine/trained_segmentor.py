@@ -11,7 +11,7 @@ from mmseg.registry import MODELS
 from torch import nn
 
 from luss_mm.engine.checkpoint import CheckpointError, load_checkpoint, load_weights
-from luss_mm.engine.foreign_config import warn_of_foreign_config
+from luss_mm.engine.config_file import read_config
 from luss_mm.engine.literal_config import ConfigError, parse_literal_config, read_literal_config
 from luss_mm.engine.staged_runner import FINAL_CHECKPOINT
 
@@ -38,11 +38,17 @@ class TrainedSegmentor:
 
         Raises:
             CheckpointError: If the weights do not fit, or loading them could execute code.
+            ConfigError: If the config describes no model.
         """
         model_config = self.config.model.copy()
         model_config.pop('pretrained', None)  # the checkpoint has all weights
         with DefaultScope.overwrite_default_scope('mmseg'):
-            model = MODELS.build(model_config)
+            try:
+                model = MODELS.build(model_config)
+            except (KeyError, TypeError) as error:  # an unknown type or argument
+                raise ConfigError(
+                    f'{self.checkpoint}: the model of its config cannot be built ({error})'
+                ) from error
         load_weights(model, self.checkpoint)
         if not device.startswith('cuda'):
             model = revert_sync_batchnorm(model)
@@ -89,8 +95,7 @@ def find_segmentor(
     elif isinstance(config, Config):
         found = config
     else:
-        warn_of_foreign_config(config)
-        found = Config.fromfile(config)
+        found = read_config(config)
     if 'stages' in found or 'model' not in found:
         raise ConfigError(
             f'{config}: not the config of one model. Name <work_dir>/{LAST_STAGE}/{CONFIG}, or '

@@ -136,10 +136,15 @@ def _label_maps(folder: Path) -> list[str]:
 
 
 def _relative_files(folder: Path, suffixes: tuple[str, ...]) -> Iterable[str]:
-    for parent, _, names in os.walk(folder):
+    for parent, _, names in os.walk(folder, onerror=_refuse):
         for name in names:
             if name.endswith(suffixes):
                 yield os.path.relpath(os.path.join(parent, name), folder)
+
+
+def _refuse(error: OSError) -> None:
+    """A folder that may not be read would only make the number of images smaller."""
+    raise error
 
 
 def _score_suffixes(names: list[str], scores: Path) -> list[str]:

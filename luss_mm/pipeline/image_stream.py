@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from luss_mm.datasets.image_walk import IMAGE_SUFFIXES
+from luss_mm.datasets.image_walk import IMAGE_SUFFIXES, is_folder, size_of
 
 Item = TypeVar('Item')
 Loaded = TypeVar('Loaded')
@@ -19,13 +19,15 @@ def walk_images(root: str | Path) -> Iterator[str]:
     """Relative paths of all images below a folder, always in the same order.
 
     Only the names of one folder (and of those above it) are in memory at a time. Links to folders
-    are followed, but not in circles; names that start with a dot are left out.
+    are followed, but not in circles; names that start with a dot are left out. A folder that may
+    not be read counts as one bad image, whose path ends with a '/'.
 
     Args:
         root: A folder, or one image, whose name is then the only path.
 
     Raises:
         FileNotFoundError: If there is no such folder or image.
+        PermissionError: If the folder itself may not be read.
         ValueError: If it is a file with another suffix, or two images of a folder differ only in
             their suffix, so that they would share outputs.
     """
@@ -51,8 +53,7 @@ def fingerprint_images(root: str | Path) -> tuple[int, str]:
     """
     digest, count = hashlib.sha256(), 0
     for relative in walk_images(root):
-        path = image_path(root, relative)
-        size = path.stat().st_size if path.exists() else -1  # a link to nowhere is a bad image
+        size = size_of(os.fspath(image_path(root, relative)))
         digest.update(os.fsencode(f'{relative}\0{size}\n'))
         count += 1
     if not count:
@@ -126,26 +127,39 @@ def batches_of_equal_size(
 
 
 def _walk(folder: Path, relative: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
-    status = folder.stat()
+    try:
+        status = folder.stat()
+        names, folders = _listed(folder)
+    except PermissionError:
+        if not relative:
+            raise PermissionError(
+                f'{folder}: may not be read. Change its permissions, or name another folder.'
+            ) from None
+        yield relative
+        return
     identity = (status.st_dev, status.st_ino)
     if identity in above:  # a link back to a folder that this one lies in
         return
+    _refuse_shared_outputs(folder, names)
+    for name in names:
+        yield f'{relative}{name}'
+    del names
+    for name in folders:
+        yield from _walk(folder / name, f'{relative}{name}/', (*above, identity))
+
+
+def _listed(folder: Path) -> tuple[list[str], list[str]]:
+    """Sorted names of the images and of the folders right below a folder."""
     names, folders = [], []
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith('.'):
                 continue
-            if entry.is_dir():
+            if is_folder(entry):
                 folders.append(entry.name)
             elif entry.name.lower().endswith(IMAGE_SUFFIXES):
                 names.append(entry.name)
-    names.sort()
-    _refuse_shared_outputs(folder, names)
-    for name in names:
-        yield f'{relative}{name}'
-    del names
-    for name in sorted(folders):
-        yield from _walk(folder / name, f'{relative}{name}/', (*above, identity))
+    return sorted(names), sorted(folders)
 
 
 def _refuse_shared_outputs(folder: Path, names: list[str]) -> None:

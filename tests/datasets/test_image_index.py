@@ -13,6 +13,7 @@ import pytest
 
 from luss_mm.datasets import image_index
 from luss_mm.datasets.image_index import index_of_paths, kept_index, open_index, scan_images
+from tests.permissions import closed
 
 NAMES = [  # sorted otherwise than their folders are listed
     'a.jpg',
@@ -153,18 +154,25 @@ def test_no_images(tmp_path):
     assert not (tmp_path / 'kept').exists()
 
 
-def test_a_folder_that_may_not_be_read(folder, monkeypatch):
-    """Modes would not stop root."""
-    scandir = os.scandir
+def test_a_folder_that_may_not_be_read(folder):
+    """It is one image, which can be found by its name and left out."""
+    inner = next(name for name in NAMES if name.startswith('a/'))
+    with closed(folder / 'a'):
+        index = scan_images(folder)
+        assert list(index) == sorted(['a/', *(n for n in NAMES if not n.startswith('a/'))])
+        assert index[index.position('a/')] == 'a/' and index.position(inner) is None
+        assert 'a/' not in list(index.folders)
+    with closed(folder), pytest.raises(PermissionError):
+        scan_images(folder)
 
-    def refuse(path):
-        if os.path.basename(os.path.normpath(path)) == 'a':
-            raise PermissionError(13, 'Permission denied', path)
-        return scandir(path)
 
-    monkeypatch.setattr(os, 'scandir', refuse)
-    index = scan_images(folder)
-    assert list(index) == sorted(n for n in NAMES if not n.startswith('a/'))
+def test_a_link_into_a_folder_that_may_not_be_read(folder, tmp_path):
+    inner = tmp_path / 'other' / 'inner'
+    inner.mkdir(parents=True)
+    (folder / 'link').symlink_to(inner)
+    (folder / 'link.jpg').symlink_to(inner / 'x.jpg')
+    with closed(inner.parent):
+        assert list(scan_images(folder)) == sorted([*NAMES, 'link.jpg', 'link/'])
 
 
 def test_kept_and_mapped(linked, tmp_path, monkeypatch):

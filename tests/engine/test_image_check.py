@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -7,11 +8,13 @@ from mmengine.config import Config
 from mmseg.registry import DATASETS
 
 from luss_mm.datasets import ClassLabelDataset, LUSSDataset
+from luss_mm.engine.data_check import check_data
 from luss_mm.engine.image_check import TRAINING, bad_image_lines, check_images_of
 from luss_mm.engine.recipe import Recipe
 from luss_mm.engine.settings import SettingsError
 from luss_mm.pipeline.artifact import read_manifest
 from tests.bad_images import encoded, picture, without_code_tables, write
+from tests.permissions import closed
 from tests.tiny_layout import write_label_map
 from tests.two_ranks import run_on_two_ranks
 
@@ -113,6 +116,51 @@ def test_skipped_images_are_missing_in_every_stage(data_root, tmp_path):
     assert 'bad_images' not in stages[1]['val_dataloader']['dataset']
     (line,) = bad_image_lines(tmp_path / 'run')
     assert line == f'bad images: 1, see {tmp_path / "run" / TRAINING}'
+
+
+def test_a_folder_that_may_not_be_read(data_root, tmp_path):
+    """Nobody trains on half of the data unnoticed; leaving it out is deleting it."""
+    folder, run = data_root / 'train' / 'ant', tmp_path / 'run'
+    problem = 'a folder that may not be read, change its permissions'
+    listed = run / TRAINING / 'bad_images.json'
+    with closed(folder):
+        assert refusal(data_root, run) == (
+            f"{folder}/: {problem}. Delete it or set on_bad_image='skip' (listed in {listed})."
+        )
+        skipped = check(data_root, run, on_bad_image='skip')
+        inputs = skipped.stage_inputs('first')
+    assert json.loads(listed.read_text()) == [dict(image=f'{folder}/', problem=problem)]
+    assert bad_image_lines(run) == [
+        f'bad images: 1, 1 of them a folder with all that lies in it, see {run / TRAINING}'
+    ]
+    shutil.rmtree(folder)
+    assert check(data_root, tmp_path / 'b').stage_inputs('first') == inputs
+
+
+def test_permissions_that_were_mended_are_noticed(data_root, tmp_path):
+    with closed(data_root / 'train' / 'ant'):
+        refusal(data_root, tmp_path / 'run')
+    found = check(data_root, tmp_path / 'run')
+    assert json.loads(found.bad_images.read_text()) == []
+
+
+@pytest.mark.parametrize('rule', ['error', 'skip'])
+def test_a_validation_folder_that_may_not_be_read(data_root, tmp_path, rule):
+    folder = data_root / 'validation' / 'bee'
+    with closed(folder):
+        check_data(found := recipe(data_root, tmp_path / 'run', on_bad_image=rule), ['second'])
+        assert found.dataset_facts(found.stage('second', 'x')['val_dataloader']['dataset'])
+        message = refusal(data_root, tmp_path / 'run', on_bad_image=rule)
+    assert (
+        f'{folder}/: a folder that may not be read' in message and 'Replace it: scores' in message
+    )
+
+
+def test_the_folder_of_all_images_may_not_be_read(data_root, tmp_path):
+    folder = data_root / 'train'
+    with closed(folder), pytest.raises(SettingsError) as error:
+        check_data(recipe(data_root, tmp_path / 'run'), ['first'])
+    assert f'{folder}: may not be read. Change its permissions' in str(error.value)
 
 
 def test_leaving_out_is_deleting(data_root, tmp_path):

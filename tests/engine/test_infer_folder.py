@@ -10,6 +10,7 @@ from luss_mm.engine.infer_folder import FolderInference
 from luss_mm.engine.inferencer import BadImageError, LUSSInferencer
 from tests.engine.small_run import make_run
 from tests.engine.test_inferencer import SIZES, smooth_image
+from tests.permissions import closed
 from tests.tiny_layout import write_image
 
 
@@ -147,6 +148,20 @@ def test_bad_images_are_listed(images, inferencer, tmp_path):
         job = FolderInference(inferencer, images, on_bad_image='error')
         with pytest.raises(BadImageError, match=r"(bad.jpg|gone.png): .* on_bad_image='skip'"):
             job.write(tmp_path / target)
+
+
+def test_a_folder_that_may_not_be_read(images, inferencer, tmp_path):
+    """It is listed and counted, so that nobody misses what lies in it."""
+    with closed(images / 'a'):
+        out = FolderInference(inferencer, images).write(tmp_path / 'out')
+        with pytest.raises(BadImageError, match="a/: .*/a: cannot be read .* on_bad_image='skip'"):
+            FolderInference(inferencer, images, on_bad_image='error').write(tmp_path / 'other')
+    bad = json.loads((out / 'bad_images.json').read_text())
+    problem = f'{images}/a: cannot be read (Permission denied).'
+    assert bad == [dict(image='a/', problem=problem)]
+    assert json.loads((out / 'summary.json').read_text())['bad_images'] == 1
+    assert 0 < len(label_maps(out)) < len(SIZES)
+    assert len(label_maps(FolderInference(inferencer, images).write(out))) == len(SIZES)
 
 
 def test_only_bad_images(inferencer, tmp_path):

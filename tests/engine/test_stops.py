@@ -1,8 +1,10 @@
 """Whatever ends a run for reasons outside of the program is told in one line."""
 
 import errno
+import multiprocessing
 import os
 import time
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pytest
@@ -13,8 +15,12 @@ from luss_mm.atomic_files import write_array, write_atomically
 from luss_mm.datasets.image_file import ImageFileError
 from luss_mm.engine.checkpoint import find_newest_checkpoint
 from luss_mm.engine.hooks.finite_loss import FiniteLossHook, InfiniteLossError
+from luss_mm.engine.near_paths import did_you_mean_path
 from luss_mm.engine.settings import SettingsError
-from luss_mm.engine.stops import explain_stop
+from luss_mm.engine.stops import explain_stop, one_line_stops
+from luss_mm.engine.trained_segmentor import find_segmentor
+from luss_mm.evaluation.cluster_names import read_names
+from luss_mm.functional.kmeans import fit_kmeans
 from luss_mm.pipeline.artifact import produce
 from luss_mm.pipeline.generate_labels import save_label_map
 from tests.engine.tiny_training import TinyModel, make_runner
@@ -51,6 +57,16 @@ STOPS = {
         RuntimeError('DataLoader worker (pid(s) 7, 12) exited unexpectedly'),
         'set a smaller num_workers',
     ),
+    'missing file': (
+        FileNotFoundError(errno.ENOENT, '', '/nowhere/x'),
+        '/nowhere/x: No such file or directory. Name one that is there.',
+    ),
+    'folder for a file': (IsADirectoryError(errno.EISDIR, '', '/tmp'), '/tmp: Is a directory. '),
+    'unregistered type': (
+        KeyError('PASS is not in the mmseg::model registry. Please check whether ...'),
+        "type='PASS': not in the mmseg::model registry. Mend the type in the config.",
+    ),
+    'fault without a file': (OSError(errno.EINVAL, 'Invalid argument'), None),
     'fault of the program': (RuntimeError('mat1 and mat2 shapes cannot be multiplied'), None),
     'key': (KeyError('x'), None),
 }
@@ -64,6 +80,70 @@ def test_one_line(name):
         assert shown is None
     else:
         assert expected in shown and '\n' not in shown
+
+
+def test_what_we_raise_on_purpose_is_told_and_faults_are_not():
+    for ours in (
+        lambda: read_names(__file__),  # its message comes from a `raise` of this package
+        lambda: fit_kmeans(np.zeros((2, 3), np.float32), 5),
+    ):
+        with pytest.raises(ValueError) as error:
+            ours()
+        assert explain_stop(error.value) == str(error.value)
+    for fault in (
+        lambda: read_names(3.5),
+        lambda: fit_kmeans(None, 5),
+        lambda: int('x'),
+    ):
+        with pytest.raises((AttributeError, TypeError, ValueError)) as error:
+            fault()
+        assert explain_stop(error.value) is None
+
+
+def test_a_process_of_a_pool_tells_as_much():
+    with ProcessPoolExecutor(1, multiprocessing.get_context('fork')) as pool:
+        with pytest.raises(ValueError, match='not JSON') as error:
+            pool.submit(read_names, __file__).result()
+        assert explain_stop(error.value) == str(error.value)
+        with pytest.raises(TypeError) as error:
+            pool.submit(read_names, 3.5).result()
+        assert explain_stop(error.value) is None
+
+
+def test_the_nearest_name_is_offered(tmp_path, monkeypatch):
+    (tmp_path / 'work_dirs' / 'pass_s50').mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    for wrong, near in (
+        ('work_dirs/pas_s50/finetune', ' Did you mean work_dirs/pass_s50?'),
+        ('work_dir', ' Did you mean work_dirs?'),
+        (f'{tmp_path}/workdirs/x', f' Did you mean {tmp_path}/work_dirs?'),
+        ('work_dirs', ''),
+        ('elsewhere/work_dirs', ''),
+    ):
+        assert did_you_mean_path(wrong) == near
+    with pytest.raises(FileNotFoundError) as error:
+        find_segmentor('work_dirs/pass_s5')
+    assert explain_stop(error.value).endswith('checkpoint. Did you mean work_dirs/pass_s50?')
+    with pytest.raises(FileNotFoundError) as error:
+        open('work_dirs/pass_s5')
+    assert explain_stop(error.value).endswith('is there. Did you mean work_dirs/pass_s50?')
+
+
+def test_a_program_ends_with_the_line(monkeypatch, tmp_path):
+    @one_line_stops(tmp_path)
+    def main(error):
+        raise error
+
+    with pytest.raises(SystemExit) as stop:
+        main(SettingsError('one\n  line'))
+    assert stop.value.code == 'error: one line'
+    with pytest.raises(SystemExit, match=str(tmp_path)):
+        main(OSError(errno.ENOSPC, ''))
+    with pytest.raises(ZeroDivisionError):
+        main(ZeroDivisionError())
+    monkeypatch.setenv('LUSS_MM_TRACEBACK', '1')
+    with pytest.raises(SettingsError):
+        main(SettingsError('whole'))
 
 
 def test_a_failed_write_that_names_no_file_names_the_disk(tmp_path):

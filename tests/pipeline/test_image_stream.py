@@ -12,6 +12,7 @@ from luss_mm.pipeline.image_stream import (
     shards,
     walk_images,
 )
+from tests.permissions import closed
 
 
 @pytest.fixture
@@ -48,6 +49,16 @@ def test_links_are_followed_but_not_in_circles(root, tmp_path):
     (root / 'z' / 'circle').symlink_to(root)
     walked = list(walk_images(root))
     assert 'link/f.png' in walked and len(walked) == 6
+
+
+def test_folders_that_may_not_be_read(root, tmp_path):
+    with closed(root / 'z'):
+        assert list(walk_images(root)) == ['a.PNG', 'b.jpg', 'z/', 'ä ö/e.bmp']
+        assert fingerprint_images(root)[0] == 4
+    with closed(root / 'z' / 'y'):
+        assert list(walk_images(root)) == ['a.PNG', 'b.jpg', 'z/c.webp', 'z/y/', 'ä ö/e.bmp']
+    with closed(root), pytest.raises(PermissionError, match='root: may not be read. Change its'):
+        list(walk_images(root))
 
 
 def test_folders_are_listed_when_their_turn_comes(root, monkeypatch):
