@@ -22,6 +22,11 @@ MISTAKES = {
         dict(stage_order='data,pretrian'),
         "stage_order names 'pretrian', which stages lacks; did you mean 'pretrain'?",
     ),
+    'an option of a misspelt stage': (
+        dict(stages__pretrian__model__queue_length=3),
+        'stages.pretrian has neither a train_dataloader nor a task; did you mean '
+        "'pretrain'?",
+    ),
     'a large batch': (
         dict(batch_size=500),
         'stages.pretrain.train_dataloader: 48 images do not fill one batch of 500 on 1 rank(s). '
@@ -50,6 +55,6 @@ def test_mistakes_are_named_before_any_training(name, tmp_path):
     options, message = MISTAKES[name]
     run = start_training(tmp_path / 'run', **options)
     assert run.wait() == 1
-    assert message in run.output.splitlines()
+    assert f'error: {message}' in run.output.splitlines()
     assert 'Traceback' not in run.output and 'Epoch(' not in run.output
     assert not list((tmp_path / 'run').glob('pretrain*'))
