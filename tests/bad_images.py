@@ -60,6 +60,12 @@ def bomb(width, height):
     )
 
 
+def with_chunk_of(content, length):
+    """A PNG whose first chunk of pixels promises a length in bytes."""
+    place = content.index(b'IDAT') - 4
+    return content[:place] + struct.pack('>I', length) + content[place + 4 :]
+
+
 def half(content):
     """What an interrupted copy leaves."""
     return content[: len(content) // 2]

@@ -50,7 +50,8 @@ def test_bad_images_stop_a_run_or_are_left_out(root, tmp_path):
     run = start_training(work_dir, data_root=root, **OPTIONS)
     assert run.wait() == 1 and 'Traceback' not in run.output
     (line,) = [line for line in run.output.splitlines() if 'on_bad_image' in line]
-    assert line.startswith(f'error: {root}/train/a/cut.jpg: cannot be decoded. Delete it or set')
+    assert line.startswith(f'error: {root}/train/a/cut.jpg: truncated after ')
+    assert ' bytes. Delete it or set' in line
 
     run = start_training(work_dir, data_root=root, on_bad_image='skip', **OPTIONS)
     assert run.wait() == 0, run.output[-3000:]

@@ -3,6 +3,7 @@
 import os
 import pickle
 import re
+import reprlib
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -21,6 +22,7 @@ from mmengine.runner.checkpoint import (
 
 from luss_mm.atomic_files import write_atomically
 from luss_mm.engine.settings import did_you_mean
+from luss_mm.pickle_check import check_pickles
 
 # Named collections of mmengine and where their addresses come from.
 COLLECTIONS = {
@@ -31,7 +33,10 @@ COLLECTIONS = {
 ARRAY_MODULES = ('numpy._core.multiarray', 'numpy.core.multiarray')
 UNSAFE = re.compile(r'(?i)unsupported (?:global:?|class) (?:GLOBAL )?([\w.]+)')
 STATISTICS = ('current', 'max', 'mean', 'min')
-NUMBER_TYPES = (bool, np.uint8, np.int8, np.int16, np.int32, np.int64, np.float16, np.float32)
+NUMBER_TYPES = (
+    *(bool, np.uint8, np.uint32, np.int8, np.int16, np.int32, np.int64),
+    *(np.float16, np.float32, np.float64),
+)
 
 
 class CheckpointError(RuntimeError):
@@ -51,14 +56,16 @@ def load_checkpoint(filename: str | Path, map_location: Any = None, logger: Any 
     Raises:
         CheckpointError: If the file is missing, damaged, or holds anything but tensors, numbers,
             strings and containers of them.
+        PermissionError: If the file may not be read.
     """
     path = _local_file(str(filename))
     if not path.is_file():
         raise CheckpointError(f'{path}: no such checkpoint.')
     try:
+        check_pickles(path)
         with torch.serialization.safe_globals(_safe_globals()):
             return torch.load(path, map_location=map_location, weights_only=True)
-    except (MemoryError, torch.OutOfMemoryError):
+    except (MemoryError, PermissionError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # damaged bytes can make the unpickler stumble over anything
         if unsafe := UNSAFE.search(str(error)):
@@ -95,8 +102,15 @@ def _safe_globals() -> list:
     """What mmengine's checkpoints are made of, without the `getattr` that mmengine allows.
 
     Arrays name a module of numpy that numpy 2 renamed: published checkpoints have its old name.
+    The classes of numpy's number types may be restored, but not called: they return objects that
+    the whole process shares.
     """
-    kept = [item for item in get_torch_safe_globals() if item is not getattr]
+    kept = [
+        item
+        for item in get_torch_safe_globals()
+        if item not in (getattr, np.dtype)
+        and not (isinstance(item, type) and issubclass(item, np.dtype))
+    ]
     renamed = [
         (item, f'{module}.{item.__name__}')
         for item in kept
@@ -104,13 +118,24 @@ def _safe_globals() -> list:
         for module in ARRAY_MODULES
     ]
     numbers = [type(np.dtype(number)) for number in NUMBER_TYPES]
-    return [*kept, *renamed, *numbers, (_statistic, 'builtins.getattr')]
+    unnamed = [(number, number.__name__) for number in numbers]  # names of a file have a dot
+    stand_ins = [(_statistic, 'builtins.getattr'), (_number_type, 'numpy.dtype')]
+    return [*kept, *renamed, *unnamed, *stand_ins]
+
+
+def _number_type(name: str, *_: Any) -> np.dtype:
+    """Stand-in for `np.dtype`: always a copy, since a file goes on to write into it.
+
+    What it wrote into a shared one would change how the whole process reads and frees arrays.
+    """
+    return np.dtype(name, copy=True)
 
 
 def _statistic(owner: Any, name: str) -> Any:
     """Stand-in for `getattr`: mmengine's history buffers store their statistics with it."""
     if owner is not HistoryBuffer or name not in STATISTICS:
-        raise pickle.UnpicklingError(f'Unsupported global: GLOBAL builtins.getattr of {name!r}')
+        asked = reprlib.repr(name)  # a long one would take torch minutes: see pickle_check
+        raise pickle.UnpicklingError(f'Unsupported global: GLOBAL builtins.getattr of {asked}')
     return getattr(HistoryBuffer, name)
 
 
@@ -167,4 +192,4 @@ def find_newest_checkpoint(directory: str | Path) -> Path | None:
 def _reason(error: Exception) -> str:
     """First sentence of an error, without torch's advice to load it unsafely."""
     text = str(error).split('WeightsUnpickler error:')[-1].split('\n\nCheck the documentation')[0]
-    return f'{type(error).__name__} {text.strip().split(". ")[0]}'.strip()
+    return f'{type(error).__name__} {text.strip().split(". ")[0][:200]}'.strip()

@@ -81,6 +81,8 @@ def one_line_stops(work_dir: str | Path = '.') -> Iterator[None]:
         if reason is None or os.environ.get('LUSS_MM_TRACEBACK'):
             raise
         line = ' '.join(part.strip() for part in reason.splitlines())
+        # What is deleted with the frames may have something to say, as torch's loaders do.
+        traceback.clear_frames(error.__traceback__)
         raise SystemExit(f'error: {line}') from error
 
 

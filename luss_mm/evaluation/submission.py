@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from luss_mm.datasets.transforms.loading import read_image_size
 from luss_mm.functional.label_codec import decode_label_map
 from luss_mm.pipeline.image_batches import with_progress
 from luss_mm.pipeline.imagenet_s_lists import IMAGE_SUFFIX, NUM_IMAGES, first_names
-from luss_mm.pipeline.safe_archives import list_members, partial_name
+from luss_mm.pipeline.safe_archives import ArchiveError, damage_named, list_members, partial_name
 
 METHOD_FILE, MATCH_FILE = 'method.txt', 'match.json'
 # The lines of method.txt, in their order.
@@ -146,11 +145,11 @@ def check_submission(path: str | Path, split: SubmittedSplit) -> int:
     members = {member.name for member in list_members(path)}
     _check_names(members, set(names))
     with zipfile.ZipFile(path) as archive:
-        check_method(archive.read(METHOD_FILE))
+        check_method(_read(archive, METHOD_FILE))
         num_categories = split.subset
         allowed = np.arange(num_categories + 1)
         if MATCH_FILE in members:
-            allowed = generated_ids(archive.read(MATCH_FILE), num_categories)
+            allowed = generated_ids(_read(archive, MATCH_FILE), num_categories)
         faults = list(_faulty_predictions(archive, names, allowed))
     if faults:
         shown = '\n  '.join(faults[:_PROBLEMS_SHOWN])
@@ -248,9 +247,12 @@ def _faulty_predictions(
     is_allowed[allowed[allowed < len(is_allowed)]] = True
     for name in with_progress(names, len(names), 'checking'):
         try:
-            labels = _decode(archive.read(name))
+            labels = _decode(_read(archive, name))
             size = read_image_size(names[name])
-        except (ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        except ArchiveError as error:
+            yield str(error)
+            continue
+        except ValueError as error:
             yield f'{name}: {error}'
             continue
         if labels.shape != size:
@@ -260,6 +262,11 @@ def _faulty_predictions(
             yield f'{name}: id {wrong}; {len(allowed)} ids from 0 to {allowed[-1]} are allowed'
 
 
+def _read(archive: zipfile.ZipFile, name: str) -> bytes:
+    with damage_named(name):
+        return archive.read(name)
+
+
 def _decode(content: bytes) -> np.ndarray:
     """Ids of a PNG, int32; PIL, because OpenCV takes what it can get of a broken file."""
     if not content.endswith(_PNG_END):
@@ -267,7 +274,7 @@ def _decode(content: bytes) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(content), formats=['PNG']) as image:
             rgb = np.asarray(image)
-    except (OSError, SyntaxError) as error:
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f'no readable PNG ({error})') from error
     if image.mode == 'RGB' and rgb[..., 2].any():
         raise ValueError('its blue channel is not 0; the coding is id = R + 256 * G')

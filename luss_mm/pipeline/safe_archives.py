@@ -5,7 +5,6 @@ unpacked to paths that the caller gives, never to the names that the archive giv
 temporary name that becomes final when the file is whole.
 """
 
-import gzip
 import lzma
 import os
 import shutil
@@ -29,8 +28,8 @@ _DAMAGE = (
     tarfile.TarError,
     zlib.error,
     lzma.LZMAError,
-    gzip.BadGzipFile,
     EOFError,
+    UnicodeDecodeError,  # a name in a zip
     NotImplementedError,  # a compression that zipfile does not know
 )
 
@@ -93,11 +92,11 @@ def unpack(path: str | Path, targets: Mapping[str, str | Path]) -> Iterator[Path
             if kind == 'file' and name in targets:
                 target = Path(targets[name])
                 is_tar = isinstance(archive, tarfile.TarFile)
-                try:
-                    with archive.extractfile(header) if is_tar else archive.open(header) as content:
-                        _write(content, size, target)
-                except _DAMAGE as error:
-                    raise _damaged(f'{path}: {name!r}', error) from error
+                with (
+                    damage_named(f'{path}: {name!r}'),
+                    archive.extractfile(header) if is_tar else archive.open(header) as content,
+                ):
+                    _write(content, size, target)
                 yield target
 
 
@@ -111,10 +110,8 @@ def partial_name(target: str | Path) -> Path:
 def _opened(path: Path) -> Iterator[zipfile.ZipFile | tarfile.TarFile]:
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such archive.')
-    try:
+    with damage_named(path):
         archive = zipfile.ZipFile(path) if zipfile.is_zipfile(path) else tarfile.open(path)
-    except _DAMAGE as error:
-        raise _damaged(path, error) from error
     with archive:
         yield archive
 
@@ -128,21 +125,16 @@ def _headers(
             # orig_filename: zipfile itself cuts the name at a NUL
             yield info.orig_filename, info.file_size, _zip_kind(info), info
         return
-    path = Path(archive.name)
-    try:
+    with damage_named(archive.name):
         for info in archive:
             kind = 'file' if info.isreg() else 'folder' if info.isdir() else 'is a link or a device'
             yield info.name, info.size, kind, info
-    except _DAMAGE as error:
-        raise _damaged(path, error) from error
 
 
 def _read_to_the_end(archive: tarfile.TarFile, path: Path) -> None:
     """A compressed tar has its checksum there, behind what tarfile looks at."""
-    try:
+    with damage_named(path):
         tail = archive.fileobj.read(MAX_TAIL_BYTES + 1)
-    except _DAMAGE as error:
-        raise _damaged(path, error) from error
     if len(tail) > MAX_TAIL_BYTES:
         raise ArchiveError(f'{path}: more than {MAX_TAIL_BYTES:,} bytes follow its end.')
 
@@ -152,7 +144,7 @@ def _zip_kind(info: zipfile.ZipInfo) -> str:
         return 'is encrypted'
     if not 0 <= info.header_offset < LARGEST_OFFSET:
         return 'is not where the directory says'
-    if info.is_dir():
+    if info.orig_filename.endswith('/'):  # is_dir looks at a last character in Python 3.11
         return 'folder'
     mode = stat.S_IFMT(info.external_attr >> 16)
     return 'file' if mode in (0, stat.S_IFREG) else 'is a link or a device'
@@ -183,5 +175,18 @@ def _write(content: BinaryIO, size: int, target: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _damaged(name: str | Path, reason: object) -> ArchiveError:
-    return ArchiveError(f'{name} is damaged or no zip or tar archive ({reason}). Fetch it again.')
+@contextmanager
+def damage_named(name: str | Path) -> Iterator[None]:
+    """Name what is being read if its bytes are damaged.
+
+    Raises:
+        ArchiveError: For what zipfile, tarfile and their decompressors raise.
+    """
+    try:
+        yield
+    except (*_DAMAGE, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's; what gzip and bz2 raise has no number
+        raise ArchiveError(
+            f'{name} is damaged or no zip or tar archive ({error}). Fetch it again.'
+        ) from error

@@ -6,6 +6,7 @@ from PIL import Image
 
 from luss_mm.datasets.transforms import LoadBoundedImage, LoadLabelMap
 from luss_mm.datasets.transforms.loading import read_label_map
+from tests.bad_images import bomb, with_chunk_of
 from tests.tiny_layout import write_image, write_label_map
 
 
@@ -161,6 +162,23 @@ def test_unreadable_and_missing_masks_are_named(tmp_path):
         read_label_map(tmp_path / 'mask.png')
     with pytest.raises(FileNotFoundError, match='gone.png: no such mask'):
         read_label_map(tmp_path / 'gone.png')
+
+
+@pytest.mark.parametrize('size', [(60_000, 60_000), (15_000, 15_000), (2**20 + 1, 2)])
+def test_masks_too_large_to_decode_are_named(tmp_path, monkeypatch, size):
+    if size[0] * size[1] > 2**27:  # OpenCV would try, and take 3 bytes a pixel
+        monkeypatch.setattr(cv2, 'imread', lambda *_: pytest.fail('OpenCV was asked'))
+    (tmp_path / 'mask.png').write_bytes(bomb(*size))
+    with pytest.raises(ValueError, match='mask.png: unreadable'):
+        read_label_map(tmp_path / 'mask.png')
+
+
+def test_a_mask_with_a_chunk_of_4_gigabytes_is_named(tmp_path, monkeypatch):
+    path = write_label_map(tmp_path / 'mask.png', np.ones((6, 8)))
+    path.write_bytes(with_chunk_of(path.read_bytes(), 2**32 - 9))
+    monkeypatch.setattr(cv2, 'imread', lambda *_: pytest.fail('OpenCV would take memory for it'))
+    with pytest.raises(ValueError, match='mask.png: unreadable'):
+        read_label_map(path)
 
 
 def test_registered():

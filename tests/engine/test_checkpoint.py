@@ -190,6 +190,31 @@ def test_numpy_numbers_of_old_and_new_releases(tmp_path):
             np.testing.assert_array_equal(array, expected)
 
 
+STATE = b'(K\3U\1>NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb.'  # of the other byte order
+
+
+@pytest.mark.parametrize(
+    ('made', 'refused'),
+    [
+        (b'cnumpy\ndtype\nU\2f2\x89\x89\x87R', False),  # align=False, copy=False
+        (b'cnumpy\ndtype\nU\2f2\x89\x88\x87R', False),  # copy=True, as numpy writes it
+        (b'cnumpy.dtypes\nFloat16DType\n)R', True),
+        (b'cnumpy.dtypes\nFloat16DType\n)\x81', True),
+    ],
+)
+def test_no_file_writes_into_the_number_types_of_the_process(tmp_path, made, refused):
+    with zipfile.ZipFile(tmp_path / 'a.pth', 'w') as archive:
+        archive.writestr('archive/data.pkl', b'\x80\x02' + made + STATE)
+        archive.writestr('archive/version', '3\n')
+    if refused:
+        with pytest.raises(CheckpointError, match=r'asks for numpy\.dtypes\.Float16DType'):
+            load_checkpoint(tmp_path / 'a.pth')
+    else:
+        loaded = load_checkpoint(tmp_path / 'a.pth')
+        assert loaded.byteorder == '>' and loaded is not np.dtype(np.float16)
+    assert np.dtype(np.float16).byteorder == '='
+
+
 def test_missing_files_are_named(tmp_path):
     with pytest.raises(CheckpointError, match='gone.pth: no such checkpoint'):
         load_checkpoint(tmp_path / 'gone.pth')

@@ -24,6 +24,7 @@ from luss_mm.evaluation.submission import (
 )
 from luss_mm.pipeline.imagenet_s_lists import NUM_IMAGES
 from luss_mm.pipeline.safe_archives import ArchiveError
+from tests.bad_images import bomb
 from tests.tiny_layout import write_image, write_label_map
 
 TOOLS = Path(__file__).parents[2] / 'tools'
@@ -195,6 +196,18 @@ class TestCheck:
         content[content.index(b'IDAT') + 8] ^= 1
         bad.write_bytes(content)
         with pytest.raises(SubmissionError, match='Bad CRC-32'):
+            check_submission(bad, split)
+        content = bytearray(archive.read_bytes())
+        content[content.index(b'Networks:')] ^= 1
+        bad.write_bytes(content)
+        with pytest.raises(ArchiveError, match='method.txt is damaged .*Bad CRC-32'):
+            check_submission(bad, split)
+
+    def test_a_picture_too_large_to_decode_is_named(self, archive, split, tmp_path):
+        name = next(iter(split.prediction_names()))
+        large = bomb(60_000, 60_000)
+        bad = repacked(archive, tmp_path / 'x.zip', lambda contents: contents.update({name: large}))
+        with pytest.raises(SubmissionError, match=f'{name}: no readable PNG .*exceeds limit'):
             check_submission(bad, split)
 
     def test_many_faults_are_counted_and_some_shown(self, archive, split, tmp_path, monkeypatch):

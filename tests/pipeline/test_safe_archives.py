@@ -1,3 +1,4 @@
+import errno
 import stat
 import tarfile
 import zipfile
@@ -50,6 +51,20 @@ def test_names_that_lead_out_are_refused(pack, name):
 def test_links_and_devices_in_a_tar_are_refused(tmp_path, kind, target):
     path = write_tar(tmp_path / 'x.tar', CONTENTS | {'link': tar_header('link', kind, target)})
     with pytest.raises(ArchiveError, match="'link' is a link or a device"):
+        list_members(path)
+
+
+@pytest.mark.parametrize('content', [b'x', b''])
+def test_a_member_without_a_name_is_refused(tmp_path, content):
+    path = write_zip(tmp_path / 'x.zip', {'n': content})
+    damaged = bytearray(path.read_bytes())
+    directory = damaged.index(b'PK\1\2')
+    end = damaged.index(b'PK\5\6')
+    damaged[directory + 28 : directory + 30] = bytes(2)  # length of the name
+    damaged[directory + 30] += 1  # of the extra field, which the name now is
+    path.write_bytes(damaged)
+    assert damaged[end - 1 : end] == b'n'
+    with pytest.raises(ArchiveError, match="'' has a name with characters that are unsafe"):
         list_members(path)
 
 
@@ -147,6 +162,34 @@ def test_altered_content_is_damaged(tmp_path):
         with pytest.raises(ArchiveError, match='is damaged'):
             list_members(path)
             list(unpack(path, {name: tmp_path / 'out' / name for name in CONTENTS}))
+
+
+def test_a_name_that_is_no_text_is_damaged(tmp_path):
+    path = write_zip(tmp_path / 'x.zip', {'grün.png': b'x'})
+    content = bytearray(path.read_bytes())
+    content[content.rindex('ü'.encode())] = 0xFF
+    path.write_bytes(content)
+    with pytest.raises(ArchiveError, match=r'x\.zip is damaged .*utf-8'):
+        list_members(path)
+
+
+def test_altered_bz2_is_damaged_and_a_full_disk_is_not(tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / 'x.zip', 'w', zipfile.ZIP_BZIP2) as archive:
+        archive.writestr('one.png', bytes(500))
+    content = bytearray((tmp_path / 'x.zip').read_bytes())
+    content[content.index(b'BZh') + 8] ^= 1
+    (tmp_path / 'bad.zip').write_bytes(content)
+    targets = {'one.png': tmp_path / 'out.png'}
+    with pytest.raises(ArchiveError, match="'one.png' is damaged .*Invalid data stream"):
+        list(unpack(tmp_path / 'bad.zip', targets))
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(safe_archives.shutil, 'copyfileobj', full)
+    with pytest.raises(OSError, match='No space left'):
+        list(unpack(tmp_path / 'x.zip', targets))
+    assert not (tmp_path / 'out.png').exists()
 
 
 def test_missing_and_strange_files(tmp_path):

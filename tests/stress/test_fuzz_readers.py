@@ -25,6 +25,15 @@ def test_readers_raise_nothing_but_their_own_errors():
     assert all(tried == ROUNDS and refused for tried, refused, *_ in counts.values())
 
 
+def test_slow_files_are_findings(monkeypatch):
+    monkeypatch.setattr(fuzz_readers, 'MOST_SECONDS', -1.0)
+    _, findings = fuzz(lambda number: number == 2, readers=['match'])
+    assert [(number, type(error)) for _, number, error, _ in findings] == [
+        (0, TimeoutError),
+        (1, TimeoutError),
+    ]
+
+
 def test_mutations_change_and_repeat():
     whole = bytes(range(256))
     changed = [mutate(whole, random.Random(seed)) for seed in range(100)]

@@ -7,7 +7,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
 
-from luss_mm.datasets.image_file import decode_image, read_image_size
+from luss_mm.datasets.image_file import ImageFileError, decode_image, read_image_size
 from luss_mm.functional.label_codec import decode_label_map
 
 JPEG_SUFFIXES = ('.jpeg', '.jpg')
@@ -116,7 +116,11 @@ def read_label_map(path: str | Path) -> np.ndarray:
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f'{path}: no such mask.')
-    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    try:
+        read_image_size(path)  # refuses a size for which OpenCV would take all the memory
+        image = decode_image(path, cv2.IMREAD_UNCHANGED)
+    except ImageFileError:
+        image = None
     if image is None or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         shape = 'unreadable' if image is None else f'of shape {image.shape}, {image.dtype}'
         raise ValueError(

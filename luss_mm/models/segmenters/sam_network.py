@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from luss_mm.models.segmenters.promptable_segmenter import SegmenterError
+from luss_mm.pickle_check import check_pickles
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
@@ -200,6 +201,7 @@ def _read_state(path: Path, in_place: bool = False) -> dict[str, Tensor]:
             f"{path}: no such SAM checkpoint (key 'checkpoint' of SAMSegmenter). Get one of {names}"
         )
     try:
+        check_pickles(path)
         state = torch.load(
             path,
             map_location='cpu',
@@ -209,7 +211,7 @@ def _read_state(path: Path, in_place: bool = False) -> dict[str, Tensor]:
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # damaged bytes can make the unpickler stumble over anything
-        reason = str(error).split('\n')[0].split('. ')[0]
+        reason = str(error).split('\n')[0].split('. ')[0][:200]
         raise SegmenterError(
             f'{path}: refused: damaged, cut short, or not a file of tensors only '
             f'({type(error).__name__}: {reason}). Copy it again'
