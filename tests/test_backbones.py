@@ -15,8 +15,7 @@ from luss_mm.engine.convert_checkpoint import convert_checkpoint
 from luss_mm.engine.recipe import Recipe
 from luss_mm.engine.settings import SettingsError
 from luss_mm.engine.staged_runner import StagedRunner
-from tests.published_networks import PublishedViT, randomise
-from tests.published_self_supervised import ScaledBlock
+from tests.published_self_supervised import small_published_weights
 from tests.test_configs import CONFIGS, load_recipe, trainings
 from tests.tiny_layout import write_image, write_label_map
 
@@ -46,6 +45,17 @@ TINY = dict(
 )
 PRETRAINED_HERE = [name for name in TINY if name != 'dinov2_small']
 PDSO = ('swin_tiny', 'vit_small')  # whose first stages are PASS's; the others go through PASS
+# Format of weights from elsewhere: recipe, and what it needs besides.
+ELSEWHERE = {
+    'dino': ('vit_small', {}),
+    'dinov2': ('dinov2_small', {}),
+    'mae': ('vit_small', {}),
+    'moco-v3-vit': ('vit_small', {'backbone.type': 'mmpretrain.MoCoV3ViT'}),
+    'moco-v3-resnet': ('resnet50', {}),
+    'swav-resnet': ('resnet50', {}),
+}
+# Each class of backbones freezes in its own way: one format of each, and its number of stages.
+FROZEN = {'dinov2': 2, 'moco-v3-vit': 2, 'swav-resnet': 4}
 OPTIONS = {
     'num_categories': 2,
     'resize_side': 48,
@@ -162,18 +172,18 @@ def test_pass_or_pdso_from_end_to_end(name, tmp_path):
 
 @functools.cache
 def weights_from_elsewhere(kind):
-    """A converted ViT of DINO or DINOv2."""
-    block = dict(block=ScaledBlock) if kind == 'dinov2' else {}
-    state = randomise(PublishedViT(width=16, **block)).state_dict()
-    torch.save(state, ROOT / f'{kind}.pth')
+    """Converted weights in a published format."""
+    torch.save(small_published_weights(kind), ROOT / f'{kind}.pth')
     convert_checkpoint(kind, ROOT / f'{kind}.pth', ROOT / f'{kind}_converted.pth')
     return ROOT / f'{kind}_converted.pth'
 
 
-def test_weights_from_elsewhere_that_stay_frozen(tmp_path):
-    file = weights_from_elsewhere('dinov2')
-    options = dict(checkpoint=str(file), **PASS)
-    work_dir = run('dinov2_small', tmp_path / 'frozen', **options, **{'backbone.frozen_stages': 2})
+@pytest.mark.parametrize('kind', FROZEN)
+def test_weights_from_elsewhere_that_stay_frozen(kind, tmp_path):
+    file = weights_from_elsewhere(kind)
+    name, settings = ELSEWHERE[kind]
+    options = {'checkpoint': str(file), 'backbone.frozen_stages': FROZEN[kind]} | PASS
+    work_dir = run(name, tmp_path / f'frozen_{kind}', **settings, **options)
     assert_scored(work_dir)
     assert not (work_dir / 'pretrain').exists()
     given = backbone_of(file)
@@ -181,9 +191,12 @@ def test_weights_from_elsewhere_that_stay_frozen(tmp_path):
         assert is_same(given, backbone_of(work_dir / stage / 'final.pth')), stage
 
 
-def test_weights_from_elsewhere_that_are_fine_tuned(tmp_path):
-    file = weights_from_elsewhere('dino')
-    work_dir = run('vit_small', tmp_path / 'fine_tuned', checkpoint=str(file), use_dff=False)
+@pytest.mark.parametrize('kind', ELSEWHERE)
+def test_weights_from_elsewhere_that_are_fine_tuned(kind, tmp_path):
+    file = weights_from_elsewhere(kind)
+    name, settings = ELSEWHERE[kind]
+    options = dict(checkpoint=str(file), use_dff=False)
+    work_dir = run(name, tmp_path / f'fine_tuned_{kind}', **settings, **options)
     assert_scored(work_dir)
     given = backbone_of(file)
     assert is_same(given, backbone_of(work_dir / 'attention/final.pth'))

@@ -1,6 +1,7 @@
 """A trained segmentor as an ONNX, torch.export or TorchScript file, checked against PyTorch."""
 
 import importlib.util
+import io
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -184,7 +185,9 @@ def _write_torch_export(network: nn.Module, image: Tensor, path: Path, any_size:
     program = _exporting(
         lambda: torch.export.export(network, (image,), dynamic_shapes=(_dynamic(any_size),))
     )
-    torch.export.save(program, path)
+    content = io.BytesIO()
+    _exporting(lambda: torch.export.save(program, content))  # not all that is exported can be saved
+    path.write_bytes(content.getbuffer())
 
 
 def _write_torchscript(network: nn.Module, image: Tensor, path: Path, any_size: bool) -> None:

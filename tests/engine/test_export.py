@@ -157,6 +157,16 @@ def test_a_network_of_one_size_is_exported_for_that_size(tmp_path):
     assert check.sizes == SIZES[1:] and (tmp_path / 'a.ts').exists()
 
 
+def test_what_is_exported_but_cannot_be_saved_is_refused(segmentor, tmp_path, monkeypatch):
+    def fail(*_):
+        raise TypeError('math.ceil')
+
+    monkeypatch.setattr('torch.export.save', fail)
+    with pytest.raises(ExportError, match='cannot export this network: TypeError: math.ceil'):
+        export_segmentor(segmentor, tmp_path / 'a.pt2', 'logits', SIZES[:1])
+    assert not list(tmp_path.iterdir())
+
+
 def test_refusals(segmentor, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="end in .onnx, .pt2, .ts, not '.pth'"):
         export_segmentor(segmentor, tmp_path / 'a.pth')
