@@ -24,8 +24,7 @@ MISTAKES = {
     ),
     'an option of a misspelt stage': (
         dict(stages__pretrian__model__queue_length=3),
-        'stages.pretrian has neither a train_dataloader nor a task; did you mean '
-        "'pretrain'?",
+        "stages.pretrian has neither a train_dataloader nor a task; did you mean 'pretrain'?",
     ),
     'a large batch': (
         dict(batch_size=500),

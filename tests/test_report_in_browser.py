@@ -18,6 +18,7 @@ BROWSER = os.environ.get('LUSS_BROWSER') or next(filter(None, map(shutil.which, 
 ARGUMENTS = ('--no-sandbox', '--disable-gpu', '--disable-background-networking')
 NUM_CLUSTERS = 6
 ALL = f'{NUM_CLUSTERS} of {NUM_CLUSTERS}'
+LOADED = '[...document.images].filter((image) => image.complete && image.naturalWidth).length'
 # Text and what it stands on; WCAG 2 asks for a contrast of 4.5.
 TEXTS = ('--text', '--quiet', '--accent', '--flag')
 GROUNDS = ('--page', '--surface', '--sunken')
@@ -244,8 +245,7 @@ def test_nothing_but_tables_scrolls_sideways(width, open_page):
 
 def test_pictures_beside_the_page_are_loaded_when_they_come_into_view(run, open_page):
     page = open_page(report_run(run, largest_page=0).as_uri())
-    loaded = '[...document.images].filter((image) => image.complete && image.naturalWidth).length'
-    assert page.evaluate(loaded) < page.evaluate('document.images.length')
+    assert page.evaluate(LOADED) < page.evaluate('document.images.length')
     first = page.locator('#cluster-cards img').first
     first.scroll_into_view_if_needed()
     page.wait_for_function(
@@ -266,3 +266,19 @@ def test_pictures_within_the_page_are_whole(run, open_page):
         }))"""
     )
     assert len(sizes) > NUM_CLUSTERS and not any(map(any, sizes))
+
+
+@pytest.mark.slow
+def test_of_919_clusters_only_what_is_seen_is_loaded(open_page, tmp_path):
+    page = open_page(report_run(make_run(tmp_path, 919)).as_uri())
+    assert count(page, 'cluster-cards') == '919 of 919'
+    assert page.evaluate('document.images.length') > 2 * 919
+    assert page.evaluate(LOADED) < 100
+    page.get_by_label('Search clusters').fill('category 777')
+    assert count(page, 'cluster-cards') == '1 of 919'
+    card = page.locator('#cluster-cards [data-text]:visible')
+    assert 'Cluster 777 → category 777' in card.text_content()
+    picture = card.locator('img').first
+    picture.scroll_into_view_if_needed()
+    page.wait_for_function('image => image.naturalWidth > 0', arg=picture.element_handle())
+    assert page.evaluate(LOADED) < 100

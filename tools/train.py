@@ -6,6 +6,7 @@ The same command resumes after an interruption.
 """
 
 import argparse
+import logging
 import os
 from pathlib import Path
 
@@ -57,6 +58,7 @@ def load_config(arguments: argparse.Namespace) -> Config:
 @one_line_stops()
 def main() -> None:
     """Build the runner that the config asks for and train."""
+    logging.raiseExceptions = False  # a log on a full disk would fill the terminal
     config = load_config(parse_arguments())
     with one_line_stops(config.work_dir):
         train(config)

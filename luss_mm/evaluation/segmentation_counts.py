@@ -152,15 +152,23 @@ class SegmentationCounts:
         images_without_mask: Number of images that were only predicted. Shape ().
     """
 
-    def __init__(self, layout: CountLayout, device: torch.device | str = 'cpu') -> None:
-        """Start from zero.
+    def __init__(
+        self,
+        layout: CountLayout,
+        device: torch.device | str = 'cpu',
+        values: Tensor | None = None,
+    ) -> None:
+        """Start from zero, or from given counts.
 
         Args:
             layout: Numbers of ids.
-            device: Where the counts live.
+            device: Where counts from zero live.
+            values: The vector of all counts, taken as it is, int64. Shape (layout.length,).
         """
         self.layout = layout
-        self.values = torch.zeros(layout.length, dtype=torch.int64, device=device)
+        if values is None:
+            values = torch.zeros(layout.length, dtype=torch.int64, device=device)
+        self.values = values
         (
             self.joint,
             self.band_joint,
@@ -192,8 +200,8 @@ class SegmentationCounts:
         Returns:
             New counts on the CPU, the same on every rank.
         """
-        summed = SegmentationCounts(self.layout)
-        summed.values.copy_(sum_over_ranks(self.values.to(device)))
+        values = sum_over_ranks(self.values.to(device)).cpu()
+        summed = SegmentationCounts(self.layout, values=values)
         summed.open_images = sum(all_gather_object(self.open_images), [])
         return summed
 

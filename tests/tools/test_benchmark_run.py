@@ -143,8 +143,18 @@ def test_every_benchmark_is_there_and_takes_its_arguments(tool):
 def test_a_real_benchmark_runs(tmp_path):
     words = '--quick --only denoising_rules --out'.split()
     subprocess.run([sys.executable, FOLDER / 'run.py', *words, tmp_path], check=True, cwd=tmp_path)
-    row = (tmp_path / 'performance.md').read_text().splitlines()[-1]
-    assert row.startswith('| accuracy of clusters after the noise filter (margin 0.665, cap 2,')
+    entries = json.loads((tmp_path / 'summary.json').read_text())['benchmarks']
+    (name,) = entries['denoising_rules']['comparisons']
+    assert name.startswith('accuracy of clusters after the noise filter (margin 0.665, cap 2,')
+
+
+def test_points_of_a_memory_map_are_clustered_and_removed(tmp_path):
+    sizes = '--points 300 --channels 8 --clusters 3 --iterations 1 --restarts 1'.split()
+    places = ['--out', tmp_path / 'kmeans.json', '--memory-map', tmp_path]
+    subprocess.run([sys.executable, FOLDER / 'kmeans.py', *sizes, *places], check=True)
+    report = json.loads((tmp_path / 'kmeans.json').read_text())
+    assert list(report['comparisons']) == ['k-means, 300 x 8, K = 3, mapped']
+    assert [path.name for path in tmp_path.iterdir()] == ['kmeans.json']
 
 
 def test_ratios_say_how_many_times_better_ours_is(monkeypatch):

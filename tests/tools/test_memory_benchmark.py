@@ -27,7 +27,8 @@ def tool():
     spec.loader.exec_module(module)
     sys.path.remove(str(FOLDER))
     yield module
-    del sys.modules['generated_files'], sys.modules['comparison']
+    for name in ('generated_files', 'comparison', 'network_steps'):
+        del sys.modules[name]
 
 
 pytestmark = pytest.mark.skipif(
@@ -93,3 +94,13 @@ def test_a_step_gives_figures_and_a_plot(tool, tmp_path):
     assert 'memory of k-means, K = 50 at 1,000 images' in report['comparisons']
     assert cv2.imread(str(tmp_path / 'memory.png')) is not None
     assert (tmp_path / 'memory.png').stat().st_size < 60_000
+
+
+@pytest.mark.slow
+def test_steps_with_networks_run(tool, tmp_path):
+    names = ['features', 'label maps', 'SPO, GrabCut', 'inference']
+    command = [sys.executable, FOLDER / 'memory.py', '--out', tmp_path / 'memory.json', '--quick']
+    subprocess.run([*command, '--steps', *names], check=True)
+    report = json.loads((tmp_path / 'memory.json').read_text())
+    assert list(report['steps']) == names
+    assert all(m > 0 for found in report['steps'].values() for m in found['megabytes'])

@@ -47,12 +47,12 @@ def link_files(folder: Path, contents: list[bytes], suffix: str, count: int) -> 
             os.link(folder / 'n0000' / f'{first:07d}{suffix}', path)
 
 
-def write_embeddings(folder: Path, count: int) -> None:
-    """`embeddings.npy`, unit rows about some directions, float32 (count, CHANNELS)."""
+def write_embeddings(folder: Path, count: int, channels: int = CHANNELS) -> None:
+    """`embeddings.npy`, unit rows about some directions, float32 (count, channels)."""
     random = np.random.default_rng(0)
-    centres = random.standard_normal((DIRECTIONS, CHANNELS), dtype=np.float32)
+    centres = random.standard_normal((DIRECTIONS, channels), dtype=np.float32)
     mapped = np.lib.format.open_memmap(
-        folder / 'embeddings.npy', 'w+', np.float32, (count, CHANNELS)
+        folder / 'embeddings.npy', 'w+', np.float32, (count, channels)
     )
     for start in range(0, count, WRITE_ROWS):
         rows = mapped[start : start + WRITE_ROWS]

@@ -4,10 +4,11 @@
 
 Each step runs in its own process at each size, on generated files. The figure is the largest
 private memory of that process and its loading processes (Pss_Anon of /proc, Linux) beyond what was
-there after the imports; pages of memory-mapped embeddings are files and not part of it. The
+there after the imports; pages of memory-mapped embeddings are files and not part of it. It is
+looked at every 30 ms; where no large file is mapped, the kernel's own peak counts, too. The
 metric and the tool score label maps of 96 x 128 pixels, k-means and denoising read embeddings of
 512 channels, the loaders draw eight batches of 16 images of `configs/luss/pass_s50.py` with two
-workers.
+workers; features, label maps, SPO and inference run a small network over JPEGs of 256 x 320.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from typing import NamedTuple
 import numpy as np
 from comparison import cost
 from generated_files import write_embeddings, write_label_maps, write_photographs
+from network_steps import embed, infer, label, refine
 
 from luss_mm.atomic_files import write_atomically
 
@@ -41,12 +43,14 @@ class Step(NamedTuple):
         quick: The same of `--quick`.
         prepare: Makes the files of a size in a folder; what is there already stays.
         work: Returns what is measured, ready to be called, after its imports.
+        maps_files: Whether it maps large files, whose pages the kernel's peak holds, too.
     """
 
     sizes: tuple[int, ...]
     quick: tuple[int, ...]
     prepare: Callable[[Path, int], None]
     work: Callable[[Path, int], Callable[[], object]]
+    maps_files: bool = False
 
 
 def main() -> None:
@@ -65,7 +69,9 @@ def main() -> None:
         work = STEPS[name].work(Path(folder), int(size))
         print('ready', flush=True)
         sys.stdin.readline()
+        Path('/proc/self/clear_refs').write_text('5')  # the kernel's peak starts anew
         work()
+        print(f'\n{own_peak_megabytes()}')
         return
     curves = {name: measure(name, arguments.quick) for name in arguments.steps}
     report = dict(cores=os.cpu_count(), steps=curves, comparisons=describe(curves))
@@ -105,9 +111,19 @@ def run_step(name: str, scratch: str, size: int) -> float:
         while process.poll() is None:
             peak = max(peak, private_megabytes(process.pid))
             time.sleep(POLL_SECONDS)
+        printed = process.stdout.read()
     if process.returncode:
         raise SystemExit(f'{name}: its process failed, see above')
+    if not STEPS[name].maps_files:
+        peak = max(peak, float(printed.split()[-1]))
     return peak - before
+
+
+def own_peak_megabytes() -> float:
+    """The kernel's peak of this process, less the pages of files that it maps now."""
+    fields = dict(line.split(':', 1) for line in open('/proc/self/status'))
+    peak, files = (int(fields[name].split()[0]) for name in ('VmHWM', 'RssFile'))
+    return (peak - files) / 1024
 
 
 def private_megabytes(process: int) -> float:
@@ -211,14 +227,16 @@ def load(stage: str, folder: Path, size: int) -> Callable[[], object]:
 
 STEPS = {
     f'{name}, K = {k}': Step(
-        (200, 800, 3200), (20, 40), partial(write_label_maps, k), partial(work, k)
+        (200, 800, 3200, 12_800), (20, 40), partial(write_label_maps, k), partial(work, k)
     )
     for name, work in (('metric', score), ('evaluate.py', evaluate))
     for k in (50, 919)
 } | {
-    'k-means, K = 50': Step((16_000, 64_000, 256_000), (500, 1000), write_embeddings, cluster),
+    'k-means, K = 50': Step(
+        (16_000, 64_000, 256_000), (500, 1000), write_embeddings, cluster, maps_files=True
+    ),
     'denoising (CSD), K = 50': Step(
-        (16_000, 64_000, 256_000), (500, 1000), write_embeddings, denoise
+        (16_000, 64_000, 256_000), (500, 1000), write_embeddings, denoise, maps_files=True
     ),
     'pretraining loader': Step(
         (1000, 10_000, 100_000), (40, 80), write_photographs, partial(load, 'pretrain')
@@ -226,6 +244,10 @@ STEPS = {
     'attention loader': Step(
         (1000, 10_000, 100_000), (40, 80), write_photographs, partial(load, 'attention')
     ),
+    'features': Step((200, 800, 3200), (20, 40), write_photographs, embed),
+    'label maps': Step((200, 800, 3200), (20, 40), write_photographs, label),
+    'SPO, GrabCut': Step((200, 800, 3200), (20, 40), write_photographs, refine),
+    'inference': Step((200, 800, 3200), (20, 40), write_photographs, infer),
 }
 
 
@@ -244,10 +266,12 @@ def describe(curves: dict[str, dict]) -> dict[str, dict]:
 
 def draw(curves: dict[str, dict], path: Path) -> None:
     """Megabytes over images, a curve a step."""
+    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 5), dpi=90, layout='constrained')
+    figure = Figure(figsize=(7, 6), dpi=90, layout='constrained')
     axes = figure.subplots()
+    axes.set_prop_cycle(color=colormaps['tab20'].colors)
     for name, found in curves.items():
         label = f'{name} ({found["bytes_an_image"]:+,.0f} bytes an image)'
         axes.plot(found['images'], found['megabytes'], marker='o', label=label)
