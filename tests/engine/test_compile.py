@@ -88,7 +88,8 @@ def test_a_compiled_training_is_the_same_and_resumes(tmp_path, wanted):
     assert found_losses[:2] == first and len(set(losses)) == 4
     assert list(found['state_dict']) == list(expected['state_dict'])
     for name, value in expected['state_dict'].items():
-        torch.testing.assert_close(found['state_dict'][name], value, rtol=1e-3, atol=1e-4)
+        # a compiler sums in another order, and four steps of LARS carry that on
+        torch.testing.assert_close(found['state_dict'][name], value, rtol=1e-3, atol=1e-3)
     rows = (checkpoint['feature_queue']['rows'] for checkpoint in (found, expected))
     torch.testing.assert_close(*rows, rtol=1e-3, atol=1e-3)
     tiny_model().load_state_dict(found['state_dict'])
