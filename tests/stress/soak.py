@@ -36,6 +36,15 @@ ROUNDING = 0.01
 WARM_UP = 5  # runs
 LIMITS = dict(memory_mb=0.2, open_files=0.0, threads=0.0, children=0.0, temporary=0.0, shared=0.0)
 
+TITLES = dict(
+    memory_mb='memory of the process (MB)',
+    open_files='open files',
+    threads='threads',
+    children='child processes',
+    temporary='files in the temporary folder',
+    shared='files in /dev/shm',
+)
+
 
 def main():
     """Run, sample, plot; 1 if something grows."""
@@ -110,8 +119,8 @@ def plot(samples, path):
     minutes = [sample['minutes'] for sample in samples]
     for name, panel in zip(LIMITS, axes.flat, strict=True):
         panel.plot(minutes, [sample[name] for sample in samples], marker='.')
-        panel.set(title=name.replace('_', ' '), xlabel='minutes')
-        panel.set_ylim(bottom=0)
+        panel.set(title=TITLES[name], xlabel='minutes')
+        panel.set_ylim(0, 1.1 * max(sample[name] for sample in samples) or 1)
     figure.savefig(path, dpi=100)
 
 
