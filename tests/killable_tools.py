@@ -35,7 +35,8 @@ class Run:
 
     @property
     def output(self):
-        return self.log.read_text()
+        # A kill may come before there is a log.
+        return self.log.read_text() if self.log.exists() else ''
 
     def wait(self, seconds=SECONDS):
         """Exit status, negative for a signal; a process that hangs is killed."""
