@@ -41,9 +41,7 @@ def walk_images(folder: str | Path, folders: list[str], stamps: list[Stamp]) -> 
             inner = sorted(_children(folder, relative), reverse=True)
         except PermissionError:
             if not relative:
-                raise PermissionError(
-                    f'{folder}: may not be read. Change its permissions, or name another folder.'
-                ) from None
+                raise unread_folder(folder) from None
             yield relative
             continue
         folders.append(relative)
@@ -60,6 +58,13 @@ def _children(folder: str | Path, relative: str) -> Iterator[str]:
                 yield f'{relative}{entry.name}/'
             elif entry.name.lower().endswith(IMAGE_SUFFIXES):
                 yield f'{relative}{entry.name}'
+
+
+def unread_folder(folder: str | Path) -> PermissionError:
+    """What to raise if the folder that somebody names may not be read."""
+    return PermissionError(
+        f'{folder}: may not be read. Change its permissions, or name another folder.'
+    )
 
 
 def is_folder(entry: os.DirEntry) -> bool:

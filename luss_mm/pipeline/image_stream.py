@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from luss_mm.datasets.image_walk import IMAGE_SUFFIXES, is_folder, size_of
+from luss_mm.datasets.image_walk import IMAGE_SUFFIXES, is_folder, size_of, unread_folder
 
 Item = TypeVar('Item')
 Loaded = TypeVar('Loaded')
@@ -132,9 +132,7 @@ def _walk(folder: Path, relative: str, above: tuple[tuple[int, int], ...]) -> It
         names, folders = _listed(folder)
     except PermissionError:
         if not relative:
-            raise PermissionError(
-                f'{folder}: may not be read. Change its permissions, or name another folder.'
-            ) from None
+            raise unread_folder(folder) from None
         yield relative
         return
     identity = (status.st_dev, status.st_ino)
