@@ -1,10 +1,15 @@
+from configparser import ConfigParser
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
-LINES = (Path(__file__).parent.parent / 'requirements.txt').read_text().splitlines()
+ROOT = Path(__file__).parent.parent
+SETUP = ConfigParser()
+SETUP.read(ROOT / 'setup.cfg')
+EXTRAS = SETUP['options.extras_require']
+LINES = (ROOT / 'requirements.txt').read_text().splitlines() + EXTRAS['photos'].splitlines()
 REQUIREMENTS = [Requirement(line) for line in LINES if line and not line.startswith('#')]
 LOWER, UPPER = {'>=', '==', '~='}, {'<', '<=', '==', '~='}
 
@@ -25,3 +30,7 @@ def test_the_tests_run_within_the_bounds(requirement):
         except PackageNotFoundError:
             pass
     assert found and found[0] in requirement.specifier, f'{requirement}: found {found}'
+
+
+def test_the_tests_have_what_photographs_need():
+    assert 'luss_mm[photos]' in EXTRAS['tests'].splitlines()

@@ -22,7 +22,7 @@ from mmseg.registry import DATASETS, MODELS
 
 import luss_mm  # noqa: F401  registers everything
 from luss_mm.atomic_files import write_atomically
-from luss_mm.engine.checkpoint import CheckpointError, load_checkpoint
+from luss_mm.engine.checkpoint import load_backbone
 from luss_mm.engine.config_file import read_config
 from luss_mm.engine.staged_runner import FINAL_CHECKPOINT
 from luss_mm.engine.stops import one_line_stops
@@ -44,8 +44,6 @@ from luss_mm.pipeline.reference_features import (
     extract_references,
     label_by_references,
 )
-
-PREFIX = 'backbone.'
 
 
 @one_line_stops()
@@ -167,24 +165,6 @@ def load_extractor(model: dict, checkpoint: Path, arguments: argparse.Namespace)
     in_index = model.get('in_index', -1) if arguments.in_index is None else arguments.in_index
     device = get_device()
     return PixelFeatures(backbone.to(device), preprocessor.to(device), in_index, arguments.upsample)
-
-
-def load_backbone(backbone: object, checkpoint: Path) -> None:
-    """Load the weights `backbone.*` of a whole model, every one of them accounted for.
-
-    Raises:
-        CheckpointError: If there are none, or keys or shapes do not fit.
-    """
-    content = load_checkpoint(checkpoint, map_location='cpu')
-    state = content.get('state_dict', content)
-    state = {name.removeprefix('module.'): weight for name, weight in state.items()}
-    own = {n.removeprefix(PREFIX): w for n, w in state.items() if n.startswith(PREFIX)}
-    if not own:
-        raise CheckpointError(f'{checkpoint}: has no weights {PREFIX}*, only {list(state)[:3]} ...')
-    try:
-        backbone.load_state_dict(own, strict=True)
-    except RuntimeError as error:
-        raise CheckpointError(f'{checkpoint}: does not fit the backbone. {error}') from error
 
 
 def split_batches(arguments: argparse.Namespace, split: str, **masks: str) -> ShardedBatches:

@@ -22,6 +22,9 @@ from mmengine.runner.checkpoint import (
 
 from luss_mm.atomic_files import write_atomically
 from luss_mm.engine.settings import did_you_mean
+from luss_mm.functional.efficientnet_layouts import EFFICIENTNET_LAYOUTS
+from luss_mm.functional.key_mapping import KeyMappingError, map_keys
+from luss_mm.packaged_weights import PackagedWeights, checkpoint_file, find_packaged
 from luss_mm.pickle_check import check_pickles
 
 # Named collections of mmengine and where their addresses come from.
@@ -32,6 +35,7 @@ COLLECTIONS = {
 }
 ARRAY_MODULES = ('numpy._core.multiarray', 'numpy.core.multiarray')
 UNSAFE = re.compile(r'(?i)unsupported (?:global:?|class) (?:GLOBAL )?([\w.]+)')
+BACKBONE = 'backbone.'  # before the weights of a whole model's backbone
 STATISTICS = ('current', 'max', 'mean', 'min')
 NUMBER_TYPES = (
     *(bool, np.uint8, np.uint32, np.int8, np.int16, np.int32, np.int64),
@@ -49,7 +53,8 @@ def load_checkpoint(filename: str | Path, map_location: Any = None, logger: Any 
     """Load a checkpoint; mmengine calls this for load_from, resume and init_cfg.
 
     Args:
-        filename: Local path, http(s) address, or `torchvision://name` or `open-mmlab://name`.
+        filename: Local path, http(s) address, `torchvision://name`, `open-mmlab://name`, or
+            `package:name`: weights of an installed package (`PACKAGED_WEIGHTS`), converted.
         map_location: As torch.load.
         logger: Passed by mmengine.
 
@@ -58,9 +63,18 @@ def load_checkpoint(filename: str | Path, map_location: Any = None, logger: Any 
             strings and containers of them.
         PermissionError: If the file may not be read.
     """
-    path = _local_file(str(filename))
+    try:
+        package = find_packaged(filename)
+        path = checkpoint_file(filename) if package else _local_file(str(filename))
+    except FileNotFoundError as error:
+        raise CheckpointError(str(error)) from error
     if not path.is_file():
         raise CheckpointError(f'{path}: no such checkpoint.')
+    content = _load_safely(path, map_location)
+    return _converted(path, content, package) if package else content
+
+
+def _load_safely(path: Path, map_location: Any) -> dict:
     try:
         check_pickles(path)
         with torch.serialization.safe_globals(_safe_globals()):
@@ -76,6 +90,17 @@ def load_checkpoint(filename: str | Path, map_location: Any = None, logger: Any 
         raise CheckpointError(
             f'{path}: damaged, or no checkpoint of tensors ({_reason(error)}). Copy it again.'
         ) from error
+
+
+def _converted(path: Path, state: dict, package: PackagedWeights) -> dict:
+    """Weights of a package as mmengine loads them into a model of ours."""
+    try:
+        conversion = map_keys(state, EFFICIENTNET_LAYOUTS[package.layout])
+    except KeyMappingError as error:
+        raise CheckpointError(f'{path}: {error}') from error
+    origin = dict(format=package.layout, source=path.name, dropped=conversion.dropped)
+    meta = dict(converted_from=origin, labels_used=package.labels_used)
+    return dict(state_dict=conversion.state, meta=meta)
 
 
 def _local_file(filename: str) -> Path:
@@ -168,6 +193,24 @@ def load_weights(model: torch.nn.Module, filename: str | Path) -> None:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:
         raise CheckpointError(f'{filename}: does not fit the model. {error}') from error
+
+
+def load_backbone(backbone: torch.nn.Module, filename: str | Path) -> None:
+    """Load the weights `backbone.*` of a whole model, every one of them accounted for.
+
+    Raises:
+        CheckpointError: If there are none, or keys or shapes do not fit.
+    """
+    content = load_checkpoint(filename, map_location='cpu')
+    state = content.get('state_dict', content)
+    state = {name.removeprefix('module.'): weight for name, weight in state.items()}
+    own = {n.removeprefix(BACKBONE): w for n, w in state.items() if n.startswith(BACKBONE)}
+    if not own:
+        raise CheckpointError(f'{filename}: has no weights {BACKBONE}*, only {list(state)[:3]} ...')
+    try:
+        backbone.load_state_dict(own, strict=True)
+    except RuntimeError as error:
+        raise CheckpointError(f'{filename}: does not fit the backbone. {error}') from error
 
 
 def find_newest_checkpoint(directory: str | Path) -> Path | None:

@@ -18,12 +18,13 @@ from luss_mm.engine.checkpoint import CheckpointError, load_checkpoint
 from luss_mm.engine.config_file import read_config
 from luss_mm.engine.recipe import Recipe
 from luss_mm.functional.backbone_layouts import BACKBONE_LAYOUTS
+from luss_mm.functional.efficientnet_layouts import EFFICIENTNET_LAYOUTS
 from luss_mm.functional.key_mapping import KeyMappingError, Layout, map_keys, reverse
 from luss_mm.functional.pass_layouts import PASS_LAYOUTS
 from luss_mm.pipeline.artifact import fingerprint_file
 from luss_mm.version import __version__
 
-LAYOUTS = PASS_LAYOUTS | BACKBONE_LAYOUTS
+LAYOUTS = PASS_LAYOUTS | BACKBONE_LAYOUTS | EFFICIENTNET_LAYOUTS
 CENTROIDS = 'pass-centroids'
 FORMATS = (*LAYOUTS, CENTROIDS)
 

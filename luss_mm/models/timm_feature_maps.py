@@ -57,6 +57,8 @@ class TIMMFeatureMaps(BaseModule):
                 f'out_indices={self.out_indices}: {model_name} of timm {timm.__version__} has '
                 f'{number} feature maps'
             )
+        # Layers that no map needs would learn nothing: data-parallel training waits for them.
+        self.network.prune_intermediate_layers(list(self.out_indices))
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Feature maps of a batch.

@@ -22,6 +22,7 @@ from mmengine.dist import barrier, broadcast_object_list, is_main_process
 from mmengine.logging import print_log
 
 from luss_mm.atomic_files import remove_leftovers, write_atomically
+from luss_mm.packaged_weights import checkpoint_file
 from luss_mm.pipeline.changes import ChangedOutputError, explain_difference, rule_on_change
 from luss_mm.pipeline.output_files import MANIFEST, describe_files, find_unusable_files, hash_file
 from luss_mm.version import __version__
@@ -137,8 +138,8 @@ def read_manifest(directory: str | Path) -> dict:
 
 
 def fingerprint_file(path: str | Path) -> str:
-    """SHA-256 of a file's content, read in blocks."""
-    return hash_file(path)
+    """SHA-256 of a file's content, read in blocks; `package:name` is the file of that package."""
+    return hash_file(checkpoint_file(path))
 
 
 def _take_finished(directory: Path, recipe: dict, key: str) -> bool:

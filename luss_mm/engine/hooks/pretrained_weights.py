@@ -1,9 +1,9 @@
 """Weights from elsewhere that a training starts from are looked for before anything runs."""
 
-from pathlib import Path
-
 from mmengine.hooks import Hook
 from mmseg.registry import HOOKS
+
+from luss_mm.packaged_weights import checkpoint_file
 
 
 @HOOKS.register_module()
@@ -11,7 +11,8 @@ class PretrainedWeightsHook(Hook):
     """Refuses a training whose files from elsewhere are missing.
 
     Args:
-        files: {setting that names it: path}. Addresses (https://...) are not looked up.
+        files: {setting that names it: path, or `package:name`}. Addresses (https://...) are not
+            looked up.
     """
 
     def __init__(self, files: dict[str, str]) -> None:
@@ -21,10 +22,10 @@ class PretrainedWeightsHook(Hook):
         """Look for the files; `engine.data_check` calls this.
 
         Raises:
-            FileNotFoundError: Naming the setting and the mend.
+            FileNotFoundError: Naming the setting and the fix.
         """
         for setting, path in self.files.items():
-            if '://' not in path and not Path(path).expanduser().is_file():
+            if '://' not in path and not checkpoint_file(path).is_file():
                 raise FileNotFoundError(
                     f'{path}: no such file. Set {setting} to a file that '
                     'tools/convert_checkpoint.py or an earlier training has written'
