@@ -1,0 +1,78 @@
+"""What anyone would try first, on the backbone, weights and pixels of a recipe: a score to beat.
+
+    python tools/plain_baseline.py RECIPE --cfg-options data_root=DIR num_categories=K
+    python tools/plain_baseline.py WORK_DIR --checkpoint WORK_DIR/pretrain/final.pth --out FILE.json
+
+Nothing is trained: k-means on the mean feature vectors of the training images, one category an
+image, foreground where a feature vector is longer than Otsu's threshold. Validation masks serve
+matching and scoring alone, as in the recipe. Prints mean and range over the seeds of k-means.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import luss_mm  # noqa: F401  registers everything
+from luss_mm.atomic_files import refuse_unwritable, write_atomically
+from luss_mm.engine.command_line import OptionAction
+from luss_mm.engine.config_file import read_config, refuse_incomplete
+from luss_mm.engine.plain_baseline import FIGURES, read_plain_baseline, score_plain_baseline
+from luss_mm.engine.recipe import Recipe
+from luss_mm.engine.settings import Settings
+from luss_mm.engine.stops import one_line_stops
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('recipe', type=Path, metavar='RECIPE_OR_WORK_DIR')
+    parser.add_argument('--work-dir', help='of a recipe that refers to its files')
+    parser.add_argument('--cfg-options', nargs='+', action=OptionAction, help='KEY=VALUE ...')
+    parser.add_argument(
+        '--checkpoint', help="weights backbone.*, or 'random' (the recipe's checkpoint)"
+    )
+    parser.add_argument('--seeds', type=int, default=5, help='runs of k-means (5)')
+    parser.add_argument('--out', type=Path, metavar='FILE.json', help='figures of every seed')
+    arguments = parser.parse_args()
+    if arguments.seeds < 1:
+        parser.error('--seeds: at least 1')
+    return arguments
+
+
+def find_settings(arguments: argparse.Namespace) -> Settings:
+    """Settings of the recipe, or of the run, that the command line names."""
+    path = arguments.recipe / 'recipe.json' if arguments.recipe.is_dir() else arguments.recipe
+    config = read_config(path, arguments.cfg_options)
+    if arguments.recipe.is_dir():
+        return Settings(config.to_dict())
+    refuse_incomplete(config, path, ['stages'])
+    config.work_dir = arguments.work_dir or str(Path('work_dirs', path.stem))
+    return Recipe(config).settings
+
+
+@one_line_stops()
+def main() -> None:
+    """Score, print the figures and write them down."""
+    arguments = parse_arguments()
+    baseline = read_plain_baseline(find_settings(arguments), arguments.checkpoint)
+    if arguments.out is not None:
+        refuse_unwritable(arguments.out)
+    scores = score_plain_baseline(baseline, arguments.seeds)
+    if arguments.out is not None:
+        write_atomically(arguments.out, json.dumps(scores, indent=1).encode())
+    for name in FIGURES:
+        print('{}: mean {mean:.2f}, {min:.2f} to {max:.2f}'.format(name, **scores[name]))
+    print(
+        f'plain baseline: {scores["training_images"]:,} training, '
+        f'{scores["validation_images"]:,} validation images, K = {scores["num_clusters"]}, '
+        f'{arguments.seeds} seeds of k-means'
+    )
+    print(f'labels used: {scores["ground_truth_use"]}')
+    trained_with = '; '.join(scores['labels_of_weights']) or 'none'
+    print(f'weights: {scores["weights"]} (labels that they have seen: {trained_with})')
+
+
+if __name__ == '__main__':
+    main()
