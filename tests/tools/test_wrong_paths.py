@@ -21,6 +21,7 @@ CONFIGS = {
     'browse_dataset': ((), ()),
     'estimate': ((), ()),
     'generate_pseudo_labels': ((), ()),
+    'plain_baseline': ((), ()),
     'test': ((), ('gone.pth',)),
     'train': ((), ()),
     'convert_checkpoint': (('mae', 'RUN/finetune/final.pth', 'OUT', '--config'), ()),
@@ -34,6 +35,7 @@ RUNS = {
     'export_segmentor': ((), ('--out', 'OUT.ts')),
     'infer': ((), ('IMAGES', '--out', 'OUT')),
     'label_split': ((), ('validation', 'OUT')),
+    'plain_baseline': ((), ('--out', 'OUT')),
     'plot_sensitivity': (('sigma',), ('--values', '1')),
     'report': ((), ()),
     'suggest_categories': ((), ()),
@@ -42,6 +44,7 @@ FOLDERS = {
     'colour_baseline': ((), ('IMAGES',)),
     'evaluate': (('MAPS',), ('--categories', '5', '--out', 'OUT.json')),
     'infer': (('RUN',), ('--out', 'OUT')),
+    'make_collages': ((), ('OUT', '--pairs', '2')),
     'make_submission': ((*S50, '--split', 'test', '--check', 'MAPS/a.png', '--images'), ()),
     'prepare_imagenet_s': ((), ('OUT', *S50, '--lists', 'IMAGES')),
 }
