@@ -23,6 +23,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from luss_mm.atomic_files import write_atomically
+from luss_mm.datasets.transforms import GeneratePseudoLabel, LoadBoundedImage
+from luss_mm.models import PixelAttentionModel, ViewsPreprocessor
+from luss_mm.models.attended_inference import PRECISIONS, AttendedInference
+from luss_mm.pipeline import generate_labels as label_module
+from luss_mm.pipeline.extract_features import extract_features
+from luss_mm.pipeline.generate_labels import PixelLabeller, generate_labels
+from luss_mm.pipeline.image_batches import ShardedBatches
+from luss_mm.pipeline.image_stream import walk_images
+
 import cv2
 import numpy as np
 import torch
@@ -34,16 +44,6 @@ from one_by_one import OneByOne
 from time_shares import percent, watched
 from torch.nn import functional as F
 from views import write_images
-
-from luss_mm.atomic_files import write_atomically
-from luss_mm.datasets.transforms import GeneratePseudoLabel, LoadBoundedImage
-from luss_mm.models import PixelAttentionModel, ViewsPreprocessor
-from luss_mm.models.attended_inference import PRECISIONS, AttendedInference
-from luss_mm.pipeline import generate_labels as label_module
-from luss_mm.pipeline.extract_features import extract_features
-from luss_mm.pipeline.generate_labels import PixelLabeller, generate_labels
-from luss_mm.pipeline.image_batches import ShardedBatches
-from luss_mm.pipeline.image_stream import walk_images
 
 RESIZE, CROP, THRESHOLD = 256, 224, 0.4
 MOST_GENERATED = 64
