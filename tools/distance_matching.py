@@ -205,7 +205,7 @@ def loading(side: int) -> list[dict]:
     """Transforms of whole images at a short side."""
     return [
         dict(type='LoadBoundedImage', max_side=2048),
-        dict(type='Resize', scale=(8 * side, side), keep_ratio=True),
+        dict(type='ResizeShortSide', side=side),
         dict(type='PackImage'),
     ]
 

@@ -97,7 +97,7 @@ def image_batches(folder: Path) -> Any:
     pipeline = [
         dict(type='LoadBoundedImage'),
         dict(type='KeepLoadedImage'),
-        dict(type='Resize', scale=(SIDE * 8, SIDE), keep_ratio=True),
+        dict(type='ResizeShortSide', side=SIDE),
         dict(type='PackImage'),
     ]
     prefix = dict(img_path='train')
