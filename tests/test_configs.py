@@ -236,6 +236,7 @@ def test_published_pretraining(published):
         in_channels=numbers['feature_channels'],
         hidden_channels=numbers['hidden_channels'],
         embedding_channels=128,
+        placement='edge',
     )
     assert hook(stage, 'FeatureQueueHook')['start_epoch'] == 15
     assert hook(stage, 'PrototypesHook')['frozen_iters'] == numbers['frozen_iters']

@@ -18,6 +18,7 @@ prototype_head = dict(
     embedding_channels='${embedding_channels}',
     num_prototypes='${num_prototypes}',
 )
+p2p_points = 'edge'  # to edge of the overlap of two crops, as in the authors' code; or 'centre'
 train_loader_sampler = dict(type='EpochSampler', shuffle=True)
 
 stages = dict(
@@ -35,6 +36,7 @@ stages = dict(
                 in_channels='${feature_channels}',
                 hidden_channels='${hidden_channels}',
                 embedding_channels='${embedding_channels}',
+                placement='${p2p_points}',
             ),
         ),
         train_dataloader=dict(
