@@ -4,6 +4,12 @@ Importing the package registers everything with mmseg's registries:
 `custom_imports = dict(imports=['luss_mm'], allow_failed_imports=False)`.
 """
 
+import os
+
+# Before torch is imported, which reads it then. By default OpenMP's threads wait actively, and one
+# other busy program makes training several times slower. Loading processes inherit it.
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
+
 from luss_mm import datasets, engine, evaluation, models, pipeline
 from luss_mm.version import __version__
 

@@ -236,6 +236,7 @@ def test_published_pretraining(published):
         in_channels=numbers['feature_channels'],
         hidden_channels=numbers['hidden_channels'],
         embedding_channels=128,
+        placement='edge',
     )
     assert hook(stage, 'FeatureQueueHook')['start_epoch'] == 15
     assert hook(stage, 'PrototypesHook')['frozen_iters'] == numbers['frozen_iters']
@@ -264,8 +265,8 @@ def test_published_clustering_and_labels(published):
     labels = hook(stages['finetune'], 'PseudoLabelHook')
     assert labels['source'] == clusters['source']
     embedding, whole = labels['source']['dataset']['pipeline'], labels['label_dataset']['pipeline']
-    assert [t['type'] for t in embedding[1:]] == ['Resize', 'CenterCrop', 'PackImage']
-    assert embedding[1]['scale'][1] == 256 and embedding[1]['keep_ratio']
+    assert [t['type'] for t in embedding[1:]] == ['ResizeShortSide', 'CenterCrop', 'PackImage']
+    assert embedding[1]['side'] == 256
     assert embedding[2]['crop_size'] == 224
     assert whole == [*embedding[:2], embedding[3]]
 

@@ -35,7 +35,7 @@ def test_published_classifiers(stages):
         (schedule,) = stage['param_scheduler']
         assert schedule['eta_min'] == 0.0006 and schedule['T_max'] == epochs
         transforms = [t['type'] for t in stage['train_dataloader']['dataset']['pipeline']]
-        assert transforms == ['LoadBoundedImage', 'Resize', 'CenterCrop', 'PackImage']
+        assert transforms == ['LoadBoundedImage', 'ResizeShortSide', 'CenterCrop', 'PackImage']
         assert stage['train_dataloader']['dataset']['pipeline'][2]['crop_size'] == 224
     models = [stages[name]['model']['type'] for name in expected]
     assert models == ['ImageClassifier', 'ImageClassifier', 'AttendedClassifier']

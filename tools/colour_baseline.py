@@ -14,16 +14,16 @@ import argparse
 import json
 from pathlib import Path
 
-import cv2
-import numpy as np
-import torch
-
 from luss_mm.datasets.image_index import scan_images
 from luss_mm.datasets.transforms.loading import read_label_map
 from luss_mm.engine.stops import one_line_stops
 from luss_mm.functional.kmeans import assign_to_centroids, fit_kmeans
 from luss_mm.functional.matching import image_presence, match_clusters, presence_counts
 from luss_mm.functional.scores import iou_per_class, joint_counts, rename_rows
+
+import cv2
+import numpy as np
+import torch
 
 IGNORE_INDEX = 1000  # ImageNet-S
 ITERATIONS, RESTARTS = 20, 30  # of k-means, as PASS clusters its embeddings

@@ -10,7 +10,6 @@ if ! [[ $1 =~ ^[0-9]+$ ]]; then
     shift
 fi
 PROCESSES=$1
-export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 torchrun --nnodes "${NNODES:-1}" --node_rank "${NODE_RANK:-0}" --nproc_per_node "$PROCESSES" \
     --master_addr "${MASTER_ADDR:-127.0.0.1}" --master_port "${PORT:-29501}" \
     "$(dirname "$0")/test.py" "$CONFIG" "${CHECKPOINT[@]}" --launcher pytorch "${@:2}"

@@ -4,7 +4,6 @@
 set -euo pipefail
 CONFIG=$1
 PROCESSES=$2
-export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}  # spinning threads of one rank stall the others
 torchrun --nnodes "${NNODES:-1}" --node_rank "${NODE_RANK:-0}" --nproc_per_node "$PROCESSES" \
     --master_addr "${MASTER_ADDR:-127.0.0.1}" --master_port "${PORT:-29500}" \
     "$(dirname "$0")/train.py" "$CONFIG" --launcher pytorch "${@:3}"

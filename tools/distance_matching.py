@@ -16,10 +16,6 @@ import json
 import os
 from pathlib import Path
 
-from mmengine.device import get_device
-from mmengine.registry import init_default_scope
-from mmseg.registry import DATASETS, MODELS
-
 import luss_mm  # noqa: F401  registers everything
 from luss_mm.atomic_files import write_atomically
 from luss_mm.engine.checkpoint import load_backbone
@@ -44,6 +40,10 @@ from luss_mm.pipeline.reference_features import (
     extract_references,
     label_by_references,
 )
+
+from mmengine.device import get_device
+from mmengine.registry import init_default_scope
+from mmseg.registry import DATASETS, MODELS
 
 
 @one_line_stops()
@@ -185,7 +185,7 @@ def loading(side: int) -> list[dict]:
     """Transforms of whole images at a short side."""
     return [
         dict(type='LoadBoundedImage', max_side=2048),
-        dict(type='Resize', scale=(8 * side, side), keep_ratio=True),
+        dict(type='ResizeShortSide', side=side),
         dict(type='PackImage'),
     ]
 

@@ -9,10 +9,6 @@ import argparse
 import json
 from pathlib import Path
 
-import numpy as np
-from mmengine.registry import init_default_scope
-from mmseg.registry import DATASETS
-
 import luss_mm  # noqa: F401  registers the data sets
 from luss_mm.engine.config_file import read_own_config, refuse_incomplete
 from luss_mm.engine.stops import one_line_stops
@@ -23,6 +19,10 @@ from luss_mm.functional.clustering_scores import (
 )
 from luss_mm.pipeline.artifact import MANIFEST
 from luss_mm.pipeline.cluster_features import load_clusters
+
+import numpy as np
+from mmengine.registry import init_default_scope
+from mmseg.registry import DATASETS
 
 CLUSTERINGS = ('clusters', 'dff_clusters', 'csd_clusters')  # k-means 1, 2 and 3 of PDSO
 

@@ -12,11 +12,6 @@ import argparse
 import json
 from pathlib import Path
 
-import numpy as np
-from mmengine.registry import init_default_scope
-from mmseg.registry import DATASETS
-from prettytable import PrettyTable
-
 import luss_mm  # noqa: F401  registers everything
 from luss_mm.atomic_files import write_atomically
 from luss_mm.datasets.transforms.loading import read_label_map
@@ -26,6 +21,11 @@ from luss_mm.evaluation.label_quality import LabelQuality, evaluate_labels
 from luss_mm.functional.palette import category_palette
 from luss_mm.visualization.overlays import blend_labels, picture_strip, save_picture
 from luss_mm.visualization.run_pictures import read_rgb
+
+import numpy as np
+from mmengine.registry import init_default_scope
+from mmseg.registry import DATASETS
+from prettytable import PrettyTable
 
 NOTE = 'masks of this split: matching and scoring of pseudo-labels; the run did not see them'
 

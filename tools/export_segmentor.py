@@ -17,8 +17,6 @@ import re
 from dataclasses import asdict
 from pathlib import Path
 
-from torch import nn
-
 import luss_mm  # noqa: F401  registers everything
 from luss_mm.atomic_files import write_atomically
 from luss_mm.engine.export import CHECKED_SIZES, NETWORKS, export_segmentor
@@ -26,6 +24,8 @@ from luss_mm.engine.image_preparation import image_transforms
 from luss_mm.engine.stops import one_line_stops
 from luss_mm.engine.trained_segmentor import TrainedSegmentor, find_segmentor
 from luss_mm.evaluation.cluster_names import name_of, run_names
+
+from torch import nn
 
 LOADING = {
     '.onnx': "onnxruntime.InferenceSession(FILE).run(None, {'image': image})",

@@ -6,11 +6,6 @@ Takes the arguments of tools/train.py, also under torchrun; the stages before fi
 finished. Label maps are shared out over the ranks in shards; what is finished is skipped.
 """
 
-from mmengine.registry import init_default_scope
-from mmengine.runner import get_priority
-from mmseg.registry import HOOKS
-from train import load_config, parse_arguments
-
 import luss_mm  # noqa: F401  registers everything
 from luss_mm.engine.config_file import refuse_incomplete
 from luss_mm.engine.hooks import ClusterHook, PseudoLabelHook
@@ -18,6 +13,12 @@ from luss_mm.engine.processes import start_process_group
 from luss_mm.engine.recipe import Recipe
 from luss_mm.engine.stops import one_line_stops
 from luss_mm.pipeline.artifact import MANIFEST
+
+from mmengine.registry import init_default_scope
+from mmengine.runner import get_priority
+from mmseg.registry import HOOKS
+
+from train import load_config, parse_arguments
 
 
 @one_line_stops()

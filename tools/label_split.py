@@ -8,11 +8,11 @@ These are the pseudo-labels before fine-tuning; the split's folder names are onl
 import argparse
 from pathlib import Path
 
-from mmengine.registry import init_default_scope
-
 import luss_mm  # noqa: F401  registers everything
 from luss_mm.engine.label_steps import find_label_steps
 from luss_mm.engine.stops import one_line_stops
+
+from mmengine.registry import init_default_scope
 
 
 @one_line_stops()

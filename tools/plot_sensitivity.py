@@ -15,10 +15,6 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from mmengine.registry import init_default_scope
-from mmseg.registry import DATASETS
-
 import luss_mm  # noqa: F401  registers everything
 from luss_mm.atomic_files import write_atomically
 from luss_mm.engine.config_file import read_own_config
@@ -31,6 +27,10 @@ from luss_mm.pipeline.cluster_features import load_clusters
 from luss_mm.pipeline.denoise_clusters import DenoisingRules, denoise_clusters
 from luss_mm.pipeline.extract_features import load_features
 from luss_mm.visualization.curves import plot_curves
+
+import numpy as np
+from mmengine.registry import init_default_scope
+from mmseg.registry import DATASETS
 
 
 @one_line_stops()

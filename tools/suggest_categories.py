@@ -12,9 +12,6 @@ import argparse
 import json
 from pathlib import Path
 
-import numpy as np
-import torch
-
 from luss_mm.atomic_files import refuse_unwritable, write_atomically
 from luss_mm.engine.stops import one_line_stops
 from luss_mm.functional.cluster_number import (
@@ -27,6 +24,9 @@ from luss_mm.functional.cluster_number import (
 from luss_mm.functional.kmeans import fit_kmeans
 from luss_mm.pipeline.extract_features import EMBEDDINGS, load_features
 from luss_mm.visualization.curves import plot_curves
+
+import numpy as np
+import torch
 
 PREFERRED = ('features', 'dff_features')  # the first have seen no number of categories
 CHOICE = 'category_numbers'

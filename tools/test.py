@@ -8,9 +8,6 @@ import argparse
 import os
 from pathlib import Path
 
-from mmengine.config import Config
-from mmengine.runner import Runner
-
 import luss_mm  # noqa: F401  registers everything
 from luss_mm.engine.command_line import OptionAction
 from luss_mm.engine.config_file import (
@@ -22,6 +19,9 @@ from luss_mm.engine.config_file import (
 from luss_mm.engine.processes import device_overrides, start_process_group
 from luss_mm.engine.staged_runner import FINAL_CHECKPOINT
 from luss_mm.engine.stops import one_line_stops
+
+from mmengine.config import Config
+from mmengine.runner import Runner
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -19,15 +19,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from luss_mm.atomic_files import refuse_unwritable, write_atomically
+from luss_mm.engine.stops import one_line_stops
+from luss_mm.models.segmenters.sam_network import SAMSizes, build_sam
+
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-
-from luss_mm.atomic_files import refuse_unwritable, write_atomically
-from luss_mm.engine.stops import one_line_stops
-from luss_mm.models.segmenters.sam_network import SAMSizes, build_sam
 
 OBJECTS = (2, 4)  # painted in an image, at least and at most
 RADIUS = (0.1, 0.3)  # of an object, as a share of the image's side

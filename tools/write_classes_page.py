@@ -10,10 +10,10 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+import luss_mm  # noqa: F401  registers everything
+
 from mmengine.registry import Registry
 from mmseg import registry as mmseg_registry
-
-import luss_mm  # noqa: F401  registers everything
 
 PAGE = Path(__file__).parents[1] / 'docs' / 'classes.md'
 REGISTRIES = {

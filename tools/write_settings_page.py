@@ -16,13 +16,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
-from mmengine.registry import Registry
-from mmseg import registry as mmseg_registry
-
 import luss_mm  # noqa: F401  registers everything
 from luss_mm.engine.config_check import RUNNER_KEYS
 from luss_mm.engine.settings import REFERENCE
+
+from mmengine.config import Config
+from mmengine.registry import Registry
+from mmseg import registry as mmseg_registry
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / 'docs' / 'settings.md'

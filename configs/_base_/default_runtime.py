@@ -4,6 +4,8 @@ custom_imports = dict(imports=['luss_mm'], allow_failed_imports=False)
 
 seed = 0
 ignore_index = 1000  # the one place: 255 is an ordinary category
+image_mean = [123.675, 116.28, 103.53]  # RGB, that of the backbone's weights: here ImageNet's
+image_std = [58.395, 57.12, 57.375]
 num_workers = 8
 checkpoint_interval = 1  # epochs
 on_change = 'anew'  # what other settings made: 'anew', 'keep' or 'stop'; see docs/reliability.md

@@ -18,13 +18,15 @@ prototype_head = dict(
     embedding_channels='${embedding_channels}',
     num_prototypes='${num_prototypes}',
 )
+views_preprocessor = dict(type='ViewsPreprocessor', mean='${image_mean}', std='${image_std}')
+p2p_points = 'edge'  # to edge of the overlap of two crops, as in the authors' code; or 'centre'
 train_loader_sampler = dict(type='EpochSampler', shuffle=True)
 
 stages = dict(
     pretrain=dict(
         model=dict(
             type='PASSPretrainer',
-            data_preprocessor=dict(type='ViewsPreprocessor'),
+            data_preprocessor='${views_preprocessor}',
             backbone='${backbone}',
             in_index='${in_index}',
             head='${prototype_head}',
@@ -35,6 +37,7 @@ stages = dict(
                 in_channels='${feature_channels}',
                 hidden_channels='${hidden_channels}',
                 embedding_channels='${embedding_channels}',
+                placement='${p2p_points}',
             ),
         ),
         train_dataloader=dict(
@@ -73,7 +76,7 @@ stages = dict(
         load_from='${work_dir}/pretrain/final.pth',
         model=dict(
             type='PixelAttentionModel',
-            data_preprocessor=dict(type='ViewsPreprocessor'),
+            data_preprocessor='${views_preprocessor}',
             backbone='${backbone}',
             in_index='${in_index}',
             channels='${feature_channels}',
@@ -120,8 +123,8 @@ stages = dict(
             type='LUSSSegmentor',
             data_preprocessor=dict(
                 type='SegDataPreProcessor',
-                mean=[123.675, 116.28, 103.53],
-                std=[58.395, 57.12, 57.375],
+                mean='${image_mean}',
+                std='${image_std}',
                 bgr_to_rgb=True,
                 size=('${crop_size}', '${crop_size}'),
                 pad_val=0,

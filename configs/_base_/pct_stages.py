@@ -7,8 +7,6 @@ tagged_labels = '${work_dir}/tagged_labels'
 shard_size = 256  # images that an interruption loses at most
 dense_crf = False  # must be: no maintained library builds
 
-mean = [123.675, 116.28, 103.53]
-std = [58.395, 57.12, 57.375]
 cropping = dict(
     type='RandomCrop', crop_size=('${crop_size}', '${crop_size}'), ignore_index='${ignore_index}'
 )
@@ -94,8 +92,8 @@ stages = dict(
             type='PCTSegmentor',
             data_preprocessor=dict(
                 type='SemiPreprocessor',
-                mean='${mean}',
-                std='${std}',
+                mean='${image_mean}',
+                std='${image_std}',
                 bgr_to_rgb=True,
                 size=('${crop_size}', '${crop_size}'),
                 pad_val=0,
@@ -168,8 +166,8 @@ stages = dict(
             type='LUSSSegmentor',
             data_preprocessor=dict(
                 type='SegDataPreProcessor',
-                mean='${mean}',
-                std='${std}',
+                mean='${image_mean}',
+                std='${image_std}',
                 bgr_to_rgb=True,
                 size=('${crop_size}', '${crop_size}'),
                 pad_val=0,

@@ -92,7 +92,7 @@ attention_source = dict(
 )
 average_classifier = dict(
     type='ImageClassifier',
-    data_preprocessor=dict(type='ViewsPreprocessor'),
+    data_preprocessor='${views_preprocessor}',
     backbone='${backbone}',
     in_index='${in_index}',
     channels='${feature_channels}',
@@ -100,7 +100,7 @@ average_classifier = dict(
 )
 attended_classifier = dict(
     type='AttendedClassifier',
-    data_preprocessor=dict(type='ViewsPreprocessor'),
+    data_preprocessor='${views_preprocessor}',
     backbone='${backbone}',
     in_index='${in_index}',
     channels='${feature_channels}',

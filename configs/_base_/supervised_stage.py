@@ -2,8 +2,6 @@
 # images alone, for `iterations`. A stage of the same recipe, so that nothing else differs.
 runner_type = 'StagedRunner'
 
-mean = [123.675, 116.28, 103.53]
-std = [58.395, 57.12, 57.375]
 rescaling = dict(
     type='RandomResize', scale='${resize_scale}', ratio_range=(0.5, 2.0), keep_ratio=True
 )
@@ -48,8 +46,8 @@ stages = dict(
             type='EncoderDecoder',
             data_preprocessor=dict(
                 type='SegDataPreProcessor',
-                mean='${mean}',
-                std='${std}',
+                mean='${image_mean}',
+                std='${image_std}',
                 bgr_to_rgb=True,
                 size=('${crop_size}', '${crop_size}'),
                 pad_val=0,

@@ -254,10 +254,13 @@ def _rgb_of_bgr(image: torch.Tensor) -> np.ndarray:
     return np.ascontiguousarray(image.numpy().transpose(1, 2, 0)[..., ::-1])
 
 
-def _alignment_points(model: Mapping[str, Any]) -> int | None:
-    """Points of pixel-to-pixel alignment along an axis, of models that align pixels."""
+def _alignment_points(model: Mapping[str, Any]) -> tuple[int, str] | None:
+    """Points of pixel-to-pixel alignment along an axis and their placement, if there are any."""
     head = model.get('pixel_to_pixel')
     if not head:
         return None
-    default = inspect.signature(MODELS.get(head['type']).__init__).parameters['points'].default
-    return head.get('points', default)
+    parameters = inspect.signature(MODELS.get(head['type']).__init__).parameters
+    points, placement = (
+        head.get(name, parameters[name].default) for name in ('points', 'placement')
+    )
+    return points, placement

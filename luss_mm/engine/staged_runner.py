@@ -205,6 +205,7 @@ class StagedRunner:
             if not self.recipe.evaluate and (pipeline := self.recipe.test_pipeline(name)):
                 final_config['test_pipeline'] = pipeline  # for inference and export
             Config(final_config).dump(directory / 'config.py')
+        end_loading(runner)
         del runner
         gc.collect()
         if torch.cuda.is_available():
@@ -223,6 +224,17 @@ class StagedRunner:
             f'one batch of {loader.batch_size} on {runner.world_size} rank(s). Set a smaller '
             f'{option}; what is finished is kept.'
         )
+
+
+def end_loading(runner: Runner) -> None:
+    """Tell persistent loading processes to stop.
+
+    Garbage collection may close their queues first; they would then be waited for 5 s each.
+    """
+    for loop in (runner._train_loop, runner._val_loop, runner._test_loop):
+        iterator = getattr(getattr(loop, 'dataloader', None), '_iterator', None)
+        if iterator is not None:
+            iterator._shutdown_workers()
 
 
 def _json(values: Mapping[str, Any]) -> bytes:

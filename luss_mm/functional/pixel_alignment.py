@@ -8,35 +8,50 @@ from luss_mm.functional.ranks import sum_over_ranks, world_size
 
 
 def overlap_grids(
-    crops_a: Tensor, crops_b: Tensor, points: int = 7
+    crops_a: Tensor, crops_b: Tensor, points: int = 7, placement: str = 'edge'
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Sampling grids that hit the same image points in two crops.
-
-    The points are the centres of points x points equal cells of the overlap rectangle.
 
     Args:
         crops_a: Crop rectangles left, top, width, height in pixels of the image, and 1 if the view
             was flipped left to right, else 0. Float. Shape (B, 5).
         crops_b: Likewise for the other view. Shape (B, 5).
         points: Points along each axis.
+        placement: 'edge': evenly from edge to edge of the overlap rectangle, so the outer ones lie
+            on its sides; 'centre': the centres of points x points equal cells of it.
 
     Returns:
         Grid of each crop for `grid_sample(align_corners=False)`: x, y in [-1, 1] over the crop.
         Each float32 of shape (B, points, points, 2). Then whether the crops overlap, bool (B,);
         the grids of a pair without overlap are zeros.
 
-    Source: methods of PASS (Gao et al. 2022), pixel-to-pixel alignment; cell centres are inferred.
+    Raises:
+        ValueError: If the placement is unknown, or one point is to reach both edges.
+
+    Source: PASS (Gao et al. 2022), pixel-to-pixel alignment: 'edge' as in the authors' code;
+        the paper's text allows 'centre' too.
     """
     crops_a, crops_b = crops_a.float(), crops_b.float()
     left_top = torch.maximum(crops_a[:, :2], crops_b[:, :2])  # (B, 2)
     right_bottom = torch.minimum(crops_a[:, :2] + crops_a[:, 2:4], crops_b[:, :2] + crops_b[:, 2:4])
     extent = right_bottom - left_top
     overlaps = (extent > 0).all(dim=1)
-    centres = (torch.arange(points, device=crops_a.device) + 0.5) / points  # (points,)
-    x = left_top[:, :1] + centres * extent[:, :1]  # (B, points) in image pixels
-    y = left_top[:, 1:] + centres * extent[:, 1:]
+    shares = _shares(points, placement).to(crops_a.device)  # (points,)
+    x = left_top[:, :1] + shares * extent[:, :1]  # (B, points) in image pixels
+    y = left_top[:, 1:] + shares * extent[:, 1:]
     grids = [_grid_in_crop(x, y, crop, overlaps) for crop in (crops_a, crops_b)]
     return grids[0], grids[1], overlaps
+
+
+def _shares(points: int, placement: str) -> Tensor:
+    """Where the points lie along a side of length 1."""
+    if placement == 'centre':
+        return (torch.arange(points) + 0.5) / points
+    if placement != 'edge' or points < 2:
+        raise ValueError(
+            f"points are placed at 'edge' (2 or more) or 'centre', not {points} at {placement!r}"
+        )
+    return torch.linspace(0, 1, points)
 
 
 def _grid_in_crop(x: Tensor, y: Tensor, crops: Tensor, overlaps: Tensor) -> Tensor:
@@ -51,21 +66,20 @@ def _grid_in_crop(x: Tensor, y: Tensor, crops: Tensor, overlaps: Tensor) -> Tens
     return torch.where(overlaps[:, None, None, None], grid, torch.zeros_like(grid))
 
 
-def sample_points(features: Tensor, grid: Tensor) -> Tensor:
+def sample_points(features: Tensor, grid: Tensor, padding: str = 'zeros') -> Tensor:
     """Sample a feature map at grid points, bilinearly.
 
     Args:
         features: Shape (B, C, h, w).
         grid: From `overlap_grids`. Shape (B, p, p, 2).
+        padding: What points within half a cell of the border mix with it: 'zeros', or 'border',
+            the border cell again, so that its features stay.
 
     Returns:
         Features at the points, dtype of the input. Shape (B, C, p, p).
     """
     grid = grid.to(features.dtype)
-    # Points within half a cell of the border repeat the border cell instead of fading to zero.
-    return F.grid_sample(
-        features, grid, mode='bilinear', padding_mode='border', align_corners=False
-    )
+    return F.grid_sample(features, grid, mode='bilinear', padding_mode=padding, align_corners=False)
 
 
 def pixel_to_pixel_loss(

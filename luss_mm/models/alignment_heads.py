@@ -45,13 +45,23 @@ class PixelToPixelHead(nn.Module):
         hidden_channels: H.
         embedding_channels: D.
         points: Matched points along each axis of the overlap.
+        placement: Of the points: 'edge', from edge to edge of the overlap and sampled with zeros
+            around the maps, as in the authors' code; or 'centre', in the middle of equal cells,
+            border cells repeated.
     """
 
     def __init__(
-        self, in_channels: int, hidden_channels: int, embedding_channels: int = 128, points: int = 7
+        self,
+        in_channels: int,
+        hidden_channels: int,
+        embedding_channels: int = 128,
+        points: int = 7,
+        placement: str = 'edge',
     ) -> None:
         super().__init__()
         self.points = points
+        self.placement = placement
+        self.padding = 'zeros' if placement == 'edge' else 'border'
         self.projector = pixel_mlp(in_channels, hidden_channels, embedding_channels)
         self.predictor = nn.Sequential(
             nn.Conv2d(embedding_channels, embedding_channels, 1, bias=False),

@@ -129,9 +129,12 @@ class PASSPretrainer(BaseModel):
     def _pixel_loss(self, deep: Tensor, crops: Tensor | None) -> Tensor:
         if crops is None:
             raise ValueError('pixel-to-pixel alignment needs the crops of the views (MultiCrop)')
-        grid_a, grid_b, overlaps = overlap_grids(crops[:, 0], crops[:, 1], self.pixel_head.points)
+        head = self.pixel_head
+        grid_a, grid_b, overlaps = overlap_grids(
+            crops[:, 0], crops[:, 1], head.points, head.placement
+        )
         grids = torch.cat([grid_a, grid_b])
-        projected = sample_points(self.pixel_head.projector(deep), grids)  # (2B, D, p, p)
+        projected = sample_points(head.projector(deep), grids, head.padding)  # (2B, D, p, p)
         target_a, target_b = projected.chunk(2)
-        predicted_a, predicted_b = self.pixel_head.predictor(projected).chunk(2)
+        predicted_a, predicted_b = head.predictor(projected).chunk(2)
         return pixel_to_pixel_loss(predicted_a, target_a, predicted_b, target_b, overlaps)

@@ -20,7 +20,7 @@ WHITE = (255, 255, 255)
 
 
 def views_picture(
-    image: np.ndarray, views: Sequence[np.ndarray], crops: Tensor, points: int | None
+    image: np.ndarray, views: Sequence[np.ndarray], crops: Tensor, points: tuple[int, str] | None
 ) -> np.ndarray:
     """Views of one image beside it, with the boxes that they were cut out of.
 
@@ -28,8 +28,9 @@ def views_picture(
         image: As loaded, RGB uint8. Shape (H, W, 3).
         views: RGB uint8, the two global ones first. Shape (s, s, 3) each.
         crops: left, top, width, height in pixels of the image and 1 where flipped. Shape (V, 5).
-        points: Along each axis of the overlap of the two global views: pairs of pixel-to-pixel
-            alignment get one colour in both views and in the image. None draws none.
+        points: Number along each axis of the overlap of the two global views, and placement, see
+            `overlap_grids`: pairs of pixel-to-pixel alignment get one colour in both views and in
+            the image. None draws none.
 
     Returns:
         RGB picture, uint8. Shape (h, w, 3).
@@ -37,8 +38,10 @@ def views_picture(
     whole, shown = enlarged(image), [enlarged(view) for view in views]
     title = 'image'
     if points is not None:
-        grids = overlap_grids(crops[:1], crops[1:2], points)
-        title = f'image, {points} x {points} pairs' if grids[2].item() else 'image, no overlap'
+        grids = overlap_grids(crops[:1], crops[1:2], *points)
+        title = (
+            f'image, {points[0]} x {points[0]} pairs' if grids[2].item() else 'image, no overlap'
+        )
         if grids[2].item():
             for view, grid in zip(shown[:2], grids[:2], strict=True):
                 draw_points(view, grid_in_pixels(grid[0], view.shape))

@@ -54,7 +54,7 @@ def drawn(monkeypatch):
     return calls
 
 
-@pytest.mark.parametrize('stage, points', [('pretrain', 7), ('attention', None)])
+@pytest.mark.parametrize('stage, points', [('pretrain', (7, 'edge')), ('attention', None)])
 @pytest.mark.parametrize('on_device', [False, True])
 def test_views_are_those_of_the_training(data_root, tmp_path, drawn, stage, points, on_device):
     config = recipe(data_root, tmp_path / 'run', colours_on_device=on_device)

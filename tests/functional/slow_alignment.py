@@ -3,22 +3,20 @@
 import math
 
 
-def slow_points(crop_a, crop_b, points):
+def slow_points(crop_a, crop_b, points, placement='edge'):
     """Image coordinates (x, y) of the matched points, row by row; None without overlap."""
     left, top = max(crop_a[0], crop_b[0]), max(crop_a[1], crop_b[1])
     right = min(crop_a[0] + crop_a[2], crop_b[0] + crop_b[2])
     bottom = min(crop_a[1] + crop_a[3], crop_b[1] + crop_b[3])
     if right <= left or bottom <= top:
         return None
+    if placement == 'edge':
+        shares = [i / (points - 1) for i in range(points)]
+    else:
+        shares = [(i + 0.5) / points for i in range(points)]
     return [
-        [
-            (
-                left + (column + 0.5) / points * (right - left),
-                top + (row + 0.5) / points * (bottom - top),
-            )
-            for column in range(points)
-        ]
-        for row in range(points)
+        [(left + across * (right - left), top + down * (bottom - top)) for across in shares]
+        for down in shares
     ]
 
 
@@ -32,16 +30,25 @@ def slow_grid(crop, image_points):
     ]
 
 
-def slow_sample(features, grid):
-    """Bilinear at grid points (-1 and 1 are the borders), the outer cells repeated; (p * p, C)."""
-    values = features.tolist()
-    rows, columns = len(values[0]), len(values[0][0])
+def slow_sample(features, grid, padding='zeros'):
+    """Bilinear at grid points (-1 and 1 are the borders), in a map with a ring of zeros or of its
+    outer cells; (p * p, C).
+    """
+    values = [[[0.0, *row, 0.0] for row in channel] for channel in features.tolist()]
+    columns, rows = len(values[0][0]) - 2, len(values[0])
+    for channel in values:
+        channel[:] = [[0.0] * (columns + 2), *channel, [0.0] * (columns + 2)]
+        if padding == 'border':
+            for row in channel[1:-1]:
+                row[0], row[-1] = row[1], row[-2]
+            channel[0], channel[-1] = list(channel[1]), list(channel[-2])
     sampled = []
     for x, y in grid:
-        u = min(max((x + 1) / 2 * columns - 0.5, 0), columns - 1)
-        v = min(max((y + 1) / 2 * rows - 0.5, 0), rows - 1)
+        # rounding may put a point of the very border outside
+        u = min(max((x + 1) / 2, 0), 1) * columns + 0.5
+        v = min(max((y + 1) / 2, 0), 1) * rows + 0.5
         left, top = math.floor(u), math.floor(v)
-        right, bottom = min(left + 1, columns - 1), min(top + 1, rows - 1)
+        right, bottom = left + 1, top + 1
         u, v = u - left, v - top
         sampled.append(
             [

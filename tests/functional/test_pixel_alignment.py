@@ -52,13 +52,15 @@ def difference(result, expected):
 # ---------------------------------------------------------------- points
 
 
-@pytest.mark.parametrize('points', [1, 2, 7])
-def test_grids_equal_loops(points):
+@pytest.mark.parametrize(
+    'points, placement', [(2, 'edge'), (7, 'edge'), (1, 'centre'), (2, 'centre'), (7, 'centre')]
+)
+def test_grids_equal_loops(points, placement):
     crops_a, crops_b = random_crops(60, seed=1), random_crops(60, seed=2)
-    grid_a, grid_b, overlaps = overlap_grids(crops_a, crops_b, points)
+    grid_a, grid_b, overlaps = overlap_grids(crops_a, crops_b, points, placement)
     assert grid_a.shape == grid_b.shape == (60, points, points, 2) and overlaps.dtype == torch.bool
     for i in range(60):
-        image_points = slow_points(crops_a[i].tolist(), crops_b[i].tolist(), points)
+        image_points = slow_points(crops_a[i].tolist(), crops_b[i].tolist(), points, placement)
         assert overlaps[i] == (image_points is not None)
         for grid, crops in ((grid_a, crops_a), (grid_b, crops_b)):
             if image_points is None:
@@ -66,8 +68,23 @@ def test_grids_equal_loops(points):
                 continue
             expected = np.array(slow_grid(crops[i].tolist(), image_points))
             assert difference(grid[i], expected.reshape(points, points, 2)) < 2e-6
-            assert grid[i].abs().max() < 1
+            assert grid[i].abs().max() < 1 + 1e-6
     assert 5 < overlaps.sum() < 55  # otherwise one of the cases was not tested
+
+
+def test_equal_crops_are_sampled_from_edge_to_edge():
+    crops = torch.tensor([[4.0, 8, 60, 30, 0]])
+    grid, _, _ = overlap_grids(crops, crops)
+    expected = torch.tensor([-1, -2 / 3, -1 / 3, 0, 1 / 3, 2 / 3, 1])
+    assert difference(grid[0, 0, :, 0], expected) < 1e-6
+    assert difference(grid[0, :, 0, 1], expected) < 1e-6
+
+
+@pytest.mark.parametrize('points, placement', [(1, 'edge'), (7, 'corner')])
+def test_impossible_placements_are_refused(points, placement):
+    crops = random_crops(2)
+    with pytest.raises(ValueError, match=f'not {points} at {placement!r}'):
+        overlap_grids(crops, crops, points, placement)
 
 
 @pytest.mark.parametrize('size_a, size_b', [((64, 64), (64, 64)), ((48, 80), (96, 40))])
@@ -77,14 +94,15 @@ def test_both_views_show_the_same_image_points(size_a, size_b, stride):
     crops_a, crops_b = random_crops(80, seed=3), random_crops(80, seed=4)
     crops_a[:4, 4], crops_b[:4, 4] = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0, 1])
     crops_a[:4, :4], crops_b[:4, :4] = torch.tensor([3, 9, 50, 70]), torch.tensor([20, 5, 90, 61])
-    grid_a, grid_b, overlaps = overlap_grids(crops_a, crops_b)
+    grid_a, grid_b, overlaps = overlap_grids(crops_a, crops_b, placement='centre')
     checked = 0
     for i in overlaps.nonzero().flatten().tolist():
-        expected = np.array(slow_points(crops_a[i].tolist(), crops_b[i].tolist(), 7))  # (7, 7, 2)
+        expected = np.array(slow_points(crops_a[i].tolist(), crops_b[i].tolist(), 7, 'centre'))
         sides = ((crops_a, grid_a, size_a), (crops_b, grid_b, size_b))
         for crops, grid, size in sides:
             view = cut_view(crops[i], *size)[None]
-            sampled = sample_points(F.avg_pool2d(view, stride), grid[i : i + 1])[0]
+            pooled = F.avg_pool2d(view, stride)
+            sampled = sample_points(pooled, grid[i : i + 1], 'border')[0]  # (2, 7, 7)
             # A border repeats its last pixel, and so the border cells are a little off.
             cell = stride * np.array([crops[i, 2] / size[1], crops[i, 3] / size[0]])
             margin = 0.5 + 1.5 * cell
@@ -126,15 +144,17 @@ def test_what_counts_as_overlap(crop, overlap):
         assert torch.isfinite(grid_a).all() and torch.isfinite(grid_b).all()
 
 
+@pytest.mark.parametrize('padding', ['zeros', 'border'])
 @pytest.mark.parametrize('rows, columns', [(7, 7), (4, 9), (1, 1)])
-def test_sampling_equals_loops(rows, columns):
+def test_sampling_equals_loops(rows, columns, padding):
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(3, 4, rows, columns, generator=generator)
     grid = 2 * torch.rand(3, 5, 5, 2, generator=generator) - 1
-    sampled = sample_points(features, grid)
+    grid[:, 0, :, 0], grid[:, :, 0, 1], grid[:, 4, :, 1] = -1, -1, 1  # on the borders
+    sampled = sample_points(features, grid, padding)
     assert sampled.shape == (3, 4, 5, 5)
     for i in range(3):
-        expected = slow_sample(features[i], grid[i].flatten(0, 1).tolist())
+        expected = slow_sample(features[i], grid[i].flatten(0, 1).tolist(), padding)
         assert difference(sampled[i].flatten(1).T, expected) < 2e-6
 
 

@@ -16,13 +16,14 @@ def slow_pixel_loss(model, maps, crops):
     """Image by image and point by point; BN without batch statistics."""
     per_image, points_per_axis = [], model.pixel_head.points
     for i, crop in enumerate(crops[:, :2].tolist()):
-        points = slow_points(*crop, points_per_axis)
+        points = slow_points(*crop, points_per_axis, model.pixel_head.placement)
         if points is None:
             continue
         sides = []
         for view in range(2):
             projected = model.pixel_head.projector(maps[view][i : i + 1])[0]
-            sampled = torch.tensor(slow_sample(projected, slow_grid(crop[view], points)))
+            padding = 'zeros' if model.pixel_head.placement == 'edge' else 'border'
+            sampled = torch.tensor(slow_sample(projected, slow_grid(crop[view], points), padding))
             target = sampled.T.reshape(1, -1, points_per_axis, points_per_axis)
             sides += [model.pixel_head.predictor(target), target]
         per_image.append(slow_loss(*sides, torch.tensor([True])))

@@ -31,7 +31,7 @@ VIEWS = (64, 64, 32, 32, 32)
 
 
 def small_model(
-    backbone=RESNET, channels=RESNET_CHANNELS, shallow=(2,), pixel_head=True, **settings
+    backbone=RESNET, channels=RESNET_CHANNELS, shallow=(2,), placement='edge', **settings
 ):
     return build(
         PASSPretrainer,
@@ -53,8 +53,9 @@ def small_model(
             hidden_channels=24,
             embedding_channels=16,
             points=POINTS,
+            placement=placement,
         )
-        if pixel_head
+        if placement
         else None,
         **settings,
     )
@@ -85,18 +86,24 @@ def difference(result, expected):
 
 @torch.no_grad()
 @pytest.mark.parametrize(
-    'shallow, pixel_head, views, queue_length',
+    'shallow, placement, views, queue_length',
     [
-        ((2,), True, VIEWS, 0),
-        ((2,), True, VIEWS, 9),
-        ((0, 1), True, (64, 64), 0),
-        ((), True, (64, 64, 32), 0),
-        ((2,), False, (64, 64, 48, 32, 32, 48), 0),
+        ((2,), 'edge', VIEWS, 0),
+        ((2,), 'centre', VIEWS, 9),
+        ((0, 1), 'edge', (64, 64), 0),
+        ((), 'centre', (64, 64, 32), 0),
+        ((2,), None, (64, 64, 48, 32, 32, 48), 0),
     ],
-    ids=['as published', 'with queue', 'two shallow heads', 'no shallow head', 'no pixel head'],
+    ids=[
+        'as published',
+        'with queue, cell centres',
+        'two shallow heads',
+        'no shallow head',
+        'no pixel head',
+    ],
 )
-def test_losses_equal_loops(shallow, pixel_head, views, queue_length):
-    model = small_model(shallow=shallow, pixel_head=pixel_head, queue_length=queue_length)
+def test_losses_equal_loops(shallow, placement, views, queue_length):
+    model = small_model(shallow=shallow, placement=placement, queue_length=queue_length)
     without_batch_statistics(model)
     if queue_length:
         use_full_queue(model, queue_length)
@@ -174,7 +181,7 @@ def test_a_step_of_the_runner_lowers_the_loss():
     ],
 )
 def test_views_of_one_size_are_one_batch(sizes, expected):
-    model = small_model(pixel_head=False)
+    model = small_model(placement=None)
     with mock.patch.object(model.backbone, 'forward', wraps=model.backbone.forward) as forward:
         model(random_views(4, sizes), mode='loss')
     batches = [call.args[0].shape for call in forward.call_args_list]
@@ -182,7 +189,7 @@ def test_views_of_one_size_are_one_batch(sizes, expected):
 
 
 def test_shallow_scores_do_not_move_the_prototypes():
-    model = small_model(pixel_head=False)
+    model = small_model(placement=None)
     losses = model(random_views(4), mode='loss')
     losses['loss_d2s_2'].backward()
     assert model.head.prototypes.weight.grad is None
@@ -242,7 +249,7 @@ def assigned_rows(model, images):
 
 
 def test_the_queue_is_used_only_when_active_and_full():
-    model = small_model(pixel_head=False, queue_length=6)
+    model = small_model(placement=None, queue_length=6)
     images = random_views(4)
     assert assigned_rows(model, images) == [4, 4] and model.queue.filled == 0
     model.queue.active = True
@@ -254,7 +261,7 @@ def test_the_queue_is_used_only_when_active_and_full():
 
 
 def test_the_queue_holds_the_embeddings_of_each_global_view():
-    model = without_batch_statistics(small_model(pixel_head=False, queue_length=6))
+    model = without_batch_statistics(small_model(placement=None, queue_length=6))
     model.queue.active = True
     first, second = random_views(4, VIEWS, seed=1), random_views(4, VIEWS, seed=2)
     for images in (first, second):
@@ -271,7 +278,7 @@ def test_the_queue_holds_the_embeddings_of_each_global_view():
 
 def test_queued_rows_change_the_assignment_but_are_not_predicted():
     """The loss is a mean over the batch; with the queue only its targets are others."""
-    model = without_batch_statistics(small_model(shallow=(), pixel_head=False, queue_length=7))
+    model = without_batch_statistics(small_model(shallow=(), placement=None, queue_length=7))
     images = random_views(4)
     without = model(images, mode='loss')['loss_image']
     use_full_queue(model, 7)

@@ -20,9 +20,10 @@ def image_points(grid, crop):
     return left + (across + 1) / 2 * width, top + (down + 1) / 2 * height
 
 
-@given(CROPS, CROPS, st.integers(1, 5))
-def test_both_grids_hit_the_same_points_of_the_overlap(a, b, points):
-    grid_a, grid_b, overlaps = overlap_grids(torch.tensor([a]), torch.tensor([b]), points)
+@given(CROPS, CROPS, st.integers(2, 5), st.sampled_from(['edge', 'centre']))
+def test_both_grids_hit_the_same_points_of_the_overlap(a, b, points, placement):
+    crops = torch.tensor([a]), torch.tensor([b])
+    grid_a, grid_b, overlaps = overlap_grids(*crops, points, placement)
     starts = [max(a[i], b[i]) for i in (0, 1)]
     ends = [min(a[i] + a[i + 2], b[i] + b[i + 2]) for i in (0, 1)]
     extents = [end - start for start, end in zip(starts, ends, strict=True)]

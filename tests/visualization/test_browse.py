@@ -38,7 +38,7 @@ def test_pairs_hit_the_same_place_of_the_image(flips):
     """Each point of a view, looked up in a picture of coordinates, is where the image has it."""
     image = coordinates(200, 240)
     crops = torch.tensor([[20.0, 10, 160, 160, flips[0]], [60.0, 40, 160, 128, flips[1]]])
-    grids = overlap_grids(crops[:1], crops[1:], 5)
+    grids = overlap_grids(crops[:1], crops[1:], 5, 'centre')
     places = grid_in_image(grids[0][0], crops[0])
     np.testing.assert_allclose(places, grid_in_image(grids[1][0], crops[1]), atol=1e-3)
     for crop, grid in zip(crops, grids[:2], strict=True):
@@ -68,7 +68,7 @@ def test_views_have_the_colours_of_their_boxes():
     image = np.full((224, 300, 3), GREY, np.uint8)
     views = [np.full((size, size, 3), GREY, np.uint8) for size in (32, 32, 24)]
     crops = torch.tensor([[10.0, 20, 100, 80, 0], [200.0, 120, 60, 60, 1], [50.0, 50, 40, 40, 0]])
-    picture = views_picture(image, views, crops, points=7)
+    picture = views_picture(image, views, crops, points=(7, 'edge'))
     top = picture.shape[0] - 224 - 6
     whole = picture[top : top + 224, 6 : 6 + 300]
     for number, (left, up, width, height, _) in enumerate(crops.int().tolist()):
@@ -81,7 +81,8 @@ def test_views_have_the_colours_of_their_boxes():
 
 
 @pytest.mark.parametrize(
-    'points, overlapping, expected', [(3, True, 3 * 9), (3, False, 0), (None, True, 0)]
+    'points, overlapping, expected',
+    [((3, 'centre'), True, 3 * 9), ((3, 'edge'), False, 0), (None, True, 0)],
 )
 def test_points_are_drawn_where_views_overlap(points, overlapping, expected):
     image = np.full((224, 224, 3), GREY, np.uint8)
@@ -100,7 +101,7 @@ def test_points_are_drawn_where_views_overlap(points, overlapping, expected):
 def test_inputs_stay_as_they_are():
     image = np.full((60, 60, 3), GREY, np.uint8)
     views_picture(
-        image, [image, image], torch.tensor([[0.0, 0, 50, 50, 0], [5.0, 5, 50, 50, 0]]), 7
+        image, [image, image], torch.tensor([[0.0, 0, 50, 50, 0], [5.0, 5, 50, 50, 0]]), (7, 'edge')
     )
     boxed(image, (1, 2, 30, 30))
     hatch_ignored(image, np.full((60, 60), 1000), 1000)

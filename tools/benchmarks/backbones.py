@@ -14,6 +14,10 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
+from luss_mm.atomic_files import write_atomically
+from luss_mm.engine.optimizers import cpu_has_fast_bfloat16
+from luss_mm.engine.recipe import Recipe
+
 import torch
 from comparison import rate
 from mmengine.config import Config
@@ -22,10 +26,6 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS
 from pretraining_step import measure
-
-from luss_mm.atomic_files import write_atomically
-from luss_mm.engine.optimizers import cpu_has_fast_bfloat16
-from luss_mm.engine.recipe import Recipe
 
 RECIPES = Path(__file__).parents[2] / 'configs' / 'luss'
 BACKBONES = ('resnet50', 'swin_tiny', 'convnext_tiny', 'mit_b0', 'vit_small')

@@ -24,13 +24,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from luss_mm.atomic_files import write_atomically
 from luss_mm.functional.clustering_scores import clustering_accuracy, contingency
 from luss_mm.functional.kmeans import fit_kmeans
 from luss_mm.functional.nearest_centroids import assign_to_centroids, two_nearest_distances
 from luss_mm.functional.sample_selection import balance_clusters, filter_noise, sample_quality
+
+import numpy as np
 
 CHANNELS = 64
 GROUP_SIZE = 5  # categories that share half of their direction

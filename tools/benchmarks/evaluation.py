@@ -22,14 +22,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
 
-import cv2
-import numpy as np
-import torch
-from comparison import cost, rate
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import min_weight_full_bipartite_matching
-from toolbox_loop import evaluate_pairs, figures_of_sums, presence_by_pairs
-
 from luss_mm.atomic_files import write_atomically
 from luss_mm.evaluation.cluster_matching import GivenMatching
 from luss_mm.evaluation.label_map_pairs import LabelMapPair, list_pairs
@@ -37,6 +29,14 @@ from luss_mm.evaluation.score_folders import FolderCounter, count_folders
 from luss_mm.evaluation.score_report import official_figures
 from luss_mm.functional.label_codec import encode_label_map
 from luss_mm.functional.matching import match_clusters
+
+import cv2
+import numpy as np
+import torch
+from comparison import cost, rate
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import min_weight_full_bipartite_matching
+from toolbox_loop import evaluate_pairs, figures_of_sums, presence_by_pairs
 
 Result = TypeVar('Result')
 HEIGHT, WIDTH = 375, 500

@@ -23,20 +23,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
-import numpy as np
-import torch
-from comparison import rate
-from mmcv.transforms import Resize
-from mmengine.registry import DefaultScope
-from mmseg.registry import DATASETS, MODELS, TRANSFORMS
-from one_by_one import OneByOne
-from time_shares import percent, watched
-from torch.nn import functional as F
-from views import write_images
-
 from luss_mm.atomic_files import write_atomically
-from luss_mm.datasets.transforms import GeneratePseudoLabel, LoadBoundedImage
+from luss_mm.datasets.transforms import GeneratePseudoLabel, LoadBoundedImage, ResizeShortSide
 from luss_mm.models import PixelAttentionModel, ViewsPreprocessor
 from luss_mm.models.attended_inference import PRECISIONS, AttendedInference
 from luss_mm.pipeline import generate_labels as label_module
@@ -45,15 +33,26 @@ from luss_mm.pipeline.generate_labels import PixelLabeller, generate_labels
 from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.pipeline.image_stream import walk_images
 
+import cv2
+import numpy as np
+import torch
+from comparison import rate
+from mmengine.registry import DefaultScope
+from mmseg.registry import DATASETS, MODELS, TRANSFORMS
+from one_by_one import OneByOne
+from time_shares import percent, watched
+from torch.nn import functional as F
+from views import write_images
+
 RESIZE, CROP, THRESHOLD = 256, 224, 0.4
 MOST_GENERATED = 64
 LOADING = [
     dict(type='LoadBoundedImage'),
-    dict(type='Resize', scale=(RESIZE * 8, RESIZE), keep_ratio=True),
+    dict(type='ResizeShortSide', side=RESIZE),
 ]
 OUR_PARTS = dict(
     decode=(LoadBoundedImage, 'transform'),
-    resize=(Resize, 'transform'),
+    resize=(ResizeShortSide, 'transform'),
     normalise=(ViewsPreprocessor, 'normalize'),
     backbone=(AttendedInference, '_features'),
     embedding=(AttendedInference, 'forward'),  # backbone and attention
@@ -246,7 +245,7 @@ def link_images(folder: Path, source: Path | None, count: int) -> None:
 
 
 def compare_maps(ours: Path, theirs: Path) -> float:
-    """Share of pixels with the same label; resizing of image and labels differs."""
+    """Share of pixels with the same label; the enlarging of label maps differs."""
     equal = total = 0
     for path in sorted(theirs.glob('*.png')):
         own = cv2.imread(str(ours / path.name), cv2.IMREAD_UNCHANGED)

@@ -3,10 +3,10 @@
 import os
 from pathlib import Path
 
+from luss_mm.functional.label_codec import encode_label_map
+
 import cv2
 import numpy as np
-
-from luss_mm.functional.label_codec import encode_label_map
 
 CHANNELS, DIRECTIONS = 512, 50
 SOURCES = 50  # different files; the rest are links to them

@@ -17,13 +17,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
-import numpy as np
-import torch
-from comparison import rate
-from mmengine.config import ConfigDict
-from mmseg.apis import inference_model, init_model
-
 import luss_mm  # noqa: F401  registers everything
 from luss_mm.atomic_files import write_atomically
 from luss_mm.engine.image_preparation import image_transforms
@@ -31,6 +24,13 @@ from luss_mm.engine.infer_folder import FolderInference
 from luss_mm.engine.inferencer import LUSSInferencer
 from luss_mm.pipeline.generate_labels import save_label_map
 from luss_mm.pipeline.image_stream import image_path, walk_images
+
+import cv2
+import numpy as np
+import torch
+from comparison import rate
+from mmengine.config import ConfigDict
+from mmseg.apis import inference_model, init_model
 
 
 def main() -> None:

@@ -23,13 +23,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from luss_mm.atomic_files import write_atomically
+from luss_mm.functional.kmeans import fit_kmeans
+
 import numpy as np
 import torch
 from comparison import cost
 from generated_files import write_embeddings
-
-from luss_mm.atomic_files import write_atomically
-from luss_mm.functional.kmeans import fit_kmeans
 
 
 def main() -> None:

@@ -20,13 +20,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import cv2
-import numpy as np
-from mmengine.fileio import LmdbBackend
-
 from luss_mm.atomic_files import write_atomically
 from luss_mm.functional.label_codec import decode_label_map, encode_label_map
 from luss_mm.pipeline.generate_labels import PNG_OPTIONS
+
+import cv2
+import numpy as np
+from mmengine.fileio import LmdbBackend
 
 HEIGHT, WIDTH = 375, 500
 CATEGORIES = 919

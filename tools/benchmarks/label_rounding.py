@@ -11,11 +11,6 @@ import argparse
 import json
 from pathlib import Path
 
-import numpy as np
-import torch
-from mmengine.config import Config
-from mmengine.registry import DefaultScope
-
 from luss_mm.atomic_files import write_atomically
 from luss_mm.engine.feature_source import FeatureSource
 from luss_mm.functional.clustering_scores import contingency, normalized_mutual_information
@@ -27,6 +22,11 @@ from luss_mm.functional.thresholds import otsu_threshold
 from luss_mm.models.attended_inference import PRECISIONS
 from luss_mm.pipeline.extract_features import SCORE_BINS
 from luss_mm.pipeline.image_batches import stack_images
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
 
 SEEDS = (0, 1000)
 

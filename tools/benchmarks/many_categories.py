@@ -15,6 +15,10 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+import luss_mm  # noqa: F401  registers everything
+from luss_mm.atomic_files import write_atomically
+from luss_mm.engine.recipe import Recipe
+
 import torch
 from comparison import cost
 from mmengine.config import Config
@@ -22,10 +26,6 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
-
-import luss_mm  # noqa: F401  registers everything
-from luss_mm.atomic_files import write_atomically
-from luss_mm.engine.recipe import Recipe
 
 RECIPE = Path(__file__).parents[2] / 'configs' / 'luss' / 'pass_s919.py'
 LARGE = (1944, 2592)  # pixels

@@ -23,12 +23,12 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from luss_mm.atomic_files import write_atomically
+
 import numpy as np
 from comparison import cost
 from generated_files import write_embeddings, write_label_maps, write_photographs
 from network_steps import embed, infer, label, refine
-
-from luss_mm.atomic_files import write_atomically
 
 RECIPE = Path(__file__).parents[2] / 'configs' / 'luss' / 'pass_s50.py'
 CLUSTERS = 50
@@ -141,10 +141,10 @@ def private_megabytes(process: int) -> float:
 
 def score(num_categories: int, folder: Path, size: int) -> Callable[[], object]:
     """`UnsupervisedIoUMetric` as a Runner calls it."""
-    import torch
-
     from luss_mm.datasets.transforms.loading import read_label_map
     from luss_mm.evaluation.unsupervised_iou import UnsupervisedIoUMetric
+
+    import torch
 
     predictions, masks = (
         [torch.from_numpy(read_label_map(path))[None] for path in sorted(paths)]
@@ -203,12 +203,12 @@ def denoise(folder: Path, size: int) -> Callable[[], object]:
 
 def load(stage: str, folder: Path, size: int) -> Callable[[], object]:
     """Eight batches of a stage's loader."""
+    import luss_mm  # noqa: F401  registers everything
+    from luss_mm.engine.recipe import Recipe
+
     from mmengine.config import Config
     from mmengine.registry import DefaultScope
     from mmengine.runner import Runner
-
-    import luss_mm  # noqa: F401  registers everything
-    from luss_mm.engine.recipe import Recipe
 
     config = Config.fromfile(RECIPE)
     config.merge_from_dict(dict(data_root=str(folder), work_dir=str(folder / 'work')))

@@ -50,12 +50,12 @@ def label_maps(folder: Path, size: int, segmenter: dict[str, Any] | None) -> Cal
 
 def infer(folder: Path, size: int) -> Callable[[], object]:
     """What `tools/infer.py --outputs labels` does."""
+    from luss_mm.engine.infer_folder import FolderInference
+    from luss_mm.engine.inferencer import LUSSInferencer
+
     import torch
     from mmengine.config import Config
     from mmseg.registry import MODELS
-
-    from luss_mm.engine.infer_folder import FolderInference
-    from luss_mm.engine.inferencer import LUSSInferencer
 
     stage = Config(recipe_stage('finetune'))
     weights = dict(state_dict=MODELS.build(stage.model).state_dict())
@@ -67,20 +67,20 @@ def infer(folder: Path, size: int) -> Callable[[], object]:
 
 def attended_inference() -> Any:
     """Backbone and attention."""
-    from mmseg.registry import MODELS
-
     from luss_mm.models.attended_inference import AttendedInference
+
+    from mmseg.registry import MODELS
 
     return AttendedInference(MODELS.build(recipe_stage('attention')['model']))
 
 
 def recipe_stage(name: str) -> dict[str, Any]:
     """Config of a stage of the small recipe; its types are mmseg's from now on."""
-    from mmengine.config import Config
-    from mmengine.registry import init_default_scope
-
     import luss_mm  # noqa: F401  registers everything
     from luss_mm.engine.recipe import Recipe
+
+    from mmengine.config import Config
+    from mmengine.registry import init_default_scope
 
     init_default_scope('mmseg')
     config = Config.fromfile(RECIPE)
@@ -90,14 +90,14 @@ def recipe_stage(name: str) -> dict[str, Any]:
 
 def image_batches(folder: Path) -> Any:
     """The photographs, in one process."""
-    from mmseg.registry import DATASETS
-
     from luss_mm.pipeline.image_batches import ShardedBatches
+
+    from mmseg.registry import DATASETS
 
     pipeline = [
         dict(type='LoadBoundedImage'),
         dict(type='KeepLoadedImage'),
-        dict(type='Resize', scale=(SIDE * 8, SIDE), keep_ratio=True),
+        dict(type='ResizeShortSide', side=SIDE),
         dict(type='PackImage'),
     ]
     prefix = dict(img_path='train')

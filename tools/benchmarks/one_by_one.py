@@ -7,14 +7,14 @@ features, cosine to every centroid, one PNG written after the other. No loading 
 from collections.abc import Sequence
 from pathlib import Path
 
+from luss_mm.models import PixelAttentionModel
+
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision import transforms
-
-from luss_mm.models import PixelAttentionModel
 
 NORMALISE = transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from luss_mm.atomic_files import write_atomically
+
+import torch
 
 BEGIN, END = '<!-- benchmarks: begin -->', '<!-- benchmarks: end -->'
 HEADER = '| step | command | ours | alternative | ratio | goal |\n|---|---|---|---|---|---|'

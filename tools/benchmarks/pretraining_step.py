@@ -21,6 +21,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from timeit import timeit
 
+from luss_mm.atomic_files import write_atomically
+from luss_mm.engine.optimizers import cpu_has_fast_bfloat16
+from luss_mm.engine.recipe import Recipe
+
 import torch
 from comparison import rate
 from mmengine.config import Config
@@ -29,10 +33,6 @@ from mmseg.registry import MODELS, OPTIMIZERS
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
-
-from luss_mm.atomic_files import write_atomically
-from luss_mm.engine.optimizers import cpu_has_fast_bfloat16
-from luss_mm.engine.recipe import Recipe
 
 RECIPE = Path(__file__).parents[2] / 'configs' / 'luss' / 'pass_s50.py'
 COMPILED = ('step', 'backbone')

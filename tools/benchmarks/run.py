@@ -23,9 +23,9 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
-from performance_table import current_machine, make_table, replace_table
-
 from luss_mm.atomic_files import write_atomically
+
+from performance_table import current_machine, make_table, replace_table
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]

@@ -20,12 +20,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from luss_mm.atomic_files import write_atomically
+from luss_mm.visualization.curves import plot_curves
+
 from comparison import cost
 from label_map_storage import compare_storage
 from scale_steps import STEPS, write_images, write_labels
-
-from luss_mm.atomic_files import write_atomically
-from luss_mm.visualization.curves import plot_curves
 
 PLOTTED = (1 / 12, 1 / 4, 1 / 2, 1)  # shares of the images
 

@@ -5,16 +5,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-from mmseg.datasets import BaseSegDataset
-from torch import nn
-
 from luss_mm.datasets import ClassLabelDataset, EpochSampler, LUSSDataset
 from luss_mm.pipeline.artifact import artifact_key
 from luss_mm.pipeline.cluster_features import Clusters, write_clusters
 from luss_mm.pipeline.extract_features import SCORE_BINS, extract_features
 from luss_mm.pipeline.generate_labels import finish_shard, finished_shards, label_path
 from luss_mm.pipeline.image_batches import ShardedBatches
+
+import numpy as np
+from mmseg.datasets import BaseSegDataset
+from torch import nn
 
 FOLDERS = 919
 CHANNELS = 8  # of stand-ins for features, instead of 512 or 2048

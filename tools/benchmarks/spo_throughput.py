@@ -18,16 +18,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-import torch
-from comparison import cost
-
 from luss_mm.atomic_files import write_atomically
 from luss_mm.functional.mask_prompts import MaskPrompt, component_boxes
 from luss_mm.models.segmenters import GrabCutSegmenter, SAMSegmenter
 from luss_mm.models.segmenters.promptable_segmenter import point_in_box
 from luss_mm.models.segmenters.sam_network import build_sam, resolve_sizes
+
+import cv2
+import numpy as np
+import torch
+from comparison import cost
 
 CLOCKS = dict(wall=time.perf_counter, processor=time.process_time)
 

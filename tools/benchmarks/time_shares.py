@@ -66,11 +66,11 @@ def percent(spent: Mapping[str, float], total: float) -> dict[str, float]:
 
 def views(folder: Path) -> Ways:
     """Eight views of 40 photographs."""
+    from luss_mm.datasets.transforms import LoadBoundedImage, MultiCrop, colour
+
     from PIL.ImageFile import ImageFile
     from torchvision import transforms
     from views import our_views, torchvision_views, write_images
-
-    from luss_mm.datasets.transforms import LoadBoundedImage, MultiCrop, colour
 
     theirs = {
         'decoding': (ImageFile, 'load'),
@@ -100,13 +100,13 @@ def views(folder: Path) -> Ways:
 
 def evaluation(folder: Path) -> Ways:
     """Twelve figures of 40 pairs of label maps, K = 50."""
-    import numpy as np
-    import toolbox_loop
-    from evaluation import list_pairs, score_ours, write_pair
-
     from luss_mm.evaluation import score_folders
     from luss_mm.evaluation.segmentation_counts import CountLayout
     from luss_mm.functional import image_tally
+
+    import numpy as np
+    import toolbox_loop
+    from evaluation import list_pairs, score_ours, write_pair
 
     theirs = {
         'reading': (toolbox_loop, 'read_ids'),
@@ -136,11 +136,11 @@ def evaluation(folder: Path) -> Ways:
 
 def kmeans(folder: Path) -> Ways:
     """20 iterations on 64,431 x 512 points, K = 50."""
+    from luss_mm.functional import kmeans
+
     import faiss
     from kmeans import draw_points, scikit_learn
     from sklearn.cluster import _kmeans
-
-    from luss_mm.functional import kmeans
 
     points = draw_points(64_431, 512, 50)
     theirs = {'iterations': (_kmeans, '_kmeans_single_lloyd')}
@@ -157,10 +157,10 @@ def kmeans(folder: Path) -> Ways:
 
 def listing(folder: Path) -> Ways:
     """The entries of 60,000 images."""
+    from luss_mm.datasets import image_index
+
     from mmseg.datasets import BaseSegDataset
     from scale_steps import list_dicts, list_images, write_images
-
-    from luss_mm.datasets import image_index
 
     write_images(folder / 'train', 60_000)
     theirs = {
@@ -187,9 +187,9 @@ STEPS = dict(views=views, evaluation=evaluation, kmeans=kmeans, listing=listing)
 
 def main() -> None:
     """Profile, write the JSON file and print it."""
-    import torch
-
     from luss_mm.atomic_files import write_atomically
+
+    import torch
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

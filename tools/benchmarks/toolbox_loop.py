@@ -7,13 +7,13 @@ point. Slow on purpose; `tools/benchmarks/evaluation.py` times it and compares t
 import math
 from collections.abc import Sequence
 
+from luss_mm.evaluation.label_map_pairs import LabelMapPair
+
 import cv2
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-
-from luss_mm.evaluation.label_map_pairs import LabelMapPair
 
 IGNORED = 1000
 SIZE_LIMITS = (5, 25, 50, 100)

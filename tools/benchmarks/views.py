@@ -17,17 +17,17 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from luss_mm.atomic_files import write_atomically
+from luss_mm.datasets.luss_dataset import list_images
+from luss_mm.datasets.transforms import LoadBoundedImage, MultiCrop
+from luss_mm.functional.colour_changes import change_colours
+
 import cv2
 import numpy as np
 import torch
 from comparison import rate
 from PIL import Image
 from torchvision import transforms
-
-from luss_mm.atomic_files import write_atomically
-from luss_mm.datasets.luss_dataset import list_images
-from luss_mm.datasets.transforms import LoadBoundedImage, MultiCrop
-from luss_mm.functional.colour_changes import change_colours
 
 HEIGHT, WIDTH = 375, 500
 VIEWS = (dict(num=2, size=224, scale=(0.14, 1.0)), dict(num=6, size=96, scale=(0.05, 0.14)))

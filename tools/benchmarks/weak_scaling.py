@@ -15,6 +15,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from luss_mm.atomic_files import write_atomically
+from luss_mm.engine.recipe import Recipe
+
 import torch
 from comparison import rate
 from mmengine.config import Config
@@ -24,9 +27,6 @@ from mmseg.registry import MODELS, OPTIMIZERS
 from pretraining_step import RECIPE, draw_batch
 from torch import distributed, multiprocessing
 from torch.nn.parallel import DistributedDataParallel
-
-from luss_mm.atomic_files import write_atomically
-from luss_mm.engine.recipe import Recipe
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ crop_size = 224
 evaluate = True  # needs the validation masks
 
 loading = dict(type='LoadBoundedImage', max_side='${max_side}')
-resizing = dict(type='Resize', scale=('${resize_side * 8}', '${resize_side}'), keep_ratio=True)
+resizing = dict(type='ResizeShortSide', side='${resize_side}')
 packing = dict(
     type='PackSegInputs',
     meta_keys=('img_path', 'seg_map_path', 'ori_shape', 'img_shape', 'flip', 'flip_direction'),

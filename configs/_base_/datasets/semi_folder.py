@@ -12,7 +12,7 @@ loading = dict(type='LoadBoundedImage', max_side='${max_side}')
 label_loading = dict(type='LoadLabelMap')
 validation_pipeline = [
     '${loading}',
-    dict(type='Resize', scale=('${resize_side * 8}', '${resize_side}'), keep_ratio=True),
+    dict(type='ResizeShortSide', side='${resize_side}'),
     dict(type='LoadLabelMap', match_image=False),
     dict(
         type='PackSegInputs',

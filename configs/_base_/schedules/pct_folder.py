@@ -10,12 +10,7 @@ label_batch_size = 16
 retrain_iterations = 1881  # as many as supervised_folder.py
 retrain_lr = 2e-2
 
-training_resizing = dict(
-    _delete_=True,
-    type='Resize',
-    scale=('${resize_side * 8}', '${resize_side}'),
-    keep_ratio=True,
-)
+training_resizing = dict(_delete_=True, type='ResizeShortSide', side='${resize_side}')
 whole_resizing = '${training_resizing}'
 tagged_label_loading = None  # tagged images come without masks
 whole_label_loading = dict(_delete_=True, type='LoadLabelMap', match_image=False)

@@ -10,6 +10,7 @@ from luss_mm.datasets.transforms.multi_crop import MultiCrop
 from luss_mm.datasets.transforms.pack_views import PackViews, collate_views
 from luss_mm.datasets.transforms.pseudo_label import GeneratePseudoLabel
 from luss_mm.datasets.transforms.random_resized_crop import RandomResizedSegCrop
+from luss_mm.datasets.transforms.resize_short_side import ResizeShortSide
 from luss_mm.datasets.transforms.strong_colours import RandomColourOperations
 from luss_mm.datasets.transforms.strong_operations import RandomStrongOperations
 from luss_mm.datasets.transforms.valid_pixels import MarkValidPixels
@@ -29,6 +30,7 @@ __all__ = [
     'RandomColourOperations',
     'RandomResizedSegCrop',
     'RandomStrongOperations',
+    'ResizeShortSide',
     'SetImageTags',
     'collate_views',
 ]

@@ -11,7 +11,7 @@ from luss_mm.datasets.image_file import ImageFileError, decode_image, read_image
 from luss_mm.functional.label_codec import decode_label_map
 
 JPEG_SUFFIXES = ('.jpeg', '.jpg')
-LARGEST_RATIO = 512  # of the sides; a recipe's Resize bears 16 times its short side (256)
+LARGEST_RATIO = 512  # of the sides; the resizing of a recipe leaves such an image 4 rows of 256
 REDUCED_FLAGS = {
     1: cv2.IMREAD_COLOR,
     2: cv2.IMREAD_REDUCED_COLOR_2,

@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+from PIL import Image
+from torchvision.transforms import Resize
+
+from luss_mm.datasets.transforms import ResizeShortSide
+
+SIDE = 48
+SIZES = [(48, 48), (1, 1), (1, 7), (375, 500), (500, 333), (97, 101), (30, 31), (48, 77)]
+PANORAMAS = [(20, 159), (20, 161), (400, 30), (1, 300), (1500, 40)]
+
+
+def loaded(height, width):
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize('height, width', SIZES + PANORAMAS)
+@pytest.mark.parametrize('side', [SIDE, 256])
+def test_equals_torchvision_on_pillow(height, width, side):
+    image = loaded(height, width)
+    results = ResizeShortSide(side)(dict(img=image))
+    rgb = Image.fromarray(image[..., ::-1])
+    expected = np.asarray(Resize(side, max_size=8 * side)(rgb))[..., ::-1]
+    np.testing.assert_array_equal(results['img'], expected)
+
+
+def test_a_line_leaves_a_row():
+    assert ResizeShortSide(SIDE)(dict(img=loaded(1, 600)))['img'].shape == (1, 8 * SIDE, 3)
+    assert ResizeShortSide(SIDE)(dict(img=loaded(600, 1)))['img'].shape == (8 * SIDE, 1, 3)
+
+
+def test_the_long_side_is_truncated_and_described():
+    results = ResizeShortSide(256)(dict(img=loaded(375, 499)))  # 340.65 wide
+    assert results['img'].shape == (256, 340, 3)
+    assert results['img_shape'] == (256, 340) and results['scale'] == (340, 256)
+    assert results['scale_factor'] == (340 / 499, 256 / 375) and results['keep_ratio']
+
+
+def test_shrinking_averages():
+    stripes = np.zeros((400, 400, 3), np.uint8)
+    stripes[:, ::2] = 200
+    image = ResizeShortSide(50)(dict(img=stripes))['img'].astype(int)
+    assert np.abs(image[:, 1:-1] - 100).max() <= 2
+
+
+def test_a_label_map_loaded_before_is_refused():
+    with pytest.raises(ValueError, match='after ResizeShortSide'):
+        ResizeShortSide(SIDE)(dict(img=loaded(9, 9), gt_seg_map=np.zeros((9, 9), np.int32)))
