@@ -26,13 +26,20 @@ class Range(NamedTuple):
 
 # The first whose pattern is found in a name counts.
 RANGES = (
-    Range(r'^(warmup|frozen)_|^(num_workers|seed|queue_length)$|_(queue_length|from_epoch)$', 0),
+    Range(
+        r'^(warmup|frozen)_|^(num_workers|seed|queue_length|foreground_epochs)$|_(queue_length|from_epoch)$',
+        0,
+    ),
     Range(r'(labelled|tagged)_batch$|_area$', 0),
     Range(r'(^|_)min_lr$|(^|_)weight_decay$', 0, whole=False),
     Range(r'(^|_)lr$', 0, whole=False, included=False),
     Range(r'(^|_)(epochs|iterations|restarts|batch_size|size|side|channels|interval|stride)$', 1),
     Range(r'^num_(categories|classes|prototypes)$', 1),
 )
+
+
+# Settings that name one of a few things.
+CHOICES = {'foreground': ('length', 'attention', 'found')}
 
 
 def check_ranges(values: Mapping[str, Any]) -> None:
@@ -44,6 +51,9 @@ def check_ranges(values: Mapping[str, Any]) -> None:
     Raises:
         SettingsError: Naming the setting and what it may be.
     """
+    for name, choices in CHOICES.items():
+        if name in values and values[name] not in choices:
+            raise SettingsError(f'{name} must be one of {choices}, not {values[name]!r}')
     for name in values:
         allowed = next((r for r in RANGES if re.search(r.names, name)), None)
         if allowed is None:

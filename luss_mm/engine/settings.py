@@ -16,6 +16,7 @@ OPERATORS = {
     ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv,
     ast.Gt: operator.gt,
+    ast.Eq: operator.eq,
 }
 
 
@@ -104,7 +105,7 @@ class Settings:
         if isinstance(node, ast.Name):
             return self._look_up(node.id, where, open_names)
         raise SettingsError(
-            f'{where}: {ast.unparse(node)!r}: only names, numbers, + - * / // > and if'
+            f'{where}: {ast.unparse(node)!r}: only names, numbers, texts, + - * / // > == and if'
         )
 
     def _look_up(self, name: str, where: str, open_names: tuple[str, ...]) -> Any:

@@ -2,8 +2,10 @@
 
 from luss_mm.models import segmenters
 from luss_mm.models.alignment_heads import DeepToShallowHead, PixelToPixelHead
+from luss_mm.models.attended_backbone import ForegroundModel
 from luss_mm.models.dssn_segmentor import DSSNSegmentor
 from luss_mm.models.feature_queue import FeatureQueue
+from luss_mm.models.foreground import FeatureLength
 from luss_mm.models.image_classifier import AttendedClassifier, ImageClassifier
 from luss_mm.models.linear_head import LinearHead
 from luss_mm.models.luss_segmentor import LUSSSegmentor
@@ -20,7 +22,9 @@ __all__ = [
     'AttendedClassifier',
     'DSSNSegmentor',
     'DeepToShallowHead',
+    'FeatureLength',
     'FeatureQueue',
+    'ForegroundModel',
     'ImageClassifier',
     'LUSSSegmentor',
     'LinearHead',

@@ -1,11 +1,14 @@
 """A backbone with pixel attention: what clustering and pixel labels are made from."""
 
+from dataclasses import dataclass
+
 import torch
 from mmengine.model import BaseModel
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from luss_mm.functional.guided_filter import box_mean, guided_filter
 from luss_mm.functional.pixel_attention import foreground_score, gated_embedding, upsample_features
 from luss_mm.models.memory_format import use_channels_last
 
@@ -53,6 +56,61 @@ class PixelAttentionHead(nn.Module):
         return torch.sigmoid(response + self.offset)
 
 
+@dataclass(frozen=True)
+class GatePooling:
+    """What becomes of features and gates; the defaults are PASS's.
+
+    Attributes:
+        gate_power: The embedding is GAP(F * A^power): a larger one counts fewer, surer pixels.
+        label_window: Radius, as a share of the short side, of the window over which gated features
+            are averaged before a pixel is given a category. 0 labels each pixel by itself; from
+            about .5 on an image of one object gets one category.
+        sharpen_radius: Radius of `guided_filter` on the foreground score, as a share of the short
+            side, guided by the image. 0: no filter.
+        sharpen_epsilon: Of `guided_filter`.
+    """
+
+    gate_power: float = 1.0
+    label_window: float = 0.0
+    sharpen_radius: float = 0.0
+    sharpen_epsilon: float = 1e-4
+
+    def __post_init__(self) -> None:
+        """Refuse what has no meaning."""
+        if min(self.label_window, self.sharpen_radius) < 0 or self.gate_power <= 0:
+            raise ValueError(
+                f'gate_power {self.gate_power} must be above 0, label_window {self.label_window} '
+                f'and sharpen_radius {self.sharpen_radius} at least 0'
+            )
+
+    def embedding(self, features: Tensor, gates: Tensor) -> Tensor:
+        """Mean of the features (B, C, h, w) that the gates let through. Shape (B, C)."""
+        return gated_embedding(features, gates**self.gate_power)
+
+    def label_features(self, features: Tensor, gates: Tensor) -> Tensor:
+        """What pixels are compared with centroids by; only directions count.
+
+        Args:
+            features: Of the backbone, not enlarged. Shape (B, C, h, w).
+            gates: In [0, 1]. Shape (B, C or 1, s * h, s * w).
+
+        Returns:
+            Shape (B, C, h, w).
+        """
+        if not self.label_window:
+            return features
+        small = F.adaptive_avg_pool2d(gates**self.gate_power, features.shape[-2:])
+        radius = round(self.label_window * min(features.shape[-2:]))
+        return box_mean(features.float() * small, radius)
+
+    def sharpen(self, scores: Tensor, images: Tensor, preprocessor: nn.Module) -> Tensor:
+        """Scores (B, h, w) whose edges follow those of the normalised images (B, 3, H, W)."""
+        if not self.sharpen_radius:
+            return scores
+        guide = (images.float() * preprocessor.std + preprocessor.mean) / 255
+        return guided_filter(scores, guide, self.sharpen_radius, self.sharpen_epsilon)
+
+
 class AttendedBackbone(BaseModel):
     """Features and their gates; subclasses add what they are trained with.
 
@@ -61,6 +119,9 @@ class AttendedBackbone(BaseModel):
         channels: C of the deep map.
         in_index: Which backbone output is the deep map F.
         upsample: Factor by which F is enlarged before attention.
+        foreground: Config of what makes gates from features, such as `FeatureLength`; None: PASS's
+            `PixelAttentionHead`.
+        pooling: How the gates are used, see `GatePooling`; None: as PASS does.
         data_preprocessor: Config, normally `ViewsPreprocessor`.
         init_cfg: mmengine initialisation.
 
@@ -73,12 +134,15 @@ class AttendedBackbone(BaseModel):
         channels: int,
         in_index: int = -1,
         upsample: int = 4,
+        foreground: dict | None = None,
+        pooling: dict | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(data_preprocessor, init_cfg)
         self.backbone = MODELS.build(backbone)
-        self.attention = PixelAttentionHead(channels)
+        self.attention = MODELS.build(foreground) if foreground else PixelAttentionHead(channels)
+        self.pooling = GatePooling(**(pooling or {}))
         self.in_index = in_index
         self.upsample = upsample
         use_channels_last(self)
@@ -96,10 +160,9 @@ class AttendedBackbone(BaseModel):
         enlarged = upsample_features(features, self.upsample)
         return enlarged, self.attention(features, enlarged)
 
-    @staticmethod
-    def image_embedding(features: Tensor, gates: Tensor) -> Tensor:
+    def image_embedding(self, features: Tensor, gates: Tensor) -> Tensor:
         """Embedding for clustering: GAP(F * A), F not normalised, then L2 norm. Shape (B, C)."""
-        return F.normalize(gated_embedding(features, gates).float(), dim=1)
+        return F.normalize(self.pooling.embedding(features, gates).float(), dim=1)
 
     def embed(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings and foreground scores of a batch of images.
@@ -111,4 +174,22 @@ class AttendedBackbone(BaseModel):
             Unit rows, float32 (B, C), and scores in [0, 1] (B, h, w).
         """
         features, gates = self.attend(images)
-        return self.image_embedding(features, gates), foreground_score(gates)
+        scores = self.pooling.sharpen(foreground_score(gates), images, self.data_preprocessor)
+        return self.image_embedding(features, gates), scores
+
+
+@MODELS.register_module()
+class ForegroundModel(AttendedBackbone):
+    """A backbone whose foreground needs no training, as a stage like any other.
+
+    Its training has no iterations: the stage only brings weights and configuration together.
+    """
+
+    def __init__(self, *, foreground: dict, **kwargs: object) -> None:
+        super().__init__(foreground=foreground, **kwargs)
+
+    def forward(self, inputs: Tensor, mode: str = 'tensor', **_: object) -> tuple[Tensor, Tensor]:
+        """Embeddings and foreground scores of a batch of normalised images (B, 3, H, W)."""
+        if mode == 'tensor':
+            return self.embed(inputs)
+        raise ValueError(f'ForegroundModel has nothing to train and only the mode tensor: {mode!r}')

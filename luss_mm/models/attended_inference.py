@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from luss_mm.functional.pixel_attention import foreground_score, gated_embedding, upsample_features
+from luss_mm.functional.pixel_attention import foreground_score, upsample_features
 from luss_mm.models.attended_backbone import SMALLEST_LENGTH, AttendedBackbone, PixelAttentionHead
 from luss_mm.models.memory_format import use_channels_last
 
@@ -36,18 +36,18 @@ class FoldedAttention(nn.Module):
         self.bias = nn.Parameter(self.first.bias.data.view(1, -1, 1, 1))
         self.first.bias = None
 
-    def forward(self, features: Tensor, enlarged: Tensor, scale: int) -> Tensor:
+    def forward(self, features: Tensor, enlarged: Tensor) -> Tensor:
         """Gates of the enlarged and then normalised features.
 
         Args:
             features: Of the backbone, not normalised. Shape (B, C, h, w).
             enlarged: The same through `upsample_features`. Shape (B, C, s * h, s * w).
-            scale: s.
 
         Returns:
             In [0, 1], float32. Shape (B, C, s * h, s * w).
         """
         length = torch.linalg.vector_norm(enlarged, dim=1, keepdim=True, dtype=torch.float32)
+        scale = enlarged.shape[-1] // features.shape[-1]
         response = upsample_features(self.first(features), scale)
         factor = length.clamp_min_(SMALLEST_LENGTH).reciprocal_().to(response.dtype)
         response = torch.addcmul(self.bias.to(response.dtype), response, factor).relu_()
@@ -76,7 +76,12 @@ class AttendedInference(nn.Module):
         model.eval()
         self.data_preprocessor = model.data_preprocessor
         self.backbone = fold_batch_norms(deepcopy(model.backbone))
-        self.attention = FoldedAttention(model.attention)
+        self.attention = (
+            FoldedAttention(model.attention)
+            if isinstance(model.attention, PixelAttentionHead)
+            else deepcopy(model.attention)
+        )
+        self.pooling = model.pooling
         self.in_index = model.in_index
         self.upsample = model.upsample
         self.precision = precision
@@ -87,39 +92,49 @@ class AttendedInference(nn.Module):
                 if type(module) in (nn.Conv2d, nn.Linear):
                     module.to(torch.bfloat16)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor, features: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Embeddings and foreground scores of a batch of images.
 
         Args:
             images: Normalised. Shape (B, 3, H, W).
+            features: The backbone's deep map of them if it is at hand. Shape (B, C, h, w).
 
         Returns:
             Unit rows, float32 (B, C), and scores in [0, 1], float32 (B, h, w).
         """
         with self._autocast(images):
+            features = self._features(images) if features is None else features
             parts = [
-                (gated_embedding(enlarged, gates), foreground_score(gates))
-                for enlarged, gates in self._attend(self._features(images))
+                (self.pooling.embedding(enlarged, gates), foreground_score(gates))
+                for enlarged, gates in self._attend(features)
             ]
         embeddings, scores = (torch.cat(column) for column in zip(*parts, strict=True))
-        return F.normalize(embeddings, dim=1), scores
+        return F.normalize(embeddings.float(), dim=1), self._sharpen(scores, images)
 
     embed = forward  # as `AttendedBackbone` calls it
 
-    def score_pixels(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Features as the backbone makes them, not enlarged, and foreground scores.
+    def score_pixels(self, images: Tensor, features: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Features that pixels are labelled by, not enlarged, and foreground scores.
 
         Args:
             images: Normalised. Shape (B, 3, H, W).
+            features: The backbone's deep map of them if it is at hand. Shape (B, C, h, w).
 
         Returns:
-            Features (B, C, h, w), in bfloat16 if that is the precision, and scores in [0, 1],
-            float32 (B, s h, s w) with s = `upsample`.
+            Features (B, C, h, w), in bfloat16 if that is the precision, averaged over the window of
+            `GatePooling` if there is one, and scores in [0, 1], float32 (B, s h, s w) with
+            s = `upsample`, or at the images' size where they are sharpened.
         """
         with self._autocast(images):
-            features = self._features(images)
-            scores = [foreground_score(gates) for _, gates in self._attend(features)]
-        return features, torch.cat(scores)
+            features = self._features(images) if features is None else features
+            gates = [gates for _, gates in self._attend(features)]
+        scores = torch.cat([foreground_score(part) for part in gates])
+        if self.pooling.label_window:
+            features = self.pooling.label_features(features, torch.cat(gates))
+        return features, self._sharpen(scores, images)
+
+    def _sharpen(self, scores: Tensor, images: Tensor) -> Tensor:
+        return self.pooling.sharpen(scores, images, self.data_preprocessor)
 
     def _autocast(self, images: Tensor) -> torch.autocast:
         enabled = self.precision == 'bfloat16'
@@ -135,7 +150,7 @@ class AttendedInference(nn.Module):
             size = max(1, VALUES_IN_CACHE // (features[0].numel() * self.upsample**2))
         for part in features.split(size):
             enlarged = upsample_features(part, self.upsample)
-            yield enlarged, self.attention(part, enlarged, self.upsample)
+            yield enlarged, self.attention(part, enlarged)
 
 
 @torch.no_grad()

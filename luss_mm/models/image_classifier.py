@@ -5,7 +5,6 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from luss_mm.functional.pixel_attention import gated_embedding
 from luss_mm.models.attended_backbone import AttendedBackbone
 
 
@@ -90,7 +89,7 @@ class AttendedClassifier(AttendedBackbone):
             mode: loss or tensor.
         """
         if mode == 'loss':
-            logits = self.classifier(gated_embedding(*self.attend(inputs)))
+            logits = self.classifier(self.pooling.embedding(*self.attend(inputs)))
             return {'loss_class': F.cross_entropy(logits, class_label)}
         if mode == 'tensor':
             return self.embed(inputs)

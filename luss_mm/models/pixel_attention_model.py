@@ -29,6 +29,7 @@ class PixelAttentionModel(AttendedBackbone):
         sinkhorn_iterations: Of Sinkhorn.
         frozen_norm_eval: Keep the frozen BN layers in eval mode. The authors train with batch
             statistics (False).
+        pooling: How the gates are used once they are learnt, see `GatePooling`.
         data_preprocessor: Config, normally `ViewsPreprocessor`.
         init_cfg: mmengine initialisation.
 
@@ -47,10 +48,19 @@ class PixelAttentionModel(AttendedBackbone):
         epsilon: float = 0.05,
         sinkhorn_iterations: int = 3,
         frozen_norm_eval: bool = False,
+        pooling: dict | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(backbone, channels, in_index, upsample, data_preprocessor, init_cfg)
+        super().__init__(
+            backbone,
+            channels,
+            in_index,
+            upsample,
+            pooling=pooling,
+            data_preprocessor=data_preprocessor,
+            init_cfg=init_cfg,
+        )
         self.head = MODELS.build(head)
         self.queue = FeatureQueue(queue_length, self.head.embedding_channels)
         self.temperature = temperature

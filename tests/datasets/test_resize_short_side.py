@@ -43,6 +43,7 @@ def test_shrinking_averages():
     assert np.abs(image[:, 1:-1] - 100).max() <= 2
 
 
-def test_a_label_map_loaded_before_is_refused():
-    with pytest.raises(ValueError, match='after ResizeShortSide'):
-        ResizeShortSide(SIDE)(dict(img=loaded(9, 9), gt_seg_map=np.zeros((9, 9), np.int32)))
+def test_a_label_map_loaded_before_follows():
+    labels = np.arange(36, dtype=np.int32).reshape(6, 6)
+    results = ResizeShortSide(3)(dict(img=loaded(6, 6), gt_seg_map=labels))
+    assert results['gt_seg_map'].tolist() == labels[1::2, 1::2].tolist()

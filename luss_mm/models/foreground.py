@@ -1,0 +1,36 @@
+"""Where the object is, read off feature maps: what pooling and foreground scores are made from."""
+
+from mmengine.model import BaseModule
+from mmseg.registry import MODELS
+from torch import Tensor
+
+SMALLEST_RANGE = (
+    1e-6  # of the lengths in an image, relative to the longest: below it they are equal
+)
+
+
+@MODELS.register_module()
+class FeatureLength(BaseModule):
+    """The length of each pixel's feature vector, scaled to 0..1 within its image.
+
+    Networks of convolutions that were trained to name objects answer to objects with long vectors.
+    Nothing is learnt, and nothing looks at labels. (Vision transformers without registers have
+    their longest vectors in the background: not for them.)
+    """
+
+    def forward(self, features: Tensor, enlarged: Tensor) -> Tensor:
+        """One gate a pixel.
+
+        Args:
+            features: Of the backbone. Shape (B, C, h, w).
+            enlarged: The same through `upsample_features`. Shape (B, C, s * h, s * w).
+
+        Returns:
+            In [0, 1], float32; all 1 where an image's vectors are equally long. Shape
+            (B, 1, s * h, s * w).
+        """
+        length = enlarged.float().norm(dim=1, keepdim=True)
+        low, high = length.amin((2, 3), True), length.amax((2, 3), True)
+        spread = high - low
+        flat = spread <= SMALLEST_RANGE * high
+        return ((length - low) / spread.masked_fill(flat, 1)).masked_fill(flat, 1)
