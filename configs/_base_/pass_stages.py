@@ -252,6 +252,7 @@ cluster_hook = dict(
     num_clusters='${num_categories}',
     kmeans_iterations='${kmeans_iterations}',
     kmeans_restarts='${kmeans_restarts}',
+    kmeans_initialization='${kmeans_initialization}',
     seed='${seed}',
     features='${feature_folder}',
     clusters='${cluster_folder}',

@@ -50,6 +50,7 @@ csd_hook = dict(
     floor='${csd_floor}',
     kmeans_iterations='${kmeans_iterations}',
     kmeans_restarts='${kmeans_restarts}',
+    kmeans_initialization='${kmeans_initialization}',
     seed='${seed}',
     features='${feature_folder}',
     clusters='${kmeans_folder}',
@@ -161,6 +162,7 @@ stages = dict(
                 num_clusters='${num_categories}',
                 kmeans_iterations='${kmeans_iterations}',
                 kmeans_restarts='${kmeans_restarts}',
+                kmeans_initialization='${kmeans_initialization}',
                 seed='${seed}',
             ),
             dict(

@@ -1,7 +1,7 @@
 """The plain baseline of a recipe: its backbone, weights, pixels and masks, without any training."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,8 @@ from luss_mm.pipeline.reference_features import PixelFeatures
 RANDOM = 'random'
 WANTED = (
     *('backbone', 'in_index', 'data_root', 'train_split', 'loading', 'resizing', 'num_categories'),
-    *('validation_dataset', 'kmeans_iterations', 'kmeans_restarts', 'label_batch_size'),
+    *('validation_dataset', 'label_batch_size'),
+    *('kmeans_iterations', 'kmeans_restarts', 'kmeans_initialization'),
     *('shard_size', 'num_workers', 'seed'),
 )
 FIGURES = ('mIoU', 'ImgAcc', 'F-beta')
@@ -137,7 +138,10 @@ def score_plain_baseline(baseline: PlainBaseline, seeds: int) -> dict[str, Any]:
     num_categories = len(validation.dataset.metainfo['classes']) - 1
     tallies = list(tally_foreground(scored.lengths, validation, threshold, num_categories))
     clustering = Clustering(
-        *(settings[key] for key in ('num_categories', 'kmeans_iterations', 'kmeans_restarts'))
+        settings['num_categories'],
+        settings['kmeans_iterations'],
+        settings['kmeans_restarts'],
+        settings['kmeans_initialization'],
     )
     per_seed = [
         scores_in_percent(
@@ -151,8 +155,7 @@ def score_plain_baseline(baseline: PlainBaseline, seeds: int) -> dict[str, Any]:
         {name: _summary([figures[name] for figures in per_seed]) for name in FIGURES},
         seeds=per_seed,
         length_threshold=threshold,
-        num_clusters=clustering.num_clusters,
-        kmeans=dict(iterations=clustering.iterations, restarts=clustering.restarts),
+        kmeans=asdict(clustering),
         training_images=len(trained_on.lengths),
         validation_images=len(scored.lengths),
         images=dict(loading=settings['loading'], resizing=settings['resizing']),

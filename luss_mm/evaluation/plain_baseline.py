@@ -50,11 +50,13 @@ class Clustering:
         num_clusters: K.
         iterations: Of each restart.
         restarts: Of which the best is kept.
+        initialization: Of each restart, see `fit_kmeans`.
     """
 
     num_clusters: int
     iterations: int = 20
     restarts: int = 30
+    initialization: str = 'random'
 
 
 def embed_images(extractor: PixelFeatures, batches: ShardedBatches, title: str) -> FrozenFeatures:
@@ -139,7 +141,12 @@ def score_clustering(
         seed: Of k-means.
     """
     fit = fit_kmeans(
-        training, clustering.num_clusters, clustering.iterations, clustering.restarts, seed
+        training,
+        clustering.num_clusters,
+        clustering.iterations,
+        clustering.restarts,
+        seed,
+        initialization=clustering.initialization,
     )
     clusters, _ = assign_to_centroids(validation, fit.centroids)  # (M,)
     matching = MatchingByRule('image_hungarian', clustering.num_clusters, num_categories)

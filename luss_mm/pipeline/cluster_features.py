@@ -39,6 +39,7 @@ def cluster_features(
     *,
     iterations: int = 20,
     restarts: int = 30,
+    initialization: str = 'random',
     seed: int = 0,
 ) -> Clusters:
     """k-means on all embeddings, on rank 0.
@@ -50,12 +51,18 @@ def cluster_features(
         inputs: Names to keys: the features.
         iterations: Of each restart.
         restarts: The one with the least distortion counts.
+        initialization: Of each restart, see `fit_kmeans`.
         seed: Of the first restart.
 
     Returns:
         The clusters, read back from disk.
     """
-    settings = dict(num_clusters=num_clusters, iterations=iterations, restarts=restarts)
+    settings = dict(
+        num_clusters=num_clusters,
+        iterations=iterations,
+        restarts=restarts,
+        initialization=initialization,
+    )
 
     def make(unfinished: Path) -> None:
         if is_main_process():
@@ -65,6 +72,7 @@ def cluster_features(
                 num_clusters,
                 iterations=iterations,
                 restarts=restarts,
+                initialization=initialization,
                 seed=seed,
                 progress=lambda done, total: count_restart(progress, done),
             )

@@ -73,6 +73,7 @@ def denoise_clusters(
     *,
     iterations: int = 20,
     restarts: int = 30,
+    initialization: str = 'random',
     seed: int = 0,
 ) -> Clusters:
     """Cluster anew without noisy samples, then assign all samples; on rank 0.
@@ -96,6 +97,7 @@ def denoise_clusters(
         inputs: Names to keys: the features and the clusters.
         iterations: Of each restart.
         restarts: The one with the least distortion counts.
+        initialization: Of each restart, see `fit_kmeans`.
         seed: Of the first restart and of the samples drawn again.
 
     Returns:
@@ -108,7 +110,11 @@ def denoise_clusters(
     Source: PDSO, CSD: noise filter, proportions of the categories, k-means 3.
     """
     settings = dict(
-        **asdict(rules), num_clusters=num_clusters, iterations=iterations, restarts=restarts
+        **asdict(rules),
+        num_clusters=num_clusters,
+        iterations=iterations,
+        restarts=restarts,
+        initialization=initialization,
     )
 
     def make(unfinished: Path) -> None:
@@ -121,6 +127,7 @@ def denoise_clusters(
                 num_clusters,
                 iterations=iterations,
                 restarts=restarts,
+                initialization=initialization,
                 seed=seed,
             )
             summary = dict(
@@ -195,6 +202,7 @@ def _cluster_rows(
     *,
     iterations: int,
     restarts: int,
+    initialization: str,
     seed: int,
 ) -> Clusters:
     """k-means on some rows, which need a file of their own, then assignment of all."""
@@ -211,6 +219,7 @@ def _cluster_rows(
             num_clusters,
             iterations=iterations,
             restarts=restarts,
+            initialization=initialization,
             seed=seed,
             progress=lambda done, total: count_restart(progress, done),
         )

@@ -21,6 +21,7 @@ class ClusterHook(Hook):
         num_clusters: K.
         kmeans_iterations: Of each restart.
         kmeans_restarts: Number of restarts.
+        kmeans_initialization: 'random' or 'k-means++', see `fit_kmeans`.
         seed: Of k-means.
         features: Name of the folder of features.
         clusters: Name of the folder of clusters.
@@ -35,13 +36,19 @@ class ClusterHook(Hook):
         num_clusters: int,
         kmeans_iterations: int = 20,
         kmeans_restarts: int = 30,
+        kmeans_initialization: str = 'random',
         seed: int = 0,
         features: str = 'features',
         clusters: str = 'clusters',
     ) -> None:
         self.source = FeatureSource(**source)
         self.num_clusters = num_clusters
-        self.kmeans = dict(iterations=kmeans_iterations, restarts=kmeans_restarts, seed=seed)
+        self.kmeans = dict(
+            iterations=kmeans_iterations,
+            restarts=kmeans_restarts,
+            initialization=kmeans_initialization,
+            seed=seed,
+        )
         self.features = Path(directory, features)
         self.clusters = Path(directory, clusters)
 

@@ -35,6 +35,7 @@ class CSDHook(ClusterHook):
             again, or None; not published.
         kmeans_iterations: Of each restart.
         kmeans_restarts: Number of restarts.
+        kmeans_initialization: 'random' or 'k-means++', see `fit_kmeans`.
         seed: Of k-means and of the samples drawn again.
         features: Name of the folder of features.
         clusters: Name of the folder of the clusters of all samples.
@@ -56,6 +57,7 @@ class CSDHook(ClusterHook):
         floor: float | None = 0.5,
         kmeans_iterations: int = 20,
         kmeans_restarts: int = 30,
+        kmeans_initialization: str = 'random',
         seed: int = 0,
         features: str = 'dff_features',
         clusters: str = 'dff_clusters',
@@ -68,6 +70,7 @@ class CSDHook(ClusterHook):
             num_clusters,
             kmeans_iterations,
             kmeans_restarts,
+            kmeans_initialization,
             seed,
             features,
             clusters,
