@@ -11,7 +11,8 @@ from mmseg.registry import TRANSFORMS
 from luss_mm.engine.config_file import read_own_config
 from luss_mm.engine.feature_source import FeatureSource
 from luss_mm.engine.literal_config import ConfigError
-from luss_mm.functional.thresholds import certain_scores, otsu_threshold
+from luss_mm.functional.score_quantiles import certain_scores
+from luss_mm.functional.thresholds import otsu_threshold
 from luss_mm.pipeline.artifact import read_manifest
 from luss_mm.pipeline.cluster_features import load_clusters
 from luss_mm.pipeline.extract_features import load_features

@@ -14,10 +14,10 @@ from mmengine.logging import print_log
 from luss_mm.atomic_files import write_atomically
 from luss_mm.datasets.transforms.loading import read_label_map
 from luss_mm.functional.pixel_assignment import label_by_centroid, resize_score
+from luss_mm.functional.score_quantiles import certain_scores
 from luss_mm.functional.thresholds import (
     SweepCounts,
     best_threshold,
-    certain_scores,
     merge_sweep_counts,
     otsu_threshold,
     sweep_counts,

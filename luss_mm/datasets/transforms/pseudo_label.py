@@ -42,7 +42,7 @@ class GeneratePseudoLabel(BaseTransform):
         features: Pixel features (C, h, w). foreground_score: (h', w'). centroids: (K, C).
         threshold: Of the foreground score. squared_distances: array (K,), of the image's embedding
         to the centroids. ori_shape: (H, W). encoded_image: of the segmenter, if there is one.
-        certain_scores: with prompts from the score, see `certain_scores` of the thresholds.
+        certain_scores: with prompts from the score, (low, high) of `certain_scores`.
 
     Sets:
         coarse_label: Nearest centroids, int64 in [0, K], (H, W). gt_seg_map: the final label map,
