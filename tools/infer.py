@@ -47,6 +47,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--device', type=device, help='cpu, cuda, cuda:1 ... (default: a GPU if any)'
     )
+    parser.add_argument(
+        '--refine',
+        action='store_true',
+        help='move the edges of the foreground to edges of colour (GrabCutSegmenter)',
+    )
     parser.add_argument('--on-bad-image', choices=BAD_IMAGE_RULES, default='skip')
     parsed = parser.parse_args(arguments)
     if parsed.batch_size < 1 or parsed.workers < 1:
@@ -67,7 +72,12 @@ def main(arguments: list[str] | None = None) -> None:
 def infer(parsed: argparse.Namespace) -> None:
     """Write what the command line names."""
     model = (parsed.source,) if parsed.config is None else (parsed.config, parsed.source)
-    inferencer = LUSSInferencer(*model, device=parsed.device, names=parsed.names)
+    inferencer = LUSSInferencer(
+        *model,
+        device=parsed.device,
+        names=parsed.names,
+        refine=dict(type='GrabCutSegmenter') if parsed.refine else None,
+    )
     FolderInference(
         inferencer,
         parsed.images,
@@ -81,7 +91,9 @@ def infer(parsed: argparse.Namespace) -> None:
         print(f'bad image: {image["problem"]}', file=sys.stderr)
     if bad:
         print(f'{len(bad)} images skipped, all in {parsed.out / BAD_IMAGES}', file=sys.stderr)
-    print(f'{parsed.out}: {", ".join(sorted(parsed.outputs))}, {LISTING}')
+    refined_by = inferencer.refined_by
+    refined = f'; predictions refined by {refined_by}' if refined_by else ''
+    print(f'{parsed.out}: {", ".join(sorted(parsed.outputs))}, {LISTING}{refined}')
 
 
 if __name__ == '__main__':

@@ -19,6 +19,7 @@ from luss_mm.engine.config_file import (
 from luss_mm.engine.processes import device_overrides, start_process_group
 from luss_mm.engine.staged_runner import FINAL_CHECKPOINT
 from luss_mm.engine.stops import one_line_stops
+from luss_mm.engine.trained_segmentor import refine_predictions
 
 from mmengine.config import Config
 from mmengine.runner import Runner
@@ -33,6 +34,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument('checkpoint', nargs='?', help='default for a recipe: its last stage')
     parser.add_argument('--work-dir', help='of the recipe, or where the scores go')
     parser.add_argument('--out', help='write predictions and match.json into this folder')
+    parser.add_argument(
+        '--refine',
+        action='store_true',
+        help='score predictions whose foreground GrabCutSegmenter has moved to edges of colour',
+    )
     parser.add_argument('--cfg-options', nargs='+', action=OptionAction, help='KEY=VALUE ...')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
@@ -65,6 +71,8 @@ def load_config(arguments: argparse.Namespace) -> Config:
         raise FileNotFoundError(f'{checkpoint}: no such checkpoint.')
     merge_options(config, arguments.cfg_options)
     refuse_incomplete(config, arguments.config, ('model', 'test_dataloader', 'test_evaluator'))
+    if arguments.refine:
+        config = refine_predictions(config, dict(type='GrabCutSegmenter'))
     config.load_from, config.resume, config.launcher = checkpoint, False, arguments.launcher
     _direct_outputs(config, arguments.out)
     return config

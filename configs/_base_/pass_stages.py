@@ -219,6 +219,7 @@ stages = dict(
                 label_dataset='${label_dataset}',
                 label_transform='${label_transform}',
                 foreground_threshold='${foreground_threshold}',
+                certain_quantiles='${certain_quantiles}',
                 sweep_dataset='${sweep_dataset}',
                 features='${feature_folder}',
                 clusters='${cluster_folder}',
@@ -259,6 +260,8 @@ cluster_hook = dict(
 )
 clustering_hook = '${cluster_hook}'
 label_transform = dict(type='GeneratePseudoLabel')
+# of the training foreground scores: surely background, surely object; for spo_prompts = 'score'
+certain_quantiles = (0.4, 0.9)
 embedding_dataset = dict(
     type='LUSSDataset',
     data_root='${data_root}',

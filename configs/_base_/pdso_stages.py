@@ -30,6 +30,7 @@ csd_floor = 0.5
 # SPO. sigma bounds the squared distance of an image to the further categories that it may show.
 sigma = 0.8
 min_box_area = 0  # pixels; not published
+spo_prompts = 'region'  # published; 'score' (ours): the foreground score of the whole image
 segmenter = dict(
     type='SAMSegmenter', model_type='vit_b', checkpoint='checkpoints/sam_vit_b_01ec64.pth'
 )
@@ -62,6 +63,7 @@ label_transform = dict(
     sigma='${sigma}',
     min_area='${min_box_area}',
     segmenter='${segmenter if use_spo else None}',
+    prompts='${spo_prompts}',
 )
 keep_image = dict(type='KeepLoadedImage')
 label_dataset = dict(

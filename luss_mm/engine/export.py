@@ -93,8 +93,9 @@ def export_segmentor(
             that size in any batch.
 
     Raises:
-        ExportError: If a package is missing, the network cannot be exported, or the file's results
-            differ by more than 1e-4 of the largest logit (of 1, if that is larger).
+        ExportError: If predictions are refined, a package is missing, the network cannot be
+            exported, or the file's results differ by more than 1e-4 of the largest logit (of 1, if
+            that is larger).
         ValueError: If suffix or output are unknown.
     """
     path, sizes = Path(path), tuple((int(h), int(w)) for h, w in sizes)
@@ -103,6 +104,11 @@ def export_segmentor(
     if output not in NETWORKS or not sizes:
         raise ValueError(f'output is one of {", ".join(NETWORKS)}, and sizes are at least one')
     network = NETWORKS[output](segmentor).eval()
+    if refined_by := getattr(segmentor, 'refined_by', None):
+        raise ExportError(
+            f'predictions refined by {refined_by} cannot be exported: take model.refine out of the '
+            'config'
+        )
     refuse_unwritable(path)
     partial = temporary_path(path)
     try:

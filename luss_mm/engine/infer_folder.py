@@ -214,6 +214,7 @@ def _join_records(records: Path, folder: Path, inferencer: LUSSInferencer, num_i
         segmented=num_images - len(bad),
         bad_images=len(bad),
         checkpoint=str(inferencer.source.checkpoint),
+        refined_by=inferencer.refined_by,
         ids=[
             dict(id=i, name=inferencer.name_of(i), images=images[i], share=n / total)
             for i, n in sorted(pixels.items())

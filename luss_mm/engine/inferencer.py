@@ -1,6 +1,7 @@
 """Label maps of any images from a trained segmentor."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from mmseg.registry import INFERENCERS
 from torch import Tensor, nn
 
 from luss_mm.engine.image_preparation import ImagePreparation, PreparedImage
-from luss_mm.engine.trained_segmentor import find_segmentor
+from luss_mm.engine.trained_segmentor import find_segmentor, refine_predictions
 from luss_mm.evaluation.cluster_names import name_of, read_names, run_names
 from luss_mm.functional.label_codec import MAX_ID
 from luss_mm.functional.palette import category_palette
@@ -56,11 +57,14 @@ class LUSSInferencer(BaseInferencer):
         show_progress: Unused here: `tools/infer.py` shows the progress of folders.
         names: JSON file as `read_names` takes it; 'run' takes the categories that the run's
             clusters were matched to, if they were; 'none' takes cluster numbers.
+        refine: Config of a segmenter that refines predictions, see `LUSSSegmentor`; None leaves
+            that to the model's own config.
 
     Raises:
         FileNotFoundError: If there is no such run, checkpoint or file of names.
         CheckpointError: If the weights do not fit, or could execute code.
-        ConfigError: If the config that came with the checkpoint could execute code.
+        ConfigError: If the config that came with the checkpoint could execute code, or the model
+            cannot refine its predictions.
     """
 
     def __init__(
@@ -71,11 +75,15 @@ class LUSSInferencer(BaseInferencer):
         scope: str = 'mmseg',
         show_progress: bool = False,
         names: str | Path = 'run',
+        refine: dict | None = None,
     ) -> None:
         if weights is None:
             self.source = find_segmentor(model)
         else:
             self.source = find_segmentor(weights, config=model)
+        if refine is not None:
+            config = refine_predictions(self.source.config, refine)
+            self.source = replace(self.source, config=config)
         if names == 'none':
             self.names: dict[int, str] = {}
         else:
@@ -212,6 +220,11 @@ class LUSSInferencer(BaseInferencer):
             shares=[None if p.labels is None else area_shares(p.labels) for p in preds],
             problems={p.index: p.problem for p in preds if p.problem is not None},
         )
+
+    @property
+    def refined_by(self) -> str | None:
+        """Type of the segmenter that refines predictions, if one does."""
+        return getattr(self.model, 'refined_by', None)
 
     def name_of(self, predicted_id: int) -> str:
         """The matched category of an id, or `cluster <id>`."""

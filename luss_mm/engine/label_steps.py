@@ -11,10 +11,12 @@ from mmseg.registry import TRANSFORMS
 from luss_mm.engine.config_file import read_own_config
 from luss_mm.engine.feature_source import FeatureSource
 from luss_mm.engine.literal_config import ConfigError
+from luss_mm.functional.score_quantiles import certain_scores
 from luss_mm.functional.thresholds import otsu_threshold
 from luss_mm.pipeline.artifact import read_manifest
 from luss_mm.pipeline.cluster_features import load_clusters
 from luss_mm.pipeline.extract_features import load_features
+from luss_mm.pipeline.foreground_threshold import CERTAIN_QUANTILES
 from luss_mm.pipeline.generate_labels import PixelLabeller, generate_labels
 from luss_mm.pipeline.pseudo_labels import THRESHOLD
 
@@ -32,6 +34,7 @@ class LabelStep:
         label_transform: Config of `GeneratePseudoLabel`.
         threshold: Of the foreground score.
         ignore_index: Mask id of pixels that count nowhere.
+        certain_quantiles: Of the foreground scores of the step's training images.
     """
 
     name: str
@@ -42,6 +45,7 @@ class LabelStep:
     label_transform: Mapping[str, Any]
     threshold: float
     ignore_index: int
+    certain_quantiles: tuple[float, float] = CERTAIN_QUANTILES
 
     @property
     def num_clusters(self) -> int:
@@ -76,6 +80,9 @@ class LabelStep:
             load_clusters(self.clusters).centroids,
             self.threshold,
             TRANSFORMS.build(dict(self.label_transform)),
+            certain_scores(
+                load_features(self.features).score_counts, self.certain_quantiles, self.threshold
+            ),
         )
         return generate_labels(
             out / 'labels',
@@ -122,6 +129,7 @@ def find_label_steps(work_dir: str | Path) -> list[LabelStep]:
             transform,
             _threshold(work_dir, labels.get('foreground_threshold', 'otsu'), features),
             training['ignore_index'],
+            labels.get('certain_quantiles', CERTAIN_QUANTILES),
         )
 
     steps = []

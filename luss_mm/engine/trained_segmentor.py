@@ -1,5 +1,6 @@
 """A trained segmentor from its run directory, or from a checkpoint with its config."""
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from luss_mm.engine.checkpoint import CheckpointError, load_checkpoint, load_wei
 from luss_mm.engine.config_file import read_config
 from luss_mm.engine.literal_config import ConfigError, parse_literal_config, read_literal_config
 from luss_mm.engine.staged_runner import FINAL_CHECKPOINT
+from luss_mm.models import LUSSSegmentor
 
 CONFIG = 'config.py'
 LAST_STAGE = 'finetune'
@@ -102,6 +104,26 @@ def find_segmentor(
             'the work directory instead of the checkpoint.'
         )
     return TrainedSegmentor(found, checkpoint, checkpoint.parent)
+
+
+def refine_predictions(config: Config, segmenter: dict[str, Any]) -> Config:
+    """The config of one model whose predictions a segmenter refines.
+
+    Args:
+        config: Not changed.
+        segmenter: Config of the segmenter.
+
+    Raises:
+        ConfigError: If the model cannot refine its predictions.
+    """
+    kind = MODELS.get(config.model.type)
+    if not (isinstance(kind, type) and issubclass(kind, LUSSSegmentor)):
+        raise ConfigError(
+            f'--refine: {config.model.type} cannot refine its predictions, only LUSSSegmentor can'
+        )
+    refined = copy.deepcopy(config)
+    refined.model.refine = segmenter
+    return refined
 
 
 def _finished_stage(directory: Path) -> Path:

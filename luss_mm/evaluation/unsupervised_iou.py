@@ -105,6 +105,7 @@ class UnsupervisedIoUMetric(BaseMetric):
         if self.output_dir is not None and is_main_process():
             self.output_dir.mkdir(parents=True, exist_ok=True)  # fails before the work, not after
         self._image_counts = ImageCountsWriter(self.output_dir)
+        self._refined_by: str | None = None
         self._forget_images()
 
     def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
@@ -113,12 +114,13 @@ class UnsupervisedIoUMetric(BaseMetric):
         Args:
             data_batch: Not used.
             data_samples: Dicts with `pred_sem_seg` and `gt_sem_seg` (`data` of shape (1, H, W)) and
-                `img_path`.
+                `img_path`; `refined_by` is put down beside the scores.
 
         Raises:
             ValueError: If ids are out of range, sizes differ or a mask is missing.
         """
         for sample in data_samples:
+            self._refined_by = sample.get('refined_by')
             try:
                 predicted = _label_map(sample['pred_sem_seg'])
                 tally = self._tally(predicted, sample.get('gt_sem_seg'))
@@ -168,9 +170,10 @@ class UnsupervisedIoUMetric(BaseMetric):
         scores = matching.scores(results[0])
         rows = scores_per_class(scores, self._class_names())
         print_log(f'per class results:\n{class_table(rows)}', logger='current')
+        refined = f'; predictions refined by {self._refined_by}' if self._refined_by else ''
         print_log(
             f'Matching of clusters to categories on these {scores.num_images} images, '
-            f'{matching.name}: {matching.description}.',
+            f'{matching.name}: {matching.description}{refined}.',
             logger='current',
         )
         if self.output_dir is not None:
@@ -179,6 +182,7 @@ class UnsupervisedIoUMetric(BaseMetric):
                 'num_categories': self._category_count(),
                 'ignore_index': self.ignore_index,
                 'boundary_ratio': self.boundary_ratio,
+                'refined_by': self._refined_by,
             }
             write_scores(self.output_dir, scores, matching, rows, settings)
         start = f'{self.prefix}/' if self.prefix else ''

@@ -1,12 +1,41 @@
 """A coarse label map to prompts for a segmenter, and the segmenter's masks to a label map."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
 
 EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
+# OpenCV's numbers of what a pixel is before GrabCut.
+BACKGROUND, OBJECT, PROBABLY_BACKGROUND, PROBABLY_OBJECT = range(4)
+SEED_DIVISOR = 10  # a region without sure pixels is seeded by its highest tenth of scores
+
+
+@dataclass(frozen=True, eq=False)
+class ForegroundScore:
+    """How likely every pixel of an image shows an object.
+
+    Attributes:
+        values: float32 (H, W).
+        low: Scores up to it are surely background.
+        threshold: Scores from it on are foreground.
+        high: Scores from it on are surely object; low <= threshold <= high.
+    """
+
+    values: np.ndarray
+    low: float
+    threshold: float
+    high: float
+
+    def __post_init__(self) -> None:
+        """Refuse bounds that are out of order."""
+        if not self.low <= self.threshold <= self.high:
+            raise ValueError(
+                f'the bounds of a foreground score must rise: surely background {self.low}, '
+                f'threshold {self.threshold}, surely object {self.high}'
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,12 +48,14 @@ class MaskPrompt:
             image pixels. float32 (n, 4), n >= 1.
         point: x, y of a pixel that shows the class, or None.
         region: Where the coarse label map has the class, bool (H, W).
+        score: Foreground score of the image, or None if the region is all there is to go by.
     """
 
     category: int
     boxes: np.ndarray
     point: tuple[int, int] | None
     region: np.ndarray
+    score: ForegroundScore | None = None
 
 
 def active_categories(squared_distances: np.ndarray, sigma: float) -> list[int]:
@@ -140,6 +171,61 @@ def class_prompts(
         if len(boxes):
             prompts.append(MaskPrompt(category, boxes, (x, y) if region[y, x] else None, region))
     return prompts
+
+
+def prompts_with_score(prompts: Sequence[MaskPrompt], score: ForegroundScore) -> list[MaskPrompt]:
+    """The same prompts with the foreground score, and each with a point of its own.
+
+    Args:
+        prompts: Of one image, as `class_prompts` makes them.
+        score: Of the same image.
+
+    Returns:
+        Prompts whose point is the highest score in the region, of equals the first, row by row.
+
+    Raises:
+        ValueError: If a region and the score differ in size, a region is empty, or a score in it
+            is NaN.
+    """
+    scored = []
+    for prompt in prompts:
+        if prompt.region.shape != score.values.shape or not prompt.region.any():
+            raise ValueError(
+                f'the region of category {prompt.category}, {prompt.region.shape}, needs pixels '
+                f'and the size of the score, {score.values.shape}'
+            )
+        point = attention_point(np.where(prompt.region, score.values, -np.inf))
+        scored.append(replace(prompt, point=point, score=score))
+    return scored
+
+
+def score_trimap(score: ForegroundScore, region: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """What the foreground score says of every pixel before colours are looked at.
+
+    Pixels of other classes are surely background. Elsewhere, scores from `high` on are surely
+    object and others from `threshold` on probably object; of the rest, scores up to `low` are
+    surely and others probably background. If no pixel is surely object, the highest tenth of the
+    scores in the region is.
+
+    Args:
+        score: Of the image.
+        region: Where the class is by the coarse label map, bool (H, W).
+        others: Where other classes are, bool (H, W).
+
+    Returns:
+        `BACKGROUND`, `OBJECT`, `PROBABLY_BACKGROUND` or `PROBABLY_OBJECT`. uint8 (H, W).
+    """
+    values = score.values
+    trimap = np.full(values.shape, PROBABLY_BACKGROUND, dtype=np.uint8)
+    trimap[values <= score.low] = BACKGROUND
+    trimap[values >= score.threshold] = PROBABLY_OBJECT
+    trimap[values >= score.high] = OBJECT
+    trimap[others] = BACKGROUND
+    if not (trimap == OBJECT).any() and region.any():
+        inside = np.sort(values[region])
+        lowest = inside[-math.ceil(len(inside) / SEED_DIVISOR)]
+        trimap[region & (values >= lowest)] = OBJECT
+    return trimap
 
 
 def merge_masks(

@@ -114,6 +114,20 @@ def resize_score(score: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 @torch.no_grad()
+def foreground_probability(logits: Tensor) -> Tensor:
+    """One minus the softmax probability of class 0, exact also where that is near 1.
+
+    Args:
+        logits: Any float dtype, of two or more classes. Shape (K + 1, h, w).
+
+    Returns:
+        Probability, float32 in [0, 1]. Shape (h, w).
+    """
+    logits = logits.float()
+    return torch.sigmoid(logits[1:].logsumexp(dim=0) - logits[0])
+
+
+@torch.no_grad()
 def resize_argmax(logits: Tensor, size: tuple[int, int], max_bytes: int = 256 * 2**20) -> Tensor:
     """Argmax over the classes of bilinearly resized logits without ever holding all resized maps.
 

@@ -37,13 +37,7 @@ def otsu_threshold(counts: ArrayLike, low: float = 0.0, high: float = 1.0) -> fl
 
     Source: Otsu, A Threshold Selection Method from Gray-Level Histograms (1979), eq. 14-18.
     """
-    counts = np.asarray(counts, dtype=np.float64)
-    if counts.ndim != 1 or not np.isfinite(counts).all() or (counts < 0).any():
-        raise ValueError(f'a histogram is (B,), finite and >= 0, got shape {counts.shape}')
-    if not counts.sum() > 0:
-        raise ValueError('the histogram of foreground scores is empty: no image was scored')
-    if not low < high:
-        raise ValueError(f'the histogram range [{low}, {high}] is empty')
+    counts = check_histogram(counts, low, high)
     edges = np.linspace(low, high, len(counts) + 1)
     filled = np.flatnonzero(counts)
     if len(filled) == 1:
@@ -52,6 +46,23 @@ def otsu_threshold(counts: ArrayLike, low: float = 0.0, high: float = 1.0) -> fl
     first = 1 + int(np.argmax(variance >= variance.max() * (1 - EQUAL_VARIANCE)))
     last = int(filled[filled >= first][0])  # edges first .. last have only empty bins between
     return float((edges[first] + edges[last]) / 2)
+
+
+def check_histogram(counts: ArrayLike, low: float, high: float) -> np.ndarray:
+    """The histogram as float64 (B,).
+
+    Raises:
+        ValueError: If it is empty, negative, not finite or not one-dimensional, or the range from
+            low to high is empty.
+    """
+    counts = np.asarray(counts, dtype=np.float64)
+    if counts.ndim != 1 or not np.isfinite(counts).all() or (counts < 0).any():
+        raise ValueError(f'a histogram is (B,), finite and >= 0, got shape {counts.shape}')
+    if not counts.sum() > 0:
+        raise ValueError('the histogram of foreground scores is empty: no image was scored')
+    if not low < high:
+        raise ValueError(f'the histogram range [{low}, {high}] is empty')
+    return counts
 
 
 def between_class_variance(counts: np.ndarray) -> np.ndarray:

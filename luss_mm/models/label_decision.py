@@ -1,6 +1,6 @@
 """From a network's logits to the label map of an image, in bounded memory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -46,10 +46,9 @@ def decide_label_map(
             raise ValueError(f'allowed ids {list(allowed)} must be some of 0..{len(logits) - 1}')
         chosen = chosen[:, ids]
     height, width = size = tuple(meta['ori_shape'][:2])
-    padding = meta.get('img_padding_size', meta.get('padding_size', (0,) * 4))
     shrink = max_side / max(size) if height * width > max_pixels else 1
     decided = (max(1, round(height * shrink)), max(1, round(width * shrink)))
-    labels = _argmax_without_padding(chosen, decided, padding, input_size)
+    labels = resize_without_padding(chosen, decided, padding_of(meta), input_size, resize_argmax)
     if decided != size:
         # ids up to 2^24 are exact in float32
         labels = F.interpolate(labels[:, None].float(), size, mode='nearest')[:, 0].long()
@@ -60,20 +59,37 @@ def decide_label_map(
     return labels
 
 
-def _argmax_without_padding(
-    logits: Tensor,
+def padding_of(meta: Mapping[str, Any]) -> Sequence[int]:
+    """Pixels that were added to an image on the left, right, top and bottom."""
+    return meta.get('img_padding_size', meta.get('padding_size', (0,) * 4))
+
+
+def resize_without_padding(
+    maps: Tensor,
     size: tuple[int, int],
     padding: Sequence[int],
     input_size: torch.Size | tuple[int, int],
+    resize: Callable[[Tensor, tuple[int, int]], Tensor],
 ) -> Tensor:
-    """Label map of `size` (H, W) of the image that lies in a padded input; see `_axis_window`."""
+    """Maps of the image that lies in a padded input; see `_axis_window`.
+
+    Args:
+        maps: Of the padded input, at any resolution. Shape (B, ..., h, w).
+        size: Of the image in the result, (H, W).
+        padding: Of `padding_of`.
+        input_size: Of the padded input, (H, W) in pixels.
+        resize: Makes maps (B, H', W') of maps like `maps` and a size.
+
+    Returns:
+        What `resize` gives, of the image alone. Shape (B, H, W).
+    """
     left, right, top, bottom = padding
-    rows, down, visible_rows = _axis_window(logits.shape[2], input_size[0], top, bottom, size[0])
+    rows, down, visible_rows = _axis_window(maps.shape[-2], input_size[0], top, bottom, size[0])
     columns, across, visible_columns = _axis_window(
-        logits.shape[3], input_size[1], left, right, size[1]
+        maps.shape[-1], input_size[1], left, right, size[1]
     )
-    labels = resize_argmax(logits[:, :, rows, columns], (down, across))
-    return labels[:, visible_rows, visible_columns]
+    resized = resize(maps[..., rows, columns], (down, across))
+    return resized[:, visible_rows, visible_columns]
 
 
 def _axis_window(

@@ -8,6 +8,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from luss_mm.models.label_decision import decide_label_map
+from luss_mm.models.label_refinement import ForegroundRefiner
 
 
 @MODELS.register_module()
@@ -23,11 +24,16 @@ class LUSSSegmentor(EncoderDecoder):
         max_argmax_pixels: Images with more pixels than this are decided at a longest side of
             `max_argmax_side` and enlarged by nearest neighbour.
         max_argmax_side: See above.
+        refine: Config of a segmenter in mmseg's MODELS, such as dict(type='GrabCutSegmenter'), that
+            decides where the foreground of a prediction is (see `ForegroundRefiner`). Inside it,
+            every pixel takes the most probable id other than 0. Data samples then say `refined_by`.
+            None: ids are the argmax of all logits.
         **kwargs: As `EncoderDecoder`.
 
     Raises:
         ValueError: If `test_cfg.mode` is 'slide', which keeps all full-size logits, or the decode
-            head resizes with `align_corners=True`.
+            head resizes with `align_corners=True`; or if predictions are to be refined, but have
+            fewer than two ids, or `data_preprocessor` does not tell how images are normalised.
     """
 
     def __init__(
@@ -36,6 +42,7 @@ class LUSSSegmentor(EncoderDecoder):
         loss_stride: int = 2,
         max_argmax_pixels: int = 1000 * 1000,
         max_argmax_side: int = 1000,
+        refine: dict | None = None,
         **kwargs: object,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -51,6 +58,14 @@ class LUSSSegmentor(EncoderDecoder):
         self.loss_stride = loss_stride
         self.max_argmax_pixels = max_argmax_pixels
         self.max_argmax_side = max_argmax_side
+        if refine is not None and self.out_channels < 2:
+            raise ValueError(f'refine needs two or more ids, not {self.out_channels}')
+        self.refiner = refine and ForegroundRefiner(refine, self.data_preprocessor)
+
+    @property
+    def refined_by(self) -> str | None:
+        """Type of the segmenter that refines predictions."""
+        return self.refiner and self.refiner.name
 
     def loss(self, inputs: Tensor, data_samples: list[SegDataSample]) -> dict[str, Tensor]:
         """Losses at the reduced resolution; see `EncoderDecoder.loss`."""
@@ -71,20 +86,27 @@ class LUSSSegmentor(EncoderDecoder):
             data_samples: With `ori_shape` and, where padded, `img_padding_size` and `img_shape`.
 
         Returns:
-            The data samples with `pred_sem_seg`, int64 of shape (1, ori_H, ori_W).
+            The data samples with `pred_sem_seg`, int64 of shape (1, ori_H, ori_W), and, if they
+            were refined, `refined_by`.
         """
         logits = self.decode_head(self.extract_feat(inputs))  # (B, K + 1, h, w)
         if data_samples is None:
             data_samples = [
                 SegDataSample(metainfo=dict(ori_shape=tuple(inputs.shape[2:]))) for _ in inputs
             ]
-        for sample, sample_logits in zip(data_samples, logits, strict=True):
-            labels = decide_label_map(
-                sample_logits,
-                sample.metainfo,
-                inputs.shape[2:],
-                self.max_argmax_pixels,
-                self.max_argmax_side,
-            )
+        for sample, sample_logits, image in zip(data_samples, logits, inputs, strict=True):
+            if self.refiner is None:
+                labels = self._decide(sample_logits, image, sample)
+            else:
+                foreground = self.refiner.foreground(sample_logits, image, sample.metainfo)
+                categories = self._decide(sample_logits[1:], image, sample) + 1
+                labels = torch.where(foreground, categories, 0)
+                sample.set_metainfo(dict(refined_by=self.refined_by))
             sample.set_data(dict(pred_sem_seg=PixelData(data=labels)))
         return data_samples
+
+    def _decide(self, logits: Tensor, image: Tensor, sample: SegDataSample) -> Tensor:
+        """Index of the largest logit of every pixel, (1, ori_H, ori_W)."""
+        return decide_label_map(
+            logits, sample.metainfo, image.shape[1:], self.max_argmax_pixels, self.max_argmax_side
+        )

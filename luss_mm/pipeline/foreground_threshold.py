@@ -14,6 +14,7 @@ from mmengine.logging import print_log
 from luss_mm.atomic_files import write_atomically
 from luss_mm.datasets.transforms.loading import read_label_map
 from luss_mm.functional.pixel_assignment import label_by_centroid, resize_score
+from luss_mm.functional.score_quantiles import certain_scores
 from luss_mm.functional.thresholds import (
     SweepCounts,
     best_threshold,
@@ -25,6 +26,8 @@ from luss_mm.models.attended_inference import AttendedInference
 from luss_mm.pipeline.artifact import produce
 from luss_mm.pipeline.image_batches import ShardedBatches, stack_images
 
+CERTAIN_QUANTILES = (0.4, 0.9)  # of the training scores: surely background, surely object
+
 
 @dataclass(frozen=True)
 class ThresholdRule:
@@ -33,10 +36,12 @@ class ThresholdRule:
     Attributes:
         rule: 'otsu', a number in [0, 1], or 'validation_sweep'.
         sweep_batches: Whole validation images with masks; the sweep alone reads them.
+        certain_quantiles: Of the training scores, see `certain_scores`.
     """
 
     rule: str | float
     sweep_batches: ShardedBatches | None = None
+    certain_quantiles: tuple[float, float] = CERTAIN_QUANTILES
 
     def __post_init__(self) -> None:
         """Refuse what is no rule."""
@@ -46,13 +51,26 @@ class ThresholdRule:
                 "foreground_threshold: 'otsu', 'validation_sweep' or a number in [0, 1], not "
                 f'{self.rule!r}'
             )
+        quantiles = tuple(self.certain_quantiles)
+        if len(quantiles) != 2 or not 0 <= quantiles[0] <= quantiles[1] <= 1:
+            raise ValueError(
+                f'certain_quantiles: two rising shares in [0, 1], not {self.certain_quantiles!r}'
+            )
 
 
 @dataclass(frozen=True)
 class ThresholdChoice:
-    """A threshold and what labels were looked at to find it."""
+    """A threshold and what labels were looked at to find it.
+
+    Attributes:
+        threshold: Foreground scores from it on count as object.
+        certain_scores: Scores up to the first are surely background, from the second on surely
+            object; low <= threshold <= high.
+        used_ground_truth: What labels the choice looked at.
+    """
 
     threshold: float
+    certain_scores: tuple[float, float]
     used_ground_truth: tuple[str, ...] = ()
 
 
@@ -88,14 +106,17 @@ def choose_threshold(
         else:
             threshold = float(rule.rule)
         outcome['threshold'] = threshold
+        outcome['certain_scores'] = certain_scores(score_counts, rule.certain_quantiles, threshold)
         if is_main_process():
             write_atomically(unfinished / 'threshold.json', json.dumps(outcome).encode())
 
-    path = produce(directory, make, inputs, dict(rule=rule.rule), used_ground_truth=used)
-    threshold = json.loads((path / 'threshold.json').read_text())['threshold']
+    settings = dict(rule=rule.rule, certain_quantiles=list(rule.certain_quantiles))
+    path = produce(directory, make, inputs, settings, used_ground_truth=used)
+    outcome = json.loads((path / 'threshold.json').read_text())
+    threshold = outcome['threshold']
     labels = used[0] if used else 'no labels looked at'
     print_log(f'foreground threshold {threshold:.3f} ({rule.rule}; {labels})', logger='current')
-    return ThresholdChoice(threshold, used)
+    return ThresholdChoice(threshold, tuple(outcome['certain_scores']), used)
 
 
 @torch.inference_mode()

@@ -43,12 +43,15 @@ class PixelLabeller:
         centroids: float32 (K, C).
         threshold: Foreground scores below it become 0.
         transform: Pixel assignment and, with a segmenter, prompts and masks.
+        certain_scores: Foreground scores that are surely background and surely object; needed where
+            the transform prompts from the score.
     """
 
     model: AttendedInference
     centroids: np.ndarray
     threshold: float
     transform: GeneratePseudoLabel
+    certain_scores: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         """The segmenter follows the model to its device."""
@@ -81,7 +84,16 @@ class PixelLabeller:
                 squared_distances=distances[i],
                 ori_shape=tuple(sample['ori_shape']),
             )
+            if self.certain_scores is not None:
+                result['certain_scores'] = self.certain_scores
             yield self.transform(result | prompted[i])
+
+    def facts(self) -> dict[str, Any]:
+        """What decides the label maps besides the model, for the key of an artifact."""
+        facts = dict(threshold=self.threshold, transform=self.transform.facts())
+        if self.transform.needs_certain_scores:
+            facts['certain_scores'] = self.certain_scores
+        return facts
 
     def _segmenter_inputs(self, samples: Sequence[Mapping[str, Any]]) -> list[dict]:
         """What a segmenter needs of each image; nothing without one."""
@@ -137,7 +149,7 @@ def generate_labels(
         directory,
         make,
         inputs,
-        dict(settings, threshold=labeller.threshold, transform=labeller.transform.facts()),
+        dict(settings, **labeller.facts()),
         used_ground_truth=used_ground_truth,
         used_sam=segmenter is not None and segmenter.used_sam,
     )

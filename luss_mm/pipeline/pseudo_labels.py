@@ -73,7 +73,9 @@ def make_pseudo_labels(job: PseudoLabelJob) -> Path:
     )
     return generate_labels(
         job.directory / PSEUDO_LABELS,
-        PixelLabeller(job.model, clusters.centroids, choice.threshold, job.transform),
+        PixelLabeller(
+            job.model, clusters.centroids, choice.threshold, job.transform, choice.certain_scores
+        ),
         job.label_batches,
         features.embeddings,
         inputs=made_from | dict(images=job.label_batches.dataset.fingerprint()),

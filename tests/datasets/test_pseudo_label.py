@@ -235,3 +235,73 @@ def test_check_passes_the_segmenters_refusal_on():
     with pytest.raises(RuntimeError, match='sam.pth'):
         GeneratePseudoLabel(segmenter=config).check()
     with_segmenter().check()
+
+
+def test_prompts_from_the_score_carry_it_and_a_point_for_every_class():
+    transform = with_segmenter(prompts='score')
+    inputs = quadrants() | dict(encoded_image=None, certain_scores=(0.3, 0.8))
+    results = transform(dict(inputs))
+    ((_, prompts),) = transform.segmenter.calls
+    by_region = with_segmenter()
+    expected = by_region(dict(inputs))
+    ((_, published),) = by_region.segmenter.calls
+    assert [p.category for p in prompts] == [p.category for p in published] == [1, 2, 3]
+    assert [p.point is None for p in published] == [True, False, True]
+    for prompt, other in zip(prompts, published, strict=True):
+        x, y = prompt.point
+        values = prompt.score.values
+        assert values.shape == SIZE and values.dtype == np.float32
+        assert prompt.region[y, x] and values[y, x] == values[prompt.region].max()
+        assert (prompt.score.low, prompt.score.threshold, prompt.score.high) == (0.3, 0.4, 0.8)
+        np.testing.assert_array_equal(prompt.region, other.region)
+        np.testing.assert_array_equal(prompt.boxes, other.boxes)
+        assert other.score is None
+    np.testing.assert_array_equal(results['gt_seg_map'], expected['gt_seg_map'])
+
+
+def test_prompts_from_the_score_need_certain_scores_and_are_a_fact():
+    with pytest.raises(KeyError, match="needs results..?'certain_scores"):
+        with_segmenter(prompts='score')(quadrants() | dict(encoded_image=None))
+    GeneratePseudoLabel(prompts='score')(quadrants())  # nothing is prompted
+    facts = with_segmenter(prompts='score').facts()
+    assert facts == with_segmenter().facts() | dict(prompts='score')
+
+
+def test_an_unknown_kind_of_prompts_is_refused():
+    with pytest.raises(ValueError, match="prompts is one of region, score, not 'boxes'"):
+        GeneratePseudoLabel(prompts='boxes')
+
+
+def test_the_score_finds_what_the_coarse_label_misses():
+    """Two discs of two categories; features and score see only their left halves."""
+    y, x = np.mgrid[:96, :128]
+    discs = [(x - cx) ** 2 + (y - 48) ** 2 <= 24**2 for cx in (34, 94)]
+    rng = np.random.default_rng(0)
+    image = np.full((96, 128, 3), (60, 110, 160), np.float64)
+    image[discs[0]], image[discs[1]] = (190, 90, 60), (90, 180, 70)
+    image = (image + rng.normal(0, 15, image.shape)).clip(0, 255).astype(np.uint8)
+    score = np.full((96, 128), 0.1, np.float32)
+    for cx, disc in zip((34, 94), discs, strict=True):
+        score[disc] = 0.35
+        score[disc & (x < cx)] = 0.9
+    inputs = dict(
+        features=torch.eye(3)[torch.tensor((x >= 64).astype(int))].permute(2, 0, 1),
+        foreground_score=torch.tensor(score),
+        centroids=torch.eye(3),
+        threshold=0.5,
+        squared_distances=np.array([0.1, 0.2, 0.9], np.float32),
+        ori_shape=(96, 128),
+        encoded_image=image,
+        certain_scores=(0.2, 0.8),
+    )
+
+    def labels(prompts):
+        transform = GeneratePseudoLabel(segmenter=dict(type='GrabCutSegmenter'), prompts=prompts)
+        return transform(dict(inputs))['gt_seg_map']
+
+    def ious(found):
+        masks = [found == 1, found == 2]
+        return [(m & d).sum() / (m | d).sum() for m, d in zip(masks, discs, strict=True)]
+
+    assert max(ious(labels('region'))) < 0.75
+    assert min(ious(labels('score'))) > 0.95

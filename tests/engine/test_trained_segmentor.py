@@ -7,7 +7,7 @@ from mmengine.config import Config
 
 from luss_mm.engine.checkpoint import CheckpointError
 from luss_mm.engine.literal_config import ConfigError, parse_literal_config, read_literal_config
-from luss_mm.engine.trained_segmentor import find_segmentor
+from luss_mm.engine.trained_segmentor import find_segmentor, refine_predictions
 from tests.engine.small_run import PIPELINE, make_run, run_config
 from tests.engine.test_checkpoint import Payload
 
@@ -134,3 +134,11 @@ def test_dumped_configs_read_as_mmengine_reads_them(tmp_path):
 def test_unregistered_types_name_the_way_out():
     with pytest.raises(ConfigError, match="type 'OwnModel' is not registered.*--config"):
         parse_literal_config("model = dict(type='OwnModel')", 'config.py')
+
+
+def test_only_our_segmentor_refines_its_predictions():
+    config = run_config()
+    refined = refine_predictions(config, dict(type='GrabCutSegmenter'))
+    assert refined.model.refine.type == 'GrabCutSegmenter' and 'refine' not in config.model
+    with pytest.raises(ConfigError, match='--refine: EncoderDecoder cannot refine'):
+        refine_predictions(run_config('EncoderDecoder'), dict(type='GrabCutSegmenter'))

@@ -258,3 +258,22 @@ def test_out_of_mmsegs_test_script_saves_predictions(tmp_path):
     assert metric.save_predictions
     with pytest.raises(ValueError, match='output_dir'):
         UnsupervisedIoUMetric(2, 2, keep_results=True)
+
+
+@pytest.mark.parametrize('refined_by', [None, 'GrabCutSegmenter'])
+def test_refined_predictions_are_named_with_the_scores(tmp_path, monkeypatch, refined_by):
+    logged = []
+    monkeypatch.setattr(
+        'luss_mm.evaluation.unsupervised_iou.print_log', lambda text, **_: logged.append(text)
+    )
+    metric = UnsupervisedIoUMetric(2, 2, output_dir=str(tmp_path))
+    predicted, truth = made_up_images(1, 2, 2)[0]
+    sample = data_sample(0, predicted, truth)
+    if refined_by is not None:
+        sample.set_metainfo(dict(refined_by=refined_by))
+    evaluator = Evaluator(metric)
+    evaluator.process([sample])
+    evaluator.evaluate(1)
+    assert read(tmp_path / 'scores.json')['refined_by'] == refined_by
+    told = [line for line in logged if 'predictions refined by GrabCutSegmenter' in line]
+    assert len(told) == (refined_by is not None)

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from luss_mm.functional.mask_prompts import (
+    ForegroundScore,
+    MaskPrompt,
     active_categories,
     attention_point,
     class_prompts,
@@ -11,6 +13,8 @@ from luss_mm.functional.mask_prompts import (
     merge_masks,
     merging_outcome,
     present_categories,
+    prompts_with_score,
+    score_trimap,
 )
 
 
@@ -292,3 +296,79 @@ def test_every_category_is_in_exactly_one_list():
         if not told.pop('kept_coarse'):
             every = sorted(c for categories in told.values() for c in categories)
             assert every == sorted(set(active) | set(np.unique(label_map).tolist()) - {0})
+
+
+# ---------------------------------------------------------------- prompts from the score
+
+
+def slow_trimap(score, region, others):
+    """cv2's numbers (0 background, 1 object, 2 and 3 probably so), pixel by pixel."""
+    height, width = region.shape
+    trimap = np.zeros(region.shape, np.uint8)
+    for y in range(height):
+        for x in range(width):
+            value = score.values[y, x]
+            if others[y, x]:
+                trimap[y, x] = 0
+            elif value >= score.high:
+                trimap[y, x] = 1
+            elif value >= score.threshold:
+                trimap[y, x] = 3
+            else:
+                trimap[y, x] = 0 if value <= score.low else 2
+    if (trimap == 1).any():
+        return trimap
+    inside = sorted((score.values[y, x] for y, x in np.argwhere(region)), reverse=True)
+    if inside:
+        lowest = inside[(len(inside) - 1) // 10]
+        trimap[region & (score.values >= lowest)] = 1
+    return trimap
+
+
+@pytest.mark.parametrize(
+    'bounds', [(0.2, 0.5, 0.8), (0.5, 0.5, 0.5), (0, 0, 0), (0.2, 0.5, 2), (2, 2, 2)]
+)
+@pytest.mark.parametrize('steps', [4, 10**6])
+def test_trimap_equals_pixel_by_pixel(bounds, steps):
+    rng = np.random.default_rng(steps)
+    values = (rng.integers(0, steps + 1, (9, 11)) / steps).astype(np.float32)
+    score = ForegroundScore(values, *bounds)
+    region, others = rng.random((2, 9, 11)) < [[[0.3]], [[0.2]]]
+    for here, there in ((region, others & ~region), (region, ~region), (region & False, others)):
+        expected = slow_trimap(score, here, there)
+        found = score_trimap(score, here, there)
+        assert found.dtype == np.uint8
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_without_sure_pixels_the_highest_scores_of_the_region_are():
+    values = np.arange(100, dtype=np.float32).reshape(10, 10) / 200
+    region = values < 0.25  # 50 pixels
+    trimap = score_trimap(ForegroundScore(values, 0.1, 0.3, 0.9), region, ~region)
+    assert np.flatnonzero(trimap == 1).tolist() == [45, 46, 47, 48, 49]
+
+
+def test_bounds_out_of_order_are_named():
+    with pytest.raises(ValueError, match='must rise: surely background 0.6, threshold 0.5'):
+        ForegroundScore(np.zeros((2, 2), np.float32), 0.6, 0.5, 0.8)
+
+
+def test_with_the_score_every_class_has_a_point_of_its_own():
+    labels = picture('1122', '1122', '3333')
+    values = np.arange(12, dtype=np.float32).reshape(3, 4)[:, ::-1] / 12
+    prompts = class_prompts(labels, values, np.array([0.1, 0.2, 0.3]), 1.0)
+    assert [prompt.point for prompt in prompts] == [None, None, (0, 2)]
+    score = ForegroundScore(values, 0.1, 0.5, 0.9)
+    scored = prompts_with_score(prompts, score)
+    assert [prompt.point for prompt in scored] == [(0, 1), (2, 1), (0, 2)]
+    for before, after in zip(prompts, scored, strict=True):
+        assert after.score is score and after.region is before.region
+        assert after.boxes is before.boxes and after.category == before.category
+        assert before.score is None
+
+
+@pytest.mark.parametrize('region', [np.zeros((2, 2), bool), np.ones((2, 3), bool)])
+def test_a_region_that_does_not_fit_the_score_is_named(region):
+    score = ForegroundScore(np.zeros((2, 2), np.float32), 0, 0, 0)
+    with pytest.raises(ValueError, match='the region of category 7'):
+        prompts_with_score([MaskPrompt(7, np.zeros((0, 4)), None, region)], score)

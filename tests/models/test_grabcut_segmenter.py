@@ -5,7 +5,16 @@ import numpy as np
 import pytest
 from mmseg.registry import MODELS
 
-from luss_mm.functional.mask_prompts import MaskPrompt, component_boxes
+from luss_mm.functional.mask_prompts import (
+    BACKGROUND,
+    OBJECT,
+    PROBABLY_BACKGROUND,
+    PROBABLY_OBJECT,
+    ForegroundScore,
+    MaskPrompt,
+    component_boxes,
+    prompts_with_score,
+)
 from luss_mm.models.segmenters import GrabCutSegmenter, SegmenterError
 
 SIZE = (60, 80)
@@ -248,13 +257,29 @@ def test_registered_and_described():
     facts = segmenter.facts()
     assert json.loads(json.dumps(facts)) == facts and facts['margin'] == 0.1
     assert facts == GrabCutSegmenter(margin=0.1, threads=3).facts()
-    for change in (dict(max_side=9), dict(core=0.9), dict(iterations=1), dict(seed=1), dict()):
+    for change in (
+        dict(max_side=9),
+        dict(core=0.9),
+        dict(iterations=1),
+        dict(seed=1),
+        dict(whole_image_side=9),
+        dict(whole_image_iterations=1),
+        dict(),
+    ):
         assert facts != GrabCutSegmenter(**{'margin': 0.1, **change} if change else {}).facts()
 
 
 @pytest.mark.parametrize(
     'settings',
-    [dict(max_side=0), dict(core=0), dict(core=1.5), dict(margin=-1), dict(threads=0)],
+    [
+        dict(max_side=0),
+        dict(core=0),
+        dict(core=1.5),
+        dict(margin=-1),
+        dict(threads=0),
+        dict(whole_image_side=0),
+        dict(whole_image_iterations=0),
+    ],
 )
 def test_wrong_settings_are_named(settings):
     (name,) = settings
@@ -269,3 +294,166 @@ def test_wrong_images_and_prompts():
     region = np.ones((4, 5), bool)
     with pytest.raises(ValueError, match=r'category 1 is \(4, 5\), the image \(5, 4\)'):
         segment(np.zeros((5, 4, 3), np.uint8), prompt_of(region))
+
+
+def slow_box_mask(image, prompt, max_side=192, core=0.3, margin=0.08, iterations=2):
+    """GrabCut on each box as it was before there were scores, the trimap pixel by pixel."""
+    mask = np.zeros(image.shape[:2], bool)
+    for x0, y0, x1, y1 in prompt.boxes.astype(int).tolist():
+        reach = max(1.0, margin * np.sqrt((x1 - x0 + 1) * (y1 - y0 + 1)))
+        context = int(np.ceil(3 * reach))
+        top, left = max(0, y0 - context), max(0, x0 - context)
+        part = image[top : y1 + 1 + context, left : x1 + 1 + context]
+        region = np.zeros(image.shape[:2], bool)
+        region[y0 : y1 + 1, x0 : x1 + 1] = prompt.region[y0 : y1 + 1, x0 : x1 + 1]
+        region = region[top : y1 + 1 + context, left : x1 + 1 + context]
+        height, width = region.shape
+        scale = min(1, max_side / max(height, width))
+        small = max(1, round(width * scale)), max(1, round(height * scale))
+        colours = cv2.resize(part, small, interpolation=cv2.INTER_AREA)
+        coarse = cv2.resize(region.astype(np.float32), small, interpolation=cv2.INTER_AREA) >= 0.5
+        outside, depth = distance(~coarse), distance(coarse)
+        trimap = np.zeros(coarse.shape, np.uint8)
+        for pixel in np.ndindex(coarse.shape):
+            if coarse[pixel]:
+                sure = np.float32(depth[pixel]) >= core * np.float32(depth.max())
+                trimap[pixel] = OBJECT if sure else PROBABLY_OBJECT
+            elif outside[pixel] <= max(1.0, reach * scale):
+                trimap[pixel] = PROBABLY_BACKGROUND
+        cv2.setRNGSeed(0)
+        models = np.zeros((1, 65)), np.zeros((1, 65))
+        cv2.grabCut(colours, trimap, None, *models, iterations, cv2.GC_INIT_WITH_MASK)
+        found = ((trimap == OBJECT) | (trimap == PROBABLY_OBJECT)).astype(np.float32)
+        found = cv2.resize(found, (width, height), interpolation=cv2.INTER_LINEAR) > 0.5
+        mask[top : top + height, left : left + width] |= found
+    return mask
+
+
+@pytest.mark.parametrize('settings', [dict(), dict(max_side=30), dict(core=0.7, iterations=1)])
+def test_without_a_score_each_box_is_cut_by_itself(settings):
+    truth = disk((25, 30), 14) | disk((62, 20), 9)
+    image, region = photograph(truth), np.roll(truth, (3, -2), axis=(0, 1))
+    (mask,) = segment(image, prompt_of(region), **settings)
+    np.testing.assert_array_equal(mask, slow_box_mask(image, prompt_of(region), **settings))
+
+
+# ---------------------------------------------------------------- from the score
+
+
+def test_labels_before_grabcut_have_opencvs_numbers():
+    ours = BACKGROUND, OBJECT, PROBABLY_BACKGROUND, PROBABLY_OBJECT
+    assert ours == (cv2.GC_BGD, cv2.GC_FGD, cv2.GC_PR_BGD, cv2.GC_PR_FGD)
+
+
+def scored(values, *regions, bounds=(0.2, 0.5, 0.8)):
+    """Prompts with a score, the first region's first."""
+    score = ForegroundScore(values.astype(np.float32), *bounds)
+    prompts = [prompt_of(region, category=i) for i, region in enumerate(regions, start=1)]
+    return prompts_with_score(prompts, score)
+
+
+def half_seen(*objects):
+    """A score that is high on the left half of each object and unsure around it."""
+    values = np.full(SIZE, 0.1)
+    for centre in objects:
+        values[disk(centre, 17)] = 0.4
+        left = disk(centre, 12) & (np.arange(SIZE[1]) < centre[0])
+        values[left] = 0.9
+    return values
+
+
+def test_the_score_recovers_halves_that_the_region_misses():
+    first, second = disk((20, 30), 12), disk((59, 30), 12)
+    image = photograph(first | second)
+    values = half_seen((20, 30), (59, 30))
+    regions = [(values >= 0.5) & disk(centre, 17) for centre in ((20, 30), (59, 30))]
+    by_region = segment(image, *[prompt_of(r, category=i) for i, r in enumerate(regions, 1)])
+    by_score = segment(image, *scored(values, *regions))
+    for truth, region, old, new in zip((first, second), regions, by_region, by_score, strict=True):
+        assert iou(region, truth) < 0.55 and iou(old, truth) < 0.75
+        assert iou(new, truth) > 0.95
+    assert not (by_score[0] & by_score[1]).any()
+
+
+def test_other_classes_are_surely_background():
+    """Two objects of one colour: without the other prompt the first class takes both."""
+    first, second = disk((20, 30), 12), disk((59, 30), 12)
+    image, values = photograph(first | second), np.where(first | second, 0.9, 0.1)
+    (alone,) = segment(image, *scored(values, first))
+    together = segment(image, *scored(values, first, second))
+    assert iou(alone, first | second) > 0.95
+    assert iou(together[0], first) > 0.95 and iou(together[1], second) > 0.95
+
+
+def test_a_class_without_sure_pixels_is_seeded_by_its_region():
+    first, second = disk((20, 30), 12), disk((59, 30), 12)
+    image = photograph(first | second)
+    values = np.full(SIZE, 0.1)
+    values[disk((59, 30), 14)] = 0.4
+    values[disk((59, 30), 7)] = 0.6  # no pixel is sure
+    values[first] = 0.9
+    masks = segment(image, *scored(values, first, disk((59, 30), 7)))
+    assert iou(masks[0], first) > 0.95 and iou(masks[1], second) > 0.95
+
+
+def test_boxes_and_scores_may_be_mixed_and_a_prompt_without_pixels_gets_none():
+    truth = disk((40, 30), 17)
+    image, values = photograph(truth), np.where(truth, 0.9, 0.1)
+    (with_score,) = scored(values, truth)
+    empty = MaskPrompt(3, np.zeros((0, 4)), None, np.zeros(SIZE, bool), with_score.score)
+    masks = segment(image, prompt_of(truth), with_score, empty, threads=3)
+    np.testing.assert_array_equal(masks[0], segment(image, prompt_of(truth))[0])
+    np.testing.assert_array_equal(masks[1], segment(image, with_score)[0])
+    assert not masks[2].any()
+
+
+@pytest.mark.parametrize('value', [0.6, 0.9])  # probably, surely
+def test_where_everything_is_foreground_all_of_it_is_the_answer(value):
+    (prompt,) = scored(np.full(SIZE, value), np.ones(SIZE, bool))
+    (mask,) = segment(photograph(disk((40, 30), 17)), prompt)
+    assert mask.all()
+
+
+def test_where_nothing_is_foreground_the_highest_scores_of_the_region_are():
+    truth = disk((40, 30), 17)
+    values = np.where(truth, 0.45, 0.1)
+    (mask,) = segment(photograph(truth), *scored(values, disk((40, 30), 5)))
+    assert iou(mask, truth) > 0.95
+
+
+def test_one_colour_gives_the_foreground_outside_of_other_classes():
+    first, second = disk((20, 30), 12), disk((59, 30), 12)
+    values = np.where(first | second, 0.6, 0.1)
+    region = first & disk((20, 30), 5)
+    masks = segment(np.full((*SIZE, 3), 90, np.uint8), *scored(values, region, second))
+    np.testing.assert_array_equal(masks[0], first)
+    np.testing.assert_array_equal(masks[1], second | (first & ~region))
+
+
+@pytest.mark.parametrize('size', [(1, 1), (1, 40), (40, 1), (2, 2), (3, 500)])
+@pytest.mark.parametrize('side', [1, 16, 256])
+@pytest.mark.parametrize('seed', range(3))
+def test_tiny_and_narrow_images_with_a_score(size, side, seed):
+    rng = np.random.default_rng(seed)
+    image = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+    region = np.zeros(size, bool)
+    region[0, : max(1, size[1] // 2)] = True
+    (mask,) = segment(image, *scored(rng.random(size), region), whole_image_side=side)
+    assert mask.dtype == bool and mask.shape == size
+
+
+def test_a_larger_image_with_a_score_is_worked_on_at_a_bounded_side(monkeypatch):
+    size = (600, 800)
+    truth = disk((400, 300), 170, size)
+    shapes, cut = [], cv2.grabCut
+    monkeypatch.setattr(cv2, 'grabCut', lambda *a: (shapes.append(a[0].shape[:2]), cut(*a))[1])
+    (prompt,) = scored(np.where(truth, 0.9, 0.1), truth)
+    (mask,) = segment(photograph(truth, size=size), prompt)
+    assert shapes == [(192, 256)] and iou(mask, truth) > 0.97
+
+
+def test_a_score_of_another_size_is_named():
+    (prompt,) = scored(np.ones((5, 4)), np.ones((5, 4), bool))
+    wrong = MaskPrompt(1, prompt.boxes, None, np.ones((4, 5), bool), prompt.score)
+    with pytest.raises(ValueError, match=r'score of category 1 is \(5, 4\), the image \(4, 5\)'):
+        segment(np.zeros((4, 5, 3), np.uint8), wrong)

@@ -181,3 +181,23 @@ def test_maps_come_in_their_turn(data_root, tmp_path):
     assert len(labelled) == 1
     next(results)
     assert len(labelled) == 2 and next(results, None) is None
+
+
+def test_certain_scores_reach_the_transform_and_the_key(data_root, tmp_path):
+    run = Labelling(data_root, tmp_path)
+    config = dict(type='GeneratePseudoLabel', segmenter=dict(type='GrabCutSegmenter'))
+    centroids = centroids_of(run.features.embeddings)
+
+    def labeller(certain_scores, **settings):
+        transform = TRANSFORMS.build(config | settings)
+        return PixelLabeller(run.inference, centroids, 0.5, transform, certain_scores)
+
+    scored = labeller((0.2, 0.8), prompts='score')
+    assert scored.facts()['certain_scores'] == (0.2, 0.8)
+    assert 'certain_scores' not in labeller((0.2, 0.8)).facts()
+    scored.transform.transform = lambda results: results
+    sample = run.batches.dataset[0]
+    pixels = np.zeros((*sample['ori_shape'], 3), np.uint8)
+    sample['loaded_image'] = torch.from_numpy(pixels)
+    (result,) = scored.label([sample], run.features.embeddings[:1])
+    assert result['certain_scores'] == (0.2, 0.8)

@@ -8,13 +8,17 @@ from mmcv.transforms import BaseTransform
 from mmseg.registry import MODELS, TRANSFORMS
 
 from luss_mm.functional.mask_prompts import (
+    ForegroundScore,
     active_categories,
     class_prompts,
     merge_masks,
     merging_outcome,
     present_categories,
+    prompts_with_score,
 )
 from luss_mm.functional.pixel_assignment import assign_pixels, resize_score
+
+PROMPTS = ('region', 'score')
 
 
 @TRANSFORMS.register_module()
@@ -29,11 +33,16 @@ class GeneratePseudoLabel(BaseTransform):
             .8 is the authors' for ImageNet-S50; the result is very sensitive to it.
         min_area: Smaller connected components give no box, in pixels. Not published.
         segmenter: Config of a segmenter in mmseg's MODELS; None keeps the coarse label map.
+        prompts: 'region' (published): boxes of the coarse region, and the highest score of the
+            image as the point of the class that lies there. 'score' (ours): also the foreground
+            score of every pixel, from which GrabCut finds what the region misses; and every class
+            has the highest score of its own region as its point.
 
     Needs:
         features: Pixel features (C, h, w). foreground_score: (h', w'). centroids: (K, C).
         threshold: Of the foreground score. squared_distances: array (K,), of the image's embedding
         to the centroids. ori_shape: (H, W). encoded_image: of the segmenter, if there is one.
+        certain_scores: with prompts from the score, (low, high) of `certain_scores`.
 
     Sets:
         coarse_label: Nearest centroids, int64 in [0, K], (H, W). gt_seg_map: the final label map,
@@ -41,7 +50,7 @@ class GeneratePseudoLabel(BaseTransform):
         the ids in gt_seg_map; with a segmenter all of `merging_outcome`. Fits into JSON.
 
     Raises:
-        ValueError: If sigma is no number, or min_area negative.
+        ValueError: If sigma is no number, min_area negative, or prompts are of no such kind.
     """
 
     NEEDED = (
@@ -54,12 +63,19 @@ class GeneratePseudoLabel(BaseTransform):
     )
 
     def __init__(
-        self, sigma: float = 0.8, min_area: int = 0, segmenter: dict[str, Any] | None = None
+        self,
+        sigma: float = 0.8,
+        min_area: int = 0,
+        segmenter: dict[str, Any] | None = None,
+        prompts: str = 'region',
     ) -> None:
         if math.isnan(sigma) or min_area < 0:
             raise ValueError(f'sigma {sigma} must be a number and min_area {min_area} at least 0')
+        if prompts not in PROMPTS:
+            raise ValueError(f'prompts is one of {", ".join(PROMPTS)}, not {prompts!r}')
         self.sigma = sigma
         self.min_area = min_area
+        self.prompts = prompts
         self._config = segmenter
         self._segmenter: Any = None
 
@@ -69,6 +85,11 @@ class GeneratePseudoLabel(BaseTransform):
         if self._segmenter is None and self._config is not None:
             self._segmenter = MODELS.build(self._config)
         return self._segmenter
+
+    @property
+    def needs_certain_scores(self) -> bool:
+        """Whether label maps depend on the scores that are surely background and object."""
+        return self._config is not None and self.prompts == 'score'
 
     def check(self) -> None:
         """Refuse, before anything runs, what the segmenter cannot work with.
@@ -83,7 +104,8 @@ class GeneratePseudoLabel(BaseTransform):
         """What decides the label maps, for the key of an artifact."""
         if self.segmenter is None:
             return dict(segmenter=None)
-        return dict(sigma=self.sigma, min_area=self.min_area, segmenter=self.segmenter.facts())
+        facts = dict(sigma=self.sigma, min_area=self.min_area, segmenter=self.segmenter.facts())
+        return facts | dict(prompts=self.prompts) if self.prompts != 'region' else facts
 
     def transform(self, results: dict) -> dict:
         """Label one image.
@@ -115,6 +137,11 @@ class GeneratePseudoLabel(BaseTransform):
         prompts = class_prompts(
             coarse, score, results['squared_distances'], self.sigma, self.min_area
         )
+        if self.needs_certain_scores:
+            low, high = results['certain_scores']
+            prompts = prompts_with_score(
+                prompts, ForegroundScore(score, low, float(results['threshold']), high)
+            )
         masks = self.segmenter.segment(results['encoded_image'], prompts) if prompts else []
         categories = [prompt.category for prompt in prompts]
         merged = merge_masks(coarse, categories, masks)
@@ -125,6 +152,8 @@ class GeneratePseudoLabel(BaseTransform):
 
     def _refuse_missing(self, results: dict) -> None:
         needed = self.NEEDED if self.segmenter is None else (*self.NEEDED, 'encoded_image')
+        if self.needs_certain_scores:
+            needed = (*needed, 'certain_scores')
         for key in needed:
             if key not in results:
                 raise KeyError(

@@ -93,7 +93,7 @@ class PicturesHook(Hook):
         )
         save_threshold_histogram(
             load_features(self.features).score_counts,
-            self._threshold(),
+            self._chosen_scores()['threshold'],
             pictures / 'foreground_threshold.png',
         )
         for config in self.directory.glob('*/config.py'):
@@ -117,8 +117,13 @@ class PicturesHook(Hook):
         names = self._category_of_cluster(evaluation, len(centroids))
         num_ids = max(len(dataset.metainfo.get('classes') or ()), int(names.max()) + 1)
         palette = category_palette(num_ids)
+        chosen = self._chosen_scores()
         labeller = PixelLabeller(
-            self.source.model, centroids, self._threshold(), TRANSFORMS.build(self.label_transform)
+            self.source.model,
+            centroids,
+            chosen['threshold'],
+            TRANSFORMS.build(self.label_transform),
+            chosen.get('certain_scores'),
         )
         for index in self._chosen_images(dataset, evaluation):
             info = dataset.get_data_info(index)
@@ -157,8 +162,8 @@ class PicturesHook(Hook):
             chosen.update(i for i, path in enumerate(ImagePaths(dataset)) if path in extremes)
         return sorted(chosen)
 
-    def _threshold(self) -> float:
-        return json.loads((self.directory / THRESHOLD / 'threshold.json').read_text())['threshold']
+    def _chosen_scores(self) -> dict[str, Any]:
+        return json.loads((self.directory / THRESHOLD / 'threshold.json').read_text())
 
     @staticmethod
     def _category_of_cluster(evaluation: Path, num_clusters: int) -> np.ndarray:

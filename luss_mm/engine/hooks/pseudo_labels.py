@@ -8,7 +8,7 @@ from mmengine.hooks import Hook
 from mmseg.registry import HOOKS, TRANSFORMS
 
 from luss_mm.engine.feature_source import FeatureSource
-from luss_mm.pipeline.foreground_threshold import ThresholdRule
+from luss_mm.pipeline.foreground_threshold import CERTAIN_QUANTILES, ThresholdRule
 from luss_mm.pipeline.pseudo_labels import PseudoLabelJob, make_pseudo_labels
 
 
@@ -28,6 +28,8 @@ class PseudoLabelHook(Hook):
         sweep_dataset: Config of the validation images with masks; used by the sweep alone.
         features: Name of the folder of features.
         clusters: Name of the folder of clusters.
+        certain_quantiles: Of the training foreground scores: up to the first a pixel is surely
+            background, from the second on surely object. Prompts from the score need them.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class PseudoLabelHook(Hook):
         sweep_dataset: dict[str, Any] | None = None,
         features: str = 'features',
         clusters: str = 'clusters',
+        certain_quantiles: tuple[float, float] = CERTAIN_QUANTILES,
     ) -> None:
         self.directory = Path(directory)
         self.source = FeatureSource(**source)
@@ -49,13 +52,14 @@ class PseudoLabelHook(Hook):
         self.sweep_dataset = sweep_dataset
         self.features = features
         self.clusters = clusters
+        self.certain_quantiles = certain_quantiles
 
     def check(self) -> None:
         """Refuse, before any stage trains, what could only fail here.
 
         Raises:
-            ValueError: If the threshold's rule is unknown or the segmenter cannot work, as without
-                its checkpoint.
+            ValueError: If the threshold's rule or the kind of prompts is unknown, or the segmenter
+                cannot work, as without its checkpoint.
         """
         self._threshold_rule()
         TRANSFORMS.build(self.label_transform).check()
@@ -80,4 +84,4 @@ class PseudoLabelHook(Hook):
     def _threshold_rule(self) -> ThresholdRule:
         sweep = self.foreground_threshold == 'validation_sweep'
         batches = self.source.batches(self.sweep_dataset) if sweep else None
-        return ThresholdRule(self.foreground_threshold, batches)
+        return ThresholdRule(self.foreground_threshold, batches, self.certain_quantiles)

@@ -22,9 +22,11 @@ class PromptableSegmenter(ABC):
 
     Attributes:
         used_sam: Whether masks drawn by people trained it: results made with it are marked.
+        whole_image_side: Longer side in pixels at which it works on a whole image at most.
     """
 
     used_sam: bool
+    whole_image_side: int
 
     @abstractmethod
     def check(self) -> None:
@@ -66,10 +68,11 @@ class PromptableSegmenter(ABC):
             prompts: Of the same image; a prompt without boxes gets an empty mask.
 
         Returns:
-            For each prompt the union over its boxes of the mask of each box, bool (H, W).
+            For each prompt the union over its boxes of the mask of each box, bool (H, W). One that
+            looks at the score may find a mask anywhere in the image.
 
         Raises:
-            ValueError: If a prompt's region is not of the image's size.
+            ValueError: If a prompt's region or score is not of the image's size.
         """
 
     def to(self, device: torch.device | str) -> 'PromptableSegmenter':
@@ -93,13 +96,18 @@ def check_prompts(size: tuple[int, int], prompts: Sequence[MaskPrompt]) -> None:
     """Refuse prompts of another image.
 
     Raises:
-        ValueError: If a region differs from the image in size.
+        ValueError: If a region or a score differs from the image in size.
     """
     for prompt in prompts:
         if prompt.region.shape != size:
             raise ValueError(
                 f'the region of category {prompt.category} is {prompt.region.shape}, the image '
                 f'{size}: prompt with regions at image size'
+            )
+        if prompt.score is not None and prompt.score.values.shape != size:
+            raise ValueError(
+                f'the score of category {prompt.category} is {prompt.score.values.shape}, the '
+                f'image {size}: prompt with scores at image size'
             )
 
 

@@ -102,6 +102,7 @@ class SAMSegmenter(PromptableSegmenter):
             )
         self.checkpoint = Path(checkpoint).expanduser()
         self.sizes = resolve_sizes(model_type)
+        self.whole_image_side = self.sizes.image_size
         self.device = torch.device(device)
         self.encoder_dtype = encoder_dtype
         self.images_per_batch = images_per_batch
