@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from luss_mm.functional.thresholds import between_class_variance
+from luss_mm.pipeline.run_health import judge_run
 from luss_mm.visualization.report.charts import Chart, bar_chart, coarser_histogram, curve_chart
 from luss_mm.visualization.report.pictures import PictureFolder
 from luss_mm.visualization.report.run_files import (
@@ -234,6 +235,9 @@ def label_steps(run: FinishedRun, pictures: PictureFolder) -> dict[str, Any]:
     return dict(splits=splits)
 
 
-def label_outcomes(run: FinishedRun) -> dict[str, int]:
-    """What became of the categories and images when label maps were made."""
-    return run.read_json('pseudo_labels', 'outcomes.json')
+def label_outcomes(run: FinishedRun) -> dict[str, Any]:
+    """What became of the categories and images when label maps were made, and what that means."""
+    return dict(
+        counts=run.read_json('pseudo_labels', 'outcomes.json'),
+        health=judge_run(run.work_dir, run.last),
+    )
