@@ -26,7 +26,11 @@ PATH = re.compile(r'(?<![\w/.<>])(?:configs|docs|luss_mm|tests|tools)/[\w*./-]*\
 LINK = re.compile(r'\[[^\]]*\]\(([^)\s]+)\)')
 FENCE = re.compile(r'^```(\w*)\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 WRAPPERS = {'dist_train.sh': 'train.py', 'slurm_train.sh': 'train.py', 'dist_test.sh': 'test.py'}
-GENERATED = {'settings.md': 'write_settings_page', 'classes.md': 'write_classes_page'}
+GENERATED = {
+    'settings.md': 'write_settings_page',
+    'classes.md': 'write_classes_page',
+    'results.md': 'write_results_tables',
+}
 
 
 def name_of(path):

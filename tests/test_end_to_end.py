@@ -83,6 +83,9 @@ def test_the_closing_lines_say_what_one_wants_to_know(finished):
     assert list(scores)[:4] == ['mIoU', 'b-mIoU', 'ImgAcc', 'F-beta']
     assert all(f'{name} {value:.2f}' in text for name, value in scores.items())
     assert 'labels used: validation masks: matching and scoring\n' in text
+    assert re.search(
+        r'\nforeground, mean of the images: .*predictions \(validation images\)\n', text
+    )
     assert f'pictures: {finished / "pictures"}' in text
     assert f'report: {finished / "report" / "index.html"}' in text
     assert f'model: {finished / "finetune/final.pth"}' in text
@@ -273,6 +276,7 @@ def test_without_masks_nothing_is_scored_and_no_label_is_used(finished, tmp_path
     work_dir = tmp_path / 'images' / 'run'  # within the data, as users do
     output = train(work_dir, **options)
     assert 'labels used: none' in closing_lines(output) and 'score' not in closing_lines(output)
+    assert 'predictions (pictured training images)' in closing_lines(output)
     assert_same_label_maps(finished, work_dir)
     assert 'Epoch(' not in train(work_dir, **options)
 

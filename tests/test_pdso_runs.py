@@ -3,6 +3,7 @@
 import json
 import signal
 
+import cv2
 import numpy as np
 import pytest
 
@@ -142,8 +143,31 @@ def test_label_generation_and_its_quality_by_themselves(finished, tmp_path):
     work_dir = copy_run(finished, tmp_path / 'quality')
     output = run_tool('tools/evaluate_pseudo_labels.py', work_dir, log=next_log(work_dir))
     quality = json.loads((work_dir / 'label_quality/validation/quality.json').read_text())
-    assert list(quality['steps']) == ['k-means', 'DFF', 'CSD', 'SPO']
+    assert list(quality['steps']) == ['k-means', 'DFF', 'CSD', 'SPO', 'prediction']
     assert 'masks of this split' in quality['used_ground_truth'] and 'coverage' in output
-    for figures in quality['steps'].values():
-        assert 0 <= figures['mIoU'] <= 100 and 0 < figures['coverage'] <= 100
-    assert len(list((work_dir / 'label_quality/validation/pictures').glob('*.jpg'))) == 13
+    for name, figures in quality['steps'].items():
+        accuracy = figures.pop('cluster accuracy')
+        assert (accuracy is None) == (name == 'prediction') and 0 <= (accuracy or 0) <= 100
+        assert all(0 <= value <= 100 for value in figures.values()) and figures['coverage'] > 0
+        assert figures['mIoU, true categories'] >= figures['mIoU']
+    predicted, scores = quality['steps']['prediction'], final_scores(work_dir)
+    assert round(predicted['mIoU'], 2) == scores['mIoU']
+    assert round(predicted['Acc'], 2) == scores['ImgAcc']
+    out = work_dir / 'label_quality/validation'
+    assert len(list((out / 'pictures').glob('*.jpg'))) == 13
+    run_tool('tools/report.py', work_dir, log=next_log(work_dir))
+    page = (work_dir / 'report/index.html').read_text()
+    assert 'mIoU of validation from step to step' in page and 'true foreground' in page
+    for name in ('SPO', 'prediction'):
+        kept = label_maps_in(out / name / ('labels' if name == 'SPO' else 'labels/labels'))
+        named = label_maps_in(out / name / ('categories' if name == 'SPO' else 'categories/labels'))
+        assert kept.keys() == named.keys() and len(kept) == 13
+        assert all(named[path][..., 2].all() for path in kept)
+        if name == 'prediction':  # argmax over all ids, where it is not 0, is that over 1 to K
+            for path, labels in kept.items():
+                shown = labels[..., 2] > 0
+                np.testing.assert_array_equal(labels[shown], named[path][shown])
+
+
+def label_maps_in(folder):
+    return {str(p.relative_to(folder)): cv2.imread(str(p)) for p in folder.rglob('*.png')}

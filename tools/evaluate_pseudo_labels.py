@@ -1,11 +1,17 @@
-"""Quality of a run's pseudo-labels after each step, on a split with masks.
+"""Where a run loses its score: its label maps after each step, on a split with masks.
 
     python tools/evaluate_pseudo_labels.py WORK_DIR [--split validation]
 
 Labels the split as the training images would have been labelled after k-means, DFF, CSD and SPO (as
-far as the run has them), matches clusters to categories on that split, and writes a table
-(quality.json) and pictures (one strip an image: the steps, then the mask) into
-WORK_DIR/label_quality/<split>. Looks at the masks of the split, which no stage of the run does.
+far as the run has them), predicts it with the fine-tuned network, and matches clusters to
+categories on that split. Besides the scores it tells what they would be with a perfect foreground
+(the category that each pixel would have, where the mask has an object) and with perfect categories
+(the foreground that was found, each pixel in the category of the nearest object of the mask).
+
+Writes a table (quality.json), a chart of it (steps.png) and pictures (one strip an image: the
+steps, then the mask) into WORK_DIR/label_quality/<split>; `python tools/report.py WORK_DIR` puts
+table and chart into the report. Looks at the masks and the category folders of the split, which no
+stage of the run does for this.
 """
 
 import argparse
@@ -15,10 +21,22 @@ from pathlib import Path
 import luss_mm  # noqa: F401  registers everything
 from luss_mm.atomic_files import write_atomically
 from luss_mm.datasets.transforms.loading import read_label_map
-from luss_mm.engine.label_steps import LabelStep, find_label_steps
+from luss_mm.engine.label_steps import (
+    LabelStep,
+    PredictionStep,
+    find_label_steps,
+    find_prediction_step,
+)
 from luss_mm.engine.stops import one_line_stops
-from luss_mm.evaluation.label_quality import LabelQuality, evaluate_labels
+from luss_mm.evaluation.label_quality import (
+    TRUE_CATEGORIES,
+    TRUE_FOREGROUND,
+    LabelQuality,
+    evaluate_labels,
+    where_lost,
+)
 from luss_mm.functional.palette import category_palette
+from luss_mm.visualization.curves import plot_curves
 from luss_mm.visualization.overlays import blend_labels, picture_strip, save_picture
 from luss_mm.visualization.run_pictures import read_rgb
 
@@ -27,7 +45,11 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
 from prettytable import PrettyTable
 
-NOTE = 'masks of this split: matching and scoring of pseudo-labels; the run did not see them'
+NOTE = (
+    'masks of this split: matching, scoring and perfect halves of label maps; category folders of '
+    'this split: cluster accuracy; the run did not see them for this'
+)
+CHART = 'steps.png'
 
 
 @one_line_stops()
@@ -36,14 +58,18 @@ def main() -> None:
     arguments = parse_arguments()
     init_default_scope('mmseg')
     out = arguments.work_dir / 'label_quality' / arguments.split
-    steps = find_label_steps(arguments.work_dir)
-    masks = steps[0].masks_of(arguments.split)
+    pseudo_labels = find_label_steps(arguments.work_dir)
+    masks = pseudo_labels[0].masks_of(arguments.split)
+    steps = [*pseudo_labels, find_prediction_step(arguments.work_dir)]
     labels = [step.label_split(arguments.split, out / step.name) for step in steps]
     qualities = [
         evaluate_labels(folder, masks, step.num_clusters, step.ignore_index, arguments.workers)
         for folder, step in zip(labels, steps, strict=True)
     ]
-    figures = {s.name: q.figures for s, q in zip(steps, qualities, strict=True)}
+    figures = {
+        step.name: all_figures(step, arguments, out / step.name, folder, masks, quality)
+        for step, folder, quality in zip(steps, labels, qualities, strict=True)
+    }
     report = dict(
         split=arguments.split,
         steps=figures,
@@ -51,11 +77,40 @@ def main() -> None:
         used_sam={step.name: step.used_sam for step in steps},
     )
     write_atomically(out / 'quality.json', json.dumps(report, indent=2).encode())
+    draw_chart(figures, arguments.split, out / CHART)
     print(table(figures))
     draw(out / 'pictures', arguments, steps, labels, qualities, masks)
     if any(step.used_sam for step in steps):
         print('SAM, which human masks trained, took part in SPO')
-    print(f'{NOTE}\npictures: {out / "pictures"}')
+    print(f'{NOTE}\nchart: {out / CHART}\npictures: {out / "pictures"}')
+
+
+def all_figures(
+    step: LabelStep | PredictionStep,
+    arguments: argparse.Namespace,
+    out: Path,
+    labels: Path,
+    masks: Path,
+    quality: LabelQuality,
+) -> dict[str, float | None]:
+    """A row of the table, in percent; cluster accuracy is None where there are no clusters."""
+    accuracy = step.cluster_accuracy(arguments.split, out)
+    scores = dict(quality.figures)
+    first = {name: scores.pop(name) for name in ('Acc', 'mIoU')}
+    lost = where_lost(
+        labels,
+        step.categories_of_split(arguments.split, out),
+        masks,
+        step.num_clusters,
+        step.ignore_index,
+        arguments.workers,
+    )
+    return {
+        'cluster accuracy': None if accuracy is None else 100 * accuracy,
+        **first,
+        **lost,
+        **scores,
+    }
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -70,18 +125,29 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def table(figures: dict[str, dict[str, float]]) -> PrettyTable:
-    """A row a step."""
+def table(figures: dict[str, dict[str, float | None]]) -> PrettyTable:
+    """A row for each step."""
     rows = PrettyTable(['step', *next(iter(figures.values()))])
     for step, values in figures.items():
-        rows.add_row([step, *(f'{value:.2f}' for value in values.values())])
+        shown = ('-' if value is None else f'{value:.2f}' for value in values.values())
+        rows.add_row([step, *shown])
     return rows
+
+
+def draw_chart(figures: dict[str, dict[str, float | None]], split: str, path: Path) -> None:
+    """How mIoU, and mIoU with either half perfect, go from step to step."""
+    names = list(figures)
+    series = {
+        name: (names, [values[name] for values in figures.values()])
+        for name in ('mIoU', TRUE_FOREGROUND, TRUE_CATEGORIES)
+    }
+    plot_curves(series, f'Label maps of {split} after each step', 'step', '%', path)
 
 
 def draw(
     directory: Path,
     arguments: argparse.Namespace,
-    steps: list[LabelStep],
+    steps: list[LabelStep | PredictionStep],
     labels: list[Path],
     qualities: list[LabelQuality],
     masks: Path,

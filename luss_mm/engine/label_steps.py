@@ -1,16 +1,24 @@
-"""The steps of a finished run that change pseudo-labels, each applied to any split."""
+"""The steps of a finished run that change label maps, each applied to any split."""
 
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mmseg.registry import TRANSFORMS
+import numpy as np
+import torch
+from mmseg.registry import DATASETS, TRANSFORMS
+from torch import Tensor, nn
 
 from luss_mm.engine.config_file import read_own_config
 from luss_mm.engine.feature_source import FeatureSource
+from luss_mm.engine.infer_folder import LABELS, FolderInference
+from luss_mm.engine.inferencer import LUSSInferencer
 from luss_mm.engine.literal_config import ConfigError
+from luss_mm.functional.clustering_scores import clustering_accuracy, contingency
+from luss_mm.functional.nearest_centroids import assign_to_centroids
 from luss_mm.functional.score_quantiles import certain_scores
 from luss_mm.functional.thresholds import otsu_threshold
 from luss_mm.pipeline.artifact import read_manifest
@@ -62,12 +70,52 @@ class LabelStep:
         """Folder with the masks of a split."""
         return Path(self.label_dataset['data_root'], f'{split}-segmentation')
 
-    def label_split(self, split: str, out: Path) -> Path:
+    def cluster_accuracy(self, split: str, out: Path) -> float | None:
+        """How well the nearest centroids of a split's images follow its category folders.
+
+        Looks at the folders, which no stage of the run does.
+
+        Args:
+            split: Folder below the data root.
+            out: As of `label_split`, which was called before.
+
+        Returns:
+            Share of images in the category that their cluster is matched to (one to one, on these
+            images), in [0, 1]; None if all images lie in one folder.
+        """
+        images = dict(data_prefix=dict(img_path=split), pipeline=[])
+        dataset = DATASETS.build(dict(self.source.dataset, **images))
+        folders = [dataset.relative_path(i).rpartition('/')[0] for i in range(len(dataset))]
+        names, categories = np.unique(folders, return_inverse=True)
+        if len(names) < 2:
+            return None
+        centroids = load_clusters(self.clusters).centroids
+        nearest, _ = assign_to_centroids(load_features(out / 'features').embeddings, centroids)
+        return clustering_accuracy(contingency(nearest, categories, len(centroids), len(names)))
+
+    def categories_of_split(self, split: str, out: Path) -> Path:
+        """Categories that pixels would have if all of them were foreground.
+
+        They are those of the nearest centroids. (What a segmenter changes is in its label maps.)
+
+        Args:
+            split: Folder below the data root.
+            out: As of `label_split`; gets the folder categories.
+
+        Returns:
+            The folder with `<relative path>.png`.
+        """
+        coarse = dict(self.label_transform, segmenter=None)
+        all_foreground = replace(self, threshold=-math.inf, label_transform=coarse)
+        return all_foreground.label_split(split, out, 'categories')
+
+    def label_split(self, split: str, out: Path, name: str = 'labels') -> Path:
         """Label the images of a split of the run's data set.
 
         Args:
             split: Folder below the data root.
-            out: Gets the folders features and labels, which later calls take up.
+            out: Gets the folders features and `name`, which later calls take up.
+            name: Of the folder of label maps.
 
         Returns:
             The folder with `<relative path>.png`.
@@ -85,7 +133,7 @@ class LabelStep:
             ),
         )
         return generate_labels(
-            out / 'labels',
+            out / name,
             labeller,
             batches,
             embeddings.embeddings,
@@ -97,6 +145,77 @@ class LabelStep:
             ),
             settings=self.source.loading_settings(self.label_dataset),
         )
+
+
+@dataclass(frozen=True)
+class PredictionStep:
+    """The fine-tuned network, as the last step.
+
+    Attributes:
+        work_dir: Of the finished run.
+        data_root: Holds the splits.
+        num_clusters: K.
+        ignore_index: Mask id of pixels that count nowhere.
+    """
+
+    work_dir: Path
+    data_root: Path
+    num_clusters: int
+    ignore_index: int
+    name: str = 'prediction'
+    used_sam: bool = False
+
+    def cluster_accuracy(self, split: str, out: Path) -> None:
+        """None: a network that labels pixels puts no image into a cluster."""
+
+    def label_split(self, split: str, out: Path) -> Path:
+        """Predict the images of a split of the run's data set.
+
+        Args:
+            split: Folder below the data root.
+            out: Gets the folder labels, which later calls take up.
+
+        Returns:
+            The folder with `<relative path>.png`.
+        """
+        return self._predict(LUSSInferencer(self.work_dir, names='none'), split, out / 'labels')
+
+    def categories_of_split(self, split: str, out: Path) -> Path:
+        """Predict with "others" ruled out: argmax over the categories 1 to K.
+
+        Args:
+            split: Folder below the data root.
+            out: Gets the folder categories, which later calls take up.
+
+        Returns:
+            The folder with `<relative path>.png`.
+        """
+        inferencer = LUSSInferencer(self.work_dir, names='none')
+        inferencer.model.decode_head.register_forward_hook(_rule_out_others)
+        return self._predict(inferencer, split, out / 'categories')
+
+    def _predict(self, inferencer: LUSSInferencer, split: str, out: Path) -> Path:
+        images = self.data_root / split
+        inference = FolderInference(inferencer, images, outputs=(LABELS,), on_bad_image='error')
+        return inference.write(out) / LABELS
+
+
+def _rule_out_others(head: nn.Module, inputs: tuple, logits: Tensor) -> Tensor:
+    """Logits of a decode head with the least number for id 0. Shape (B, K + 1, h, w)."""
+    lowest = torch.finfo(logits.dtype).min
+    return torch.cat([torch.full_like(logits[:, :1], lowest), logits[:, 1:]], dim=1)
+
+
+def find_prediction_step(work_dir: str | Path) -> PredictionStep:
+    """The fine-tuned network of a finished run.
+
+    Raises:
+        FileNotFoundError: If the run is not finished.
+        ConfigError: If it makes no pseudo-labels.
+    """
+    last = find_label_steps(work_dir)[-1]
+    data_root = Path(last.label_dataset['data_root'])
+    return PredictionStep(Path(work_dir), data_root, last.num_clusters, last.ignore_index)
 
 
 def find_label_steps(work_dir: str | Path) -> list[LabelStep]:

@@ -37,6 +37,7 @@ from luss_mm.engine.time_left import TimeLeft
 from luss_mm.engine.work_dir_lock import locked_work_dir
 from luss_mm.pipeline.artifact import finished_outputs, produce, read_manifest, take_up
 from luss_mm.pipeline.changes import on_change
+from luss_mm.pipeline.run_health import judge_run
 from luss_mm.pipeline.stop_request import stopping_on_sigterm
 
 FINAL_CHECKPOINT = 'final.pth'
@@ -115,7 +116,7 @@ class StagedRunner:
             print_log(report_line(self.work_dir), logger='current')
 
     def closing_lines(self) -> list[str]:
-        """Score, labels used, and where the outputs lie."""
+        """Score, labels used, what has probably failed, and where the outputs lie."""
         lines = ['', f'finished: {self.work_dir}']
         for name in self.recipe.stage_order:
             scores = self.work_dir / name / SCORES
@@ -128,6 +129,7 @@ class StagedRunner:
         lines.append('labels used: ' + ('; '.join(labels_used) or 'none'))
         if any(manifest['used_sam'] for manifest in manifests):
             lines.append('SAM, which human masks trained, took part')
+        lines += judge_run(self.work_dir, self.recipe.stage_order[-1]).lines
         lines += bad_image_lines(self.work_dir)
         pictures = self.work_dir / 'pictures'
         if pictures.is_dir():

@@ -58,7 +58,7 @@ class FolderCounter:
         """
         parts, sweeps = [], []
         for pair in pairs:
-            predicted, truth = read_label_map(pair.prediction), read_label_map(pair.mask)
+            predicted, truth = self.read(pair)
             score = read_foreground_score(pair.score) if self.thresholds else None
             try:
                 parts.append(self._count_image(predicted, truth))
@@ -76,6 +76,10 @@ class FolderCounter:
             sum((part.open_images for part in parts), []),
         )
         return entries, merge_sweep_counts(sweeps) if sweeps else None
+
+    def read(self, pair: LabelMapPair) -> tuple[np.ndarray, np.ndarray]:
+        """Predicted and true ids of one image, as they are counted. Both of shape (H, W)."""
+        return read_label_map(pair.prediction), read_label_map(pair.mask)
 
     def _count_image(self, predicted: np.ndarray, truth: np.ndarray) -> CountEntries:
         tally = tally_image(

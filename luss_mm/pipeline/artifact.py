@@ -100,7 +100,7 @@ def produce(
             used_sam=used_sam,
             seconds=round(time.time() - started, 1),
             finished=time.strftime('%Y-%m-%d %H:%M:%S'),
-            versions=_versions(),
+            versions=installed_versions(),
             files=describe_files(partial),
         )
         (partial / RECIPE).unlink()  # the manifest says more
@@ -196,7 +196,7 @@ def _notice_begun(directory: Path, recipe: dict) -> None:
 
 def _is_undamaged(directory: Path, manifest: Mapping[str, Any]) -> bool:
     """Whether all files are there; if not, the output is set aside."""
-    if changes := explain_difference(manifest.get('versions'), _versions()):
+    if changes := explain_difference(manifest.get('versions'), installed_versions()):
         if rule_on_change() == 'stop':
             raise ChangedOutputError(
                 directory,
@@ -278,7 +278,8 @@ def _decide_on_main(decide: Callable[[], bool]) -> bool:
     return decision[0]
 
 
-def _versions() -> dict[str, str]:
+def installed_versions() -> dict[str, str]:
+    """Versions of this package and of those that decide its numbers."""
     return dict(
         luss_mm=__version__,
         mmengine=mmengine.__version__,

@@ -2,8 +2,9 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from luss_mm.datasets import LUSSDataset
 from luss_mm.datasets.transforms import GeneratePseudoLabel
 from luss_mm.functional.distances import squared_distances
 from luss_mm.functional.label_codec import encode_label_map
+from luss_mm.functional.label_health import count_unusual_clusters, median_of_counts
 from luss_mm.functional.pixel_assignment import resize_nearest
 from luss_mm.functional.pixel_attention import upsample_features
 from luss_mm.models.attended_inference import AttendedInference
@@ -27,6 +29,10 @@ from luss_mm.pipeline.image_batches import ShardedBatches, stack_images
 from luss_mm.pipeline.output_files import sizes_of
 
 OUTCOMES = 'outcomes.json'
+EMPTY_IMAGES, FULL_IMAGES = 'images without foreground', 'images without background'
+MEAN_FOREGROUND, MEDIAN_FOREGROUND = 'mean foreground in %', 'median foreground in %'
+# Counted image by image, and summed up before they are written: 'images of cluster 3': 17 ...
+CLUSTER, PER_MILLE = 'images of cluster ', 'images with foreground per mille '
 # A label map of few colours is packed four times as fast if nothing is predicted from neighbours,
 # into as many blocks of a disk. Older versions of OpenCV cannot choose it.
 PNG_OPTIONS = [cv2.IMWRITE_PNG_COMPRESSION, 1]
@@ -142,7 +148,8 @@ def generate_labels(
 
     def make(unfinished: Path) -> None:
         _write_shards(unfinished, labeller, batches, embeddings)
-        sum_outcomes(unfinished, len(batches))
+        summarise = partial(summarise_images, num_clusters=len(labeller.centroids))
+        sum_outcomes(unfinished, len(batches), summarise)
 
     segmenter = labeller.transform.segmenter
     return produce(
@@ -180,12 +187,17 @@ def _at_size(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return resize_nearest(torch.from_numpy(labels), size).numpy()
 
 
-def sum_outcomes(directory: Path, num_shards: int) -> None:
+def sum_outcomes(
+    directory: Path,
+    num_shards: int,
+    summarise: Callable[[Counter[str]], Mapping[str, float]] = dict,
+) -> None:
     """Add up and log what the shards counted; collective.
 
     Args:
         directory: Gets `outcomes.json`.
         num_shards: Of the data set.
+        summarise: Turns the sums into what is written and logged.
     """
     barrier()  # all shards are there
     if not is_main_process():
@@ -193,6 +205,7 @@ def sum_outcomes(directory: Path, num_shards: int) -> None:
     total: Counter[str] = Counter()
     for shard in range(num_shards):
         total.update(json.loads(outcomes_path(directory, shard).read_text()))
+    total = summarise(total)
     write_atomically(directory / OUTCOMES, json.dumps(total, indent=2).encode())
     print_log(
         'pixel labels: ' + ', '.join(f'{name}: {count}' for name, count in sorted(total.items())),
@@ -200,13 +213,46 @@ def sum_outcomes(directory: Path, num_shards: int) -> None:
     )
 
 
-def count_outcome(result: Mapping[str, Any]) -> Counter[str]:
-    """What happened to one image: how many categories met which fate, see `merging_outcome`.
+def summarise_images(counts: Counter[str], num_clusters: int) -> dict[str, float]:
+    """Replace what was counted for single clusters and foreground shares by a few figures.
 
     Args:
-        result: Of `GeneratePseudoLabel`.
+        counts: Sum of `count_outcome` over the images.
+        num_clusters: K.
+
+    Returns:
+        The other counts; mean and median share of foreground in per cent; and how many clusters
+        have far fewer or far more images than the median cluster (`count_unusual_clusters`).
     """
+    per_cent = {
+        int(name.removeprefix(PER_MILLE)) / 10: count
+        for name, count in counts.items()
+        if name.startswith(PER_MILLE)
+    }
+    few, many = count_unusual_clusters([counts[f'{CLUSTER}{k + 1}'] for k in range(num_clusters)])
+    others = {n: c for n, c in counts.items() if not n.startswith((CLUSTER, PER_MILLE))}
+    mean = sum(share * count for share, count in per_cent.items()) / sum(per_cent.values())
+    return {
+        **others,
+        MEAN_FOREGROUND: round(mean, 2),
+        MEDIAN_FOREGROUND: median_of_counts(per_cent),
+        'clusters with few images': few,
+        'clusters with many images': many,
+    }
+
+
+def count_outcome(result: Mapping[str, Any]) -> Counter[str]:
+    """What happened to one image: its foreground, its cluster, and the fates of its categories.
+
+    Args:
+        result: Of `GeneratePseudoLabel`; for the fates see `merging_outcome`.
+    """
+    foreground = float((result['gt_seg_map'] > 0).mean())
     counts = Counter(images=1)
+    counts[EMPTY_IMAGES] += foreground == 0
+    counts[FULL_IMAGES] += foreground == 1
+    counts[f'{PER_MILLE}{round(1000 * foreground)}'] += 1
+    counts[f'{CLUSTER}{result["active_categories"][0]}'] += 1
     counts['images with several active categories'] += len(result['active_categories']) > 1
     for fate, found in result['label_outcome'].items():
         if isinstance(found, bool):

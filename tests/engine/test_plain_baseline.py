@@ -40,6 +40,7 @@ SETTINGS = dict(
     ),
     kmeans_iterations=10,
     kmeans_restarts=3,
+    kmeans_initialization='random',
     label_batch_size=4,
     shard_size=16,
     num_workers=0,

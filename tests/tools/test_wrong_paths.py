@@ -37,6 +37,10 @@ RUNS = {
     'label_split': ((), ('validation', 'OUT')),
     'plain_baseline': ((), ('--out', 'OUT')),
     'plot_sensitivity': (('sigma',), ('--values', '1')),
+    'record_result': (
+        (),
+        ('--set', 'a', '--weights', 'b', '--method', 'PASS', '--seed', '0', '--file', 'OUT'),
+    ),
     'report': ((), ()),
     'suggest_categories': ((), ()),
 }
@@ -49,6 +53,7 @@ FOLDERS = {
     'prepare_imagenet_s': ((), ('OUT', *S50, '--lists', 'IMAGES')),
 }
 FILES = {
+    'record_result': (('--set', 'a', '--weights', 'b', '--file', 'OUT', '--baseline'), ()),
     'convert_checkpoint': (('mae',), ('OUT',)),
     'evaluate': (('MAPS', 'MAPS', '--categories', '5', '--out', 'OUT.json', '--match'), ()),
     'infer': (('RUN', 'IMAGES', '--out', 'OUT', '--names'), ()),

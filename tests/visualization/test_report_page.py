@@ -3,6 +3,7 @@ import re
 import shutil
 from html.parser import HTMLParser
 
+import cv2
 import numpy as np
 import pytest
 
@@ -236,3 +237,26 @@ def test_image_counts_add_up(run):
 )
 def test_durations_are_said_as_people_say_them(seconds, text):
     assert format_duration(seconds) == text
+
+
+def test_a_run_that_has_probably_failed_says_so_first(tmp_path):
+    run = make_run(tmp_path)
+    outcomes = {'images': 100, 'mean foreground in %': 1.5, 'median foreground in %': 0.5}
+    (run / 'pseudo_labels' / 'outcomes.json').write_text(json.dumps(outcomes))
+    text = Page(write_report(run).read_text()).text
+    assert text.index('Probably failed.') < text.index('0.5% of the median image is foreground')
+    assert '1.5% of pseudo-labels' in text and 'of predictions (validation images)' in text
+
+
+def test_label_quality_has_its_table_and_chart(tmp_path):
+    run = make_run(tmp_path)
+    folder = run / 'label_quality' / 'validation'
+    steps = {'k-means': {'cluster accuracy': 50.0}, 'prediction': {'cluster accuracy': None}}
+    quality = dict(split='validation', steps=steps, used_ground_truth='masks')
+    folder.mkdir(parents=True)
+    (folder / 'quality.json').write_text(json.dumps(quality))
+    assert 'Looked at: masks.' in Page(write_report(run).read_text()).text  # an older one: no chart
+    cv2.imwrite(str(folder / 'steps.png'), np.zeros((8, 8, 3), np.uint8))
+    page = Page(write_report(run).read_text())
+    assert 'mIoU of validation from step to step' in [i['alt'] for i in page.all('img')]
+    assert re.search(r'prediction\s*-', page.text)

@@ -12,6 +12,7 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmseg.registry import DATASETS, HOOKS, TRANSFORMS
 
+from luss_mm.atomic_files import write_atomically
 from luss_mm.datasets import LUSSDataset
 from luss_mm.datasets.image_entries import ImagePaths
 from luss_mm.datasets.transforms.loading import read_label_map
@@ -23,6 +24,7 @@ from luss_mm.pipeline.extract_features import load_features
 from luss_mm.pipeline.generate_labels import PixelLabeller
 from luss_mm.pipeline.image_counts import has_image_counts, rank_images
 from luss_mm.pipeline.pseudo_labels import THRESHOLD
+from luss_mm.pipeline.run_health import PICTURED_FOREGROUND
 from luss_mm.visualization.run_pictures import (
     STRIPS,
     SegmentedImage,
@@ -104,13 +106,18 @@ class PicturesHook(Hook):
             shown = runner.val_loop.dataloader.dataset
         else:
             shown = DATASETS.build(self.unscored_dataset)
-        self._save_strips(runner, shown, clusters.centroids, pictures / STRIPS)
+        shares = self._save_strips(runner, shown, clusters.centroids, pictures / STRIPS)
+        if runner.val_loop is None:  # else the metric counts them, of all images
+            means = dict(zip(('pseudo_labels', 'predictions'), shares.mean(axis=0), strict=True))
+            content = json.dumps(means | dict(images=len(shares)), indent=2)
+            write_atomically(self.directory / PICTURED_FOREGROUND, content.encode())
         print_log(f'pictures: {pictures}', logger='current')
 
     @torch.inference_mode()
     def _save_strips(
         self, runner, dataset: LUSSDataset, centroids: np.ndarray, directory: Path
-    ) -> None:
+    ) -> np.ndarray:
+        """Draw; returns the shares of foreground in pseudo-label and prediction. Shape (N, 2)."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         model.eval()
         evaluation = Path(runner.work_dir, 'evaluation')
@@ -125,6 +132,7 @@ class PicturesHook(Hook):
             TRANSFORMS.build(self.label_transform),
             chosen.get('certain_scores'),
         )
+        shares = []
         for index in self._chosen_images(dataset, evaluation):
             info = dataset.get_data_info(index)
             sample = dataset[index]
@@ -151,6 +159,8 @@ class PicturesHook(Hook):
                 truth,
             )
             save_strip(directory / strip_name(index, info['img_path']), segmented, palette)
+            shares.append([(labels > 0).mean() for labels in (pseudo['gt_seg_map'], prediction)])
+        return np.array(shares)
 
     def _chosen_images(self, dataset: LUSSDataset, evaluation: Path) -> list[int]:
         """Images spread over the split, and those that were segmented best and worst."""

@@ -128,7 +128,7 @@ def make_sections(
             'clusters', 'Clusters', lambda: clusters.cluster_cards(run, category_of, pictures)
         ),
         _section('outcomes', 'Pseudo-labels', lambda: training.label_outcomes(run)),
-        _section('steps', 'Pseudo-label quality', lambda: training.label_steps(run)),
+        _section('steps', 'Pseudo-label quality', lambda: training.label_steps(run, pictures)),
         _section('matching', 'Matching', of_scores(scores.match_rows)),
         _section('classes', 'Classes', of_scores(scores.class_rows)),
         _section('sizes', 'Object sizes', of_scores(scores.size_rows)),

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from luss_mm.functional.thresholds import between_class_variance
+from luss_mm.pipeline.run_health import judge_run
 from luss_mm.visualization.report.charts import Chart, bar_chart, coarser_histogram, curve_chart
+from luss_mm.visualization.report.pictures import PictureFolder
 from luss_mm.visualization.report.run_files import (
     CHECKS,
     FinishedRun,
@@ -206,8 +208,12 @@ def _criterion(choice: dict, counts: np.ndarray, marker: tuple[float, str]) -> C
     return None
 
 
-def label_steps(run: FinishedRun) -> dict[str, Any]:
-    """Pseudo-label quality of every step, as `tools/evaluate_pseudo_labels.py` measured it.
+def label_steps(run: FinishedRun, pictures: PictureFolder) -> dict[str, Any]:
+    """Label quality of every step, as `tools/evaluate_pseudo_labels.py` measured it.
+
+    Args:
+        run: Of a recipe.
+        pictures: Gets the chart of each split.
 
     Raises:
         MissingPartError: If nobody measured it.
@@ -219,9 +225,19 @@ def label_steps(run: FinishedRun) -> dict[str, Any]:
             'at masks.'
         )
     splits = [read_json(path) for path in reports]
-    return dict(splits=splits, names=list(next(iter(splits[0]['steps'].values()))))
+    for number, (path, split) in enumerate(zip(reports, splits, strict=True)):
+        chart = path.with_name('steps.png')  # a quality.json of an earlier version has none
+        text = f'mIoU of {split["split"]} from step to step'
+        split['chart'] = (
+            pictures.add_file(f'steps-{number}', chart, text) if chart.is_file() else None
+        )
+        split['names'] = list(next(iter(split['steps'].values())))
+    return dict(splits=splits)
 
 
-def label_outcomes(run: FinishedRun) -> dict[str, int]:
-    """What became of the categories and images when label maps were made."""
-    return run.read_json('pseudo_labels', 'outcomes.json')
+def label_outcomes(run: FinishedRun) -> dict[str, Any]:
+    """What became of the categories and images when label maps were made, and what that means."""
+    return dict(
+        counts=run.read_json('pseudo_labels', 'outcomes.json'),
+        health=judge_run(run.work_dir, run.last),
+    )
