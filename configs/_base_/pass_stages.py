@@ -223,6 +223,7 @@ stages = dict(
                 features='${feature_folder}',
                 clusters='${cluster_folder}',
             ),
+            '${maps_hook}',
         ],
     ),
 )
@@ -257,6 +258,7 @@ cluster_hook = dict(
     clusters='${cluster_folder}',
 )
 clustering_hook = '${cluster_hook}'
+maps_hook = None  # set by frozen_stages.py
 label_transform = dict(type='GeneratePseudoLabel')
 embedding_dataset = dict(
     type='LUSSDataset',

@@ -4,6 +4,7 @@ from luss_mm.models import segmenters
 from luss_mm.models.alignment_heads import DeepToShallowHead, PixelToPixelHead
 from luss_mm.models.dssn_segmentor import DSSNSegmentor
 from luss_mm.models.feature_queue import FeatureQueue
+from luss_mm.models.frozen_segmentor import FrozenSegmentor, MapsPreprocessor
 from luss_mm.models.image_classifier import AttendedClassifier, ImageClassifier
 from luss_mm.models.linear_head import LinearHead
 from luss_mm.models.luss_segmentor import LUSSSegmentor
@@ -21,9 +22,11 @@ __all__ = [
     'DSSNSegmentor',
     'DeepToShallowHead',
     'FeatureQueue',
+    'FrozenSegmentor',
     'ImageClassifier',
     'LUSSSegmentor',
     'LinearHead',
+    'MapsPreprocessor',
     'PASSPretrainer',
     'PCTSegmentor',
     'PixelAttentionModel',

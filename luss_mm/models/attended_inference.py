@@ -87,11 +87,12 @@ class AttendedInference(nn.Module):
                 if type(module) in (nn.Conv2d, nn.Linear):
                     module.to(torch.bfloat16)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor, features: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Embeddings and foreground scores of a batch of images.
 
         Args:
             images: Normalised. Shape (B, 3, H, W).
+            features: The backbone's deep map, where it is known already. Shape (B, C, h, w).
 
         Returns:
             Unit rows, float32 (B, C), and scores in [0, 1], float32 (B, h, w).
@@ -99,25 +100,26 @@ class AttendedInference(nn.Module):
         with self._autocast(images):
             parts = [
                 (gated_embedding(enlarged, gates), foreground_score(gates))
-                for enlarged, gates in self._attend(self._features(images))
+                for enlarged, gates in self._attend(self._features(images, features))
             ]
         embeddings, scores = (torch.cat(column) for column in zip(*parts, strict=True))
         return F.normalize(embeddings, dim=1), scores
 
     embed = forward  # as `AttendedBackbone` calls it
 
-    def score_pixels(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def score_pixels(self, images: Tensor, features: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Features as the backbone makes them, not enlarged, and foreground scores.
 
         Args:
             images: Normalised. Shape (B, 3, H, W).
+            features: The backbone's deep map, where it is known already. Shape (B, C, h, w).
 
         Returns:
             Features (B, C, h, w), in bfloat16 if that is the precision, and scores in [0, 1],
             float32 (B, s h, s w) with s = `upsample`.
         """
         with self._autocast(images):
-            features = self._features(images)
+            features = self._features(images, features)
             scores = [foreground_score(gates) for _, gates in self._attend(features)]
         return features, torch.cat(scores)
 
@@ -125,8 +127,13 @@ class AttendedInference(nn.Module):
         enabled = self.precision == 'bfloat16'
         return torch.autocast(images.device.type, torch.bfloat16, enabled=enabled)
 
-    def _features(self, images: Tensor) -> Tensor:
-        return self.backbone(images)[self.in_index]
+    def feature_maps(self, images: Tensor) -> tuple[Tensor, ...]:
+        """All outputs of the backbone, (B, C, h, w) each, of normalised images (B, 3, H, W)."""
+        with self._autocast(images):
+            return self.backbone(images)
+
+    def _features(self, images: Tensor, known: Tensor | None) -> Tensor:
+        return self.backbone(images)[self.in_index] if known is None else known
 
     def _attend(self, features: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Enlarged features and gates of a few images after the other."""
