@@ -29,7 +29,11 @@ class MapsPreprocessor(SegDataPreProcessor):
         """
         if isinstance(data['inputs'][0], Tensor):
             return super().forward(data, training)
-        levels = [torch.stack(tuple(level)).to(self.device).float() for level in data['inputs']]
+        # float32 before they are stacked: a CPU's autocast cannot stack float16.
+        levels = [
+            torch.stack([maps.to(self.device).float() for maps in level])
+            for level in data['inputs']
+        ]
         return dict(inputs=levels, data_samples=self.cast_data(data['data_samples']))
 
 

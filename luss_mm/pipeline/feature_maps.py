@@ -19,7 +19,7 @@ from luss_mm.pipeline.output_files import is_whole_array
 
 __all__ = ['CachedMaps', 'NoRoomError', 'cache_feature_maps']
 
-GIGABYTE = 1e9
+MEGABYTE = 1e6
 WITHOUT = 'cache_maps=False keeps no maps and runs the backbone in every step instead'
 
 
@@ -128,8 +128,8 @@ def _refuse_lack_of_room(
     needed = images * sum(level.nbytes for level in _maps_of(model, [sample], outputs, device))
     free = shutil.disk_usage(directory).free
     told = (
-        f'the maps of {images:,} images take about {needed / GIGABYTE:.2f} GB of the '
-        f'{free / GIGABYTE:.2f} GB that are free'
+        f'the maps of {images:,} images take about {needed / MEGABYTE:,.1f} MB of the '
+        f'{free / MEGABYTE:,.0f} MB that are free'
     )
     print_log(f'feature maps: {told}. {WITHOUT}.', logger='current')
     if needed > free:

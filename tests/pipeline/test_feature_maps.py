@@ -111,13 +111,13 @@ def test_too_full_a_disk_is_refused_before_the_first_shard(data_root, tmp_path, 
     lines = []
     monkeypatch.setattr(feature_maps, 'print_log', lambda text, **_: lines.append(text))
     monkeypatch.setattr(shutil, 'disk_usage', lambda _: SimpleNamespace(free=1000))
-    with pytest.raises(NoRoomError, match='6 images take about .* GB .*cache_maps=False'):
+    with pytest.raises(NoRoomError, match='6 images take about .* MB .*cache_maps=False'):
         cache(tmp_path / 'maps', model, batches_of(data_root))
     assert not list(tmp_path.rglob('shard-*'))
     monkeypatch.undo()
     maps = cache(tmp_path / 'maps', model, batches_of(data_root))
     size = 6 * sum(level.nbytes for level in maps.maps(0))
-    assert f'{size / 1e9:.2f} GB' in lines[0]
+    assert f'{size / 1e6:,.1f} MB' in lines[0]
 
 
 def test_values_beyond_float16_are_refused(data_root, tmp_path, model):
