@@ -224,6 +224,7 @@ stages = dict(
                 features='${feature_folder}',
                 clusters='${cluster_folder}',
             ),
+            '${maps_hook}',
         ],
     ),
 )
@@ -259,6 +260,7 @@ cluster_hook = dict(
     clusters='${cluster_folder}',
 )
 clustering_hook = '${cluster_hook}'
+maps_hook = None  # set by frozen_stages.py
 label_transform = dict(type='GeneratePseudoLabel')
 # of the training foreground scores: surely background, surely object; for spo_prompts = 'score'
 certain_quantiles = (0.4, 0.9)

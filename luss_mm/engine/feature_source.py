@@ -1,20 +1,23 @@
 """The network that embeds images and the images that it embeds, as hooks get them from a config."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.device import get_device
+from mmengine.logging import print_log
 from mmseg.registry import DATASETS, MODELS
 
+from luss_mm.datasets.cached_maps import WithDeepMap
 from luss_mm.engine.checkpoint import load_weights
 from luss_mm.engine.config_file import read_own_config
 from luss_mm.engine.optimizers.bfloat16 import cpu_has_fast_bfloat16
 from luss_mm.models.attended_inference import PRECISIONS, AttendedInference
-from luss_mm.pipeline.artifact import fingerprint_file
+from luss_mm.pipeline.artifact import artifact_key, fingerprint_file, read_manifest
 from luss_mm.pipeline.extract_features import Features, extract_features
+from luss_mm.pipeline.feature_maps import cache_feature_maps
 from luss_mm.pipeline.image_batches import ShardedBatches
 
 
@@ -31,6 +34,9 @@ class FeatureSource:
         precision: 'float32', 'bfloat16', or 'auto': bfloat16 where the machine is fast in it. With
             bfloat16 backbone and attention round their products, and .1 to .4 % of the pixels get
             another label (docs/performance.md).
+        maps: Folder for the backbone's maps of the training images, which are then computed once,
+            see `cache_maps`; None runs the backbone in every step.
+        map_outputs: Which of the backbone's outputs are kept there, the deep map among them.
 
     Raises:
         ValueError: If there is no such precision.
@@ -45,6 +51,8 @@ class FeatureSource:
         shard_size: int = 256,
         num_workers: int = 2,
         precision: str = 'auto',
+        maps: str | None = None,
+        map_outputs: Sequence[int] = (),
     ) -> None:
         if precision not in ('auto', *PRECISIONS):
             raise ValueError(
@@ -57,6 +65,8 @@ class FeatureSource:
         self.shard_size = shard_size
         self.num_workers = num_workers
         self._precision = precision
+        self.maps = maps
+        self.map_outputs = list(map_outputs)
 
     def check_size(self, num_clusters: int) -> None:
         """Refuse more clusters than images.
@@ -95,9 +105,35 @@ class FeatureSource:
         return fingerprint_file(self.checkpoint)
 
     def batches(self, dataset: Mapping[str, Any]) -> ShardedBatches:
-        """Batches of any images in the sizes of this source."""
+        """Batches of any images in the sizes of this source, with cached maps if there are some."""
         built = DATASETS.build(dataset)
-        return ShardedBatches(built, self.batch_size, self.shard_size, self.num_workers)
+        if self._has_maps_of(dataset, built):
+            level = self.map_outputs.index(self.model.in_index)
+            built = WithDeepMap(built, self.maps, level)
+        return self._batches_of(built)
+
+    def cache_maps(self) -> None:
+        """Compute the maps of the training images unless they are there; collective.
+
+        Raises:
+            ValueError: If the deep map is not among the outputs that are to be kept.
+        """
+        if self.maps is None:
+            return
+        if self.model.in_index not in self.map_outputs:
+            raise ValueError(
+                f'the deep map is output {self.model.in_index} of the backbone, which is not among '
+                f'the cached outputs {self.map_outputs}'
+            )
+        built = DATASETS.build(self.dataset)
+        cache_feature_maps(
+            self.maps,
+            self.model,
+            self._batches_of(built),
+            self.map_outputs,
+            **self._made_from(self.dataset, built),
+            device=get_device(),
+        )
 
     def loading_settings(self, dataset: Mapping[str, Any]) -> dict[str, Any]:
         """What decides features besides weights and images, for an artifact's key.
@@ -105,7 +141,8 @@ class FeatureSource:
         Batch and shard size change their last bits, the precision their third digit, the transforms
         everything.
         """
-        return dict(
+        rounding = {} if self.maps is None else dict(maps='float16')
+        return rounding | dict(
             transforms=dataset['pipeline'],
             batch_size=self.batch_size,
             shard_size=self.shard_size,
@@ -124,3 +161,29 @@ class FeatureSource:
             settings=self.loading_settings(dataset),
             device=get_device(),
         )
+
+    def _batches_of(self, built: Any) -> ShardedBatches:
+        return ShardedBatches(built, self.batch_size, self.shard_size, self.num_workers)
+
+    def _made_from(self, dataset: Mapping[str, Any], built: Any) -> dict[str, dict]:
+        """Inputs and settings of the maps of a data set."""
+        # What a segmenter sees beside the network's input does not change the maps.
+        transforms = [t for t in dataset['pipeline'] if t['type'] != 'KeepLoadedImage']
+        return dict(
+            inputs=dict(model=self.model_key, images=built.fingerprint()),
+            settings=self.loading_settings(dict(dataset, pipeline=transforms)),
+        )
+
+    def _has_maps_of(self, dataset: Mapping[str, Any], built: Any) -> bool:
+        """Whether the finished maps are those of exactly these images and transforms."""
+        if self.maps is None:
+            return False
+        recipe = self._made_from(dataset, built) | dict(seed=None)
+        recipe['settings'] |= dict(outputs=self.map_outputs)
+        try:
+            finished = read_manifest(self.maps)['key'] == artifact_key(recipe)
+        except FileNotFoundError:
+            finished = False
+        if not finished:
+            print_log(f'{self.maps}: holds no maps of these images, the backbone runs', 'current')
+        return finished

@@ -1,4 +1,4 @@
-"""What a recipe for folders finds out by looking at the folder: images, scoring, K."""
+"""What a recipe for folders finds out by looking at the folder: images, scoring, K, epochs."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,26 +10,29 @@ from luss_mm.functional.cluster_number import FEWEST_CLUSTERS, MOST_CLUSTERS, ru
 
 # Folders of a data set with splits.
 LAYOUT = ('train', 'train-*', 'validation', 'validation-*', 'test')
+FOUND = ('train_split', 'evaluate', 'num_categories', 'finetune_epochs')
+# Of fine-tuning: a small folder needs steps rather than epochs.
+FEWEST_STEPS = 400
+FEWEST_EPOCHS = 12
 
 
 def look_at_folder(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Values for `train_split`, `evaluate` and `num_categories` where a recipe has None.
+    """Values for the settings in FOUND where a recipe has None.
 
     A folder of images without splits is itself the training set. Without `validation` nothing is
-    scored. K follows the number of images.
+    scored. K and the epochs of fine-tuning follow the number of images.
 
     Args:
         values: Settings and `evaluate` of a recipe, `work_dir` among them.
 
     Returns:
-        Those of the three that were None, and a line for each that deserves one.
+        Those of the settings that were None, and a line for each that deserves one.
 
     Raises:
         SettingsError: If the run would write among the training images, or K is missing where the
             scores need the number of categories.
     """
-    wanted = {key for key in ('train_split', 'evaluate', 'num_categories') if key in values}
-    wanted = {key for key in wanted if values[key] is None}
+    wanted = {key for key in FOUND if key in values and values[key] is None}
     if not wanted or 'data_root' not in values:
         return {}, []
     root = Path(Settings(values).resolve(values['data_root'], 'data_root'))
@@ -55,6 +58,11 @@ def look_at_folder(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]
         found['num_categories'] = number
         if root.is_dir():  # else whoever needs the images says so
             lines.append(line)
+    if 'finetune_epochs' in wanted:
+        batch = Settings(values).resolve('${finetune_batch_size}', 'finetune_epochs')
+        images = sum(1 for _ in _images_below(root / split))
+        found['finetune_epochs'], line = _choose_epochs(images, batch)
+        lines.append(line)
     return found, lines
 
 
@@ -93,6 +101,17 @@ def _guess_categories(folder: Path, work_dir: str) -> tuple[int, str]:
         f'better; tools/suggest_categories.py {work_dir} compares numbers once images are clustered'
     )
     return number, line
+
+
+def _choose_epochs(images: int, batch: int) -> tuple[int, str]:
+    """Epochs of fine-tuning on one process, and a line about them."""
+    steps = max(images // batch, 1)  # of an epoch
+    epochs = max(FEWEST_EPOCHS, -(-FEWEST_STEPS // steps))
+    line = (
+        f'finetune_epochs={epochs}, {epochs * steps} steps for {images} images in batches of '
+        f'{batch} (at least {FEWEST_STEPS} steps and {FEWEST_EPOCHS} epochs)'
+    )
+    return epochs, line
 
 
 def _images_below(folder: Path) -> Iterator[str]:

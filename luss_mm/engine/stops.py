@@ -17,6 +17,7 @@ from luss_mm.engine.near_paths import did_you_mean_path
 from luss_mm.engine.settings import SettingsError
 from luss_mm.engine.work_dir_lock import WorkDirInUseError
 from luss_mm.pipeline.artifact import ManifestError
+from luss_mm.pipeline.feature_maps import NoRoomError
 
 # Their messages name the thing and the mend.
 SELF_EXPLAINING = (
@@ -24,6 +25,7 @@ SELF_EXPLAINING = (
     ImageFileError,
     InfiniteLossError,
     ManifestError,
+    NoRoomError,
     SettingsError,
     WorkDirInUseError,
 )

@@ -6,6 +6,7 @@ from luss_mm.models.attended_backbone import ForegroundModel
 from luss_mm.models.dssn_segmentor import DSSNSegmentor
 from luss_mm.models.feature_queue import FeatureQueue
 from luss_mm.models.foreground import FeatureLength
+from luss_mm.models.frozen_segmentor import FrozenSegmentor, MapsPreprocessor
 from luss_mm.models.image_classifier import AttendedClassifier, ImageClassifier
 from luss_mm.models.linear_head import LinearHead
 from luss_mm.models.luss_segmentor import LUSSSegmentor
@@ -25,9 +26,11 @@ __all__ = [
     'FeatureLength',
     'FeatureQueue',
     'ForegroundModel',
+    'FrozenSegmentor',
     'ImageClassifier',
     'LUSSSegmentor',
     'LinearHead',
+    'MapsPreprocessor',
     'PASSPretrainer',
     'PCTSegmentor',
     'PixelAttentionModel',

@@ -103,7 +103,7 @@ class AttendedInference(nn.Module):
             Unit rows, float32 (B, C), and scores in [0, 1], float32 (B, h, w).
         """
         with self._autocast(images):
-            features = self._features(images) if features is None else features
+            features = self._features(images, features)
             parts = [
                 (self.pooling.embedding(enlarged, gates), foreground_score(gates))
                 for enlarged, gates in self._attend(features)
@@ -126,7 +126,7 @@ class AttendedInference(nn.Module):
             s = `upsample`, or at the images' size where they are sharpened.
         """
         with self._autocast(images):
-            features = self._features(images) if features is None else features
+            features = self._features(images, features)
             gates = [gates for _, gates in self._attend(features)]
         scores = torch.cat([foreground_score(part) for part in gates])
         if self.pooling.label_window:
@@ -140,8 +140,13 @@ class AttendedInference(nn.Module):
         enabled = self.precision == 'bfloat16'
         return torch.autocast(images.device.type, torch.bfloat16, enabled=enabled)
 
-    def _features(self, images: Tensor) -> Tensor:
-        return self.backbone(images)[self.in_index]
+    def feature_maps(self, images: Tensor) -> tuple[Tensor, ...]:
+        """All outputs of the backbone, (B, C, h, w) each, of normalised images (B, 3, H, W)."""
+        with self._autocast(images):
+            return self.backbone(images)
+
+    def _features(self, images: Tensor, known: Tensor | None) -> Tensor:
+        return self.backbone(images)[self.in_index] if known is None else known
 
     def _attend(self, features: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Enlarged features and gates of a few images after the other."""

@@ -13,7 +13,7 @@ from mmengine.dist import barrier, is_main_process
 from luss_mm.atomic_files import write_array
 from luss_mm.models.attended_inference import AttendedInference
 from luss_mm.pipeline.artifact import produce
-from luss_mm.pipeline.image_batches import ShardedBatches, stack_images
+from luss_mm.pipeline.image_batches import ShardedBatches, stack_features, stack_images
 from luss_mm.pipeline.mapped_array import create_mapped_array
 from luss_mm.pipeline.output_files import is_whole_array
 
@@ -90,8 +90,8 @@ def _extract_shards(
         rows: np.ndarray | None = None
         counts = np.zeros(SCORE_BINS, dtype=np.int64)
         for batch in shard_batches:
-            images = stack_images(batch, device)
-            embeddings, scores = model(model.data_preprocessor.normalize(images))
+            images = model.data_preprocessor.normalize(stack_images(batch, device))
+            embeddings, scores = model(images, stack_features(batch, device))
             if rows is None:
                 rows = np.empty((stop - start, embeddings.shape[1]), dtype=np.float32)
             rows[[sample['index'] - start for sample in batch]] = embeddings.cpu().numpy()

@@ -25,7 +25,7 @@ from luss_mm.functional.pixel_attention import upsample_features
 from luss_mm.models.attended_inference import AttendedInference
 from luss_mm.pipeline.artifact import produce
 from luss_mm.pipeline.background_writer import BackgroundWriter
-from luss_mm.pipeline.image_batches import ShardedBatches, stack_images
+from luss_mm.pipeline.image_batches import ShardedBatches, stack_features, stack_images
 from luss_mm.pipeline.output_files import sizes_of
 
 OUTCOMES = 'outcomes.json'
@@ -77,7 +77,7 @@ class PixelLabeller:
         """
         device = next(self.model.parameters()).device
         images = self.model.data_preprocessor.normalize(stack_images(samples, device))
-        features, scores = self.model.score_pixels(images)
+        features, scores = self.model.score_pixels(images, stack_features(samples, device))
         distances = squared_distances(embeddings, self.centroids)  # (B, K)
         centroids = torch.from_numpy(self.centroids).to(device)
         prompted = self._segmenter_inputs(samples)

@@ -90,7 +90,9 @@ class ShardedBatches:
         )
 
 
-def stack_images(samples: Sequence[Mapping[str, Any]], device: torch.device | str) -> torch.Tensor:
+def stack_images(
+    samples: Sequence[Mapping[str, Any]], device: torch.device | str, key: str = 'inputs'
+) -> torch.Tensor:
     """Images of a batch on a device. Shape (B, 3, h, w).
 
     On the way to a GPU they pass through locked memory, so that copying does not stop this thread.
@@ -98,12 +100,22 @@ def stack_images(samples: Sequence[Mapping[str, Any]], device: torch.device | st
     Args:
         samples: With `inputs` of one shape, (3, h, w) each.
         device: Where the images go.
+        key: Of the samples, for other tensors than `inputs`.
     """
-    images = [sample['inputs'] for sample in samples]
+    images = [sample[key] for sample in samples]
     if torch.device(device).type != 'cuda':
         return torch.stack(images).to(device)
     locked = images[0].new_empty((len(images), *images[0].shape), pin_memory=True)
     return torch.stack(images, out=locked).to(device, non_blocking=True)
+
+
+def stack_features(
+    samples: Sequence[Mapping[str, Any]], device: torch.device | str
+) -> torch.Tensor | None:
+    """Cached maps of a batch as float32 (B, C, h, w), or None if the samples carry none."""
+    if 'features' not in samples[0]:
+        return None
+    return stack_images(samples, device, 'features').float()
 
 
 class Progress:

@@ -32,6 +32,20 @@ def test_photographs_in_a_folder_are_the_training_set(tmp_path):
     assert 'tools/suggest_categories.py /elsewhere' in lines[2]
 
 
+@pytest.mark.parametrize(
+    'images, batch, epochs, steps',
+    [(40, 8, 80, 400), (45, 8, 80, 400), (47, 10, 100, 400), (320, 8, 12, 480), (6, 8, 400, 400)],
+)
+def test_fine_tuning_has_enough_steps_and_epochs(tmp_path, images, batch, epochs, steps):
+    write_images(tmp_path / 'photos', images)
+    given = dict(evaluate=False, num_categories=3, train_split='photos')
+    given |= dict(finetune_epochs=None, finetune_batch_size=batch)
+    found, lines = look(tmp_path, **given)
+    assert found == dict(finetune_epochs=epochs)
+    assert f'finetune_epochs={epochs}, {steps} steps for {images} images' in lines[0]
+    assert look(tmp_path, **given | dict(finetune_epochs=3)) == ({}, [])
+
+
 def test_what_is_set_wins(tmp_path):
     write_images(tmp_path / 'photos', 8)
     given = dict(train_split='photos', evaluate=True, num_categories=5)

@@ -46,7 +46,7 @@ class Averages(torch.nn.Module):
 
     data_preprocessor = ViewsPreprocessor()
 
-    def forward(self, images):
+    def forward(self, images, features=None):
         return images.mean((2, 3)), torch.sigmoid(images.mean(1))
 
 

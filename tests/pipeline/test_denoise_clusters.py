@@ -136,6 +136,7 @@ def test_output_is_what_other_steps_read(tmp_path, embeddings, clusters):
         num_clusters=K,
         iterations=10,
         restarts=3,
+        initialization='random',
     )
 
 

@@ -1,5 +1,11 @@
 """Transforms: files to arrays to views. Importing this package registers them with mmseg."""
 
+from luss_mm.datasets.transforms.cached_maps import (
+    CropCachedMaps,
+    FlipCachedMaps,
+    LoadCachedMaps,
+    PackCachedMaps,
+)
 from luss_mm.datasets.transforms.cutmix_box import DrawCutMixBox
 from luss_mm.datasets.transforms.distort_colours import DistortColours
 from luss_mm.datasets.transforms.formatting import KeepLoadedImage, PackImage
@@ -16,15 +22,19 @@ from luss_mm.datasets.transforms.strong_operations import RandomStrongOperations
 from luss_mm.datasets.transforms.valid_pixels import MarkValidPixels
 
 __all__ = [
+    'CropCachedMaps',
     'DistortColours',
     'DrawCutMixBox',
+    'FlipCachedMaps',
     'GeneratePseudoLabel',
     'KeepLoadedImage',
     'LoadBoundedImage',
+    'LoadCachedMaps',
     'LoadIndexedLabelMap',
     'LoadLabelMap',
     'MarkValidPixels',
     'MultiCrop',
+    'PackCachedMaps',
     'PackImage',
     'PackViews',
     'RandomColourOperations',

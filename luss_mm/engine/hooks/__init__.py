@@ -5,6 +5,7 @@ from luss_mm.engine.hooks.clusters import ClusterHook
 from luss_mm.engine.hooks.csd import CSDHook
 from luss_mm.engine.hooks.dff import DFFHook, SelectionHook
 from luss_mm.engine.hooks.epoch_seed import EpochSeedHook
+from luss_mm.engine.hooks.feature_maps import FeatureMapsHook
 from luss_mm.engine.hooks.feature_queue import FeatureQueueHook
 from luss_mm.engine.hooks.final_validation import FinalValidationHook
 from luss_mm.engine.hooks.finite_loss import FiniteLossHook
@@ -24,6 +25,7 @@ __all__ = [
     'ClusterHook',
     'DFFHook',
     'EpochSeedHook',
+    'FeatureMapsHook',
     'FeatureQueueHook',
     'FinalValidationHook',
     'FiniteLossHook',

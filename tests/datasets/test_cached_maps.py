@@ -1,0 +1,125 @@
+"""Maps whose values are their own coordinates must stay aligned with the label map."""
+
+import pickle
+
+import numpy as np
+import pytest
+from mmengine.dataset import Compose, pseudo_collate
+
+from luss_mm.atomic_files import write_array
+from luss_mm.datasets.cached_maps import layout_path, values_path
+from luss_mm.datasets.sample_seed import sample_randomness
+from luss_mm.datasets.transforms import CropCachedMaps, FlipCachedMaps, LoadCachedMaps
+from tests.tiny_layout import write_label_map
+
+SIZE, STRIDES, IGNORED = 32, (4, 8, 8), 1000
+INPUTS = [(32, 61), (50, 32), (32, 24), (20, 24)]  # wide, high, narrower and smaller than the crop
+pytestmark = pytest.mark.usefixtures('mmseg_scope')
+
+
+def planted_maps(height, width):
+    """Row and column of each cell, from 1, at every stride."""
+    maps = []
+    for stride in STRIDES:
+        rows, columns = -(-height // stride), -(-width // stride)
+        grid = np.stack(np.meshgrid(range(1, rows + 1), range(1, columns + 1), indexing='ij'))
+        maps.append(grid.astype(np.float16))
+    return maps
+
+
+@pytest.fixture
+def planted(tmp_path):
+    """A cache of INPUTS in two shards, and label maps of twice the size: 16 * row + column."""
+    for shard, inputs in enumerate((INPUTS[:3], INPUTS[3:])):
+        images = [planted_maps(*size) for size in inputs]
+        layout = [
+            [2 * height, 2 * width, height, width, *(n for m in maps for n in m.shape)]
+            for (height, width), maps in zip(inputs, images, strict=True)
+        ]
+        flat = np.concatenate([m.ravel() for maps in images for m in maps])
+        write_array(layout_path(tmp_path, shard), np.array(layout, dtype=np.int32))
+        write_array(values_path(tmp_path, shard), flat)
+    for index, (height, width) in enumerate(INPUTS):
+        rows, columns = np.indices((2 * height, 2 * width)) // 16
+        write_label_map(tmp_path / f'{index}.png', 16 * (rows + 1) + columns + 1)
+    return tmp_path
+
+
+def transforms(directory):
+    return Compose(
+        [
+            dict(type='LoadCachedMaps', directory=str(directory)),
+            dict(type='LoadLabelMap', match_image=False),
+            dict(type='CropCachedMaps', size=SIZE, strides=STRIDES, ignore_index=IGNORED),
+            dict(type='FlipCachedMaps', prob=0.5),
+            dict(type='PackCachedMaps'),
+        ]
+    )
+
+
+def draw(directory, index, epoch):
+    entry = dict(img_path='x.JPEG', seg_map_path=str(directory / f'{index}.png'), sample_idx=index)
+    with sample_randomness(0, epoch, index):
+        return transforms(directory)(entry)
+
+
+@pytest.mark.parametrize('index', range(len(INPUTS)))
+def test_maps_and_labels_stay_aligned(planted, index):
+    height, width = INPUTS[index]
+    corners, flipped = set(), set()
+    for epoch in range(24):
+        sample = draw(planted, index, epoch)
+        labels = sample['data_samples'].gt_sem_seg.data[0].numpy()
+        assert labels.shape == (SIZE, SIZE)
+        levels = [level.float().numpy() for level in sample['inputs']]
+        assert [level.shape[1:] for level in levels] == [(SIZE // s, SIZE // s) for s in STRIDES]
+        for level, stride in zip(levels, STRIDES, strict=True):
+            cells = level.repeat(stride, axis=1).repeat(stride, axis=2)  # (2, SIZE, SIZE)
+            coarse = -(-cells * stride // 8)
+            counted = labels != IGNORED
+            np.testing.assert_array_equal((16 * coarse[0] + coarse[1])[counted], labels[counted])
+            assert cells[:, counted].all()  # padded cells count nowhere
+        assert (labels != IGNORED).sum() >= min(height, SIZE - 8) * min(width, SIZE - 8)
+        corners.add(levels[1][:, :, 1:3].max((1, 2)).tobytes())
+        first, second = levels[1][1, 0, 1:3]  # none of them padded
+        flipped.add(bool(second < first))
+    assert flipped == {False, True}
+    if max(height, width) > SIZE:
+        assert len(corners) > 3
+
+
+def test_a_sample_is_a_function_of_its_seed(planted):
+    first, second, other = (draw(planted, 0, epoch) for epoch in (5, 5, 6))
+    for a, b in zip(first['inputs'], second['inputs'], strict=True):
+        np.testing.assert_array_equal(a, b)
+    draws = [draw(planted, 0, epoch)['inputs'][0].numpy().tobytes() for epoch in range(8)]
+    assert len(set(draws)) > 2 and other['inputs'][0].shape == first['inputs'][0].shape
+
+
+def test_a_batch_has_the_images_of_each_level(planted):
+    batch = pseudo_collate([draw(planted, index, 0) for index in range(3)])
+    assert [len(level) for level in batch['inputs']] == [3, 3, 3]
+
+
+def test_maps_are_opened_in_the_loading_process(tmp_path):
+    load = LoadCachedMaps(str(tmp_path / 'later'))
+    assert len(pickle.dumps(load)) < 1000
+    with pytest.raises(FileNotFoundError, match='holds no cached feature maps'):
+        load(dict(sample_idx=0))
+
+
+def test_strides_that_do_not_fit_are_named():
+    with pytest.raises(ValueError, match='crop_size=36 must be a multiple'):
+        CropCachedMaps(36, STRIDES, IGNORED)
+    results = dict(maps=planted_maps(32, 32), img_shape=(64, 64), gt_seg_map=np.zeros((64, 64)))
+    with pytest.raises(ValueError, match=r'strides \(4, 8, 8\) do not fit'):
+        CropCachedMaps(SIZE, STRIDES, IGNORED)(results)
+
+
+def test_flips_are_certain_or_none():
+    results = dict(maps=planted_maps(8, 16), gt_seg_map=np.arange(128).reshape(8, 16))
+    kept = FlipCachedMaps(0.0)(dict(results))
+    assert kept['maps'] is results['maps']
+    turned = FlipCachedMaps(1.0)(dict(results))
+    np.testing.assert_array_equal(turned['gt_seg_map'][:, ::-1], results['gt_seg_map'])
+    np.testing.assert_array_equal(turned['maps'][0][1, 0], [4, 3, 2, 1])
