@@ -5,7 +5,8 @@ from luss_mm.models.alignment_heads import DeepToShallowHead, PixelToPixelHead
 from luss_mm.models.attended_backbone import ForegroundModel
 from luss_mm.models.dssn_segmentor import DSSNSegmentor
 from luss_mm.models.feature_queue import FeatureQueue
-from luss_mm.models.foreground import FeatureLength
+from luss_mm.models.foreground import FeatureLength, FoundHead
+from luss_mm.models.found_model import FoundModel
 from luss_mm.models.image_classifier import AttendedClassifier, ImageClassifier
 from luss_mm.models.linear_head import LinearHead
 from luss_mm.models.luss_segmentor import LUSSSegmentor
@@ -25,6 +26,8 @@ __all__ = [
     'FeatureLength',
     'FeatureQueue',
     'ForegroundModel',
+    'FoundHead',
+    'FoundModel',
     'ImageClassifier',
     'LUSSSegmentor',
     'LinearHead',
