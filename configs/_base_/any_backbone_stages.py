@@ -3,11 +3,16 @@
 _base_ = './pdso_stages.py'
 
 checkpoint = None  # backbone weights from elsewhere, through tools/convert_checkpoint.py
-# False: pretraining is left out, and the attention stage projects by random, frozen weights, for
-# the checkpoint has none of PASS's. True: pretraining starts from the checkpoint and trains them.
+# False: pretraining is left out; the projection and the prototypes that attention learns through
+# are trained on the frozen weights. True: pretraining starts from the checkpoint.
 continue_pretraining = False
 pretrains = '${continue_pretraining if checkpoint else True}'
 pretrained = "${work_dir + '/pretrain/final.pth' if pretrains else checkpoint}"
+# Attention never learns through a projection head with random weights.
+needs_projection = '${False if pretrains else True}'
+projection_epochs = 5
+attended = "${work_dir + '/projection/final.pth' if needs_projection else pretrained}"
+stage_order = ['pretrain', 'projection', 'attention', 'dff_f', 'dff_g', 'dff_h', 'finetune']
 weights_hook = dict(type='PretrainedWeightsHook', files=dict(checkpoint='${checkpoint}'))
 
 use_pyramid_head = False  # True: a head on all maps of the backbone; False: PASS's 1x1 convolution
@@ -48,8 +53,53 @@ stages = dict(
             '${weights_hook if checkpoint else None}',
         ],
     ),
+    projection=dict(  # the image loss of pretraining, of the views of attention
+        enabled='${needs_projection}',
+        load_from='${checkpoint}',
+        model=dict(
+            type='PASSPretrainer',
+            data_preprocessor='${views_preprocessor}',
+            backbone='${backbone}',
+            in_index='${in_index}',
+            head='${prototype_head}',
+            queue_length='${attention_queue_length}',
+            freeze_backbone=True,
+        ),
+        train_dataloader=dict(
+            batch_size='${batch_size}',
+            num_workers='${num_workers}',
+            persistent_workers='${num_workers > 0}',
+            drop_last=True,
+            sampler='${train_loader_sampler}',
+            collate_fn=dict(type='default_collate'),
+            dataset=dict(
+                type='LUSSDataset',
+                data_root='${data_root}',
+                data_prefix=dict(img_path='${train_split}'),
+                seed='${seed}',
+                pipeline=['${loading}', '${attention_cropping}'],
+            ),
+        ),
+        optim_wrapper=dict(type='OptimWrapper', optimizer='${pretrain_optimizer}'),
+        param_scheduler=[
+            dict(
+                type='CosineAnnealingLR',
+                T_max='${projection_epochs}',
+                end='${projection_epochs}',
+                eta_min='${pretrain_min_lr}',
+                by_epoch=True,
+                convert_to_iter_based=True,
+            )
+        ],
+        train_cfg=dict(by_epoch=True, max_epochs='${projection_epochs}'),
+        custom_hooks=[
+            dict(type='FeatureQueueHook', start_epoch=0),
+            dict(type='PrototypesHook'),
+            '${weights_hook if checkpoint else None}',
+        ],
+    ),
     attention=dict(
-        load_from='${pretrained}',
+        load_from='${attended}',
         custom_hooks=[
             dict(type='FeatureQueueHook', start_epoch=0),
             dict(type='PrototypesHook'),

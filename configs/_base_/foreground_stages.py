@@ -3,7 +3,8 @@
 _base_ = './any_backbone_stages.py'
 
 # Where the object is, without labels. 'length': the length of a pixel's feature vector, scaled to
-# 0..1 in its image, nothing to train; 'attention': PASS's gates.
+# 0..1 in its image, nothing to train; 'attention': PASS's gates; 'found': one 1x1 convolution that
+# learns the former's sharpened foreground and then its own (FOUND).
 foreground = 'length'
 gate_power = 2.0  # embeddings are GAP(F * gates^power)
 label_window = 0.5  # radius of a pixel's neighbourhood, as a share of the short side; 0: none
@@ -11,7 +12,12 @@ sharpen_radius = 0.25  # of the guided filter on scores, as a share of the short
 pooling = dict(
     gate_power='${gate_power}', label_window='${label_window}', sharpen_radius='${sharpen_radius}'
 )
-foreground_epochs = "${0 if foreground == 'length' else attention_epochs}"
+needs_projection = "${False if pretrains else foreground == 'attention'}"
+found_epochs = 5
+self_training_from = 0.5  # share of the iterations after which FOUND's target is its own foreground
+found_optimizer = dict(type='AdamW', lr=0.05, weight_decay=0.01)
+foreground_epochs = "${0 if foreground == 'length' else trained_epochs}"
+trained_epochs = "${found_epochs if foreground == 'found' else attention_epochs}"
 length_head = dict(type='FeatureLength')
 length_model = dict(
     type='ForegroundModel',
@@ -34,19 +40,55 @@ gate_model = dict(
     queue_length='${attention_queue_length}',
     pooling='${pooling}',
 )
+found_head = dict(type='FoundHead', channels='${feature_channels}')
+found_model = dict(
+    type='FoundModel',
+    data_preprocessor='${views_preprocessor}',
+    backbone='${backbone}',
+    in_index='${in_index}',
+    channels='${feature_channels}',
+    upsample='${attention_upsample}',
+    foreground='${found_head}',
+    pooling='${pooling}',
+)
+single_gate_head = "${found_head if foreground == 'found' else length_head}"
+trained_model = "${found_model if foreground == 'found' else gate_model}"
+attention_pipeline = ['${loading}', '${attention_cropping}']
+self_training_hook = dict(type='SelfTrainingHook', start='${self_training_from}')
 queue_hook = dict(type='FeatureQueueHook', start_epoch=0)
 prototypes_hook = dict(type='PrototypesHook')
 attended_classifier = dict(
-    foreground="${length_head if foreground == 'length' else None}", pooling='${pooling}'
+    foreground="${None if foreground == 'attention' else single_gate_head}",
+    pooling='${pooling}',
 )
 
 stages = dict(
     attention=dict(
-        model="${length_model if foreground == 'length' else gate_model}",
+        model="${length_model if foreground == 'length' else trained_model}",
+        train_dataloader=dict(
+            dataset=dict(
+                pipeline="${embedding_dataset.pipeline if foreground == 'found' else "
+                'attention_pipeline}'
+            )
+        ),
+        optim_wrapper=dict(
+            optimizer="${found_optimizer if foreground == 'found' else attention_optimizer}"
+        ),
+        param_scheduler=[
+            dict(
+                type='CosineAnnealingLR',
+                T_max='${trained_epochs}',
+                end='${trained_epochs}',
+                eta_min='${attention_min_lr}',
+                by_epoch=True,
+                convert_to_iter_based=True,
+            )
+        ],
         train_cfg=dict(max_epochs='${foreground_epochs}'),
         custom_hooks=[
             "${queue_hook if foreground == 'attention' else None}",
             "${prototypes_hook if foreground == 'attention' else None}",
+            "${self_training_hook if foreground == 'found' else None}",
             '${weights_hook if checkpoint else None}',
         ],
     ),

@@ -2,10 +2,9 @@
 # and clustering, pixel labels and the training of the head read them. A recipe sets crop_size to
 # resize_side, a multiple of the coarsest of `map_strides`, and `output_channels` to the channels of
 # `map_outputs`. finetune_epochs=None there finds the epochs from the number of images.
-_base_ = './any_backbone_stages.py'
+_base_ = './foreground_stages.py'
 
-use_dff = False  # it would train the backbone
-stage_order = ['pretrain', 'attention', 'finetune']
+use_dff = False  # it trains the backbone, of which the maps then are
 
 cache_maps = True  # False keeps nothing on the disk and runs the backbone in every step
 feature_maps = '${work_dir}/feature_maps'  # may be deleted when the run is finished

@@ -13,7 +13,7 @@ _base_ = [
     '../_base_/models/efficientnet_lite0.py',
     '../_base_/datasets/luss.py',
     '../_base_/schedules/photos.py',
-    '../_base_/foreground_stages.py',
+    '../_base_/frozen_stages.py',
 ]
 
 checkpoint = 'package:efficientnet_lite0'  # or any file of tools/convert_checkpoint.py
@@ -26,7 +26,14 @@ num_categories = None  # a rule of thumb for the number of images
 evaluate = None  # whether there is a folder `validation`
 resize_side = 256
 crop_size = 256
+backbone = dict(out_indices=(2, 3, 4))  # strides 8, 16, 16
+in_index = 2
+shallow_heads = []
+output_channels = [40, '${shallow_channels}', '${feature_channels}']
+finetune_epochs = None  # a rule for the number of images
 num_workers = 2
 use_dff = False
 use_csd = False
+spo_prompts = 'score'
+sigma = 4.0  # the largest squared distance there is: every category of the label map is prompted
 segmenter = dict(_delete_=True, type='GrabCutSegmenter')

@@ -5,7 +5,8 @@ from luss_mm.models.alignment_heads import DeepToShallowHead, PixelToPixelHead
 from luss_mm.models.attended_backbone import ForegroundModel
 from luss_mm.models.dssn_segmentor import DSSNSegmentor
 from luss_mm.models.feature_queue import FeatureQueue
-from luss_mm.models.foreground import FeatureLength
+from luss_mm.models.foreground import FeatureLength, FoundHead
+from luss_mm.models.found_model import FoundModel
 from luss_mm.models.frozen_segmentor import FrozenSegmentor, MapsPreprocessor
 from luss_mm.models.image_classifier import AttendedClassifier, ImageClassifier
 from luss_mm.models.linear_head import LinearHead
@@ -27,6 +28,8 @@ __all__ = [
     'FeatureQueue',
     'ForegroundModel',
     'FrozenSegmentor',
+    'FoundHead',
+    'FoundModel',
     'ImageClassifier',
     'LUSSSegmentor',
     'LinearHead',

@@ -2,11 +2,11 @@
 
 from mmengine.model import BaseModule
 from mmseg.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 
-SMALLEST_RANGE = (
-    1e-6  # of the lengths in an image, relative to the longest: below it they are equal
-)
+from luss_mm.functional.pixel_attention import upsample_features
+
+SMALLEST_RANGE = 1e-6  # of an image's lengths, relative to the longest: below it all are equal
 
 
 @MODELS.register_module()
@@ -34,3 +34,38 @@ class FeatureLength(BaseModule):
         spread = high - low
         flat = spread <= SMALLEST_RANGE * high
         return ((length - low) / spread.masked_fill(flat, 1)).masked_fill(flat, 1)
+
+
+@MODELS.register_module()
+class FoundHead(BaseModule):
+    """Batch norm and one 1x1 convolution to a gate a pixel; `FoundModel` trains it.
+
+    Args:
+        channels: C of the deep map.
+
+    Source: Simeoni et al. 2023 (FOUND), section 3.3; the batch norm, without parameters of its own,
+    makes one learning rate fit any backbone.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels, affine=False)
+        self.convolution = nn.Conv2d(channels, 1, 1)
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Above 0 where the object is: (B, C, h, w) to (B, 1, h, w)."""
+        return self.convolution(self.norm(features))
+
+    def forward(self, features: Tensor, enlarged: Tensor) -> Tensor:
+        """One gate a pixel. The head is linear, so its result is enlarged rather than its input.
+
+        Args:
+            features: Of the backbone. Shape (B, C, h, w).
+            enlarged: The same through `upsample_features`; only its size counts. Shape
+                (B, C, s * h, s * w).
+
+        Returns:
+            In [0, 1], float32. Shape (B, 1, s * h, s * w).
+        """
+        scale = enlarged.shape[-1] // features.shape[-1]
+        return upsample_features(self.logits(features).float(), scale).sigmoid()

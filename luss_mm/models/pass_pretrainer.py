@@ -33,6 +33,8 @@ class PASSPretrainer(BaseModel):
         temperature: Of the softmax over prototypes.
         epsilon: Of Sinkhorn.
         sinkhorn_iterations: Of Sinkhorn.
+        freeze_backbone: Train only the heads. The backbone is in eval mode then, so its statistics
+            of batch norm stay as they are too.
         data_preprocessor: Config, normally `ViewsPreprocessor`.
         init_cfg: mmengine initialisation.
 
@@ -52,6 +54,7 @@ class PASSPretrainer(BaseModel):
         temperature: float = 0.1,
         epsilon: float = 0.05,
         sinkhorn_iterations: int = 3,
+        freeze_backbone: bool = False,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -74,7 +77,17 @@ class PASSPretrainer(BaseModel):
         self.weights = [image_weight, *weights]
         self.temperature = temperature
         self.sinkhorn_settings = dict(epsilon=epsilon, iterations=sinkhorn_iterations)
+        self.freeze_backbone = freeze_backbone
+        if freeze_backbone:
+            self.backbone.requires_grad_(False)
         use_channels_last(self)
+
+    def train(self, mode: bool = True) -> 'PASSPretrainer':
+        """Set training mode, but of a frozen backbone."""
+        super().train(mode)
+        if self.freeze_backbone:
+            self.backbone.eval()
+        return self
 
     def forward(
         self, inputs: list[Tensor], crops: Tensor | None = None, mode: str = 'tensor', **_: object

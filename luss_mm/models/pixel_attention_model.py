@@ -36,6 +36,9 @@ class PixelAttentionModel(AttendedBackbone):
     Source: Gao et al. 2022 (PASS), pixel attention.
     """
 
+    # What its starting point must hold: gates learn nothing through a random projection.
+    pretrained_parts = ('backbone', 'head')
+
     def __init__(
         self,
         backbone: dict,

@@ -15,6 +15,7 @@ from luss_mm.engine.hooks.pretrained_weights import PretrainedWeightsHook
 from luss_mm.engine.hooks.prototypes import PrototypesHook
 from luss_mm.engine.hooks.pseudo_labels import PseudoLabelHook
 from luss_mm.engine.hooks.receptive_fields import ReceptiveFieldHook
+from luss_mm.engine.hooks.self_training import SelfTrainingHook
 from luss_mm.engine.hooks.stop_request import StopRequestHook
 from luss_mm.engine.hooks.tagged_labels import TaggedLabelHook
 from luss_mm.engine.hooks.teacher import TeacherHook
@@ -36,6 +37,7 @@ __all__ = [
     'PseudoLabelHook',
     'ReceptiveFieldHook',
     'SelectionHook',
+    'SelfTrainingHook',
     'StopRequestHook',
     'TaggedLabelHook',
     'TeacherHook',

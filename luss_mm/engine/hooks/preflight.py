@@ -17,6 +17,9 @@ from luss_mm.datasets import (
 
 SEEDED = (SeededDataset, SemiDataset)
 EPOCH_SAMPLERS = (EpochSampler, IterationSampler)
+TRAIN_HEAD = (
+    "name weights that pretraining has written, or put 'projection' into stage_order before it"
+)
 
 
 @HOOKS.register_module()
@@ -38,10 +41,11 @@ class PreflightHook(Hook):
         wanted = {n: v for n, v in model.state_dict().items() if n.split('.')[0] in parts}
         missing = [n for n, v in wanted.items() if n not in given or given[n].shape != v.shape]
         if missing:
+            only_head = all(name.startswith('head.') for name in missing)
+            fix = 'set the backbone of the recipe to the one that was pretrained'
             raise ValueError(
                 f'the checkpoint lacks or misfits {len(missing)} of {len(wanted)} weights of '
-                f'{" and ".join(parts)}, first {missing[0]}: set the backbone of the recipe to the '
-                'one that was pretrained'
+                f'{" and ".join(parts)}, first {missing[0]}: {TRAIN_HEAD if only_head else fix}'
             )
 
     def before_train(self, runner) -> None:
