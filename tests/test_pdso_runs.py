@@ -139,6 +139,24 @@ def test_parts_turned_off_share_what_is_before_them(finished, tmp_path):
     assert_same_label_maps(finished, work_dir)
 
 
+def test_prompts_from_the_score_and_refined_predictions(finished, tmp_path):
+    work_dir = copy_run(finished, tmp_path / 'score')
+    train(work_dir, **PDSO, spo_prompts='score')
+    chosen = json.loads((work_dir / 'threshold/threshold.json').read_text())
+    settings = json.loads((work_dir / 'pseudo_labels/manifest.json').read_text())['settings']
+    assert settings['transform']['prompts'] == 'score'
+    assert settings['certain_scores'] == chosen['certain_scores']
+    before, after = label_maps(finished), label_maps(work_dir)
+    assert before.keys() == after.keys()
+    assert any((after[name] != before[name]).any() for name in before)
+    run_tool('tools/evaluate_pseudo_labels.py', work_dir, log=next_log(work_dir))
+    command = ('tools/test.py', PDSO['recipe'], '--work-dir', work_dir)
+    output = run_tool(*command, '--refine', log=next_log(work_dir))
+    assert 'predictions refined by GrabCutSegmenter' in output
+    scores = json.loads((work_dir / 'finetune_test/evaluation/scores.json').read_text())
+    assert scores['refined_by'] == 'GrabCutSegmenter'
+
+
 def test_label_generation_and_its_quality_by_themselves(finished, tmp_path):
     work_dir = copy_run(finished, tmp_path / 'quality')
     output = run_tool('tools/evaluate_pseudo_labels.py', work_dir, log=next_log(work_dir))
