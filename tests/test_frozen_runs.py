@@ -12,6 +12,7 @@ from luss_mm.engine.feature_source import FeatureSource
 from luss_mm.engine.inferencer import LUSSInferencer
 from luss_mm.engine.label_steps import find_label_steps
 from luss_mm.engine.recipe import Recipe
+from luss_mm.engine.run_estimate import estimate_run
 from luss_mm.engine.trained_segmentor import find_segmentor
 from tests.frozen_recipe import run, tiny_config, write_inputs
 from tests.test_backbones import backbone_of
@@ -99,6 +100,21 @@ def test_a_source_uses_maps_of_its_own_images_and_transforms_only(root, finished
 
 
 def test_another_backbone_than_that_of_the_maps_is_refused(root):
-    options = {'stages.finetune.load_from': str(root / 'random.pth')}
+    other = torch.load(root / 'random.pth')
+    other['state_dict']['backbone.layer4.0.conv1.weight'] *= 1.01
+    torch.save(other, root / 'other.pth')
+    options = {'stages.finetune.load_from': str(root / 'other.pth')}
     with pytest.raises(ValueError, match='backbone differs from that of .*attention/final.pth'):
         run(root, root / 'other', **options)
+
+
+@pytest.mark.parametrize('cached', [True, False])
+def test_the_estimate_counts_maps_once(root, finished, cached):
+    recipe = Recipe(tiny_config(root, root / 'estimated', cache_maps=cached))
+    costs = {cost.name: cost for cost in estimate_run(recipe, ['finetune']).costs}
+    assert ('feature_maps' in costs) == cached
+    if cached:
+        maps = CachedMaps(finished / 'feature_maps')
+        kept = sum(level.nbytes for index in range(24) for level in maps.maps(index))
+        assert costs['feature_maps'].disk == pytest.approx(kept, rel=0.35)
+        assert costs['features'].operations < costs['feature_maps'].operations

@@ -18,7 +18,13 @@ embedding_dataset = dict(pipeline=['${loading}', '${resizing}', dict(type='PackI
 use_pyramid_head = True
 pyramid_head = dict(in_index='${map_outputs}', channels=64)
 cached_samples = [
-    dict(type='LoadCachedMaps', directory='${feature_maps}'),
+    dict(
+        type='LoadCachedMaps',
+        directory='${feature_maps}',
+        side='${resize_side}',
+        channels='${output_channels}',
+        strides='${map_strides}',
+    ),
     dict(type='LoadLabelMap', match_image=False),
     dict(
         type='CropCachedMaps',

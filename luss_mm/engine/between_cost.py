@@ -1,6 +1,6 @@
-"""What the steps between trainings cost: features, k-means, scores of images, label maps."""
+"""What the steps between trainings cost: maps, features, k-means, image scores, label maps."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,9 @@ class BetweenCosts:
     def before(self, hooks: list[Mapping[str, Any]]) -> Iterator[Cost]:
         """Steps that hooks of a stage do before it trains."""
         for hook in hooks:
+            if hook['type'] == 'FeatureMapsHook':
+                yield self._maps(hook['source'])
+        for hook in hooks:
             if hook['type'] in ('ClusterHook', 'CSDHook'):
                 yield from self._clustering(hook)
         for hook in hooks:
@@ -70,13 +73,20 @@ class BetweenCosts:
                 trial = self._trial(_build(stage['model']), FLOAT32, hook['dataset'])
                 yield self._embedding(f'{name}/image_scores', trial, hook, 8, passes)
 
+    def _maps(self, source: Mapping[str, Any]) -> Cost:
+        trial = self._trial(*self._attended(source), source['dataset'])
+        size = trial.map_bytes(source['map_outputs'])
+        return self._embedding(Path(source['maps']).name, trial, source, size)
+
     def _clustering(self, hook: Mapping[str, Any]) -> Iterator[Cost]:
         source = hook['source']
         features, clusters = hook.get('features', 'features'), hook.get('clusters', 'clusters')
         channels = self._model_of(source)['channels']
         if features not in self._done:
             self._done.add(features)
-            trial = self._trial(*self._attended(source), source['dataset'])
+            trial = self._trial(
+                *self._attended(source), source['dataset'], bool(source.get('maps'))
+            )
             yield self._embedding(features, trial, source, BYTES * channels)
         images = self.facts.count(source['dataset'])
         if clusters not in self._done:
@@ -124,7 +134,7 @@ class BetweenCosts:
 
     def _labels(self, hook: Mapping[str, Any]) -> Cost:
         source, dataset = hook['source'], hook['label_dataset']
-        trial = self._trial(*self._attended(source), dataset)
+        trial = self._trial(*self._attended(source), dataset, bool(source.get('maps')))
         images, batch = self.facts.count(dataset), source['batch_size']
         clusters = self.recipe.settings.resolve('${num_categories}')
         trial.operations += 2.0 * trial.numbers * clusters  # every pixel with every centroid
@@ -197,9 +207,15 @@ class BetweenCosts:
         precision = FeatureSource(**source).precision
         return AttendedInference(_build(self._model_of(source)), precision), precision
 
-    def _trial(self, network: nn.Module, precision: str, dataset: Mapping[str, Any]) -> '_Trial':
+    def _trial(
+        self,
+        network: nn.Module,
+        precision: str,
+        dataset: Mapping[str, Any],
+        has_maps: bool = False,
+    ) -> '_Trial':
         device = self.times.machine.device
-        return _Trial(network.to(device), precision, dataset, self.facts.size, device)
+        return _Trial(network.to(device), precision, dataset, self.facts.size, device, has_maps)
 
     def _model_of(self, source: Mapping[str, Any]) -> Mapping[str, Any]:
         """Config of the network whose stage a source names."""
@@ -230,6 +246,7 @@ class _Trial:
         dataset: Mapping[str, Any],
         image_size: tuple[int, int],
         device: str,
+        has_maps: bool = False,
     ) -> None:
         with DefaultScope.overwrite_default_scope('mmseg'), sample_randomness(0, 0, 0):
             (sample, *_), self.loading = draw_samples(
@@ -241,6 +258,7 @@ class _Trial:
         self._image = network.data_preprocessor.normalize(image)  # (1, 3, h, w)
         self.image_bytes = image.nbytes
         self.parameters = sum(p.numel() for p in network.parameters())
+        self._features = self._maps()[network.in_index] if has_maps else None
         with FlopCounterMode(display=False) as counter:
             output = self.run(1)
         self.operations = float(counter.get_total_flops())
@@ -248,8 +266,19 @@ class _Trial:
 
     @torch.inference_mode()
     def run(self, batch: int) -> Any:
-        """Forward pass of a batch."""
-        return self._network(self._image.expand(batch, -1, -1, -1).contiguous())
+        """Forward pass of a batch, from the deep maps where they are cached."""
+        images = self._image.expand(batch, -1, -1, -1).contiguous()
+        if self._features is None:
+            return self._network(images)
+        return self._network(images, self._features.expand(batch, -1, -1, -1).contiguous())
+
+    def map_bytes(self, outputs: Sequence[int]) -> int:
+        """Bytes of an image's maps as they are cached: float16."""
+        return sum(2 * self._maps()[output].numel() for output in outputs)
+
+    @torch.inference_mode()
+    def _maps(self) -> tuple[torch.Tensor, ...]:
+        return self._network.feature_maps(self._image)
 
     def _map_size(self, output: Any) -> int:
         """A classifier gives logits, the attended network embeddings and scores (1, h, w)."""

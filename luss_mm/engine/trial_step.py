@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from luss_mm.datasets.sample_seed import sample_randomness
+from luss_mm.datasets.transforms.resize_short_side import short_side_size
 from luss_mm.engine.machine import BFLOAT16, FLOAT16, FLOAT32, seconds_of
 from luss_mm.engine.optimizers.bfloat16 import cpu_has_fast_bfloat16
 
@@ -141,21 +142,24 @@ def draw_samples(
     pipeline = loader['dataset'].get('pipeline')
     if pipeline is None:
         raise ValueError(f'{loader["dataset"]["type"]} has no pipeline of its own to try')
-    transforms = Compose([t for t in pipeline if not t['type'].startswith('Load')])
-    reads_labels = any('LabelMap' in t['type'] for t in pipeline)
+    steps = [made_up_labels if 'LabelMap' in t['type'] else t for t in pipeline]
+    transforms = Compose([s for s in steps if callable(s) or not s['type'].startswith('Load')])
+    by_type = {t['type']: t for t in pipeline}
     samples, seconds = [], []
     for index in range(count):
-        image = made_up_image(index, image_size, reads_labels)
+        image = made_up_image(index, image_size)
+        if 'LoadCachedMaps' in by_type:
+            image |= made_up_maps(by_type['LoadCachedMaps'], image_size)
         started = time.process_time()
         samples.append(transforms(image))
         seconds.append(time.process_time() - started)
     return samples, min(seconds)  # the first one also sets things up
 
 
-def made_up_image(index: int, size: tuple[int, int], with_labels: bool) -> dict[str, Any]:
+def made_up_image(index: int, size: tuple[int, int]) -> dict[str, Any]:
     """What the loading transforms would say of an image file of noise."""
     image = np.random.default_rng(index).integers(0, 256, (*size, 3), dtype=np.uint8)
-    results = dict(
+    return dict(
         img=image,
         img_shape=size,
         ori_shape=size,
@@ -164,10 +168,29 @@ def made_up_image(index: int, size: tuple[int, int], with_labels: bool) -> dict[
         class_label=0,
         seg_fields=[],
     )
-    if with_labels:
-        labels = np.zeros(size, dtype=np.int32)
-        results |= dict(gt_seg_map=labels, seg_fields=['gt_seg_map'], seg_map_path='made-up.png')
-    return results
+
+
+def made_up_labels(results: dict[str, Any]) -> dict[str, Any]:
+    """What loading a label map would add to an image."""
+    labels = np.zeros(results['img_shape'], dtype=np.int32)
+    loaded = dict(gt_seg_map=labels, seg_fields=['gt_seg_map'], seg_map_path='made-up.png')
+    return results | loaded
+
+
+def made_up_maps(loading: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any]:
+    """What `LoadCachedMaps` would say of an image file, with maps of zeros.
+
+    Args:
+        loading: Config of the transform.
+        size: Height and width of the file.
+    """
+    width, height = short_side_size(size[1], size[0], loading['side'])
+    shapes = [
+        (channels, -(-height // stride), -(-width // stride))
+        for channels, stride in zip(loading['channels'], loading['strides'], strict=True)
+    ]
+    maps = [np.zeros(shape, dtype=np.float16) for shape in shapes]
+    return dict(maps=maps, img_shape=(height, width))
 
 
 def collate(loader: Mapping[str, Any], samples: Sequence[Any]) -> Any:

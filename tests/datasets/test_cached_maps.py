@@ -13,6 +13,7 @@ from luss_mm.datasets.transforms import CropCachedMaps, FlipCachedMaps, LoadCach
 from tests.tiny_layout import write_label_map
 
 SIZE, STRIDES, IGNORED = 32, (4, 8, 8), 1000
+MAPS = dict(side=32, channels=(2, 2, 2), strides=STRIDES)
 INPUTS = [(32, 61), (50, 32), (32, 24), (20, 24)]  # wide, high, narrower and smaller than the crop
 pytestmark = pytest.mark.usefixtures('mmseg_scope')
 
@@ -48,7 +49,7 @@ def planted(tmp_path):
 def transforms(directory):
     return Compose(
         [
-            dict(type='LoadCachedMaps', directory=str(directory)),
+            dict(type='LoadCachedMaps', directory=str(directory), **MAPS),
             dict(type='LoadLabelMap', match_image=False),
             dict(type='CropCachedMaps', size=SIZE, strides=STRIDES, ignore_index=IGNORED),
             dict(type='FlipCachedMaps', prob=0.5),
@@ -102,18 +103,21 @@ def test_a_batch_has_the_images_of_each_level(planted):
 
 
 def test_maps_are_opened_in_the_loading_process(tmp_path):
-    load = LoadCachedMaps(str(tmp_path / 'later'))
+    load = LoadCachedMaps(str(tmp_path / 'later'), **MAPS)
     assert len(pickle.dumps(load)) < 1000
     with pytest.raises(FileNotFoundError, match='holds no cached feature maps'):
         load(dict(sample_idx=0))
 
 
-def test_strides_that_do_not_fit_are_named():
+@pytest.mark.parametrize('other', [dict(strides=(8, 8, 8)), dict(channels=(2, 2, 3))])
+def test_maps_that_do_not_fit_are_named(planted, other):
+    with pytest.raises(ValueError, match=r'do not have \(2, 2, .\) channels and strides of'):
+        LoadCachedMaps(str(planted), **MAPS | other)(dict(sample_idx=0))
+
+
+def test_a_crop_of_broken_cells_is_refused():
     with pytest.raises(ValueError, match='crop_size=36 must be a multiple'):
         CropCachedMaps(36, STRIDES, IGNORED)
-    results = dict(maps=planted_maps(32, 32), img_shape=(64, 64), gt_seg_map=np.zeros((64, 64)))
-    with pytest.raises(ValueError, match=r'strides \(4, 8, 8\) do not fit'):
-        CropCachedMaps(SIZE, STRIDES, IGNORED)(results)
 
 
 def test_flips_are_certain_or_none():

@@ -118,3 +118,15 @@ def test_seconds_of_loading_and_computing():
     assert seconds_together(3.0, 1.0, 8, CPU) == 3
     assert seconds_together(1.0, 8.0, 8, GPU) == 4  # two cores for eight workers
     assert decoding_seconds((100, 200)) == pytest.approx(2 * decoding_seconds((100, 100)))
+
+
+def test_labels_are_loaded_where_the_pipeline_loads_them(mmseg_scope):
+    pipeline = [
+        dict(type='LoadBoundedImage'),
+        dict(type='ResizeShortSide', side=32),
+        dict(type='LoadLabelMap', match_image=False),
+        dict(type='PackSegInputs', meta_keys=('ori_shape',)),
+    ]
+    (sample,), _ = draw_samples(dict(dataset=dict(pipeline=pipeline)), 1, (48, 72))
+    assert sample['inputs'].shape == (3, 32, 48)
+    assert sample['data_samples'].gt_sem_seg.shape == (32, 48)

@@ -23,14 +23,25 @@ class LoadCachedMaps(BaseTransform):
 
     Args:
         directory: Finished output of `cache_feature_maps` for the images of this data set.
+        side: Short side of the images as the backbone saw them, in pixels.
+        channels: Of each map.
+        strides: Pixels between cells of each map.
 
     Sets:
         maps: list of float16 (C, h, w). ori_shape: (H, W) of the file. img_shape: (h, w) of the
         image as the backbone saw it.
+
+    Raises:
+        ValueError: If the maps have other channels or strides.
     """
 
-    def __init__(self, directory: str) -> None:
+    def __init__(
+        self, directory: str, side: int, channels: Sequence[int], strides: Sequence[int]
+    ) -> None:
         self.directory = directory
+        self.side = side
+        self.channels = tuple(channels)
+        self.strides = tuple(strides)
 
     def transform(self, results: dict) -> dict:
         """Read the maps of results['sample_idx']."""
@@ -38,7 +49,22 @@ class LoadCachedMaps(BaseTransform):
         results['maps'] = self._cache.maps(index)
         results['ori_shape'] = self._cache.file_size(index)
         results['img_shape'] = self._cache.input_size(index)
+        self._refuse_other_maps([level.shape for level in results['maps']], results['img_shape'])
         return results
+
+    def _refuse_other_maps(
+        self, shapes: Sequence[tuple[int, ...]], input_size: tuple[int, int]
+    ) -> None:
+        fits = [shape[0] for shape in shapes] == list(self.channels) and all(
+            abs(cells * stride - pixels) < stride
+            for shape, stride in zip(shapes, self.strides, strict=True)
+            for cells, pixels in zip(shape[1:], input_size, strict=True)
+        )
+        if not fits:
+            raise ValueError(
+                f'{self.directory}: maps of the shapes {shapes} of an image of {input_size} '
+                f'pixels do not have {self.channels} channels and strides of {self.strides} pixels'
+            )
 
     @cached_property
     def _cache(self) -> CachedMaps:
@@ -78,7 +104,6 @@ class CropCachedMaps(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Crop results['maps'] and results['gt_seg_map']."""
         maps, input_size = results['maps'], results['img_shape']
-        self._refuse_other_strides(maps, input_size)
         coarsest = maps[self.strides.index(self.stride)]
         corner = [self._draw_offset(cells) for cells in coarsest.shape[1:]]
         results['maps'] = [
@@ -94,21 +119,6 @@ class CropCachedMaps(BaseTransform):
         """Pixels before the square, drawn from the generator that the data set seeds."""
         spare = cells - self.size // self.stride
         return np.random.randint(spare + 1) * self.stride if spare > 0 else 0
-
-    def _refuse_other_strides(
-        self, maps: Sequence[np.ndarray], input_size: tuple[int, int]
-    ) -> None:
-        found = [level.shape[1:] for level in maps]
-        fits = len(found) == len(self.strides) and all(
-            abs(cells * stride - pixels) < stride
-            for shape, stride in zip(found, self.strides, strict=True)
-            for cells, pixels in zip(shape, input_size, strict=True)
-        )
-        if not fits:
-            raise ValueError(
-                f'strides {self.strides} do not fit maps of {found} cells of an image of '
-                f'{input_size} pixels'
-            )
 
 
 @TRANSFORMS.register_module()
