@@ -32,6 +32,7 @@ shallow_heads = []
 output_channels = [40, '${shallow_channels}', '${feature_channels}']
 finetune_epochs = None  # a rule for the number of images
 num_workers = 2
+amp = False  # the head is small: bfloat16 takes twice as long on a CPU that has it
 use_dff = False
 use_csd = False
 spo_prompts = 'score'

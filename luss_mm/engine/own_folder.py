@@ -13,7 +13,7 @@ LAYOUT = ('train', 'train-*', 'validation', 'validation-*', 'test')
 FOUND = ('train_split', 'evaluate', 'num_categories', 'finetune_epochs')
 # Of fine-tuning: a small folder needs steps rather than epochs.
 FEWEST_STEPS = 400
-FEWEST_EPOCHS = 12
+FEWEST_EPOCHS = 6
 
 
 def look_at_folder(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -1,7 +1,26 @@
-# Small sets need steps rather than epochs: with SGD the image loss stayed at log P for hundreds of
-# steps where AdamW and many prototypes left it within a hundred.
+# For a frozen backbone that was trained before: only a head learns.
+kmeans_iterations = 50
+kmeans_restarts = 100
+kmeans_initialization = 'k-means++'
+foreground_threshold = 'otsu'  # or a number, or 'validation_sweep' (looks at masks)
+label_batch_size = 16
+
+finetune_batch_size = 16
+finetune_scale = (0.3, 1.0)  # of crops, where no maps are cached
+finetune_lr = 0.002
+finetune_min_lr = 1e-5
+finetune_optimizer = dict(type='AdamW', lr='${finetune_lr}', weight_decay=0.01)
+
+# Where gates are trained (foreground='attention'), and for continue_pretraining=True.
 batch_size = 64
-pretrain_epochs = 30
+attention_epochs = 20
+attention_views = [dict(num=2, size=64, scale=(0.3, 1.0))]
+attention_upsample = 1
+attention_queue_length = 1024
+attention_lr = 4.0
+attention_min_lr = 0.0006
+attention_optimizer = dict(type='SGD', lr='${attention_lr}', momentum=0.9, weight_decay=1e-6)
+pretrain_epochs = 10
 pretrain_views = [
     dict(num=2, size=64, scale=(0.3, 1.0)),
     dict(num=2, size=40, scale=(0.08, 0.3)),
@@ -10,27 +29,6 @@ num_prototypes = 300
 queue_length = 1024
 queue_start_epoch = 3
 frozen_prototype_iters = 100
-pretrain_lr = 0.002
-pretrain_min_lr = 1e-5
+pretrain_lr = 0.0002
+pretrain_min_lr = 1e-6
 pretrain_optimizer = dict(type='AdamW', lr='${pretrain_lr}', weight_decay=0.05)
-
-attention_epochs = 20
-attention_views = [dict(num=2, size=64, scale=(0.3, 1.0))]
-attention_upsample = 1
-attention_queue_length = 1024
-attention_lr = 4.0
-attention_min_lr = 0.0006
-attention_optimizer = dict(type='SGD', lr='${attention_lr}', momentum=0.9, weight_decay=1e-6)
-
-kmeans_iterations = 50
-kmeans_restarts = 100
-kmeans_initialization = 'k-means++'
-foreground_threshold = 'otsu'  # or a number, or 'validation_sweep' (looks at masks)
-label_batch_size = 32
-
-finetune_epochs = 10
-finetune_batch_size = 32
-finetune_scale = (0.3, 1.0)
-finetune_lr = 0.001
-finetune_min_lr = 1e-5
-finetune_optimizer = dict(type='AdamW', lr='${finetune_lr}', weight_decay=0.05)

@@ -77,8 +77,8 @@ class GrabCutSegmenter(PromptableSegmenter):
         iterations: int = 2,
         seed: int = 0,
         threads: int = 1,
-        whole_image_side: int = 256,
-        whole_image_iterations: int = 4,
+        whole_image_side: int = 192,
+        whole_image_iterations: int = 2,
     ) -> None:
         counts = dict(
             max_side=max_side,
