@@ -77,7 +77,9 @@ def train(model, steps=30, self_training_from=1.0):
 
 @pytest.mark.parametrize('self_training_from', [1.0, 0.5])
 def test_the_head_finds_what_was_planted_in_other_images(self_training_from):
-    model = train(found_model(pooling=dict(sharpen_radius=0.25)), self_training_from=self_training_from)
+    model = train(
+        found_model(pooling=dict(sharpen_radius=0.25)), self_training_from=self_training_from
+    )
     images, masks = disc_images(6, 1000)
     with torch.no_grad():
         _, scores = model(images)
