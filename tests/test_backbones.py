@@ -73,6 +73,7 @@ OPTIONS = {
     'queue_start_epoch': 0,
     'frozen_prototype_iters': 1,
     'attention_views.0.size': 48,
+    'projection_epochs': 1,
     'attention_epochs': 1,
     'attention_queue_length': 8,
     'kmeans_restarts': 1,
@@ -189,6 +190,14 @@ def test_weights_from_elsewhere_that_stay_frozen(kind, tmp_path):
     given = backbone_of(file)
     for stage in ('attention', 'finetune'):
         assert is_same(given, backbone_of(work_dir / stage / 'final.pth')), stage
+    projected = backbone_of(work_dir / 'projection/final.pth')
+    assert all(torch.equal(projected[key], value) for key, value in given.items())
+    first, second = (
+        torch.load(work_dir / stage / 'final.pth', weights_only=False)['state_dict']
+        for stage in ('projection', 'attention')
+    )
+    learnt = [key for key in first if key.startswith('head.projection') and 'weight' in key]
+    assert learnt and all(torch.equal(first[key], second[key]) for key in learnt)
 
 
 @pytest.mark.parametrize('kind', ELSEWHERE)
@@ -211,9 +220,9 @@ def test_pretraining_goes_on_from_weights_from_elsewhere(tmp_path):
     trained = backbone_of(tmp_path / 'continued/pretrain/final.pth')
     assert is_same(backbone_of(file), trained, tolerance=1e-5)
     assert not is_same(backbone_of(file), trained)
-    assert config.stages.attention.load_from == '${pretrained}'
-    order = Recipe(tiny_config('vit_small', tmp_path, **options)).stage_order
-    assert order[:2] == ['pretrain', 'attention']
+    recipe = Recipe(tiny_config('vit_small', tmp_path, **options))
+    assert recipe.stage_order[:2] == ['pretrain', 'attention']
+    assert recipe.stage('attention', 'unused')['load_from'].endswith('/pretrain/final.pth')
 
 
 def test_missing_weights_are_named(tmp_path):

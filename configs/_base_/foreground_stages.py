@@ -4,7 +4,7 @@ _base_ = './any_backbone_stages.py'
 
 # Where the object is, without labels. 'length': the length of a pixel's feature vector, scaled to
 # 0..1 in its image, nothing to train; 'attention': PASS's gates; 'found': one 1x1 convolution that
-# learns the former's sharpened foreground and then its own (FOUND).
+# learns the sharpened foreground of 'length' (FOUND).
 foreground = 'length'
 gate_power = 2.0  # embeddings are GAP(F * gates^power)
 label_window = 0.5  # radius of a pixel's neighbourhood, as a share of the short side; 0: none
@@ -13,10 +13,13 @@ pooling = dict(
     gate_power='${gate_power}', label_window='${label_window}', sharpen_radius='${sharpen_radius}'
 )
 needs_projection = "${False if pretrains else foreground == 'attention'}"
-found_epochs = 5
-self_training_from = 0.5  # share of the iterations after which FOUND's target is its own foreground
+found_epochs = 5  # of the one convolution of 'found'
+# Share of the iterations after which the target of 'found' is its own foreground; 1: never, for .5
+# lost 10 and 16 points of IoU (docs/methods/pass.md).
+self_training_from = 1.0
 found_optimizer = dict(type='AdamW', lr=0.05, weight_decay=0.01)
 foreground_epochs = "${0 if foreground == 'length' else trained_epochs}"
+# of whichever foreground is trained; the schedule of rates needs them to be above 0
 trained_epochs = "${found_epochs if foreground == 'found' else attention_epochs}"
 length_head = dict(type='FeatureLength')
 length_model = dict(

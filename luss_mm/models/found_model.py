@@ -17,8 +17,8 @@ BINS = 256  # of the histogram of scores in [0, 1] that Otsu's threshold is read
 class FoundModel(AttendedBackbone):
     """Trains a `FoundHead` on a frozen backbone without labels.
 
-    The target of a batch is where the feature vectors are long, its edges moved to edges of colour
-    and cut at Otsu's threshold of the batch. While `self_training` is set (`SelfTrainingHook`) it
+    The target of an image is where its feature vectors are long, the edges moved to edges of colour
+    and cut at Otsu's threshold of the image. While `self_training` is set (`SelfTrainingHook`) it
     is the head's own foreground, its edges moved likewise, cut at .5.
 
     Args:
@@ -80,5 +80,8 @@ class FoundModel(AttendedBackbone):
         score = logits.float().sigmoid() if own else self.length(features, features)
         guide = (images.float() * self.data_preprocessor.std + self.data_preprocessor.mean) / 255
         sharp = guided_filter(score[:, 0], guide, self.target_radius, self.pooling.sharpen_epsilon)
-        threshold = 0.5 if own else otsu_threshold(sharp.histc(BINS, 0, 1).cpu().numpy())
-        return (sharp >= threshold).float()
+        if own:
+            return (sharp >= 0.5).float()
+        counts = torch.stack([one.histc(BINS, 0, 1) for one in sharp]).cpu().numpy()
+        thresholds = sharp.new_tensor([otsu_threshold(row) for row in counts])
+        return (sharp >= thresholds[:, None, None]).float()

@@ -18,7 +18,9 @@ from luss_mm.engine.hooks import (
     FinalValidationHook,
     PreflightHook,
     PrototypesHook,
+    SelfTrainingHook,
 )
+from luss_mm.models import PixelAttentionModel
 from tests.engine.tiny_training import (
     CountingMetric,
     Killed,
@@ -27,6 +29,7 @@ from tests.engine.tiny_training import (
     TinyModel,
     make_runner,
 )
+from tests.models.small_networks import RESNET, RESNET_CHANNELS, prototype_head
 
 EPOCHS = 3
 
@@ -244,6 +247,16 @@ class TestFinalValidationHook:
         assert not (tmp_path / 'scores.json').exists()
 
 
+@pytest.mark.parametrize('start, own', [(0.5, 2), (0.3, 2), (0.0, 4), (1.0, 0)])
+def test_self_training_begins_at_its_share_of_the_iterations(start, own):
+    model, found = SimpleNamespace(), []
+    for step in range(4):
+        runner = SimpleNamespace(model=model, iter=step, max_iters=4)
+        SelfTrainingHook(start).before_train_iter(runner, step)
+        found.append(model.self_training)
+    assert found == [False] * (4 - own) + [True] * own
+
+
 class TestPreflightHook:
     @staticmethod
     def check(dataset, sampler=EpochSampler, batch_size=2, drop_last=True):
@@ -277,6 +290,19 @@ class TestPreflightHook:
     def test_wrappers_that_hide_the_epoch_are_refused(self, dataset, wrap):
         with pytest.raises(ValueError, match='around a LUSSDataset hides the epoch'):
             self.check(wrap(dataset))
+
+    def test_attention_is_refused_a_head_that_nothing_trained(self):
+        model = PixelAttentionModel(
+            RESNET, prototype_head(RESNET_CHANNELS[-1]), RESNET_CHANNELS[-1]
+        )
+        state = model.state_dict()
+        check = PreflightHook().after_load_checkpoint
+        check(SimpleNamespace(model=model), dict(state_dict=state))
+        without = {k: v for k, v in state.items() if not k.startswith('head.')}
+        with pytest.raises(
+            ValueError, match=r"first head\.proj.*put 'projection' into stage_order"
+        ):
+            check(SimpleNamespace(model=model), dict(state_dict=without))
 
     def test_too_few_images_for_one_batch(self, dataset):
         with pytest.raises(ValueError, match='6 training images do not fill one batch of 7'):

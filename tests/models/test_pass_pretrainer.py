@@ -323,3 +323,17 @@ def test_two_ranks_equal_one(queue_length, apart):
     assert largest_difference(second[1], first[1]) == 0
     assert torch.equal(first[2], second[2])
     torch.testing.assert_close(first[2], rows, atol=1e-6, rtol=0)
+
+
+def test_a_frozen_backbone_stays_as_it_is_and_the_head_learns():
+    model = small_model(shallow=(), placement=None, freeze_backbone=True).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    for _ in range(2):  # also after an evaluation
+        losses = model.eval().train()(random_views(4), mode='loss')
+        assert list(losses) == ['loss_image']
+        losses['loss_image'].backward()
+        optimizer.step()
+    after = model.state_dict()
+    for name, value in before.items():
+        assert torch.equal(after[name], value) == name.startswith('backbone.'), name

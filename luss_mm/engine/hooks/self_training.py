@@ -13,7 +13,7 @@ class SelfTrainingHook(Hook):
         start: Share of the iterations that come before, in [0, 1]; 1: never.
     """
 
-    def __init__(self, start: float = 0.5) -> None:
+    def __init__(self, start: float) -> None:
         self.start = start
 
     def before_train_iter(self, runner, batch_idx: int, data_batch: dict | None = None) -> None:
