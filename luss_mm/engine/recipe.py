@@ -19,6 +19,7 @@ from luss_mm.engine.own_folder import look_at_folder
 from luss_mm.engine.setting_ranges import check_ranges
 from luss_mm.engine.settings import Settings, SettingsError, did_you_mean
 from luss_mm.engine.stage_visualizer import stage_visualizer
+from luss_mm.packaged_weights import find_packaged
 from luss_mm.pipeline.changes import RULES
 
 # Keys of a recipe that are neither settings nor shared by the stages.
@@ -174,7 +175,11 @@ class Recipe:
     def labels_used(self, name: str) -> list[str]:
         """What labels a stage looks at and for what."""
         used = self.templates[name].get('labels_used', {})
-        return [text for key, text in used.items() if self.evaluate or key not in VALIDATION_KEYS]
+        lines = [text for key, text in used.items() if self.evaluate or key not in VALIDATION_KEYS]
+        start = self.is_training(name) and self.stage(name, '<stage_dir>').get('load_from')
+        if start and (package := find_packaged(start)):
+            lines.append(package.labels_used)
+        return lines
 
     def test_pipeline(self, name: str) -> list | None:
         """Transforms of a stage's test images, also without evaluation; None if it has none."""

@@ -207,7 +207,8 @@ def estimate_run(
         stage = recipe.stage(name, '<stage_dir>')
         steps = between.before(stage.get('custom_hooks') or [])
         parts = [step for step in steps if not _is_there(recipe.work_dir, name, step)]
-        parts.append(training_cost(name, stage, facts, times, processes))
+        if stage['train_cfg'].get('max_epochs') != 0:
+            parts.append(training_cost(name, stage, facts, times, processes))
         parts += between.after(name, stage)
         costs += [replace(part, stage=name) for part in parts]
     if machine.gpu_memory:
