@@ -24,7 +24,13 @@ classifier_pipeline = [  # DFF's classifiers want images of one size
 ]
 
 use_pyramid_head = True
-pyramid_head = dict(in_index='${map_outputs}', channels=64)
+category_window = '${label_window}'  # of predictions: a pixel takes the category around it
+pyramid_head = dict(
+    type='PooledCategoryHead',
+    in_index='${map_outputs}',
+    channels=64,
+    category_window='${category_window}',
+)
 cached_samples = [
     dict(
         type='LoadCachedMaps',

@@ -155,6 +155,7 @@ def score_plain_baseline(baseline: PlainBaseline, seeds: int) -> dict[str, Any]:
         {name: _summary([figures[name] for figures in per_seed]) for name in FIGURES},
         seeds=per_seed,
         length_threshold=threshold,
+        num_clusters=clustering.num_clusters,
         kmeans=asdict(clustering),
         training_images=len(trained_on.lengths),
         validation_images=len(scored.lengths),

@@ -14,6 +14,7 @@ from luss_mm.models.luss_segmentor import LUSSSegmentor
 from luss_mm.models.pass_pretrainer import PASSPretrainer
 from luss_mm.models.pct_segmentor import PCTSegmentor
 from luss_mm.models.pixel_attention_model import PixelAttentionModel
+from luss_mm.models.pooled_category_head import PooledCategoryHead
 from luss_mm.models.prototype_head import PrototypeHead
 from luss_mm.models.receptive_fields import ReceptiveFieldSegmentor
 from luss_mm.models.semi_preprocessor import SemiPreprocessor
@@ -38,6 +39,7 @@ __all__ = [
     'PCTSegmentor',
     'PixelAttentionModel',
     'PixelToPixelHead',
+    'PooledCategoryHead',
     'PrototypeHead',
     'ReceptiveFieldSegmentor',
     'SemiPreprocessor',
