@@ -69,6 +69,8 @@ stages = dict(
     attention=dict(
         model="${length_model if foreground == 'length' else trained_model}",
         train_dataloader=dict(
+            # Without training no batch need be full.
+            batch_size="${1 if foreground == 'length' else batch_size}",
             dataset=dict(
                 pipeline="${embedding_dataset.pipeline if foreground == 'found' else "
                 'attention_pipeline}'
