@@ -62,7 +62,8 @@ def test_a_finished_run_labels_and_predicts_other_images(finished, tmp_path, mon
     (predicted,) = LUSSInferencer(finished, device='cpu')([str(image)])['predictions']
     assert predicted.shape == (64, 64)
     model = find_segmentor(finished).build()
-    export_segmentor(model, tmp_path / 'model.ts')
+    for suffix in ('ts', 'pt2', 'onnx'):
+        export_segmentor(model, tmp_path / f'model.{suffix}')
 
 
 def test_maps_change_embeddings_by_no_more_than_rounding(root, finished):

@@ -14,7 +14,7 @@ LEVELS = dict(
     functional=0, datasets=1, models=1, pipeline=2, evaluation=3, visualization=3, engine=4
 )
 MATHEMATICS = {'torch', 'numpy', 'scipy', 'faiss'}
-MAX_LINES = 320
+MAX_LINES = 600
 
 
 def name_of(path):

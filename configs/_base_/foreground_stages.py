@@ -56,6 +56,7 @@ found_model = dict(
 )
 single_gate_head = "${found_head if foreground == 'found' else length_head}"
 trained_model = "${found_model if foreground == 'found' else gate_model}"
+found_pipeline = '${embedding_dataset.pipeline}'
 attention_pipeline = ['${loading}', '${attention_cropping}']
 self_training_hook = dict(type='SelfTrainingHook', start='${self_training_from}')
 queue_hook = dict(type='FeatureQueueHook', start_epoch=0)
@@ -72,9 +73,8 @@ stages = dict(
             # Without training no batch need be full.
             batch_size="${1 if foreground == 'length' else batch_size}",
             dataset=dict(
-                pipeline="${embedding_dataset.pipeline if foreground == 'found' else "
-                'attention_pipeline}'
-            )
+                pipeline="${found_pipeline if foreground == 'found' else attention_pipeline}"
+            ),
         ),
         optim_wrapper=dict(
             optimizer="${found_optimizer if foreground == 'found' else attention_optimizer}"

@@ -16,7 +16,8 @@ feature_source = dict(maps='${feature_maps if cache_maps else None}', map_output
 embedding_dataset = dict(pipeline=['${loading}', '${resizing}', dict(type='PackImage')])
 
 classified_images = dict(pipeline='${classifier_pipeline}')
-classifier_pipeline = [  # DFF's classifiers want images of one size
+found_pipeline = '${classifier_pipeline}'
+classifier_pipeline = [  # DFF's classifiers and FOUND's head want images of one size
     '${loading}',
     '${resizing}',
     dict(type='CenterCrop', crop_size='${crop_size}'),

@@ -33,7 +33,11 @@ def pool_categories(logits: Tensor, window: float = 0.0) -> Tensor:
     objectness = logits[:, 1:].logsumexp(dim=1, keepdim=True) - logits[:, :1]  # (B, 1, h, w)
     shares = logits.log_softmax(dim=1)[:, 1:]  # log p_k
     if window:
-        radius = round(window * min(logits.shape[-2:]))
+        # As tensors, so that a traced network asks for them at every size.
+        sides = torch.stack(
+            [s if isinstance(s, Tensor) else torch.scalar_tensor(s) for s in logits.shape[-2:]]
+        )
+        radius = (window * sides.min() + 0.5) // 1
         tiny = torch.finfo(torch.float32).tiny
         shares = box_mean(shares.exp(), radius).clamp_min(tiny).log()
     shares = shares - shares.amax(dim=1, keepdim=True)

@@ -7,14 +7,14 @@ from torch.nn import functional as F
 GUIDE_CELLS = 64  # cells along the short side at which the linear model is fitted
 
 
-def box_mean(maps: Tensor, radius: int) -> Tensor:
+def box_mean(maps: Tensor, radius: float | Tensor) -> Tensor:
     """Mean over the window of 2 r + 1 cells around each cell, cut off at the border.
 
     Integral images in float64, so the cost does not depend on the radius.
 
     Args:
         maps: Any float dtype. Shape (B, C, h, w).
-        radius: r, in cells.
+        radius: r, in whole cells.
 
     Returns:
         The dtype of `maps`. Shape (B, C, h, w).
@@ -74,7 +74,7 @@ def guided_filter(score: Tensor, guide: Tensor, radius: float, epsilon: float = 
     return smooth.clamp(low, high)
 
 
-def _window(cells: int, radius: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def _window(cells: int, radius: float | Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
     """First cell of each cell's window and the one after its last, int64 (cells,) each."""
     index = torch.arange(cells, device=device)
-    return (index - radius).clamp(min=0), (index + radius + 1).clamp(max=cells)
+    return (index - radius).clamp(min=0).long(), (index + radius + 1).clamp(max=cells).long()

@@ -34,7 +34,14 @@ def test_photographs_in_a_folder_are_the_training_set(tmp_path):
 
 @pytest.mark.parametrize(
     'images, batch, epochs, steps',
-    [(40, 8, 80, 400), (45, 8, 80, 400), (47, 10, 100, 400), (320, 8, 12, 480), (6, 8, 400, 400)],
+    [
+        (40, 8, 80, 400),
+        (45, 8, 80, 400),
+        (47, 10, 100, 400),
+        (320, 8, 10, 400),
+        (800, 8, 6, 600),
+        (6, 8, 400, 400),
+    ],
 )
 def test_fine_tuning_has_enough_steps_and_epochs(tmp_path, images, batch, epochs, steps):
     write_images(tmp_path / 'photos', images)

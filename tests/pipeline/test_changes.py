@@ -91,7 +91,7 @@ def test_what_was_begun_with_other_settings_is_named(tmp_path, said):
 def test_stop_at_other_versions(tmp_path, monkeypatch):
     directory = tmp_path / 'features'
     make(directory, size=1)
-    monkeypatch.setattr(artifact, '_versions', lambda: dict(torch='99'))
+    monkeypatch.setattr(artifact, 'installed_versions', lambda: dict(torch='99'))
     for rule in ('anew', 'keep'):
         with on_change(rule):
             assert make(directory, size=1) == 0
