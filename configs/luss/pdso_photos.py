@@ -3,8 +3,9 @@
 Run     python tools/train.py configs/luss/pdso_photos.py --cfg-options data_root=DIR
         num_categories=K; DIR holds images, or train/ and with masks validation/; see
         docs/own_folder.md
-Time    see docs/results.md
-Score   see docs/results.md
+Time    5 to 7 minutes for 452 photographs on two CPU cores that other jobs shared
+Score   52.1 mIoU on 13 animals of Caltech-101, where the plain baseline has 40.1 (42.6 at 160 pixels);
+        docs/results.md
 Labels  ImageNet's labels trained the default weights; validation masks for matching and scoring
 """
 

@@ -100,7 +100,7 @@ def slow_threshold(values):
 
 
 def slow_baseline(root, network, seed):
-    """One image at a time, as one would write it down; only k-means is not written anew."""
+    """One image at a time, as one would write it down; only k-means is the project's own."""
     maps = [features_of(network, path) for path in sorted((root / 'train').glob('*/*'))]
     unit = [m.mean((1, 2)) / m.mean((1, 2)).norm() for m in maps]
     threshold = slow_threshold(np.concatenate([m.norm(dim=0).numpy().ravel() for m in maps]))
