@@ -3,9 +3,10 @@
 Run     python tools/train.py configs/luss/pdso_photos.py --cfg-options data_root=DIR
         num_categories=K; DIR holds images, or train/ and with masks validation/; see
         docs/own_folder.md
-Time    5 to 7 minutes for 452 photographs on two CPU cores that other jobs shared
-Score   52.1 mIoU on 13 animals of Caltech-101, where the plain baseline has 40.1 (42.6 at 160 pixels);
-        docs/results.md
+Time    about 6 minutes for 452 photographs on two CPU cores that other jobs shared (put together
+        from runs that share stages)
+Score   52.1 mIoU on 13 animals of Caltech-101; the plain baseline has 40.1, or 42.6 at 160
+        pixels (docs/results.md)
 Labels  ImageNet's labels trained the default weights; validation masks for matching and scoring
 """
 
