@@ -9,8 +9,12 @@ foreground = 'length'
 gate_power = 2.0  # embeddings are GAP(F * gates^power)
 label_window = 0.5  # radius of a pixel's neighbourhood, as a share of the short side; 0: none
 sharpen_radius = 0.25  # of the guided filter on scores, as a share of the short side; 0: none
+image_threshold = True  # each image is cut at its own Otsu threshold, which becomes a score of .5
 pooling = dict(
-    gate_power='${gate_power}', label_window='${label_window}', sharpen_radius='${sharpen_radius}'
+    gate_power='${gate_power}',
+    label_window='${label_window}',
+    sharpen_radius='${sharpen_radius}',
+    image_threshold='${image_threshold}',
 )
 needs_projection = "${False if pretrains else foreground == 'attention'}"
 found_epochs = 5  # of the one convolution of 'found'

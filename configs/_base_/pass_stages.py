@@ -255,6 +255,7 @@ cluster_hook = dict(
     kmeans_iterations='${kmeans_iterations}',
     kmeans_restarts='${kmeans_restarts}',
     kmeans_initialization='${kmeans_initialization}',
+    kmeans_components='${kmeans_components}',
     seed='${seed}',
     features='${feature_folder}',
     clusters='${cluster_folder}',

@@ -52,6 +52,7 @@ csd_hook = dict(
     kmeans_iterations='${kmeans_iterations}',
     kmeans_restarts='${kmeans_restarts}',
     kmeans_initialization='${kmeans_initialization}',
+    kmeans_components='${kmeans_components}',
     seed='${seed}',
     features='${feature_folder}',
     clusters='${kmeans_folder}',
@@ -165,6 +166,7 @@ stages = dict(
                 kmeans_iterations='${kmeans_iterations}',
                 kmeans_restarts='${kmeans_restarts}',
                 kmeans_initialization='${kmeans_initialization}',
+                kmeans_components='${kmeans_components}',
                 seed='${seed}',
             ),
             dict(

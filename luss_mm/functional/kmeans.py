@@ -1,7 +1,7 @@
 """k-means over all embeddings, with exact assignment and no empty cluster."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import faiss
 import numpy as np
@@ -15,6 +15,7 @@ from luss_mm.functional.nearest_centroids import (
     assign_to_centroids,
     wide_chunks,
 )
+from luss_mm.functional.principal_directions import principal_directions, project_rows
 from luss_mm.functional.torch_kmeans import TorchKMeans
 
 MAX_REPAIR_ROUNDS = 100
@@ -49,6 +50,7 @@ def fit_kmeans(
     progress: Callable[[int, int], None] | None = None,
     initialization: str = 'random',
     device: str | torch.device | None = None,
+    components: int | None = None,
 ) -> KMeansResult:
     """Cluster all embeddings with k-means and keep the best of several restarts.
 
@@ -72,6 +74,12 @@ def fit_kmeans(
         initialization: First centroids: `random` points (as PASS does) or `k-means++`, which finds
             many well separated clusters far more reliably and costs about an iteration on a CPU.
         device: None chooses as above; a torch device runs torch there.
+        components: None clusters the embeddings themselves. A number clusters their projections,
+            at length 1, onto that many principal directions (see `principal_directions`); it needs
+            (N, components) floats of memory. The centroids are then unit vectors of the
+            embeddings' own space, so that directions are compared with them as ever, and the
+            assignment and the objective are those of the projections. As many as there are
+            channels, or more, project onto nothing less than everything: as None.
 
     Returns:
         The best restart, see `KMeansResult`.
@@ -85,6 +93,21 @@ def fit_kmeans(
     Source: PASS (Gao et al., TPAMI 2022): faiss, 20 iterations, 30 restarts, all points.
     """
     largest_norm = _check_embeddings(embeddings, num_clusters, spherical)
+    if components is not None and components < embeddings.shape[1]:
+        directions = principal_directions(embeddings, components)  # (C, components)
+        result = fit_kmeans(
+            project_rows(embeddings, directions),
+            num_clusters,
+            iterations,
+            restarts,
+            seed,
+            spherical,
+            progress,
+            initialization,
+            device,
+        )
+        centroids = (normalized(result.centroids) @ directions.T).astype(np.float32)
+        return replace(result, centroids=centroids)
     if min(iterations, restarts) < 1:
         raise ValueError(f'{iterations} iterations and {restarts} restarts: both must be >= 1')
     if initialization not in INITIALIZATIONS:

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from torch import Tensor
 
 from luss_mm.functional.matching import match_clusters
 from luss_mm.functional.scores import iou_per_class, rename_rows
 
 SWEEP_THRESHOLDS = tuple(percent / 100 for percent in range(81))  # PASS: 0 to 80 %
+IMAGE_BINS = 256  # of the histogram of one image's scores
 EQUAL_VARIANCE = 1e-12  # relative; below it, variances differ by the rounding of float64 sums
 
 
@@ -86,6 +88,40 @@ def between_class_variance(counts: np.ndarray) -> np.ndarray:
     variance = np.zeros(len(bins) - 1)
     variance[splits] = moment[splits] ** 2 / (below[splits] * (1 - below[splits]))
     return variance
+
+
+@torch.no_grad()
+def image_thresholds(scores: Tensor) -> Tensor:
+    """Otsu's threshold of each image by itself.
+
+    Args:
+        scores: In [0, 1], any float dtype. Shape (B, h, w).
+
+    Returns:
+        float32 in [0, 1]. Shape (B,).
+    """
+    counts = torch.stack([one.float().histc(IMAGE_BINS, 0, 1) for one in scores]).cpu().numpy()
+    return torch.tensor([otsu_threshold(row) for row in counts], device=scores.device)
+
+
+@torch.no_grad()
+def centre_scores(scores: Tensor) -> Tensor:
+    """Stretch each image's scores so that its own Otsu threshold becomes 1/2.
+
+    Linear from 0 to the threshold t and from t to 1, so order is kept, and one threshold for all
+    images cuts every image where its own scores part. An image whose scores all lie in one bin has
+    nothing to part: all of it is at 1/2 or above.
+
+    Args:
+        scores: In [0, 1], any float dtype. Shape (B, h, w).
+
+    Returns:
+        In [0, 1], float32. Shape (B, h, w).
+    """
+    scores, t = scores.float(), image_thresholds(scores)[:, None, None]
+    tiny = torch.finfo(torch.float32).tiny
+    below, above = scores / t.clamp_min(tiny), (scores - t) / (1 - t).clamp_min(tiny)
+    return torch.where(scores < t, below / 2, (1 + above) / 2).clamp_(0, 1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from luss_mm.functional.guided_filter import box_mean, guided_filter
 from luss_mm.functional.pixel_attention import foreground_score, gated_embedding, upsample_features
+from luss_mm.functional.thresholds import centre_scores
 from luss_mm.models.memory_format import use_channels_last
 
 SMALLEST_LENGTH = 1e-12  # of a feature vector, as F.normalize
@@ -68,12 +69,15 @@ class GatePooling:
         sharpen_radius: Radius of `guided_filter` on the foreground score, as a share of the short
             side, guided by the image. 0: no filter.
         sharpen_epsilon: Of `guided_filter`.
+        image_threshold: Whether each image is cut at its own Otsu threshold, which `centre_scores`
+            moves to 1/2; the foreground threshold of all images is then .5.
     """
 
     gate_power: float = 1.0
     label_window: float = 0.0
     sharpen_radius: float = 0.0
     sharpen_epsilon: float = 1e-4
+    image_threshold: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what has no meaning."""
@@ -103,12 +107,21 @@ class GatePooling:
         radius = round(self.label_window * min(features.shape[-2:]))
         return box_mean(features.float() * small, radius)
 
-    def sharpen(self, scores: Tensor, images: Tensor, preprocessor: nn.Module) -> Tensor:
-        """Scores (B, h, w) whose edges follow those of the normalised images (B, 3, H, W)."""
-        if not self.sharpen_radius:
-            return scores
-        guide = (images.float() * preprocessor.std + preprocessor.mean) / 255
-        return guided_filter(scores, guide, self.sharpen_radius, self.sharpen_epsilon)
+    def finish_scores(self, scores: Tensor, images: Tensor, preprocessor: nn.Module) -> Tensor:
+        """Foreground scores as they are thresholded.
+
+        Args:
+            scores: Of the gates, in [0, 1]. Shape (B, h, w).
+            images: Normalised. Shape (B, 3, H, W).
+            preprocessor: With the mean and std that normalised them.
+
+        Returns:
+            In [0, 1]; at the images' resolution where they are sharpened. Shape (B, h', w').
+        """
+        if self.sharpen_radius:
+            guide = (images.float() * preprocessor.std + preprocessor.mean) / 255
+            scores = guided_filter(scores, guide, self.sharpen_radius, self.sharpen_epsilon)
+        return centre_scores(scores) if self.image_threshold else scores
 
 
 class AttendedBackbone(BaseModel):
@@ -174,7 +187,7 @@ class AttendedBackbone(BaseModel):
             Unit rows, float32 (B, C), and scores in [0, 1] (B, h, w).
         """
         features, gates = self.attend(images)
-        scores = self.pooling.sharpen(foreground_score(gates), images, self.data_preprocessor)
+        scores = self.pooling.finish_scores(foreground_score(gates), images, self.data_preprocessor)
         return self.image_embedding(features, gates), scores
 
 

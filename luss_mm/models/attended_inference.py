@@ -109,7 +109,7 @@ class AttendedInference(nn.Module):
                 for enlarged, gates in self._attend(features)
             ]
         embeddings, scores = (torch.cat(column) for column in zip(*parts, strict=True))
-        return F.normalize(embeddings.float(), dim=1), self._sharpen(scores, images)
+        return F.normalize(embeddings.float(), dim=1), self._finish_scores(scores, images)
 
     embed = forward  # as `AttendedBackbone` calls it
 
@@ -131,10 +131,10 @@ class AttendedInference(nn.Module):
         scores = torch.cat([foreground_score(part) for part in gates])
         if self.pooling.label_window:
             features = self.pooling.label_features(features, torch.cat(gates))
-        return features, self._sharpen(scores, images)
+        return features, self._finish_scores(scores, images)
 
-    def _sharpen(self, scores: Tensor, images: Tensor) -> Tensor:
-        return self.pooling.sharpen(scores, images, self.data_preprocessor)
+    def _finish_scores(self, scores: Tensor, images: Tensor) -> Tensor:
+        return self.pooling.finish_scores(scores, images, self.data_preprocessor)
 
     def _autocast(self, images: Tensor) -> torch.autocast:
         enabled = self.precision == 'bfloat16'

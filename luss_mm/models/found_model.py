@@ -6,11 +6,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from luss_mm.functional.guided_filter import guided_filter
-from luss_mm.functional.thresholds import otsu_threshold
+from luss_mm.functional.thresholds import image_thresholds
 from luss_mm.models.attended_backbone import AttendedBackbone
 from luss_mm.models.foreground import FeatureLength
-
-BINS = 256  # of the histogram of scores in [0, 1] that Otsu's threshold is read off
 
 
 @MODELS.register_module()
@@ -82,6 +80,4 @@ class FoundModel(AttendedBackbone):
         sharp = guided_filter(score[:, 0], guide, self.target_radius, self.pooling.sharpen_epsilon)
         if own:
             return (sharp >= 0.5).float()
-        counts = torch.stack([one.histc(BINS, 0, 1) for one in sharp]).cpu().numpy()
-        thresholds = sharp.new_tensor([otsu_threshold(row) for row in counts])
-        return (sharp >= thresholds[:, None, None]).float()
+        return (sharp >= image_thresholds(sharp)[:, None, None]).float()

@@ -40,6 +40,7 @@ def cluster_features(
     iterations: int = 20,
     restarts: int = 30,
     initialization: str = 'random',
+    components: int | None = None,
     seed: int = 0,
 ) -> Clusters:
     """k-means on all embeddings, on rank 0.
@@ -52,6 +53,7 @@ def cluster_features(
         iterations: Of each restart.
         restarts: The one with the least distortion counts.
         initialization: Of each restart, see `fit_kmeans`.
+        components: Of the projections that are clustered, see `fit_kmeans`.
         seed: Of the first restart.
 
     Returns:
@@ -62,6 +64,7 @@ def cluster_features(
         iterations=iterations,
         restarts=restarts,
         initialization=initialization,
+        components=components,
     )
 
     def make(unfinished: Path) -> None:
@@ -73,6 +76,7 @@ def cluster_features(
                 iterations=iterations,
                 restarts=restarts,
                 initialization=initialization,
+                components=components,
                 seed=seed,
                 progress=lambda done, total: count_restart(progress, done),
             )

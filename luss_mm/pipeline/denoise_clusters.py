@@ -74,6 +74,7 @@ def denoise_clusters(
     iterations: int = 20,
     restarts: int = 30,
     initialization: str = 'random',
+    components: int | None = None,
     seed: int = 0,
 ) -> Clusters:
     """Cluster anew without noisy samples, then assign all samples; on rank 0.
@@ -98,6 +99,7 @@ def denoise_clusters(
         iterations: Of each restart.
         restarts: The one with the least distortion counts.
         initialization: Of each restart, see `fit_kmeans`.
+        components: Of the projections that are clustered, see `fit_kmeans`.
         seed: Of the first restart and of the samples drawn again.
 
     Returns:
@@ -115,6 +117,7 @@ def denoise_clusters(
         iterations=iterations,
         restarts=restarts,
         initialization=initialization,
+        components=components,
     )
 
     def make(unfinished: Path) -> None:
@@ -128,6 +131,7 @@ def denoise_clusters(
                 iterations=iterations,
                 restarts=restarts,
                 initialization=initialization,
+                components=components,
                 seed=seed,
             )
             summary = dict(
@@ -203,6 +207,7 @@ def _cluster_rows(
     iterations: int,
     restarts: int,
     initialization: str,
+    components: int | None,
     seed: int,
 ) -> Clusters:
     """k-means on some rows, which need a file of their own, then assignment of all."""
@@ -220,6 +225,7 @@ def _cluster_rows(
             iterations=iterations,
             restarts=restarts,
             initialization=initialization,
+            components=components,
             seed=seed,
             progress=lambda done, total: count_restart(progress, done),
         )

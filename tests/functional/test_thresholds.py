@@ -8,6 +8,8 @@ from luss_mm.functional.thresholds import (
     SWEEP_THRESHOLDS,
     best_threshold,
     between_class_variance,
+    centre_scores,
+    image_thresholds,
     merge_sweep_counts,
     otsu_threshold,
     sweep_counts,
@@ -219,3 +221,38 @@ def test_sweep_errors_are_named():
     one, other = (sweep_counts(score, clusters, truth, k, 2) for k in (2, 3))
     with pytest.raises(ValueError, match='cannot be added'):
         merge_sweep_counts([one, other])
+
+
+def test_each_image_is_cut_at_its_own_threshold():
+    generator = torch.Generator().manual_seed(0)
+    dark = torch.rand(8, 9, generator=generator) * 0.1 + 0.3 * (torch.arange(9) > 5)
+    bright = 0.5 + torch.rand(8, 9, generator=generator) * 0.1 + 0.3 * (torch.arange(9) > 2)
+    scores = torch.stack([dark, bright])
+    found = image_thresholds(scores)
+    for score, threshold in zip(scores, found, strict=True):
+        counts = np.histogram(score.numpy(), 256, (0, 1))[0]
+        assert threshold == pytest.approx(otsu_threshold(counts))
+    centred = centre_scores(scores)
+    assert torch.equal(centred >= 0.5, scores >= found[:, None, None])
+    assert (centred.amin((1, 2)) >= 0).all() and (centred.amax((1, 2)) <= 1).all()
+    for before, after in zip(scores, centred, strict=True):  # order is kept
+        assert (after.flatten()[before.flatten().argsort()].diff() >= 0).all()
+    assert torch.equal(centre_scores(scores[1:]), centred[1:])  # whatever is beside it
+    half = centre_scores(scores.half())
+    assert half.dtype == torch.float32 and ((half >= 0.5) == (centred >= 0.5)).float().mean() > 0.95
+
+
+@pytest.mark.parametrize('value', [0.0, 0.3, 1.0])
+def test_image_of_one_score_is_all_foreground(value):
+    centred = centre_scores(torch.full((1, 4, 4), value))
+    assert centred.isfinite().all() and (centred >= 0.5).all() and (centred <= 1).all()
+
+
+@pytest.mark.parametrize('value', np.linspace(0.01, 0.99, 25).tolist())
+def test_scores_next_to_the_threshold_stay_on_their_side(value):
+    scores = torch.tensor([0.0] * 9 + [value] * 9).reshape(1, 3, 6)
+    threshold = image_thresholds(scores)
+    scores[0, 0, 0] = threshold
+    scores[0, 0, 1] = torch.nextafter(threshold, torch.zeros(1))
+    kept = centre_scores(scores) >= 0.5
+    assert torch.equal(kept, scores >= image_thresholds(scores)[:, None, None])

@@ -25,6 +25,7 @@ attention_optimizer = dict(type='SGD', lr='${attention_lr}', momentum=0.9, weigh
 kmeans_iterations = 20
 kmeans_restarts = 30
 kmeans_initialization = 'random'  # as PASS; 'k-means++' ends more evenly over seeds
+kmeans_components = None  # or how many principal directions are clustered
 foreground_threshold = 'otsu'  # or a number, or 'validation_sweep' (looks at masks)
 label_batch_size = 32
 

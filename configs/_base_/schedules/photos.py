@@ -2,7 +2,10 @@
 kmeans_iterations = 50
 kmeans_restarts = 100
 kmeans_initialization = 'k-means++'
-foreground_threshold = 'otsu'  # or a number, or 'validation_sweep' (looks at masks)
+kmeans_components = '${4 * num_categories}'  # principal directions that are clustered
+# .5 is each image's own threshold; otherwise 'otsu' of all images, a number, or
+# 'validation_sweep' (looks at masks)
+foreground_threshold = "${0.5 if image_threshold else 'otsu'}"
 label_batch_size = 16
 
 finetune_batch_size = 16

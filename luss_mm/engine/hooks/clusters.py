@@ -22,6 +22,7 @@ class ClusterHook(Hook):
         kmeans_iterations: Of each restart.
         kmeans_restarts: Number of restarts.
         kmeans_initialization: 'random' or 'k-means++', see `fit_kmeans`.
+        kmeans_components: Of the projections that are clustered, or None, see `fit_kmeans`.
         seed: Of k-means.
         features: Name of the folder of features.
         clusters: Name of the folder of clusters.
@@ -37,6 +38,7 @@ class ClusterHook(Hook):
         kmeans_iterations: int = 20,
         kmeans_restarts: int = 30,
         kmeans_initialization: str = 'random',
+        kmeans_components: int | None = None,
         seed: int = 0,
         features: str = 'features',
         clusters: str = 'clusters',
@@ -47,6 +49,7 @@ class ClusterHook(Hook):
             iterations=kmeans_iterations,
             restarts=kmeans_restarts,
             initialization=kmeans_initialization,
+            components=kmeans_components,
             seed=seed,
         )
         self.features = Path(directory, features)

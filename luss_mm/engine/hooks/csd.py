@@ -36,6 +36,7 @@ class CSDHook(ClusterHook):
         kmeans_iterations: Of each restart.
         kmeans_restarts: Number of restarts.
         kmeans_initialization: 'random' or 'k-means++', see `fit_kmeans`.
+        kmeans_components: Of the projections that are clustered, or None, see `fit_kmeans`.
         seed: Of k-means and of the samples drawn again.
         features: Name of the folder of features.
         clusters: Name of the folder of the clusters of all samples.
@@ -58,6 +59,7 @@ class CSDHook(ClusterHook):
         kmeans_iterations: int = 20,
         kmeans_restarts: int = 30,
         kmeans_initialization: str = 'random',
+        kmeans_components: int | None = None,
         seed: int = 0,
         features: str = 'dff_features',
         clusters: str = 'dff_clusters',
@@ -71,6 +73,7 @@ class CSDHook(ClusterHook):
             kmeans_iterations,
             kmeans_restarts,
             kmeans_initialization,
+            kmeans_components,
             seed,
             features,
             clusters,

@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+
+from luss_mm.functional.kmeans import fit_kmeans
+from luss_mm.functional.nearest_centroids import CHUNK_ROWS
+from luss_mm.functional.principal_directions import principal_directions, project_rows
+
+
+def unit_rows(rng, shape):
+    rows = rng.normal(size=shape)
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.mark.parametrize('rows', [5, CHUNK_ROWS + 3])
+def test_same_subspace_as_a_singular_value_decomposition(rows):
+    rng = np.random.default_rng(0)
+    embeddings = (unit_rows(rng, (rows, 8)) * np.geomspace(1, 0.1, 8)).astype(np.float32)
+    directions = principal_directions(embeddings, 3)
+    expected = np.linalg.svd(embeddings.astype(np.float64), full_matrices=False)[2][:3].T
+    np.testing.assert_allclose(np.abs((directions * expected).sum(0)), 1, atol=1e-9)
+    assert (np.take_along_axis(directions, np.abs(directions).argmax(0)[None], 0) > 0).all()
+    projected = project_rows(embeddings, directions)
+    slow = [row @ directions / np.linalg.norm(row @ directions) for row in embeddings]
+    np.testing.assert_allclose(projected, slow, atol=1e-6)
+
+
+@pytest.mark.parametrize('components', [0, 9])
+def test_components_out_of_range(components):
+    with pytest.raises(ValueError, match='1 to 8 exist'):
+        principal_directions(np.eye(8, dtype=np.float32), components)
+
+
+def test_kmeans_of_projections_ignores_noise_in_many_channels():
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 4, 200)
+    signal = np.eye(4)[labels] @ unit_rows(rng, (4, 64)).astype(np.float64)
+    noisy = signal + rng.normal(scale=0.12, size=signal.shape)
+    embeddings = (noisy / np.linalg.norm(noisy, axis=1, keepdims=True)).astype(np.float32)
+    result = fit_kmeans(embeddings, 4, restarts=10, initialization='k-means++', components=4)
+    assert result.centroids.shape == (4, 64)
+    np.testing.assert_allclose(np.linalg.norm(result.centroids, axis=1), 1, atol=1e-5)
+    # Each cluster is one label, and the nearest direction of an embedding is its cluster.
+    assert len({(int(c), int(k)) for c, k in zip(result.assignment, labels, strict=True)}) == 4
+    assert ((embeddings @ result.centroids.T).argmax(1) == result.assignment).all()
+
+
+def test_all_components_are_no_projection():
+    embeddings = unit_rows(np.random.default_rng(2), (30, 6))
+    plain, projected = fit_kmeans(embeddings, 3), fit_kmeans(embeddings, 3, components=6)
+    np.testing.assert_array_equal(plain.centroids, projected.centroids)
