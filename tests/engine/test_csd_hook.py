@@ -133,7 +133,9 @@ def test_documented_defaults():
         )
     )
     assert hook.rules == dict(rule='margin', keep_fraction=0.665, limit=None, cap=2.0, floor=0.5)
-    assert hook.kmeans == dict(iterations=20, restarts=30, initialization='random', seed=0)
+    assert hook.kmeans == dict(
+        iterations=20, restarts=30, initialization='random', components=None, seed=0
+    )
     assert hook.denoised.parts == ('run', 'csd_clusters')
 
 

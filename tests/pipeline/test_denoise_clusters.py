@@ -137,6 +137,7 @@ def test_output_is_what_other_steps_read(tmp_path, embeddings, clusters):
         iterations=10,
         restarts=3,
         initialization='random',
+        components=None,
     )
 
 
