@@ -7,7 +7,7 @@ import pytest
 from mmengine.config import Config
 from mmseg.registry import DATASETS
 
-from luss_mm.datasets import ClassLabelDataset, LUSSDataset
+from luss_mm.datasets import ClassLabelDataset, EpochIndex, LUSSDataset
 from luss_mm.engine.data_check import check_data
 from luss_mm.engine.image_check import TRAINING, bad_image_lines, check_images_of
 from luss_mm.engine.recipe import Recipe
@@ -223,7 +223,7 @@ def test_the_next_image_stands_in_for_one_that_cannot_be_decoded(data_root, tmp_
     samples = [dataset[i]['inputs'] for i in range(len(dataset))]
     assert (samples[1] == samples[2]).all()
     assert [dataset[i]['index'] for i in range(6)] == list(range(6))  # every row is filled
-    later = 2 * len(dataset) + 1  # in another epoch
+    later = EpochIndex(1, 2)
     assert (dataset[later]['inputs'] == samples[2]).all()
     (line,) = bad_image_lines(tmp_path / 'run')
     assert line.startswith('bad images: 0, 1 found only when they were loaded, see ')
