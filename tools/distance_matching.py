@@ -174,18 +174,19 @@ def split_batches(arguments: argparse.Namespace, split: str, **masks: str) -> Sh
         data_root=str(arguments.data_root),
         data_prefix=dict(img_path=split, **masks),
         categories='folders',
-        pipeline=loading(arguments.resize_side),
+        pipeline=loading(arguments.resize_side, bool(masks)),
     )
     return ShardedBatches(
         DATASETS.build(dataset), arguments.batch_size, arguments.shard_size, arguments.num_workers
     )
 
 
-def loading(side: int) -> list[dict]:
-    """Transforms of whole images at a short side."""
+def loading(side: int, masks: bool = False) -> list[dict]:
+    """Transforms of whole images at a short side, with their whole masks if they have any."""
     return [
         dict(type='LoadBoundedImage', max_side=2048),
         dict(type='ResizeShortSide', side=side),
+        *([dict(type='LoadLabelMap', match_image=False)] if masks else []),
         dict(type='PackImage'),
     ]
 

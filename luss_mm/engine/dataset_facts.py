@@ -2,11 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmseg.registry import DATASETS
+from mmengine.registry import DefaultScope
+from mmseg.registry import DATASETS, TRANSFORMS
+
+from luss_mm.datasets.transforms import LoadLabelMap
 
 SEMI_PARTS = ('labelled', 'unlabelled')
 
@@ -17,6 +20,23 @@ def dataset_parts(dataset: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield from (dataset[name] for name in SEMI_PARTS if name in dataset)
     else:
         yield dataset
+
+
+def find_label_loader(pipeline: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Config of the transform of a pipeline that reads masks; None without a `LoadLabelMap`."""
+    for transform in pipeline:
+        with DefaultScope.overwrite_default_scope('mmseg'):
+            kind = TRANSFORMS.get(transform['type'])
+        if isinstance(kind, type) and issubclass(kind, LoadLabelMap):
+            return transform
+    return None
+
+
+def build_label_loader(pipeline: Iterable[Mapping[str, Any]]) -> LoadLabelMap | None:
+    """The transform of `find_label_loader`, which reads single masks, too."""
+    config = find_label_loader(pipeline)
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        return None if config is None else TRANSFORMS.build(config)
 
 
 def without_loading(dataset: Mapping[str, Any], work_dir: Path) -> dict[str, Any]:

@@ -85,7 +85,9 @@ def strip_index(path: str | Path) -> int:
     return int(Path(path).name.partition('_')[0])
 
 
-def save_strip(path: Path, segmented: SegmentedImage, palette: np.ndarray) -> None:
+def save_strip(
+    path: Path, segmented: SegmentedImage, palette: np.ndarray, ignore_index: int = 1000
+) -> None:
     """Image, foreground score, coarse and final pseudo-label, prediction and truth in a row."""
     image = segmented.image
     panels = [
@@ -99,7 +101,8 @@ def save_strip(path: Path, segmented: SegmentedImage, palette: np.ndarray) -> No
         ('prediction', blend_labels(image, segmented.prediction, palette)),
     ]
     if segmented.truth is not None:
-        panels.append(('truth', blend_labels(image, segmented.truth, palette)))
+        truth = blend_labels(image, segmented.truth, palette, ignore_index=ignore_index)
+        panels.append(('truth', truth))
     save_picture(path, picture_strip(panels))
 
 

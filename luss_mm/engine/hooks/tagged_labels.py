@@ -13,6 +13,7 @@ from mmengine.logging import print_log
 from mmseg.registry import DATASETS, HOOKS, MODELS
 
 from luss_mm.engine.checkpoint import load_weights
+from luss_mm.engine.decoration import decoration
 from luss_mm.functional.palette import category_palette
 from luss_mm.pipeline.artifact import fingerprint_file
 from luss_mm.pipeline.image_batches import ShardedBatches
@@ -108,7 +109,8 @@ class TaggedLabelHook(Hook):
             settings=dict(network=self.network, whole_images=self.replaced, **self.sizes),
         )
         if is_main_process():
-            self._save_pictures(labeller, images, self.pictures)
+            with decoration(f'pictures in {self.pictures}'):
+                self._save_pictures(labeller, images, self.pictures)
         barrier()
 
     def _labeller(self) -> TaggedLabeller:
