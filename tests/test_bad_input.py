@@ -48,7 +48,7 @@ USED = {
     'animated GIF with a wrong extension': ('a.jpg', animated('GIF'), SIZE),
     'PNG with a wrong extension': ('a.JPEG', PNG, SIZE),
     'TIFF with a wrong extension': ('a.bmp', encoded(picture(), 'TIFF'), SIZE),
-    'turned by EXIF': ('a.jpg', turned(), SIZE),
+    'turned by EXIF': ('a.jpg', turned(), SIZE[::-1]),
     'bytes after the end': ('a.jpg', JPEG + b'appended', SIZE),
     'thumbnail inside': ('a.jpg', with_thumbnail(), SIZE),
     '1 x 1': ('a.png', encoded(picture(size=(1, 1)), 'PNG'), (1, 1)),

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -77,15 +78,22 @@ def bad_image_lines(work_dir: Path) -> list[str]:
 
 def _check(recipe: Recipe, names: Sequence[str], loader: str, output: str) -> Path:
     datasets, inputs = {}, {}
-    for name, (images, reader, num_ids) in _distinct_images(recipe, names, loader).items():
+    for name, part in _distinct_images(recipe, names, loader).items():
+        images, reader = part.images, part.reader
         with DefaultScope.overwrite_default_scope('mmseg'):
             dataset = DATASETS.build(images)
             labels = build_label_loader([reader] if reader else [])
         if isinstance(dataset, SeededDataset):  # others come with transforms of their own
-            datasets[name] = CheckedDataset(dataset, labels, num_ids, _folder_ids(dataset))
-            inputs[name] = dict(images=without_index(images), reader=reader, num_ids=num_ids)
+            datasets[name] = CheckedDataset(
+                dataset, labels, part.num_ids, _folder_ids(dataset), part.stored_pixels
+            )
+            inputs[name] = dict(images=without_index(images), reader=reader)
             if labels is not None:
-                inputs[name]['folders'] = list(datasets[name].folder_ids)
+                inputs[name] |= dict(
+                    num_ids=part.num_ids,
+                    folders=list(datasets[name].folder_ids),
+                    stored_pixels=part.stored_pixels,
+                )
     directory = check_images(recipe.work_dir / output, datasets, inputs)
     _warn_of_foreign_ids(directory, datasets.values())
     return directory
@@ -116,13 +124,18 @@ def _warn_of_foreign_ids(directory: Path, datasets: Iterable[CheckedDataset]) ->
         )
 
 
-def _distinct_images(
-    recipe: Recipe, names: Sequence[str], loader: str
-) -> dict[str, tuple[dict[str, Any], dict[str, Any] | None, int | None]]:
-    """Fingerprint to config of the images and of the reader of their given masks, and `_num_ids`.
+@dataclass(frozen=True)
+class _Part:
+    """Config of images and of the reader of their given masks, and what masks are to be like."""
 
-    Of data sets with the same images one counts whose masks are read.
-    """
+    images: dict[str, Any]
+    reader: Mapping[str, Any] | None
+    num_ids: int | None
+    stored_pixels: bool
+
+
+def _distinct_images(recipe: Recipe, names: Sequence[str], loader: str) -> dict[str, _Part]:
+    """By fingerprint. Of data sets with the same images one counts whose masks are read."""
     found = {}
     for name in names:
         config = recipe.stage(name, '<stage_dir>')
@@ -134,8 +147,10 @@ def _distinct_images(
             with DefaultScope.overwrite_default_scope('mmseg'):
                 fingerprint = recipe.dataset_facts(images)['fingerprint']
             reader = find_label_loader(part.get('pipeline', ()))
-            if fingerprint not in found or found[fingerprint][1] is None:
-                found[fingerprint] = images, reader, _num_ids(config, loader) if reader else None
+            if fingerprint not in found or found[fingerprint].reader is None:
+                stored = any(step.get('stored_pixels') for step in part.get('pipeline', ()))
+                num_ids = _num_ids(config, loader) if reader else None
+                found[fingerprint] = _Part(images, reader, num_ids, stored)
     return found
 
 

@@ -35,12 +35,14 @@ class CheckedDataset:
         num_ids: Ids 0..num_ids - 1 are allowed in masks, beside the ignore_index of the data set;
             None allows those that the data set names.
         folder_ids: Ids of category folders, whose masks mostly hold them.
+        stored_pixels: Masks have the size of the stored pixels, see `LoadBoundedImage`.
     """
 
     dataset: Dataset
     label_loader: LoadLabelMap | None = None
     num_ids: int | None = None
     folder_ids: Mapping[str, int] = field(default_factory=dict)
+    stored_pixels: bool = False
 
     def find_problems(self, index: int) -> tuple[list[dict], list[dict], list[dict]]:
         """What is wrong with an image, and with its mask, and what is odd about the mask.
@@ -65,7 +67,7 @@ class CheckedDataset:
         return [], [], [dict(image=mask, problem=problem)] if problem else []
 
     def _find_wrong_size(self, labels: np.ndarray, image: str) -> str | None:
-        size = read_image_size(image)
+        size = read_image_size(image, self.stored_pixels)
         if labels.shape == size:
             return None
         return f'the mask is {labels.shape}, its image {size} (height, width)'

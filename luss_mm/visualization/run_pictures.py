@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
+from luss_mm.datasets.image_file import read_image
 from luss_mm.visualization.contact_sheet import contact_sheet
 from luss_mm.visualization.curves import plot_curves, plot_histogram
 from luss_mm.visualization.overlays import (
@@ -155,6 +155,6 @@ def save_threshold_histogram(score_counts: np.ndarray, threshold: float, path: P
     plot_histogram(score_counts, edges, threshold, path)
 
 
-def read_rgb(path: str | Path) -> np.ndarray:
-    """Image for display, RGB uint8 (H, W, 3), orientation ignored as in training."""
-    return cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)[..., ::-1].copy()
+def read_rgb(path: str | Path, stored_pixels: bool = False) -> np.ndarray:
+    """Image for display, RGB uint8 (H, W, 3), see `read_image`."""
+    return read_image(path, stored_pixels)[..., ::-1].copy()

@@ -15,6 +15,7 @@ from mmseg.registry import DATASETS, HOOKS, TRANSFORMS
 from luss_mm.atomic_files import write_atomically
 from luss_mm.datasets import LUSSDataset
 from luss_mm.datasets.image_entries import ImagePaths
+from luss_mm.datasets.transforms.loading import keeps_stored_pixels
 from luss_mm.engine.decoration import decoration
 from luss_mm.engine.feature_source import FeatureSource
 from luss_mm.functional.palette import category_palette
@@ -140,7 +141,7 @@ class PicturesHook(Hook):
             info = dataset.get_data_info(index)
             sample = dataset[index]
             size = tuple(sample['data_samples'].ori_shape)
-            loaded_image = read_rgb(info['img_path'])
+            loaded_image = read_rgb(info['img_path'], keeps_stored_pixels(dataset.pipeline))
             single = dict(
                 inputs=sample['inputs'].flip(0),
                 ori_shape=size,
