@@ -20,7 +20,8 @@ def category_names(image_folders: Sequence[Path], data_root: str | Path = '') ->
     """Names of the ids 1..K: those of `classes.txt`, else the sorted category folders.
 
     Category folders are those with an image in them or deeper, see `is_hidden` for what else does
-    not count. Those of all splits are taken, so that an id does not depend on the split.
+    not count. Those of all splits are taken, so that an id does not depend on the split, except for
+    splits with no category in common: their folders are of another kind, as years.
     `classes.txt` has a line with the name of a category folder for each id, and may have categories
     without images.
 
@@ -31,9 +32,11 @@ def category_names(image_folders: Sequence[Path], data_root: str | Path = '') ->
     Raises:
         ValueError: If `classes.txt` has a line that is blank or repeated, or lacks a folder.
     """
-    roots = sorted({folder.parent for folder in image_folders if folder.name in SPLITS})
-    splits = {root / split for root in roots for split in SPLITS}
-    folders = {f for split in {*image_folders, *splits} for f in category_folders(split)}
+    folders = {name for folder in image_folders for name in category_folders(folder)}
+    roots = {folder.parent for folder in image_folders if folder.name in SPLITS}
+    others = [set(category_folders(root / split)) for root in roots for split in SPLITS]
+    while joined := [other for other in others if other & folders and not other <= folders]:
+        folders = folders.union(*joined)
     classes = find_classes(image_folders, data_root)
     if classes is None:
         names = sorted(folders)

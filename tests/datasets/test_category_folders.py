@@ -1,5 +1,7 @@
 """Which folders are categories: the same in every split, and nothing that is none."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -46,9 +48,8 @@ def test_folders_without_images_are_no_categories(data_root):
 
 def test_ids_do_not_depend_on_the_split(data_root):
     """A category that train lacks does not shift the tags of those after it."""
-    add(
-        data_root, 'validation/bat/0.png', 'train-semi/cow/0.png', 'train-semi-segmentation/x/0.png'
-    )
+    add(data_root, 'validation/bat/0.png', 'train-semi/bat/0.png', 'train-semi/cow/0.png')
+    add(data_root, 'train-semi-segmentation/x/0.png')
     add(data_root, 'train-full/aardvark/0.png')  # ImageNet-S's, with ids of its own
     expected = ('others', 'ant', 'bat', 'bee', 'cow')
     for split in ('train', 'validation', 'train-semi'):
@@ -57,6 +58,14 @@ def test_ids_do_not_depend_on_the_split(data_root):
         assert dataset.metainfo['classes'] == expected
     train = LUSSDataset(data_root, dict(img_path='train'), tags='folders')
     assert [train[i]['image_tags'] for i in (0, 5)] == [(1,), (3,)]
+
+
+def test_splits_sorted_by_something_else_are_left_aside(data_root):
+    """Photographs by year, of which some lie in categories for scoring."""
+    shutil.rmtree(data_root / 'train')
+    add(data_root / 'train', '2019/0.png', '2020/0.png')
+    for split, names in (('train', ['2019', '2020']), ('validation', ['ant', 'bee'])):
+        assert category_names([data_root / split]) == names
 
 
 def test_a_file_of_classes_decides(data_root):
