@@ -84,6 +84,7 @@ def _check(recipe: Recipe, names: Sequence[str], loader: str, output: str) -> Pa
             dataset = DATASETS.build(images)
             labels = build_label_loader([reader] if reader else [])
         if isinstance(dataset, SeededDataset):  # others come with transforms of their own
+            _refuse_other_number(dataset, part.num_ids, scored=loader == 'val_dataloader')
             datasets[name] = CheckedDataset(
                 dataset, labels, part.num_ids, _folder_ids(dataset), part.stored_pixels
             )
@@ -97,6 +98,24 @@ def _check(recipe: Recipe, names: Sequence[str], loader: str, output: str) -> Pa
     directory = check_images(recipe.work_dir / output, datasets, inputs)
     _warn_of_foreign_ids(directory, datasets.values())
     return directory
+
+
+def _refuse_other_number(dataset: SeededDataset, num_ids: int | None, scored: bool) -> None:
+    """Refuse image tags that the network cannot learn, or names that the metric cannot count."""
+    if num_ids is None:
+        return
+    if scored:
+        found = len(dataset.metainfo.get('classes') or range(num_ids)) - 1
+        is_wrong = found != num_ids - 1
+    else:
+        found = len(_folder_ids(dataset)) if getattr(dataset, 'tags', None) == 'folders' else 0
+        is_wrong = found >= num_ids
+    if is_wrong:
+        raise SettingsError(
+            f'{dataset.image_folders[0]}: {found} categories (folders of all splits, or lines of '
+            f'{CLASSES}) for num_categories={num_ids - 1}. Set num_categories={found}, or correct '
+            'the folders.'
+        )
 
 
 def _folder_ids(dataset: SeededDataset) -> dict[str, int]:
@@ -149,8 +168,7 @@ def _distinct_images(recipe: Recipe, names: Sequence[str], loader: str) -> dict[
             reader = find_label_loader(part.get('pipeline', ()))
             if fingerprint not in found or found[fingerprint].reader is None:
                 stored = any(step.get('stored_pixels') for step in part.get('pipeline', ()))
-                num_ids = _num_ids(config, loader) if reader else None
-                found[fingerprint] = _Part(images, reader, num_ids, stored)
+                found[fingerprint] = _Part(images, reader, _num_ids(config, loader), stored)
     return found
 
 

@@ -264,6 +264,28 @@ def test_masks_that_count_categories_otherwise_are_told(data_root, tmp_path, mon
     assert len(told) == 1
 
 
+def test_tags_that_the_network_cannot_learn_are_refused(data_root, tmp_path):
+    tagged = loader('train', tags='folders')
+    tagged['dataset']['pipeline'].pop()
+    found = labelled_recipe(data_root, tmp_path / 'run')
+    found.templates['only']['train_dataloader'] = tagged
+    check_images_of(found, ['only'])
+    for name in ('bat', 'ant'):
+        write_image(data_root / f'validation/{name}/0.png', np.zeros((4, 4, 3)))
+    with pytest.raises(SettingsError, match='train: 3 categories .* for num_categories=2. Set num'):
+        check_images_of(found, ['only'])
+
+
+def test_names_that_the_metric_cannot_count_are_refused(data_root, tmp_path):
+    found = labelled_recipe(data_root, tmp_path / 'run')
+    found.templates['only']['train_dataloader'] = loader('train')
+    scored = loader('validation', 'validation-segmentation', categories=['a', 'b', 'c'])
+    metric = dict(type='CategoryIoUMetric', num_categories=2)
+    found.templates['only'] |= dict(val_dataloader=scored, val_evaluator=metric)
+    with pytest.raises(SettingsError, match='validation: 3 categories .* for num_categories=2'):
+        check_images_of(found, ['only'])
+
+
 def write_grey(path, labels):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(labels.astype(np.uint8)).save(path)
