@@ -166,7 +166,9 @@ def draw(
         for step, folder, quality in zip(steps, labels, qualities, strict=True):
             categories = np.array(quality.category_of)[read_label_map(folder / name)]
             panels.append((step.name, blend_labels(image, categories, palette)))
-        panels.append(('mask', blend_labels(image, read_label_map(masks / name), palette)))
+        mask = read_label_map(masks / name)
+        ignored = steps[0].ignore_index
+        panels.append(('mask', blend_labels(image, mask, palette, ignore_index=ignored)))
         save_picture(directory / f'{index:06d}.jpg', picture_strip(panels))
 
 

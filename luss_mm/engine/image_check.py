@@ -82,19 +82,20 @@ def _check(recipe: Recipe, names: Sequence[str], loader: str, output: str) -> Pa
         images, reader = part.images, part.reader
         with DefaultScope.overwrite_default_scope('mmseg'):
             dataset = DATASETS.build(images)
-            labels = build_label_loader([reader] if reader else [])
-        if isinstance(dataset, SeededDataset):  # others come with transforms of their own
-            _refuse_other_number(dataset, part.num_ids, scored=loader == 'val_dataloader')
-            datasets[name] = CheckedDataset(
-                dataset, labels, part.num_ids, _folder_ids(dataset), part.stored_pixels
-            )
-            inputs[name] = dict(images=without_index(images), reader=reader)
-            if labels is not None:
-                inputs[name] |= dict(
-                    num_ids=part.num_ids,
-                    folders=list(datasets[name].folder_ids),
-                    stored_pixels=part.stored_pixels,
-                )
+        if not isinstance(dataset, SeededDataset):  # others come with transforms of their own
+            continue
+        _refuse_other_number(dataset, part.num_ids, scored=loader == 'val_dataloader')
+        inputs[name] = dict(images=without_index(images), reader=reader)
+        if reader is None or next(dataset.label_paths(), None) is None:
+            datasets[name] = CheckedDataset(dataset)
+            continue
+        folder_ids = _folder_ids(dataset)
+        datasets[name] = CheckedDataset(
+            dataset, build_label_loader([reader]), part.num_ids, folder_ids, part.stored_pixels
+        )
+        inputs[name] |= dict(
+            num_ids=part.num_ids, folders=list(folder_ids), stored_pixels=part.stored_pixels
+        )
     directory = check_images(recipe.work_dir / output, datasets, inputs)
     _warn_of_foreign_ids(directory, datasets.values())
     return directory
@@ -124,7 +125,10 @@ def _folder_ids(dataset: SeededDataset) -> dict[str, int]:
         return {}
     known = dataset.metainfo
     names = known.get('wnids') or (known.get('classes') or ())[1:]
-    names = names or category_names(dataset.image_folders, dataset.root)
+    try:
+        names = names or category_names(dataset.image_folders, dataset.root)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
     return {name: i for i, name in enumerate(names, start=1)}
 
 

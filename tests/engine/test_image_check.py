@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmseg.registry import DATASETS
 from PIL import Image
 
-from luss_mm.datasets import ClassLabelDataset, EpochIndex, LUSSDataset
+from luss_mm.datasets import ClassLabelDataset, EpochIndex, LUSSDataset, category_folders
 from luss_mm.engine import image_check
 from luss_mm.engine.data_check import check_data
 from luss_mm.engine.image_check import TRAINING, bad_image_lines, check_images_of
@@ -262,6 +262,19 @@ def test_masks_that_count_categories_otherwise_are_told(data_root, tmp_path, mon
     (data_root / 'classes.txt').write_text('ant\nbee\naardvark\n')
     check_images_of(labelled_recipe(data_root, tmp_path / 'listed'), ['only'])
     assert len(told) == 1
+
+
+def test_folders_of_unlabelled_images_are_no_categories(data_root, tmp_path, monkeypatch):
+    """Whatever they are called, and whatever `classes.txt` says of the validation images."""
+    monkeypatch.setattr(category_folders, '_say_once', pytest.fail)
+    for name in ('1', '2', '10', 'ant'):
+        write_image(data_root / f'photographs/{name}/0.png', np.zeros((4, 4, 3)))
+    (data_root / 'classes.txt').write_text('ant\nbee\n')
+    found = recipe(data_root, tmp_path / 'run')
+    found.templates['second']['train_dataloader']['dataset']['data_prefix'] = dict(
+        img_path='photographs', seg_map_path='${work_dir}/pseudo_labels'
+    )
+    check_images_of(found, ['second'])
 
 
 def test_tags_that_the_network_cannot_learn_are_refused(data_root, tmp_path):
