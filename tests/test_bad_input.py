@@ -48,7 +48,7 @@ USED = {
     'animated GIF with a wrong extension': ('a.jpg', animated('GIF'), SIZE),
     'PNG with a wrong extension': ('a.JPEG', PNG, SIZE),
     'TIFF with a wrong extension': ('a.bmp', encoded(picture(), 'TIFF'), SIZE),
-    'turned by EXIF': ('a.jpg', turned(), SIZE),
+    'turned by EXIF': ('a.jpg', turned(), SIZE[::-1]),
     'bytes after the end': ('a.jpg', JPEG + b'appended', SIZE),
     'thumbnail inside': ('a.jpg', with_thumbnail(), SIZE),
     '1 x 1': ('a.png', encoded(picture(size=(1, 1)), 'PNG'), (1, 1)),
@@ -147,7 +147,10 @@ MASKS = {
     'good': (np.zeros((6, 8), int), None),
     'ignored': (np.full((6, 8), 1000), None),
     'another size': (np.zeros((8, 6), int), 'the mask is (8, 6), its image (6, 8)'),
-    'an id above K': (np.full((6, 8), 3), 'has the id 3, and there are names for 0 to 2'),
+    'an id above K': (
+        np.full((6, 8), 3),
+        'has the id 3, and only 0 to 2 and ignore_index=1000 are allowed',
+    ),
     '255 is an id': (np.full((6, 8), 255), 'has the id 255'),
     'grey': (np.zeros((6, 8), np.uint8), 'of shape (6, 8), uint8; an ImageNet-S mask is an RGB'),
     'palette of colours': (np.full((6, 8, 3), 9), 'its blue channel is not 0'),
@@ -179,7 +182,7 @@ def test_masks(kind, tmp_path):
     elif content is not None:
         is_picture = content.ndim == 3 or content.dtype == np.uint8
         (write_image if is_picture else write_label_map)(mask, content)
-    images, masks = CheckedDataset(OneImage(image, mask), LoadLabelMap()).find_problems(0)
+    images, masks, _ = CheckedDataset(OneImage(image, mask), LoadLabelMap()).find_problems(0)
     assert images == []
     if problem is None:
         assert masks == []

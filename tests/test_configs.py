@@ -299,3 +299,18 @@ def test_published_defaults_of_the_code():
     for ours, published in (('mean', (0.485, 0.456, 0.406)), ('std', (0.229, 0.224, 0.225))):
         assert [v / 255 for v in normalisation[ours]] == pytest.approx(published)
     assert defaults(LARS)['trust_coefficient'] == 0.001
+
+
+ALL_RECIPES = sorted(
+    path for folder in ('luss', 'imagenet_s', 'semi') for path in (CONFIGS / folder).glob('*.py')
+)
+
+
+@pytest.mark.parametrize('path', ALL_RECIPES, ids=lambda p: p.stem)
+def test_only_imagenet_s_is_read_as_stored(path):
+    """Its masks follow stored pixels; everything else is turned as people see it."""
+    stages = trainings(load_recipe(path)).values()
+    blocks = [block for stage in stages for _, block in find_typed_blocks(stage)]
+    official = any(block['type'] == 'ImageNetSDataset' for block in blocks)
+    found = {b.get('stored_pixels', False) for b in blocks if b['type'] == 'LoadBoundedImage'}
+    assert found == {official}

@@ -70,6 +70,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument('--upsample', type=int, default=4, help='of feature maps (4)')
     parser.add_argument('--in-index', type=int, help="output of the backbone (the config's, or -1)")
     parser.add_argument('--resize-side', type=int, default=256, help='short side of images (256)')
+    parser.add_argument(
+        '--stored-pixels', action='store_true', help='no EXIF orientation, as in ImageNet-S'
+    )
     parser.add_argument('--batch-size', type=int, default=8, help='images (8)')
     parser.add_argument('--shard-size', type=int, default=64, help='images lost at a kill (64)')
     parser.add_argument('--num-workers', type=int, default=2, help='processes that load (2)')
@@ -85,7 +88,7 @@ def match_distances(arguments: argparse.Namespace) -> None:
     labelled = split_batches(arguments, 'train-semi', seg_map_path='train-semi-segmentation')
     settings = dict(
         backbone=model['backbone'],  # strides and dilations are not in its weights
-        transforms=loading(arguments.resize_side),
+        transforms=loading(arguments),
         batch_size=arguments.batch_size,
         shard_size=arguments.shard_size,
     )
@@ -174,18 +177,20 @@ def split_batches(arguments: argparse.Namespace, split: str, **masks: str) -> Sh
         data_root=str(arguments.data_root),
         data_prefix=dict(img_path=split, **masks),
         categories='folders',
-        pipeline=loading(arguments.resize_side),
+        pipeline=loading(arguments, bool(masks)),
     )
     return ShardedBatches(
         DATASETS.build(dataset), arguments.batch_size, arguments.shard_size, arguments.num_workers
     )
 
 
-def loading(side: int) -> list[dict]:
-    """Transforms of whole images at a short side."""
+def loading(arguments: argparse.Namespace, masks: bool = False) -> list[dict]:
+    """Transforms of whole images at a short side, with their whole masks if they have any."""
+    stored = dict(stored_pixels=True) if arguments.stored_pixels else {}
     return [
-        dict(type='LoadBoundedImage', max_side=2048),
-        dict(type='ResizeShortSide', side=side),
+        dict(type='LoadBoundedImage', max_side=2048, **stored),
+        dict(type='ResizeShortSide', side=arguments.resize_side),
+        *([dict(type='LoadLabelMap', match_image=False)] if masks else []),
         dict(type='PackImage'),
     ]
 

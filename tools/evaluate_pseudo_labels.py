@@ -20,7 +20,7 @@ from pathlib import Path
 
 import luss_mm  # noqa: F401  registers everything
 from luss_mm.atomic_files import write_atomically
-from luss_mm.datasets.transforms.loading import read_label_map
+from luss_mm.datasets.transforms.loading import keeps_stored_pixels, read_label_map
 from luss_mm.engine.label_steps import (
     LabelStep,
     PredictionStep,
@@ -154,18 +154,21 @@ def draw(
 ) -> None:
     """One strip an image, of images evenly spread over the split."""
     dataset = DATASETS.build(
-        dict(steps[0].label_dataset, data_prefix=dict(img_path=arguments.split), pipeline=[])
+        dict(steps[0].label_dataset, data_prefix=dict(img_path=arguments.split))
     )
+    stored_pixels = keeps_stored_pixels(dataset.pipeline)
     palette = category_palette(len(qualities[0].category_of) + 1)
     chosen = np.linspace(0, len(dataset) - 1, min(arguments.pictures, len(dataset))).astype(int)
     for index in np.unique(chosen):
-        image = read_rgb(dataset.get_data_info(int(index))['img_path'])
+        image = read_rgb(dataset.get_data_info(int(index))['img_path'], stored_pixels)
         name = Path(dataset.relative_path(int(index))).with_suffix('.png')
         panels = [('image', image)]
         for step, folder, quality in zip(steps, labels, qualities, strict=True):
             categories = np.array(quality.category_of)[read_label_map(folder / name)]
             panels.append((step.name, blend_labels(image, categories, palette)))
-        panels.append(('mask', blend_labels(image, read_label_map(masks / name), palette)))
+        mask = read_label_map(masks / name)
+        ignored = steps[0].ignore_index
+        panels.append(('mask', blend_labels(image, mask, palette, ignore_index=ignored)))
         save_picture(directory / f'{index:06d}.jpg', picture_strip(panels))
 
 

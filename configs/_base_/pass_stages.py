@@ -288,7 +288,7 @@ sweep_dataset = dict(  # read only by foreground_threshold='validation_sweep'
     data_prefix=dict(img_path='validation', seg_map_path='validation-segmentation'),
     categories='folders',
     ignore_index='${ignore_index}',
-    pipeline='${label_dataset.pipeline}',
+    pipeline=['${loading}', '${resizing}', '${label_loading}', dict(type='PackImage')],
 )
 metric = dict(
     type='UnsupervisedIoUMetric',

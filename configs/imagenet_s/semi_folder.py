@@ -25,6 +25,7 @@ loss_stride = 2
 resize_side = 96
 crop_size = 96
 num_workers = 2
+stored_pixels = False  # images as people see them
 checkpoint_interval = 20
 batch_size = 16
 auto_scale_lr = dict(enable=False)

@@ -9,7 +9,7 @@ from luss_mm.datasets.image_list import ImageListDataset
 from luss_mm.datasets.imagenet_s import ImageNetSDataset, imagenet_s_categories
 from luss_mm.datasets.luss_dataset import IGNORE_INDEX, LUSSDataset
 from luss_mm.datasets.relabelled import RelabelledDataset
-from luss_mm.datasets.sample_seed import EpochSampler, sample_randomness
+from luss_mm.datasets.sample_seed import EpochIndex, EpochSampler, sample_randomness
 from luss_mm.datasets.seeded_dataset import SeededDataset
 from luss_mm.datasets.semi_dataset import SemiDataset
 from luss_mm.datasets.semi_sampler import SemiSampler
@@ -20,6 +20,7 @@ __all__ = [
     'COCOListDataset',
     'CityscapesListDataset',
     'ClassLabelDataset',
+    'EpochIndex',
     'EpochSampler',
     'ImageListDataset',
     'ImageNetSDataset',

@@ -8,6 +8,8 @@ from mmengine.dist import get_dist_info, sync_random_seed
 from mmseg.registry import DATA_SAMPLERS
 from torch.utils.data import Dataset, Sampler
 
+from luss_mm.datasets.sample_seed import EpochIndex
+
 BLOCK = 1024  # draws that are looked up at a time
 
 
@@ -59,7 +61,7 @@ class EndlessPasses:
 class IterationSampler(Sampler):
     """Endless shuffled passes for iteration-based training, which resumes at once.
 
-    Indices carry the pass as those of `EpochSampler` carry the epoch. No image is dropped at the
+    Indices carry the pass as their epoch, see `EpochIndex`. No image is dropped at the
     end of a pass, and the ranks share the draws: N ranks see what one rank sees whose batch is N
     times as large. mmengine's IterBasedTrainLoop would otherwise load, on resuming, all that was
     seen before, and start its workers anew after every pass.
@@ -76,13 +78,13 @@ class IterationSampler(Sampler):
         seed = sync_random_seed() if seed is None else seed
         self._passes = EndlessPasses(len(dataset), seed, source=0)
 
-    def __iter__(self) -> Iterator[int]:
-        """Indices pass * n + position of this rank, without end."""
+    def __iter__(self) -> Iterator[EpochIndex]:
+        """Indices of this rank, without end."""
         drawn = self.skipped
         while True:
             draws = np.arange(drawn, drawn + BLOCK) * self.world_size + self.rank
             passes, positions, _ = self._passes.draw(draws)
-            yield from (passes * len(self.dataset) + positions).tolist()
+            yield from map(EpochIndex, positions.tolist(), passes.tolist())
             drawn += BLOCK
 
     def __len__(self) -> int:

@@ -1,9 +1,10 @@
-"""Image files: their size and whether they are whole, and the one way in which they are decoded."""
+"""Image files: their size and orientation, whether they are whole, and how they are decoded."""
 
 import os
 import struct
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 JPEG_FORMATS = ('JPEG', 'MPO')
 JPEG_END, JPEG_SCAN = b'\xff\xd9', b'\xff\xda'  # within a scan, 255 is followed by 0 or a restart
 UNREAD_FOLDER = 'a folder that may not be read, change its permissions'
+ORIENTATION_TAG, UPRIGHT = 274, 1  # of EXIF; 5 to 8 exchange height and width
 COLOUR = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 
 # Large is no reason to refuse an image; far beyond, at 179 million pixels, Pillow does.
@@ -31,8 +33,74 @@ class ImageFileError(ValueError):
         self.reason = reason
 
 
-def read_image_size(path: str | Path) -> tuple[int, int]:
-    """Height and width of a whole image file, from its header.
+class ImageHeader(NamedTuple):
+    """What the header of an image file says.
+
+    Attributes:
+        format: As Pillow names it.
+        height: Of the stored pixels.
+        width: Of the stored pixels.
+        orientation: By which viewers turn them, 1 to 8 (EXIF).
+    """
+
+    format: str
+    height: int
+    width: int
+    orientation: int
+
+    def turned(self) -> 'ImageHeader':
+        """Of the image as people see it."""
+        if self.orientation < 5:
+            return self._replace(orientation=UPRIGHT)
+        return ImageHeader(self.format, self.width, self.height, UPRIGHT)
+
+
+def read_image_size(path: str | Path, stored_pixels: bool = False) -> tuple[int, int]:
+    """Height and width of a whole image file, from its header, as people see it.
+
+    See `read_header` for what is refused.
+
+    Args:
+        path: Of the file.
+        stored_pixels: Of the stored pixels instead, whatever the EXIF orientation says.
+    """
+    header = read_header(path)
+    header = header if stored_pixels else header.turned()
+    return header.height, header.width
+
+
+def read_image(path: str | Path, stored_pixels: bool = False) -> np.ndarray:
+    """A whole image as people see it, BGR uint8 (H, W, 3).
+
+    Args:
+        path: Of the file; see `read_header` and `decode_image` for what is refused.
+        stored_pixels: As stored instead, whatever the EXIF orientation says.
+    """
+    orientation = read_header(path).orientation
+    image = decode_image(path)
+    return image if stored_pixels else turn_upright(image, orientation)
+
+
+def turn_upright(image: np.ndarray, orientation: int) -> np.ndarray:
+    """Stored pixels as people see them.
+
+    Args:
+        image: Stored pixels. Shape (H, W, 3).
+        orientation: EXIF, 1 to 8.
+
+    Returns:
+        Shape (H, W, 3), or (W, H, 3) for 5 to 8.
+
+    Source: Exif 2.3, tag 274.
+    """
+    if orientation >= 5:
+        image = cv2.transpose(image)
+    flips = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}  # OpenCV: 1 left and right, 0 up and down
+    return cv2.flip(image, flips[orientation]) if orientation in flips else image
+
+
+def read_header(path: str | Path) -> ImageHeader:
+    """Header of a whole image file.
 
     A JPEG without its end marker is refused: OpenCV would fill up what is missing with grey. So is
     a PNG with a chunk beyond its end: OpenCV would take memory, up to 4 GB, for all of the chunk.
@@ -42,15 +110,39 @@ def read_image_size(path: str | Path) -> tuple[int, int]:
         ImageFileError: If it is empty, truncated, no image, or has a name that is not UTF-8.
         OSError: If it cannot be opened or read; it names the file.
     """
-    return _inspect(path)[1:]
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:  # OpenCV crashes on these
+        raise _refusal(path, 'its name is not UTF-8') from error
+    with open(path, 'rb') as file:
+        size = os.fstat(file.fileno()).st_size
+        if size == 0:
+            raise _refusal(path, 'empty, it has 0 bytes')
+        try:
+            with Image.open(file) as image:
+                header = ImageHeader(image.format, image.height, image.width, _orientation(image))
+        except UnidentifiedImageError as error:
+            raise _refusal(path, 'not a readable image, its format is unknown') from error
+        except MemoryError:
+            raise
+        except Exception as error:  # damaged headers make the parser stumble over anything
+            if getattr(error, 'errno', None) is not None:
+                raise  # of the disk, not of the image
+            raise _refusal(path, f'not a readable image ({error})') from error
+        is_cut = (header.format in JPEG_FORMATS and not _has_jpeg_end(file)) or (
+            header.format == 'PNG' and _has_chunk_beyond_end(file, size)
+        )
+        if is_cut:
+            raise _refusal(path, f'truncated after {size:,} bytes')
+    return header
 
 
 def decode_image(path: str | Path, flags: int = COLOUR) -> np.ndarray:
-    """An image as OpenCV reads it; the first picture of an animation.
+    """Stored pixels as OpenCV reads them; the first picture of an animation.
 
     Args:
-        path: Of a file that `read_image_size` has accepted.
-        flags: OpenCV's.
+        path: Of a file that `read_header` has accepted.
+        flags: OpenCV's, with IMREAD_IGNORE_ORIENTATION or IMREAD_UNCHANGED.
 
     Returns:
         uint8 BGR (H, W, 3) unless `flags` ask for something else.
@@ -77,7 +169,7 @@ def find_image_problem(path: str | Path) -> str | None:
     if str(path).endswith('/'):
         return UNREAD_FOLDER
     try:
-        if _inspect(path)[0] not in JPEG_FORMATS:
+        if read_header(path).format not in JPEG_FORMATS:
             decode_image(path)
     except ImageFileError as error:
         return error.reason
@@ -86,33 +178,20 @@ def find_image_problem(path: str | Path) -> str | None:
     return None
 
 
-def _inspect(path: str | Path) -> tuple[str, int, int]:
-    """Format, height and width."""
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation; 1 where there is none that viewers would follow."""
+    content = image.info.get('exif')
+    if not content:
+        return UPRIGHT
+    tags = Image.Exif()
     try:
-        str(path).encode()
-    except UnicodeEncodeError as error:  # OpenCV crashes on these
-        raise _refusal(path, 'its name is not UTF-8') from error
-    with open(path, 'rb') as file:
-        size = os.fstat(file.fileno()).st_size
-        if size == 0:
-            raise _refusal(path, 'empty, it has 0 bytes')
-        try:
-            with Image.open(file) as image:
-                found = image.format, image.height, image.width
-        except UnidentifiedImageError as error:
-            raise _refusal(path, 'not a readable image, its format is unknown') from error
-        except MemoryError:
-            raise
-        except Exception as error:  # damaged headers make the parser stumble over anything
-            if getattr(error, 'errno', None) is not None:
-                raise  # of the disk, not of the image
-            raise _refusal(path, f'not a readable image ({error})') from error
-        is_cut = (found[0] in JPEG_FORMATS and not _has_jpeg_end(file)) or (
-            found[0] == 'PNG' and _has_chunk_beyond_end(file, size)
-        )
-        if is_cut:
-            raise _refusal(path, f'truncated after {size:,} bytes')
-    return found
+        tags.load(content)
+        found = tags.get(ORIENTATION_TAG, UPRIGHT)
+    except MemoryError:
+        raise
+    except Exception:  # malformed blocks, as some of ImageNet's, turn no image
+        return UPRIGHT
+    return found if found in range(1, 9) else UPRIGHT
 
 
 def _has_jpeg_end(file) -> bool:

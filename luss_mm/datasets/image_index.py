@@ -21,7 +21,7 @@ from mmengine.logging import print_log
 from luss_mm.atomic_files import opened_atomically
 from luss_mm.datasets.image_walk import IMAGE_SUFFIXES, size_of, stamp_of, walk_images
 
-FORMAT = 1
+FORMAT = 2  # also of the rule for hidden names
 ALIGNMENT = 64  # of the header, so that the numbers behind it lie at multiples of their size
 
 

@@ -92,7 +92,8 @@ class ImageListDataset(SeededDataset):
             raise ValueError(f"{where}: 'image' or 'image mask', not {len(words)} words")
         image = self._existing(where, words[0])
         if self.label_folder is not None:
-            return make_entry(image, self.label_folder / f'{os.path.splitext(words[0])[0]}.png')
+            name = f'{os.path.splitext(words[0])[0]}{self.seg_map_suffix}'
+            return make_entry(image, self.label_folder / name)
         if not self.masks and self.tags != 'masks':
             return make_entry(image)
         if len(words) == 1:

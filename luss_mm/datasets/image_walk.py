@@ -5,22 +5,26 @@ from collections.abc import Iterator
 from pathlib import Path
 
 IMAGE_SUFFIXES = ('.jpeg', '.jpg', '.png', '.bmp', '.webp')
+# Folders that programs leave among images, besides those whose names start with a dot.
+LEFT_BY_PROGRAMS = ('__MACOSX', '@eaDir')
 Stamp = tuple[int, int]
 
 
-def walk_images(folder: str | Path, folders: list[str], stamps: list[Stamp]) -> Iterator[str]:
+def walk_images(
+    folder: str | Path, folders: list[str] | None = None, stamps: list[Stamp] | None = None
+) -> Iterator[str]:
     """Sorted relative paths of all images below a folder.
 
     What lies below a folder is sorted where '<name>/' is, since all of it begins so. Hence no more
     than the names of the folders on the way are in memory. Links to folders are followed, but not
     back to a folder that they lie in. A folder that may not be read counts as one bad image, whose
-    path ends with a '/'.
+    path ends with a '/'. Hidden names are left out, see `is_hidden`.
 
     Args:
         folder: To look into.
         folders: Gets the relative path of every folder that was looked into, '' or with a '/' at
-            the end.
-        stamps: Gets the stamp of each, taken before it was looked into.
+            the end, if it is given.
+        stamps: Gets the stamp of each, taken before it was looked into, if it is given.
 
     Raises:
         PermissionError: If the folder itself may not be read.
@@ -44,8 +48,10 @@ def walk_images(folder: str | Path, folders: list[str], stamps: list[Stamp]) -> 
                 raise unread_folder(folder) from None
             yield relative
             continue
-        folders.append(relative)
-        stamps.append(stamp_of(status))
+        if folders is not None:
+            folders.append(relative)
+        if stamps is not None:
+            stamps.append(stamp_of(status))
         above |= {name: lineage | {identity} for name in inner if name.endswith('/')}
         pending += inner
 
@@ -54,10 +60,22 @@ def _children(folder: str | Path, relative: str) -> Iterator[str]:
     """Relative paths of images, and with a '/' at the end of folders, right below a folder."""
     with os.scandir(os.path.join(folder, relative)) as entries:
         for entry in entries:
+            if is_hidden(entry.name):
+                continue
             if is_folder(entry):
                 yield f'{relative}{entry.name}/'
-            elif entry.name.lower().endswith(IMAGE_SUFFIXES):
+            elif is_image(entry.name):
                 yield f'{relative}{entry.name}'
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is no part of the data: `.Trash`, `._a.jpg`, `@eaDir`, say."""
+    return name.startswith('.') or name in LEFT_BY_PROGRAMS
+
+
+def is_image(name: str) -> bool:
+    """Whether a name has the suffix of an image format."""
+    return name.lower().endswith(IMAGE_SUFFIXES)
 
 
 def unread_folder(folder: str | Path) -> PermissionError:
@@ -72,7 +90,7 @@ def is_folder(entry: os.DirEntry) -> bool:
     try:
         return entry.is_dir()
     except PermissionError:  # a link into a folder that may not be read
-        return not entry.name.lower().endswith(IMAGE_SUFFIXES)
+        return not is_image(entry.name)
     except OSError:  # a link to itself
         return False
 

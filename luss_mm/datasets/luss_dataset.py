@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mmseg.registry import DATASETS
 
+from luss_mm.datasets.category_folders import category_names, find_classes
 from luss_mm.datasets.image_entries import (
     ImageEntries,
     ImageSource,
@@ -30,11 +31,10 @@ class LUSSDataset(IndexedDataset):
             after another; `seg_map_path`: folder with the masks `<relative path>.png` in the
             ImageNet-S coding, or '' for an unlabelled split, which needs no mask files. Absolute
             paths are taken as they are.
-        categories: Names of the ids 1..K; 'folders' takes the sorted names of the folders in
-            `img_path`; None leaves the ids nameless.
-        tags: 'folders' gives each image the id of its category folder as `image_tags`: the sorted
-            folders of the first image folder are the ids 1..K, unless metainfo has `wnids`. None
-            gives none.
+        categories: Names of the ids 1..K; 'folders' takes the category folders, see
+            `category_names`; None leaves the ids nameless.
+        tags: 'folders' gives each image the id of its category folder as `image_tags`: ids are
+            those of `category_names`, unless metainfo has `wnids`. None gives none.
         image_index: Folder that keeps the list of the images, see `kept_index`, so that other
             processes map it instead of listing them again. Whoever gives it takes the sizes in the
             fingerprint from then. None lists them here.
@@ -44,8 +44,8 @@ class LUSSDataset(IndexedDataset):
 
     Raises:
         FileNotFoundError: If a folder is missing or holds no images.
-        ValueError: If two images would share one label map, or `tags` asks for the category folder
-            of an image that lies in none.
+        ValueError: If two images would share one label map, `tags` asks for the category folder of
+            an image that lies in none, or `classes.txt` does not fit the folders.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class LUSSDataset(IndexedDataset):
         prefix = dict(img_path='train', seg_map_path='') | dict(data_prefix or {})
         folders = prefix['img_path']
         folders = [folders] if isinstance(folders, str) else list(folders)
+        self.root = data_root
         self.image_folders = [Path(data_root, folder) for folder in folders]
         self.label_folder = (
             Path(data_root, prefix['seg_map_path']) if prefix['seg_map_path'] else None
@@ -89,7 +90,7 @@ class LUSSDataset(IndexedDataset):
         if isinstance(categories, str):
             if categories != 'folders':
                 raise ValueError(f"categories: a list of names or 'folders', not {categories!r}")
-            return sorted({p.name for f in self.image_folders for p in f.iterdir() if p.is_dir()})
+            return category_names(self.image_folders, self.root)
         return list(categories)
 
     def load_data_list(self) -> ImageEntries:
@@ -105,6 +106,11 @@ class LUSSDataset(IndexedDataset):
         if label_maps is not None:
             refuse_shared_label_maps(entries, entries.label_paths())
         return self.without_bad(entries)
+
+    def _fingerprint_lines(self) -> Iterator[str]:
+        yield from super()._fingerprint_lines()
+        if find_classes(self.image_folders, self.root):  # else the paths tell the names
+            yield f'{self.metainfo.get("classes")}\n'
 
     def _index_of(self, folder: Path) -> ImageIndex:
         if self.image_index is None:
@@ -122,8 +128,8 @@ class LUSSDataset(IndexedDataset):
 
     @cached_property
     def _folder_ids(self) -> dict[str, int]:
-        folders = sorted(p.name for p in self.image_folders[0].iterdir() if p.is_dir())
-        names = self.metainfo.get('wnids', folders)  # the official order, whatever folders exist
+        # the official order, whatever folders exist
+        names = self.metainfo.get('wnids') or category_names(self.image_folders, self.root)
         return {name: i for i, name in enumerate(names, start=1)}
 
 

@@ -64,7 +64,7 @@ class RelabelledDataset(IndexedDataset):
         entries = [_entries_of(part) for part in self.parts]
         starts = np.cumsum([0, *(part.starts[-1] for part in entries)])
         rows = [start + part.row_numbers() for start, part in zip(starts, entries, strict=False)]
-        label_maps = self.label_folder and LabelMaps(self.label_folder, '.png')
+        label_maps = self.label_folder and LabelMaps(self.label_folder, self.seg_map_suffix)
         sources = tuple(source for part in entries for source in part.sources)
         images = ImageEntries(sources, label_maps, rows=np.concatenate(rows))
         kept = np.ones(len(images), dtype=bool)

@@ -1,13 +1,79 @@
-"""Every sample draws from (seed, epoch, index), whatever process or order it is made in."""
+"""Every sample draws from (seed, epoch, index), or anew where nothing tells the epoch."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from mmengine.dataset import DefaultSampler
 from mmseg.registry import DATA_SAMPLERS
+from torch.utils.data import get_worker_info
+
+
+class EpochIndex(int):
+    """Index of a sample that knows its epoch.
+
+    `RepeatDataset` and `ConcatDataset` make the index of an inner data set by a remainder or a
+    difference. Both keep the epoch, and the outermost index to draw from: repetitions of an image
+    and equal places of two data sets draw differently.
+
+    Args:
+        index: Of the sample within the data set.
+        epoch: Pass over the data set.
+        drawn: Index within the outermost data set; None if that is `index`.
+    """
+
+    def __new__(cls, index: int, epoch: int, drawn: int | None = None) -> 'EpochIndex':
+        """Integers are made here."""
+        made = super().__new__(cls, index)
+        made.epoch = int(epoch)
+        made.drawn = int(index) if drawn is None else int(drawn)
+        return made
+
+    def __getnewargs__(self) -> tuple[int, int, int]:
+        """For the way to a loading process."""
+        return int(self), self.epoch, self.drawn
+
+    def __sub__(self, other: int) -> 'EpochIndex':
+        """Index within a data set that begins `other` samples later."""
+        return EpochIndex(int(self) - other, self.epoch, self.drawn)
+
+    def __mod__(self, other: int) -> 'EpochIndex':
+        """Index within a data set that is repeated after `other` samples."""
+        return EpochIndex(int(self) % other, self.epoch, self.drawn)
+
+
+@dataclass(frozen=True)
+class OneEpoch:
+    """Indices as a sampler that draws them all in one epoch.
+
+    Attributes:
+        indices: In their order.
+        epoch: Pass over the data set.
+    """
+
+    indices: Sequence[int]
+    epoch: int = 0
+
+    def __iter__(self) -> Iterator[EpochIndex]:
+        """The indices, each with the epoch."""
+        return (EpochIndex(index, self.epoch) for index in self.indices)
+
+    def __len__(self) -> int:
+        """Number of indices."""
+        return len(self.indices)
+
+
+def fresh_key() -> tuple[int, int]:
+    """A key that no sample has drawn from before, a function of the process's seeds.
+
+    numpy's generator moves on with every key and differs between ranks and workers. mmengine seeds
+    it alike whenever a worker starts; the worker's own seed, which torch draws, then differs.
+    """
+    worker = get_worker_info()
+    return int(np.random.randint(2**31)), 0 if worker is None else worker.seed
 
 
 @contextmanager
@@ -37,13 +103,12 @@ def sample_randomness(seed: int, epoch: int, index: int) -> Iterator[None]:
 
 @DATA_SAMPLERS.register_module()
 class EpochSampler(DefaultSampler):
-    """mmengine's DefaultSampler whose indices carry the epoch: epoch * len(dataset) + index.
+    """mmengine's DefaultSampler whose indices carry the epoch, see `EpochIndex`.
 
-    `LUSSDataset` takes them apart. So persistent workers, prefetching and resuming all see the
-    right epoch, with no state outside the index.
+    So persistent workers, prefetching and resuming all see the right epoch, with no state outside
+    the index.
     """
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Iterator[EpochIndex]:
         """Indices of this rank for the epoch given by `set_epoch`."""
-        offset = self.epoch * len(self.dataset)
-        return (offset + index for index in super().__iter__())
+        return (EpochIndex(index, self.epoch) for index in super().__iter__())

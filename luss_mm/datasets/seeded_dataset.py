@@ -10,14 +10,25 @@ from mmseg.datasets import BaseSegDataset
 from luss_mm.datasets.bad_images import BadImages
 from luss_mm.datasets.image_file import ImageFileError
 from luss_mm.datasets.image_walk import size_of
-from luss_mm.datasets.sample_seed import sample_randomness
+from luss_mm.datasets.sample_seed import EpochIndex, fresh_key, sample_randomness
 from luss_mm.functional.palette import category_palette
 
 IGNORE_INDEX = 1000
+# Arguments of BaseSegDataset that have no meaning here, and what to use instead.
+WITHOUT_EFFECT = {
+    'ann_file': 'folders or an image_list name the images',
+    'filter_cfg': 'choose images by indices or an image_list',
+    'img_suffix': 'files of all image formats are read',
+    'reduce_zero_label': 'id 0 is a category, renumber the masks',
+}
 
 
 class SeededDataset(BaseSegDataset):
-    """Images whose samples are a function of (seed, epoch, index); see `EpochSampler`.
+    """Images whose samples are a function of (seed, epoch, index) where a sampler tells the epoch.
+
+    Samplers of ours do (`EpochSampler`, `IterationSampler`, `SemiSampler`), also through mmengine's
+    RepeatDataset and ConcatDataset. Under any other sampler each sample is drawn anew, as with the
+    data sets of mmseg; in test mode it is always that of epoch 0.
 
     Subclasses set `image_folders` and `given_folders` before they call this constructor.
 
@@ -30,6 +41,9 @@ class SeededDataset(BaseSegDataset):
         ignore_index: Id of pixels that do not count.
         metainfo: Added to the names and their palette.
         **kwargs: As mmseg's BaseSegDataset: pipeline, indices, test_mode ...
+
+    Raises:
+        ValueError: At an argument of BaseSegDataset that would have no effect.
 
     Attributes:
         image_folders: Folders that images are named relative to.
@@ -48,6 +62,12 @@ class SeededDataset(BaseSegDataset):
         bad_images: str | None = None,
         **kwargs: object,
     ) -> None:
+        for name, instead in WITHOUT_EFFECT.items():
+            if kwargs.get(name):
+                raise ValueError(
+                    f'{name}={kwargs[name]!r} has no effect on a {type(self).__name__}: {instead}. '
+                    'Remove it.'
+                )
         self.seed = seed
         self.bad_images = None if bad_images is None else BadImages(bad_images)
         metainfo = dict(metainfo or {})
@@ -63,11 +83,16 @@ class SeededDataset(BaseSegDataset):
         )
 
     def __getitem__(self, index: int) -> dict:
-        """Sample `index % len(self)` as drawn in epoch `index // len(self)` (see EpochSampler)."""
-        epoch, index = divmod(int(index), len(self))
+        """Sample as drawn in the epoch of an `EpochIndex`, else drawn anew.
+
+        Raises:
+            IndexError: If there is no such sample.
+        """
+        key = self._key_of(index)
+        index = range(len(self))[index]
         for _ in range(len(self)):
             try:
-                with sample_randomness(self.seed, epoch, index):
+                with sample_randomness(self.seed, *key):
                     return super().__getitem__(index)
             except ImageFileError as error:
                 if self.bad_images is None:
@@ -75,8 +100,15 @@ class SeededDataset(BaseSegDataset):
                 self.bad_images.replace(index, len(self), error)
         raise ValueError('none of the images can be used')
 
+    def _key_of(self, index: int) -> tuple[int, int]:
+        """What a sample draws from beside the seed."""
+        if isinstance(index, EpochIndex):
+            return index.epoch, index.drawn
+        return (0, int(index) % len(self)) if self.test_mode else fresh_key()
+
     def get_data_info(self, idx: int) -> dict:
         """Entry of an image, or of the one that stands in for it, under the index asked for."""
+        idx = range(len(self))[idx]
         stand_in = idx if self.bad_images is None else self.bad_images.stand_in(idx)
         return super().get_data_info(stand_in) | dict(sample_idx=idx)
 

@@ -7,6 +7,8 @@ from itertools import chain
 from mmseg.registry import DATASETS
 from torch.utils.data import Dataset
 
+from luss_mm.datasets.sample_seed import EpochIndex
+
 
 @DATASETS.register_module()
 class SemiDataset(Dataset):
@@ -43,12 +45,16 @@ class SemiDataset(Dataset):
         return self.num_labelled + self.num_unlabelled
 
     def __getitem__(self, index: int) -> dict:
-        """Sample `index % len(self)` as drawn in pass `index // len(self)` (see SemiSampler)."""
-        pass_number, position = divmod(int(index), len(self))
-        part, position = self._locate(position)
-        # Even epochs for the labelled, odd ones for the others: image i of both draws otherwise.
-        epoch = 2 * pass_number + part
-        return self.parts[part][epoch * len(self.parts[part]) + position]
+        """Sample as drawn in the pass of an `EpochIndex` (see SemiSampler), else drawn anew.
+
+        Raises:
+            IndexError: If there is no such sample.
+        """
+        part, position = self._locate(index)
+        if isinstance(index, EpochIndex):
+            # Even epochs for labelled images, odd ones for others: image i of both draws otherwise.
+            position = EpochIndex(position, 2 * index.epoch + part)
+        return self.parts[part][position]
 
     def get_data_info(self, index: int) -> dict:
         """Entry of an image, labelled ones first."""
@@ -70,7 +76,8 @@ class SemiDataset(Dataset):
         return chain.from_iterable(part.label_paths() for part in self.parts)
 
     def _locate(self, position: int) -> tuple[int, int]:
-        """Which part an image belongs to and its position there."""
+        """Which part an image belongs to and its position there; negative ones from the end."""
+        position = range(len(self))[position]
         if position < self.num_labelled:
             return 0, position
         return 1, position - self.num_labelled

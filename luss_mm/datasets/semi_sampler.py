@@ -9,6 +9,7 @@ from mmseg.registry import DATA_SAMPLERS
 from torch.utils.data import Sampler
 
 from luss_mm.datasets.endless_passes import EndlessPasses
+from luss_mm.datasets.sample_seed import EpochIndex
 from luss_mm.datasets.semi_dataset import SemiDataset
 
 LABELLED, UNLABELLED = range(2)  # numbers of the sources
@@ -20,8 +21,8 @@ class SemiSampler(Sampler):
 
     What an iteration sees is a function of seed and iteration alone: a resumed training sees what
     an uninterrupted one would, and the batches of N ranks together are the batch of one rank that
-    has N times as many of each. An index is pass * len(dataset) + position, which `SemiDataset`
-    takes apart, so that an image is augmented anew in every pass.
+    has N times as many of each. Indices carry the pass as their epoch, see `EpochIndex`, so that an
+    image is augmented differently in every pass.
 
     Args:
         dataset: The images, labelled ones first.
@@ -77,11 +78,12 @@ class SemiSampler(Sampler):
         """Samples of an iteration on a rank: the loader's batch size."""
         return labelled + unlabelled * (1 + partners)
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Iterator[EpochIndex]:
         """Indices of this rank in the epoch given by `set_epoch`."""
         first = self.skipped + self.epoch * self.epoch_iterations
         for iteration in range(first, first + self.epoch_iterations):
-            yield from self.indices_of(iteration).tolist()
+            passes, positions = self.draws_of(iteration)
+            yield from map(EpochIndex, positions.tolist(), passes.tolist())
 
     def __len__(self) -> int:
         """Samples of an epoch on this rank."""
@@ -101,18 +103,18 @@ class SemiSampler(Sampler):
             raise ValueError(f'{num_samples} samples are no whole batches of {self.batch_size}')
         self.skipped = num_samples // self.batch_size
 
-    def indices_of(self, iteration: int) -> np.ndarray:
-        """Indices of this rank in an iteration, int64. Shape (batch_size,)."""
-        passes, images, _ = self._draw(LABELLED, iteration, self.labelled)
-        labelled = passes * len(self.dataset) + images
+    def draws_of(self, iteration: int) -> tuple[np.ndarray, np.ndarray]:
+        """Passes and positions of this rank in an iteration, int64. Shape (batch_size,) each."""
+        labelled_passes, labelled, _ = self._draw(LABELLED, iteration, self.labelled)
         passes, images, partners = self._draw(UNLABELLED, iteration, self.unlabelled)
-        images, partners = images + self.dataset.num_labelled, partners + self.dataset.num_labelled
-        if not self.partners:
-            return np.concatenate([labelled, passes * len(self.dataset) + images])
-        # Passes of their own: an image as a partner is not augmented as it is when drawn itself.
-        unlabelled = 2 * passes * len(self.dataset) + images
-        mixed_in = (2 * passes + 1) * len(self.dataset) + partners
-        return np.concatenate([labelled, unlabelled, mixed_in])
+        drawn, first = [(labelled_passes, labelled)], self.dataset.num_labelled
+        if self.partners:
+            # Passes of their own: an image as a partner is not augmented as when drawn itself.
+            drawn += [(2 * passes, first + images), (2 * passes + 1, first + partners)]
+        else:
+            drawn.append((passes, first + images))
+        passes, positions = zip(*drawn, strict=True)
+        return np.concatenate(passes), np.concatenate(positions)
 
     def _draw(self, source: int, iteration: int, count: int) -> tuple[np.ndarray, ...]:
         """This rank's slice of the global batch; see `EndlessPasses.draw`."""

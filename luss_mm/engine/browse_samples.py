@@ -15,7 +15,7 @@ from mmseg.registry import DATA_SAMPLERS, DATASETS, MODELS
 from torch.utils.data import Dataset
 
 from luss_mm.datasets import SemiDataset
-from luss_mm.datasets.sample_seed import sample_randomness
+from luss_mm.datasets.sample_seed import EpochIndex, sample_randomness
 from luss_mm.datasets.transforms import MultiCrop
 from luss_mm.engine.image_check import TRAINING
 from luss_mm.engine.recipe import Recipe
@@ -114,15 +114,16 @@ def draw_samples(config: Mapping[str, Any], epoch: int, count: int) -> Iterator[
         yield drawer.draw(index)
 
 
-def _epoch(sampler: Any, epoch: int, passed: int) -> Iterator[int]:
+def _epoch(sampler: Any, epoch: int, passed: int) -> Iterator[EpochIndex]:
     """Indices of a sampler from the beginning of an epoch on."""
     if hasattr(sampler, 'set_epoch'):
         sampler.set_epoch(epoch)
-        return iter(sampler)
-    if hasattr(sampler, 'skip'):
+        passed = 0
+    elif hasattr(sampler, 'skip'):
         sampler.skip(passed)
-        return iter(sampler)
-    return islice(iter(sampler), passed, None)
+        passed = 0
+    for index in islice(iter(sampler), passed, None):
+        yield index if isinstance(index, EpochIndex) else EpochIndex(index, epoch)
 
 
 class _Drawer:
@@ -140,14 +141,14 @@ class _Drawer:
     def require_label_maps(self, indices: list[int]) -> None:
         """Refuse label maps that the run has not made yet."""
         for index in indices:
-            entry = self.dataset.get_data_info(index % len(self.dataset))
+            entry = self.dataset.get_data_info(index)
             if 'seg_map_path' in entry and not Path(entry['seg_map_path']).is_file():
                 raise FileNotFoundError(
                     f'{entry["seg_map_path"]}: no such label map (yet). If the stage makes its '
                     'pseudo-labels itself, run the recipe first, or look at an earlier --stage.'
                 )
 
-    def draw(self, index: int) -> Shown:
+    def draw(self, index: EpochIndex) -> Shown:
         """One sample."""
         sample = self._sample(index)
         if 'crops' in sample:
@@ -160,7 +161,9 @@ class _Drawer:
             picture = picture_strip([self._classified(sample)], HEIGHT)
         return self._shown(index, picture)
 
-    def draw_batches(self, indices: Iterator[int], loader: Mapping[str, Any]) -> Iterator[Shown]:
+    def draw_batches(
+        self, indices: Iterator[EpochIndex], loader: Mapping[str, Any]
+    ) -> Iterator[Shown]:
         """Batch by batch: labelled images, then unlabelled ones with their partners."""
         sampler = loader['sampler']
         labelled, unlabelled = sampler['labelled'], sampler['unlabelled']
@@ -175,18 +178,14 @@ class _Drawer:
             for index, sample, partner in zip(batch[slots], samples[slots], partners, strict=True):
                 yield self._shown(index, self._unlabelled(sample, partner), 'unlabelled')
 
-    def _sample(self, index: int) -> dict:
-        if hasattr(self.dataset, 'seed'):
+    def _sample(self, index: EpochIndex) -> dict:
+        with sample_randomness(self.seed, index.epoch, index):  # data sets of ours do so themselves
             return self.dataset[index]
-        epoch, position = divmod(index, len(self.dataset))
-        with sample_randomness(self.seed, epoch, position):
-            return self.dataset[position]
 
-    def _loaded(self, index: int) -> np.ndarray:
+    def _loaded(self, index: EpochIndex) -> np.ndarray:
         """What the views of a sample were cut out of, RGB."""
-        epoch, position = divmod(index, len(self.dataset))
-        with sample_randomness(self.dataset.seed, epoch, position):
-            results = self.dataset.get_data_info(position)
+        with sample_randomness(self.dataset.seed, index.epoch, index):
+            results = self.dataset.get_data_info(index)
             for transform in self.dataset.pipeline.transforms:
                 if isinstance(transform, MultiCrop):
                     break
@@ -225,16 +224,15 @@ class _Drawer:
         title = 'image' if label is None else id_name(int(label) + 1, None, 'cluster')
         return title, np.ascontiguousarray(image)
 
-    def _shown(self, index: int, picture: np.ndarray, kind: str = '') -> Shown:
-        epoch, position = divmod(index, len(self.dataset))
-        path = Path(self.dataset.get_data_info(position)['img_path'])
+    def _shown(self, index: EpochIndex, picture: np.ndarray, kind: str = '') -> Shown:
+        path = Path(self.dataset.get_data_info(index)['img_path'])
         stem = ''.join(
             letter if letter.isalnum() or letter in '-_' else '_' for letter in path.stem
         )
         return Shown(
             '-'.join(filter(None, (kind, stem[:80]))),
             picture,
-            f'{path}: {kind + " " if kind else ""}image {position}, pass {epoch}',
+            f'{path}: {kind + " " if kind else ""}image {int(index)}, pass {index.epoch}',
         )
 
 

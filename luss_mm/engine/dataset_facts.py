@@ -2,21 +2,43 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmseg.registry import DATASETS
+from mmengine.registry import DefaultScope
+from mmseg.registry import DATASETS, TRANSFORMS
+
+from luss_mm.datasets.transforms import LoadLabelMap
 
 SEMI_PARTS = ('labelled', 'unlabelled')
 
 
 def dataset_parts(dataset: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Configs with a pipeline: those of both parts of a `SemiDataset`, or the config itself."""
-    if dataset.get('type') == 'SemiDataset':
-        yield from (dataset[name] for name in SEMI_PARTS if name in dataset)
-    else:
+    """Configs with a pipeline: of both parts of a `SemiDataset`, within wrappers, or itself."""
+    inner = [dataset[name] for name in (*SEMI_PARTS, 'dataset') if name in dataset]
+    inner += dataset.get('datasets', ())
+    if not inner:
         yield dataset
+    for part in inner:
+        yield from dataset_parts(part)
+
+
+def find_label_loader(pipeline: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Config of the transform of a pipeline that reads masks; None without a `LoadLabelMap`."""
+    for transform in pipeline:
+        with DefaultScope.overwrite_default_scope('mmseg'):
+            kind = TRANSFORMS.get(transform['type'])
+        if isinstance(kind, type) and issubclass(kind, LoadLabelMap):
+            return transform
+    return None
+
+
+def build_label_loader(pipeline: Iterable[Mapping[str, Any]]) -> LoadLabelMap | None:
+    """The transform of `find_label_loader`, which reads single masks, too."""
+    config = find_label_loader(pipeline)
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        return None if config is None else TRANSFORMS.build(config)
 
 
 def without_loading(dataset: Mapping[str, Any], work_dir: Path) -> dict[str, Any]:
@@ -26,9 +48,12 @@ def without_loading(dataset: Mapping[str, Any], work_dir: Path) -> dict[str, Any
         dataset: Resolved config.
         work_dir: Label maps and tags below it are left out.
     """
-    if dataset.get('type') == 'SemiDataset':
-        parts = {name: dataset[name] for name in SEMI_PARTS if name in dataset}
-        return dict(dataset) | {n: without_loading(part, work_dir) for n, part in parts.items()}
+    parts = {name: dataset[name] for name in (*SEMI_PARTS, 'dataset') if name in dataset}
+    parts = {name: without_loading(part, work_dir) for name, part in parts.items()}
+    if 'datasets' in dataset:  # of mmengine's ConcatDataset
+        parts['datasets'] = [without_loading(part, work_dir) for part in dataset['datasets']]
+    if parts:
+        return dict(dataset) | parts
     config = dict(dataset, pipeline=[])
     prefix = dict(config.get('data_prefix') or {})
     if Path(prefix.get('seg_map_path') or '/').is_relative_to(work_dir):
@@ -60,10 +85,18 @@ def look_at(config: dict) -> dict[str, Any] | str:
         `SemiDataset`, and paths of `missing_masks`; or the reason.
     """
     try:
-        dataset = DATASETS.build(config)
+        with DefaultScope.overwrite_default_scope('mmseg'):  # of what is wrapped
+            dataset = DATASETS.build(config)
     except (KeyError, OSError, TypeError, ValueError) as error:
         return str(error)
     facts = dict(images=len(dataset), missing_masks=[])
+    parts = list(dataset_parts(config))
+    if parts != [config] and not hasattr(dataset, 'fingerprint'):  # a wrapper
+        found = [look_at(dict(part)) for part in parts]
+        text = '\n'.join([f'{config["type"]} {len(dataset)}', *(f['fingerprint'] for f in found)])
+        missing = [mask for part in found for mask in part['missing_masks']]
+        fingerprint = hashlib.sha256(text.encode()).hexdigest()
+        return facts | dict(fingerprint=fingerprint, missing_masks=missing)
     if not hasattr(dataset, 'fingerprint'):
         # Another package's data set: its config and length are all that can be known cheaply.
         text = f'{json.dumps(without_index(config), sort_keys=True)}{len(dataset)}'

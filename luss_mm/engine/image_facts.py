@@ -114,7 +114,7 @@ def _folders(dataset: Mapping[str, Any]) -> list[str]:
 def _sizes_below(folder: Path) -> Iterator[tuple[int, int]]:
     if not folder.is_dir():
         return
-    for relative in islice(walk_images(folder, [], []), LOOKED_AT):
+    for relative in islice(walk_images(folder), LOOKED_AT):
         try:
             yield read_image_size(folder / relative)
         except (ImageFileError, OSError):

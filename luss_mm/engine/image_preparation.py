@@ -41,6 +41,8 @@ class PreparedImage:
 class ImagePreparation:
     """The test transforms of a config without those that read labels.
 
+    Files are turned by their EXIF orientation, as `cv2.imread` turns arrays.
+
     Args:
         transforms: Configs; the first one that is left loads the image.
 
@@ -57,6 +59,9 @@ class ImagePreparation:
             )
         with DefaultScope.overwrite_default_scope('mmseg'):
             self.load, *self.transforms = [TRANSFORMS.build(transform) for transform in kept]
+        # People ask about what they see, also of a network that was scored on stored pixels.
+        if hasattr(self.load, 'stored_pixels'):
+            self.load.stored_pixels = False
         # An array gets the bound that a file of its size gets.
         self.max_side = getattr(self.load, 'max_side', None)
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from luss_mm.datasets.category_folders import category_names
 from luss_mm.datasets.image_walk import walk_images
 from luss_mm.engine.settings import Settings, SettingsError
 from luss_mm.functional.cluster_number import FEWEST_CLUSTERS, MOST_CLUSTERS, rule_of_thumb
@@ -84,11 +85,10 @@ def _refuse_to_write_into(images: Path, work_dir: Path) -> None:
 
 def _refuse_to_guess(validation: Path) -> None:
     """Scores need as many clusters as categories, which nobody has named."""
-    folders = sum(path.is_dir() for path in validation.glob('*'))
-    if folders:
+    if folders := len(category_names([validation])):
         raise SettingsError(
-            f'{validation} has {folders} category folders: to be scored against them set '
-            f'num_categories={folders}, or set evaluate=False.'
+            f'{validation.parent} has {folders} categories (folders, or lines of classes.txt): to '
+            f'be scored against them set num_categories={folders}, or set evaluate=False.'
         )
 
 
@@ -115,4 +115,4 @@ def _choose_epochs(images: int, batch: int) -> tuple[int, str]:
 
 
 def _images_below(folder: Path) -> Iterator[str]:
-    return walk_images(folder, [], []) if folder.is_dir() else iter(())
+    return walk_images(folder) if folder.is_dir() else iter(())

@@ -14,6 +14,7 @@ from mmengine.registry import DefaultScope
 from mmseg.registry import DATASETS, MODELS
 
 from luss_mm.engine.checkpoint import load_backbone
+from luss_mm.engine.dataset_facts import build_label_loader
 from luss_mm.engine.settings import Settings, SettingsError
 from luss_mm.evaluation.plain_baseline import (
     Clustering,
@@ -136,7 +137,8 @@ def score_plain_baseline(baseline: PlainBaseline, seeds: int) -> dict[str, Any]:
         scored = embed_images(extractor, validation, 'validation images')
     threshold = length_threshold(trained_on.lengths)
     num_categories = len(validation.dataset.metainfo['classes']) - 1
-    tallies = list(tally_foreground(scored.lengths, validation, threshold, num_categories))
+    labels = build_label_loader(settings['validation_dataset']['pipeline'])
+    tallies = list(tally_foreground(scored.lengths, validation, threshold, num_categories, labels))
     clustering = Clustering(
         settings['num_categories'],
         settings['kmeans_iterations'],

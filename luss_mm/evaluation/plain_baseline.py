@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from luss_mm.datasets.transforms.loading import read_label_map
+from luss_mm.datasets.transforms import LoadLabelMap
 from luss_mm.evaluation.cluster_matching import MatchingByRule
 from luss_mm.evaluation.matched_scores import MatchedScores
 from luss_mm.evaluation.segmentation_counts import SegmentationCounts
@@ -95,7 +95,11 @@ def length_threshold(lengths: list[Tensor]) -> float:
 
 
 def tally_foreground(
-    lengths: list[Tensor], batches: ShardedBatches, threshold: float, num_categories: int
+    lengths: list[Tensor],
+    batches: ShardedBatches,
+    threshold: float,
+    num_categories: int,
+    labels: LoadLabelMap | None = None,
 ) -> Iterator[ImageTally]:
     """Count every image with its foreground as cluster 1. Looks at the masks.
 
@@ -104,14 +108,15 @@ def tally_foreground(
         batches: Over these images; the data set has masks.
         threshold: A pixel is foreground iff its length, resized to the image, is at least this.
         num_categories: C.
+        labels: Reads the masks; None for the ImageNet-S coding.
 
     Raises:
         ValueError: If a mask cannot be read or has an id above C.
     """
-    dataset = batches.dataset
+    dataset, labels = batches.dataset, labels or LoadLabelMap()
     for index, length in enumerate(lengths):
         path = dataset.get_data_info(index)['seg_map_path']
-        truth = torch.from_numpy(read_label_map(path))  # (H, W)
+        truth = torch.from_numpy(labels.read(path))  # (H, W)
         foreground = resize_score(length[None], tuple(truth.shape))[0] >= threshold
         radius = boundary_radius(*truth.shape, BOUNDARY_RATIO)
         try:

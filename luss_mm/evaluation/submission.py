@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from luss_mm.datasets.image_file import read_image_size
 from luss_mm.datasets.imagenet_s import imagenet_s_categories
-from luss_mm.datasets.transforms.loading import read_image_size
 from luss_mm.functional.label_codec import decode_label_map
 from luss_mm.pipeline.image_batches import with_progress
 from luss_mm.pipeline.imagenet_s_lists import IMAGE_SUFFIX, NUM_IMAGES, first_names
@@ -248,7 +248,7 @@ def _faulty_predictions(
     for name in with_progress(names, len(names), 'checking'):
         try:
             labels = _decode(_read(archive, name))
-            size = read_image_size(names[name])
+            size = read_image_size(names[name], stored_pixels=True)
         except ArchiveError as error:
             yield str(error)
             continue

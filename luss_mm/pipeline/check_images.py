@@ -3,10 +3,11 @@
 import json
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mmengine.dist import barrier, get_dist_info, is_main_process
 from torch.utils.data import Dataset
 
@@ -18,7 +19,9 @@ from luss_mm.pipeline.image_batches import Progress
 from luss_mm.pipeline.stop_request import stop_if_asked
 
 BAD_IMAGES, BAD_MASKS = 'bad_images.json', 'bad_masks.json'
+ODD_MASKS = 'odd_masks.json'  # without the id of their category folder
 SHARD_SIZE = 4096  # images that an interruption loses at most
+SHOWN_IDS = 5
 THREADS = 16  # they wait for the disk most of the time
 
 
@@ -29,35 +32,69 @@ class CheckedDataset:
     Attributes:
         dataset: With `get_data_info`.
         label_loader: Reads its masks; None if there are none to check.
+        num_ids: Ids 0..num_ids - 1 are allowed in masks, beside the ignore_index of the data set;
+            None allows those that the data set names.
+        folder_ids: Ids of category folders, whose masks mostly hold them.
+        stored_pixels: Masks have the size of the stored pixels, see `LoadBoundedImage`.
     """
 
     dataset: Dataset
     label_loader: LoadLabelMap | None = None
+    num_ids: int | None = None
+    folder_ids: Mapping[str, int] = field(default_factory=dict)
+    stored_pixels: bool = False
 
-    def find_problems(self, index: int) -> tuple[list[dict], list[dict]]:
-        """What is wrong with an image, and with its mask: at most one dict each, see `read_bad`."""
+    def find_problems(self, index: int) -> tuple[list[dict], list[dict], list[dict]]:
+        """What is wrong with an image, and with its mask, and what is odd about the mask.
+
+        Returns:
+            Lists of at most one dict each, see `read_bad`.
+        """
         entry = self.dataset.get_data_info(index)
         image, mask = entry['img_path'], entry.get('seg_map_path')
         if problem := find_image_problem(image):
-            return [dict(image=image, problem=problem)], []
+            return [dict(image=image, problem=problem)], [], []
         if self.label_loader is None or mask is None:
-            return [], []
-        problem = self._find_mask_problem(image, mask)
-        return [], [dict(image=mask, problem=problem)] if problem else []
-
-    def _find_mask_problem(self, image: str, mask: str) -> str | None:
+            return [], [], []
         try:
             labels = self.label_loader.read(mask)
         except (OSError, ValueError) as error:
-            return str(error).removeprefix(f'{mask}: ').removesuffix('.')
-        size = read_image_size(image)
-        if labels.shape != size:
-            return f'the mask is {labels.shape}, its image {size} (height, width)'
-        names = self.dataset.metainfo.get('classes')
-        found = labels[labels != self.dataset.ignore_index]
-        if names and len(names) > 1 and found.size and found.max() >= len(names):
-            return f'has the id {found.max()}, and there are names for 0 to {len(names) - 1}'
-        return None
+            problem = str(error).removeprefix(f'{mask}: ').removesuffix('.')
+            return [], [dict(image=mask, problem=problem)], []
+        if problem := self._find_wrong_size(labels, image) or self._find_wrong_ids(labels):
+            return [], [dict(image=mask, problem=problem)], []
+        problem = self._find_foreign_ids(labels, index)
+        return [], [], [dict(image=mask, problem=problem)] if problem else []
+
+    def _find_wrong_size(self, labels: np.ndarray, image: str) -> str | None:
+        size = read_image_size(image, self.stored_pixels)
+        if labels.shape == size:
+            return None
+        return f'the mask is {labels.shape}, its image {size} (height, width)'
+
+    def _find_wrong_ids(self, labels: np.ndarray) -> str | None:
+        names = self.dataset.metainfo.get('classes') or ()
+        limits = [len(names)] if len(names) > 1 else []
+        limits += [self.num_ids] if self.num_ids is not None else []
+        ignored = self.dataset.ignore_index
+        wrong = labels[(labels >= min(limits, default=np.inf)) & (labels != ignored)]
+        if not wrong.size:
+            return None
+        ids = np.unique(wrong).tolist()
+        shown = ', '.join(map(str, ids[:SHOWN_IDS])) + (' ...' if len(ids) > SHOWN_IDS else '')
+        return (
+            f'has the {"id" if len(ids) == 1 else "ids"} {shown}, and only 0 to {min(limits) - 1} '
+            f'and ignore_index={ignored} are allowed; set ignore_index={ids[-1]} if such pixels do '
+            'not count, or a larger num_categories'
+        )
+
+    def _find_foreign_ids(self, labels: np.ndarray, index: int) -> str | None:
+        folder = self.dataset.relative_path(index).partition('/')[0] if self.folder_ids else ''
+        own = self.folder_ids.get(folder)
+        if own is None or (labels == own).any():
+            return None
+        ids = ', '.join(map(str, np.unique(labels).tolist()[:SHOWN_IDS]))
+        return f'{folder!r} is the id {own}, and the mask has {ids}'
 
 
 def check_images(
@@ -69,7 +106,7 @@ def check_images(
     what cost.
 
     Args:
-        directory: Gets `bad_images.json` and `bad_masks.json`, see `read_bad`.
+        directory: Gets `bad_images.json`, `bad_masks.json` and `odd_masks.json`, see `read_bad`.
         datasets: By name.
         inputs: What they are made of.
 
@@ -82,7 +119,7 @@ def check_images(
         barrier()
         if is_main_process():
             found = [json.loads(p.read_text()) for p in sorted(unfinished.glob('shard-*.json'))]
-            for place, name in enumerate((BAD_IMAGES, BAD_MASKS)):
+            for place, name in enumerate((BAD_IMAGES, BAD_MASKS, ODD_MASKS)):
                 # Data sets may share images.
                 bad = {entry['image']: entry for shard in found for entry in shard[place]}
                 write_atomically(unfinished / name, json.dumps(list(bad.values())).encode())
@@ -91,11 +128,11 @@ def check_images(
 
 
 def read_bad(directory: str | Path, name: str) -> list[dict[str, str]]:
-    """Path and problem of files that cannot be used, as `image` and `problem`.
+    """Path and problem of files that cannot be used or are odd, as `image` and `problem`.
 
     Args:
         directory: Of `check_images`.
-        name: BAD_IMAGES or BAD_MASKS.
+        name: BAD_IMAGES, BAD_MASKS or ODD_MASKS.
     """
     return json.loads(Path(directory, name).read_text())
 
@@ -109,7 +146,7 @@ def _check_shards(directory: Path, datasets: Mapping[str, CheckedDataset]) -> No
             path = directory / f'shard-{name}-{number:06d}.json'
             if not path.is_file():
                 problems = list(pool.map(datasets[name].find_problems, indices))
-                found = [[bad for p in problems for bad in p[place]] for place in (0, 1)]
+                found = [[bad for p in problems for bad in p[place]] for place in range(3)]
                 write_atomically(path, json.dumps(found).encode())
             progress.advance(len(indices))
             stop_if_asked('image check: shards up to this one are kept')

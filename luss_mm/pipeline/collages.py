@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from luss_mm.atomic_files import write_atomically
+from luss_mm.datasets.category_folders import category_folders
 from luss_mm.datasets.image_index import scan_images
 from luss_mm.datasets.transforms.loading import LoadBoundedImage, read_label_map
 from luss_mm.pipeline.generate_labels import save_label_map
@@ -58,8 +59,10 @@ def _images_by_category(folder: Path) -> list[list[str]]:
     """Relative paths `<category>/<name>` of the images of each category folder."""
     if not folder.is_dir():
         raise FileNotFoundError(f'{folder}: no such folder')
-    categories = sorted(path for path in folder.iterdir() if path.is_dir())
-    return [[f'{path.name}/{name}' for name in scan_images(path)] for path in categories]
+    return [
+        [f'{name}/{image}' for image in scan_images(folder / name)]
+        for name in category_folders(folder)
+    ]
 
 
 def _draw_pairs(images: list[list[str]], pairs: int, seed: int) -> Iterator[tuple[str, str]]:

@@ -12,7 +12,6 @@ from mmengine.dist import all_gather_object, is_main_process
 from mmengine.logging import print_log
 
 from luss_mm.atomic_files import write_atomically
-from luss_mm.datasets.transforms.loading import read_label_map
 from luss_mm.functional.pixel_assignment import label_by_centroid, resize_score
 from luss_mm.functional.score_quantiles import certain_scores
 from luss_mm.functional.thresholds import (
@@ -143,12 +142,11 @@ def _sweep(
                     features[i : i + 1], centroids_on_device, size, model.upsample
                 )[0]
                 score = resize_score(scores[i : i + 1], size)[0]
-                truth = read_label_map(dataset.get_data_info(sample['index'])['seg_map_path'])
                 counts.append(
                     sweep_counts(
                         score.cpu().numpy(),
                         labels.cpu().numpy(),
-                        truth,
+                        _mask_of(sample),
                         len(centroids),
                         num_categories,
                         ignore_index=dataset.ignore_index,
@@ -156,3 +154,9 @@ def _sweep(
                 )
         shards.append(merge_sweep_counts(counts))
     return merge_sweep_counts([part for rank in all_gather_object(shards) for part in rank])
+
+
+def _mask_of(sample: Mapping[str, Any]) -> np.ndarray:
+    if 'gt_seg_map' not in sample:
+        raise ValueError('the images of the validation sweep need LoadLabelMap before PackImage')
+    return np.asarray(sample['gt_seg_map'])

@@ -9,6 +9,7 @@ from mmengine.dist import get_dist_info
 from mmengine.logging import print_log
 from torch.utils.data import DataLoader, Dataset
 
+from luss_mm.datasets.sample_seed import OneEpoch
 from luss_mm.pipeline.stop_request import stop_if_asked
 
 Item = TypeVar('Item')
@@ -83,7 +84,7 @@ class ShardedBatches:
     def _loader(self, indices: list[int]) -> DataLoader:
         return DataLoader(
             self.dataset,
-            sampler=indices,
+            sampler=OneEpoch(indices),
             batch_size=None,
             num_workers=self.num_workers,
             prefetch_factor=16 if self.num_workers else None,

@@ -9,18 +9,17 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from luss_mm.datasets.image_walk import IMAGE_SUFFIXES, is_folder, size_of, unread_folder
+from luss_mm.datasets import image_walk
+from luss_mm.datasets.image_walk import IMAGE_SUFFIXES, is_image, size_of
 
 Item = TypeVar('Item')
 Loaded = TypeVar('Loaded')
 
 
 def walk_images(root: str | Path) -> Iterator[str]:
-    """Relative paths of all images below a folder, always in the same order.
+    """Relative paths of all images below a folder, or of a single one; see `image_walk`.
 
-    Only the names of one folder (and of those above it) are in memory at a time. Links to folders
-    are followed, but not in circles; names that start with a dot are left out. A folder that may
-    not be read counts as one bad image, whose path ends with a '/'.
+    Only the names of one folder (and of those above it) are in memory at a time.
 
     Args:
         root: A folder, or one image, whose name is then the only path.
@@ -33,10 +32,10 @@ def walk_images(root: str | Path) -> Iterator[str]:
     """
     root = Path(root)
     if root.is_dir():
-        yield from _walk(root, '', ())
+        yield from _refuse_shared_outputs(root, image_walk.walk_images(root))
     elif not root.exists():
         raise FileNotFoundError(f'{root}: no such image or folder.')
-    elif not root.name.lower().endswith(IMAGE_SUFFIXES):
+    elif not is_image(root.name):
         raise ValueError(f'{root}: not an image ({", ".join(IMAGE_SUFFIXES)}).')
     else:
         yield root.name
@@ -126,45 +125,16 @@ def batches_of_equal_size(
     yield from waiting.values()
 
 
-def _walk(folder: Path, relative: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
-    try:
-        status = folder.stat()
-        names, folders = _listed(folder)
-    except PermissionError:
-        if not relative:
-            raise unread_folder(folder) from None
-        yield relative
-        return
-    identity = (status.st_dev, status.st_ino)
-    if identity in above:  # a link back to a folder that this one lies in
-        return
-    _refuse_shared_outputs(folder, names)
-    for name in names:
-        yield f'{relative}{name}'
-    del names
-    for name in folders:
-        yield from _walk(folder / name, f'{relative}{name}/', (*above, identity))
-
-
-def _listed(folder: Path) -> tuple[list[str], list[str]]:
-    """Sorted names of the images and of the folders right below a folder."""
-    names, folders = [], []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith('.'):
-                continue
-            if is_folder(entry):
-                folders.append(entry.name)
-            elif entry.name.lower().endswith(IMAGE_SUFFIXES):
-                names.append(entry.name)
-    return sorted(names), sorted(folders)
-
-
-def _refuse_shared_outputs(folder: Path, names: list[str]) -> None:
-    owners: dict[str, str] = {}
-    for name in names:
-        owner = owners.setdefault(os.path.splitext(name)[0], name)
-        if owner != name:
+def _refuse_shared_outputs(root: Path, paths: Iterable[str]) -> Iterator[str]:
+    """Pass on paths unless two of a folder differ only in their suffix."""
+    owners: dict[str, dict[str, str]] = {}  # of the folders on the way to an image
+    for path in paths:
+        place = path[: path.rfind('/') + 1]
+        owners = {folder: names for folder, names in owners.items() if place.startswith(folder)}
+        owner = owners.setdefault(place, {}).setdefault(os.path.splitext(path)[0], path)
+        if owner != path:
+            name = owner.rpartition('/')[2]
             raise ValueError(
-                f'{folder / name} and {owner} would share one label map. Rename one of them.'
+                f'{root / path} and {name} would share one label map. Rename one of them.'
             )
+        yield path

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from luss_mm.datasets.image_file import read_image_size
 from luss_mm.datasets.luss_dataset import IGNORE_INDEX
-from luss_mm.datasets.transforms.loading import read_image_size, read_label_map
+from luss_mm.datasets.transforms.loading import read_label_map
 from luss_mm.pipeline.imagenet_s_lists import IMAGE_SUFFIX
 
 OWN_CATEGORY_SHARE = 0.5  # of the sampled masks; another subset's ids would give about none
@@ -87,7 +88,7 @@ def check_mask(path: Path, image_path: Path, num_categories: int) -> np.ndarray:
     """
     check_image(path)  # reading a label map takes what it can get of a truncated file
     labels = read_label_map(path)
-    size = read_image_size(image_path)
+    size = read_image_size(image_path, stored_pixels=True)
     if labels.shape != size:
         raise ValueError(f'{path}: {labels.shape}, its image is {size} (height, width)')
     ids = np.unique(labels)

@@ -14,8 +14,6 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from luss_mm.atomic_files import write_array, write_atomically
-from luss_mm.datasets import LUSSDataset
-from luss_mm.datasets.transforms.loading import read_label_map
 from luss_mm.functional.distance_matching import (
     NEIGHBOURS,
     TEMPERATURE,
@@ -102,7 +100,8 @@ def extract_references(
     Args:
         directory: Of the output.
         extractor: Of the features.
-        batches: Over whole images; its data set is a `LUSSDataset` with masks.
+        batches: Over whole images; its data set is a `LUSSDataset` whose pipeline loads whole
+            masks (`LoadLabelMap(match_image=False)`).
         inputs: Names to keys: the checkpoint and the data.
         settings: What else decides the references.
 
@@ -189,7 +188,7 @@ def _extract_shards(directory: Path, extractor: PixelFeatures, batches: ShardedB
         lost = 0
         for batch in shard_batches:
             for sample, features in zip(batch, extractor.extract(batch), strict=True):
-                mask = _read_mask(dataset, sample)
+                mask = torch.as_tensor(sample['gt_seg_map'])  # (H, W)
                 directions, categories = reference_vectors(features, mask, dataset.ignore_index)
                 found[sample['index']] = directions.cpu(), categories.cpu()
                 present = mask.unique()
@@ -203,17 +202,6 @@ def _extract_shards(directory: Path, extractor: PixelFeatures, batches: ShardedB
             lost=np.array(lost),
         )
         write_atomically(_shard(directory, shard), content.getvalue())
-
-
-def _read_mask(dataset: LUSSDataset, sample: Mapping[str, Any]) -> Tensor:
-    entry = dataset.get_data_info(sample['index'])
-    mask = read_label_map(entry['seg_map_path'])
-    if mask.shape != tuple(sample['ori_shape']):
-        raise ValueError(
-            f'{entry["seg_map_path"]}: the mask is {mask.shape}, its image {entry["img_path"]} is '
-            f'{tuple(sample["ori_shape"])} (height, width). Both must have one size.'
-        )
-    return torch.from_numpy(mask)
 
 
 def _join_shards(directory: Path, batches: ShardedBatches) -> None:

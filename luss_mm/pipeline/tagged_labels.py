@@ -132,7 +132,7 @@ class NumberedImages(Dataset):
 
     def __getitem__(self, index: int) -> dict:
         """Sample with its `index`."""
-        return dict(self.dataset[index], index=index)
+        return dict(self.dataset[index], index=int(index))
 
     def relative_path(self, index: int) -> str:
         """Path of an image relative to its image folder."""

@@ -6,7 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from luss_mm.datasets.transforms.loading import REDUCED_FLAGS, read_image_size
+from luss_mm.datasets.image_file import decode_image, read_header, turn_upright
+from luss_mm.datasets.transforms.loading import REDUCED_FLAGS
 from luss_mm.visualization.lettering import draw_text, line_height
 
 GAP = 4
@@ -75,10 +76,12 @@ def thumbnail(path: str | Path, tile: int) -> np.ndarray:
     """
     path = Path(path)
     try:
-        shortest = min(read_image_size(path))
+        header = read_header(path)
+        shortest = min(header.height, header.width)
         # the decoder of JPEGs can leave out what a thumbnail does not need
         reduction = max(r for r in REDUCED_FLAGS if r == 1 or shortest >= r * tile)
-        image = cv2.imread(str(path), REDUCED_FLAGS[reduction])
+        flags = REDUCED_FLAGS[reduction] | cv2.IMREAD_IGNORE_ORIENTATION
+        image = turn_upright(decode_image(path, flags), header.orientation)
     except (OSError, ValueError, cv2.error):
         image = None
     if image is None:

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
+from luss_mm.datasets.image_file import read_image
 from luss_mm.visualization.contact_sheet import contact_sheet
 from luss_mm.visualization.curves import plot_curves, plot_histogram
 from luss_mm.visualization.overlays import (
@@ -85,7 +85,9 @@ def strip_index(path: str | Path) -> int:
     return int(Path(path).name.partition('_')[0])
 
 
-def save_strip(path: Path, segmented: SegmentedImage, palette: np.ndarray) -> None:
+def save_strip(
+    path: Path, segmented: SegmentedImage, palette: np.ndarray, ignore_index: int = 1000
+) -> None:
     """Image, foreground score, coarse and final pseudo-label, prediction and truth in a row."""
     image = segmented.image
     panels = [
@@ -99,7 +101,8 @@ def save_strip(path: Path, segmented: SegmentedImage, palette: np.ndarray) -> No
         ('prediction', blend_labels(image, segmented.prediction, palette)),
     ]
     if segmented.truth is not None:
-        panels.append(('truth', blend_labels(image, segmented.truth, palette)))
+        truth = blend_labels(image, segmented.truth, palette, ignore_index=ignore_index)
+        panels.append(('truth', truth))
     save_picture(path, picture_strip(panels))
 
 
@@ -152,6 +155,6 @@ def save_threshold_histogram(score_counts: np.ndarray, threshold: float, path: P
     plot_histogram(score_counts, edges, threshold, path)
 
 
-def read_rgb(path: str | Path) -> np.ndarray:
-    """Image for display, RGB uint8 (H, W, 3), orientation ignored as in training."""
-    return cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)[..., ::-1].copy()
+def read_rgb(path: str | Path, stored_pixels: bool = False) -> np.ndarray:
+    """Image for display, RGB uint8 (H, W, 3), see `read_image`."""
+    return read_image(path, stored_pixels)[..., ::-1].copy()

@@ -4,6 +4,7 @@ import pytest
 from mmseg.registry import TRANSFORMS
 from PIL import Image
 
+from luss_mm.datasets.image_file import read_image, read_image_size
 from luss_mm.datasets.transforms import LoadBoundedImage, LoadLabelMap
 from luss_mm.datasets.transforms.loading import read_label_map
 from tests.bad_images import bomb, with_chunk_of
@@ -61,13 +62,49 @@ def test_no_bound(tmp_path):
     np.testing.assert_array_equal(load(path, None)['img'], ramp(20, 3000))
 
 
-def test_orientation_tags_are_ignored(tmp_path):
-    """The masks of ImageNet-S ignore them."""
+@pytest.mark.parametrize('suffix', ['jpg', 'png', 'webp'])
+@pytest.mark.parametrize('orientation', range(1, 10))  # 9 is none
+def test_images_are_turned_as_people_see_them(tmp_path, orientation, suffix):
+    """As OpenCV does, which Python's users read arrays with."""
     exif = Image.Exif()
-    exif[274] = 6  # turned by 90 degrees
-    Image.fromarray(ramp(60, 80).astype(np.uint8)).save(tmp_path / 'a.jpg', exif=exif)
-    assert load(tmp_path / 'a.jpg')['img'].shape == (60, 80, 3)
-    assert load(tmp_path / 'a.jpg', 40)['img'].shape == (30, 40, 3)
+    exif[274] = orientation
+    path = tmp_path / f'a.{suffix}'
+    Image.fromarray(ramp(60, 80).astype(np.uint8)).save(path, exif=exif)
+    seen, stored = cv2.imread(str(path)), cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    results = load(path)
+    np.testing.assert_array_equal(results['img'], seen)
+    np.testing.assert_array_equal(read_image(path), seen)
+    assert results['ori_shape'] == read_image_size(path) == seen.shape[:2]
+    assert load(path, 40)['img'].shape == ((40, 30, 3) if 5 <= orientation < 9 else (30, 40, 3))
+    results = LoadBoundedImage(stored_pixels=True).transform(dict(img_path=str(path)))
+    np.testing.assert_array_equal(results['img'], stored)
+    np.testing.assert_array_equal(read_image(path, stored_pixels=True), stored)
+    assert results['ori_shape'] == read_image_size(path, stored_pixels=True) == (60, 80)
+
+
+@pytest.mark.parametrize('content', [b'', b'II*\0\xff\xff\xff\xff', b'x' * 60])
+def test_malformed_blocks_turn_nothing(tmp_path, content):
+    Image.fromarray(ramp(60, 80).astype(np.uint8)).save(
+        tmp_path / 'a.jpg', exif=b'Exif\0\0' + content
+    )
+    assert load(tmp_path / 'a.jpg')['ori_shape'] == (60, 80)
+
+
+def test_masks_are_compared_with_what_people_see(tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(ramp(6, 8).astype(np.uint8)).save(tmp_path / 'a.jpg', exif=exif)
+    loading = [LoadBoundedImage(), LoadLabelMap()]
+    entry = dict(img_path=str(tmp_path / 'a.jpg'), seg_map_path=str(tmp_path / 'a.png'))
+    upright = np.arange(48).reshape(8, 6)
+    write_label_map(tmp_path / 'a.png', upright)
+    results = loading[1].transform(loading[0].transform(dict(entry)))
+    np.testing.assert_array_equal(results['gt_seg_map'], upright)
+    write_label_map(tmp_path / 'a.png', upright.T)
+    with pytest.raises(ValueError, match=r'the mask is \(6, 8\), its image'):
+        loading[1].transform(loading[0].transform(dict(entry)))
+    loading[0].stored_pixels = True
+    loading[1].transform(loading[0].transform(dict(entry)))
 
 
 @pytest.mark.parametrize('mode', ['L', '1', 'P', 'RGBA', 'LA', 'CMYK', 'I;16'])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from mmseg.registry import DATASETS
 
-from luss_mm.datasets import LUSSDataset
+from luss_mm.datasets import EpochIndex, LUSSDataset
 from tests.conftest import IDS
 from tests.tiny_layout import write_image, write_label_map
 
@@ -177,5 +177,21 @@ def test_built_from_a_config_and_subset(data_root):
     config = dict(type='LUSSDataset', data_root=str(data_root), pipeline=LOADING[:1], indices=2)
     dataset = DATASETS.build(config)
     assert len(dataset) == 2 and dataset[1]['sample_idx'] == 1
-    # Epoch 3 of sample 1 (see EpochSampler).
-    assert dataset[3 * 2 + 1]['sample_idx'] == 1
+    assert dataset[EpochIndex(1, 3)]['sample_idx'] == 1
+
+
+@pytest.mark.parametrize(
+    'ignored',
+    [
+        dict(ann_file='gone.txt'),
+        dict(reduce_zero_label=True),
+        dict(filter_cfg=dict(min_size=3)),
+        dict(img_suffix='.png'),
+    ],
+    ids=lambda ignored: next(iter(ignored)),
+)
+def test_arguments_without_effect_are_refused(data_root, ignored):
+    name = next(iter(ignored))
+    with pytest.raises(ValueError, match=f'^{name}=.* has no effect on a LUSSDataset: .* Remove'):
+        LUSSDataset(data_root, **ignored)
+    LUSSDataset(data_root, ann_file='', reduce_zero_label=False, filter_cfg=None)

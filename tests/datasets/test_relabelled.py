@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from mmseg.registry import DATASETS
 
-from luss_mm.datasets import RelabelledDataset
+from luss_mm.datasets import EpochIndex, RelabelledDataset
 from tests.datasets.semi_layout import LABELLED, UNLABELLED, write_split
 from tests.tiny_layout import write_image, write_label_map
 
@@ -74,5 +74,7 @@ def test_every_epoch_draws_anew_and_repeatably(folders, tmp_path):
         data_prefix=dict(seg_map_path=str(tmp_path / 'maps')),
         pipeline=[*LOADING, crop, flip],
     )
-    draws = [[DATASETS.build(config)[1 + 2 * epoch]['flip'] for epoch in range(12)] for _ in '12']
+    draws = [
+        [DATASETS.build(config)[EpochIndex(1, epoch)]['flip'] for epoch in range(12)] for _ in '12'
+    ]
     assert draws[0] == draws[1] and len(set(draws[0])) == 2

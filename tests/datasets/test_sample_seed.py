@@ -1,13 +1,28 @@
+import pickle
 import random
+from itertools import islice
 
 import numpy as np
 import pytest
 import torch
-from mmengine.dataset import default_collate
+from mmengine.dataset import (
+    ConcatDataset,
+    DefaultSampler,
+    InfiniteSampler,
+    RepeatDataset,
+    default_collate,
+)
 from mmengine.dataset import sampler as mmengine_sampler
+from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from luss_mm.datasets import EpochSampler, LUSSDataset, sample_randomness
+from luss_mm.datasets import (
+    EpochIndex,
+    EpochSampler,
+    IterationSampler,
+    LUSSDataset,
+    sample_randomness,
+)
 
 pytestmark = pytest.mark.usefixtures('mmseg_scope')
 
@@ -52,7 +67,7 @@ def generator_states():
 def test_no_two_epochs_draw_the_same(data_root):
     dataset = make_dataset(data_root)
     draws = [
-        [dataset[epoch * len(dataset) + i]['crops'].numpy().tobytes() for i in range(len(dataset))]
+        [dataset[EpochIndex(i, epoch)]['crops'].numpy().tobytes() for i in range(len(dataset))]
         for epoch in range(4)
     ]
     assert len({crop for epoch in draws for crop in epoch}) == 4 * len(dataset)
@@ -89,10 +104,10 @@ def test_loading_in_the_main_process_leaves_the_generators_alone(data_root):
     dataset = make_dataset(data_root)
     random.seed(1), np.random.seed(2), torch.manual_seed(3)
     before = generator_states()
-    first = dataset[0]
+    first = dataset[EpochIndex(0, 0)]
     assert generator_states() == before
     torch.rand(1), np.random.rand(), random.random()
-    assert torch.equal(dataset[0]['crops'], first['crops'])
+    assert torch.equal(dataset[EpochIndex(0, 0)]['crops'], first['crops'])
 
 
 def test_generators_come_back_after_an_error():
@@ -120,9 +135,9 @@ def test_indices_carry_the_epoch(shuffle):
     sampler = EpochSampler(range(5), shuffle=shuffle, seed=0)
     for epoch in (0, 3):
         sampler.set_epoch(epoch)
-        epochs, indices = zip(*(divmod(i, 5) for i in sampler), strict=True)
-        assert set(epochs) == {epoch} and sorted(indices) == [0, 1, 2, 3, 4]
-        assert shuffle or list(indices) == [0, 1, 2, 3, 4]
+        indices = list(sampler)
+        assert {i.epoch for i in indices} == {epoch} and sorted(indices) == [0, 1, 2, 3, 4]
+        assert shuffle or indices == [0, 1, 2, 3, 4]
 
 
 def test_two_ranks_share_an_epoch(monkeypatch):
@@ -132,4 +147,94 @@ def test_two_ranks_share_an_epoch(monkeypatch):
         sampler = EpochSampler(range(6), seed=0)
         sampler.set_epoch(2)
         seen += list(sampler)
-    assert sorted(seen) == [12, 13, 14, 15, 16, 17]
+    assert sorted(seen) == [0, 1, 2, 3, 4, 5] and {i.epoch for i in seen} == {2}
+
+
+def test_an_index_keeps_its_epoch_on_the_way_to_a_worker_and_through_wrappers():
+    index = EpochIndex(7, 3)
+    for made, value in ((pickle.loads(pickle.dumps(index)), 7), (index - 5, 2), (index % 4, 3)):
+        assert (made, made.epoch, made.drawn) == (value, 3, 7)
+
+
+def crops_of(loader):
+    return [crop.numpy().tobytes() for batch in loader for crop in batch['crops']]
+
+
+def loader_of(dataset, sampler, workers='main process'):
+    config = dict(
+        dataset=dataset,
+        batch_size=2,
+        sampler=sampler,
+        collate_fn=dict(type='default_collate'),
+        **WORKERS[workers],
+    )
+    return Runner.build_dataloader(config, seed=0)
+
+
+@pytest.mark.parametrize('workers', list(WORKERS))
+def test_a_sampler_without_epochs_draws_anew(data_root, workers):
+    """Also where mmengine seeds workers alike in every pass, and the order stays."""
+    dataset = make_dataset(data_root)
+    loader = loader_of(dataset, dict(type='DefaultSampler', shuffle=False), workers)
+    passes = [crops_of(loader) for _ in range(3)]
+    assert len({crop for found in passes for crop in found}) == 3 * len(dataset)
+
+
+def test_workers_do_not_repeat_each_other(data_root):
+    """Both load the same image at the same places of their streams."""
+    dataset = make_dataset(data_root)
+    dataset.get_subset_([0])
+    loader = loader_of(RepeatDataset(dataset, 8), dict(type='InfiniteSampler'), 'two workers')
+    found = [crop.numpy().tobytes() for batch in islice(loader, 4) for crop in batch['crops']]
+    assert len(set(found)) == 8
+
+
+def test_free_draws_follow_the_seed_of_the_process(data_root):
+    dataset, found = make_dataset(data_root), []
+    for _ in range(2):
+        np.random.seed(5)
+        found.append([dataset[i]['crops'].numpy().tobytes() for i in (0, 0, 1)])
+    assert found[0] == found[1] and len(set(found[0])) == 3
+
+
+@pytest.mark.parametrize('sampler', [EpochSampler, IterationSampler])
+@pytest.mark.parametrize('workers', ['main process', 'two persistent workers'])
+def test_wrapped_images_are_drawn_exactly_and_no_repetition_alike(data_root, sampler, workers):
+    def draw(wrapped, count=12):
+        loader = loader_of(wrapped, dict(type=sampler.__name__), workers)
+        return [c.numpy().tobytes() for b in islice(loader, count // 2) for c in b['crops']]
+
+    wrappers = (
+        lambda: RepeatDataset(make_dataset(data_root), 2),
+        lambda: ConcatDataset([make_dataset(data_root), make_dataset(data_root)]),
+    )
+    for wrap in wrappers:
+        found = draw(wrap())
+        assert len(wrap()) == len(set(found)) == 12
+        assert draw(wrap()) == found
+
+
+@pytest.mark.parametrize('sampler', [DefaultSampler, InfiniteSampler])
+def test_wrapped_images_under_samplers_without_epochs(data_root, sampler):
+    for dataset in (
+        RepeatDataset(make_dataset(data_root), 3),
+        ConcatDataset([make_dataset(data_root) for _ in range(3)]),
+    ):
+        loader = loader_of(dataset, dict(type=sampler.__name__))
+        found = [crop.numpy().tobytes() for batch in islice(loader, 9) for crop in batch['crops']]
+        assert len(set(found)) == 18
+
+
+def test_a_test_sample_is_always_the_same(data_root):
+    names = dict(categories='folders', test_mode=True)
+    dataset = LUSSDataset(data_root, dict(img_path='train'), pipeline=PIPELINE, **names)
+    assert torch.equal(dataset[-1]['crops'], dataset[len(dataset) - 1]['crops'])
+
+
+def test_indices_are_those_of_a_sequence(data_root):
+    dataset = make_dataset(data_root)
+    assert len(list(dataset)) == len(dataset) == 6
+    assert dataset.get_data_info(-1) == dataset.get_data_info(5)
+    for index in (6, -7, EpochIndex(6, 0)):
+        with pytest.raises(IndexError):
+            dataset[index]

@@ -4,7 +4,7 @@ import torch
 from mmengine.runner import Runner
 from mmseg.registry import DATASETS
 
-from luss_mm.datasets import SemiDataset
+from luss_mm.datasets import EpochIndex, SemiDataset
 from tests.datasets.semi_layout import LABELLED, UNLABELLED, semi_config, write_lines, write_split
 
 pytestmark = pytest.mark.usefixtures('mmseg_scope')
@@ -47,9 +47,10 @@ def test_labelled_images_first_each_with_its_pipeline(config, tmp_path):
 def test_samples_depend_on_pass_and_position_alone(config):
     dataset = DATASETS.build(config)
     for position in (1, LABELLED + 1):
-        passes = [dataset[position + number * TOTAL] for number in range(4)]
+        passes = [dataset[EpochIndex(position, number)] for number in range(4)]
         assert not any(same(a, b) for i, a in enumerate(passes) for b in passes[:i])
-        assert same(DATASETS.build(config)[position + 2 * TOTAL], passes[2])
+        assert same(DATASETS.build(config)[EpochIndex(position, 2)], passes[2])
+        assert not same(dataset[position], dataset[position])  # nothing tells the pass
     views = dataset[LABELLED]['inputs']
     assert not torch.equal(views['weak'], views['strong'])
 
@@ -58,7 +59,16 @@ def test_an_image_in_both_parts_is_drawn_independently(config):
     """As where all images, labelled ones too, serve as unlabelled images."""
     config['unlabelled'] = config['labelled']
     dataset = DATASETS.build(config)
-    assert not any(same(dataset[i], dataset[LABELLED + i]) for i in range(LABELLED))
+    first = [dataset[EpochIndex(i, 0)] for i in range(2 * LABELLED)]
+    assert not any(same(first[i], first[LABELLED + i]) for i in range(LABELLED))
+
+
+def test_indices_are_those_of_a_sequence(config):
+    dataset = DATASETS.build(config)
+    assert len(list(dataset)) == TOTAL
+    assert dataset.get_data_info(-1) == dataset.get_data_info(TOTAL - 1)
+    with pytest.raises(IndexError):
+        dataset[TOTAL]
 
 
 def test_missing_masks_of_unlabelled_images_do_not_matter(config, tmp_path):

@@ -7,6 +7,7 @@ from mmengine.hooks import Hook
 from mmseg.registry import HOOKS
 
 from luss_mm.engine.data_check import check_data
+from luss_mm.engine.image_check import check_images_of
 from luss_mm.engine.recipe import Recipe
 from luss_mm.engine.settings import SettingsError
 from tests.two_ranks import run_on_two_ranks
@@ -141,6 +142,35 @@ def test_given_masks_are_an_input(data_root):
     found.append(recipe(data_root).stage_inputs('second'))
     assert found[0]['train_dataloader'] == found[1]['train_dataloader']
     assert found[0]['val_dataloader'] != found[1]['val_dataloader']
+
+
+@pytest.mark.parametrize(
+    'wrap',
+    [
+        lambda inner: dict(type='RepeatDataset', times=2, dataset=inner),
+        lambda inner: dict(type='ConcatDataset', datasets=[inner, inner]),
+    ],
+    ids=['repeat', 'concat'],
+)
+def test_wrapped_images_are_looked_at(data_root, tmp_path, wrap):
+    inner = loader('train')['dataset']
+    changes = dict(
+        stages__first__train_dataloader=dict(
+            _delete_=True, batch_size='${batch}', drop_last=True, dataset=wrap(inner)
+        ),
+        batch=12,
+        stage_order='first',
+    )
+    check(data_root, **changes)
+    with pytest.raises(SettingsError, match='12 images do not fill one batch of 13'):
+        check(data_root, **changes | dict(batch=13))
+    before = recipe(data_root, tmp_path / 'run', **changes).stage_inputs('first')
+    path = next((data_root / 'train').rglob('*.JPEG'))
+    path.write_bytes(path.read_bytes()[:-9])
+    found = recipe(data_root, tmp_path / 'run', **changes)
+    assert found.stage_inputs('first') != before
+    with pytest.raises(SettingsError, match=re.escape(f'{path}: truncated')):
+        check_images_of(found, ['first'])
 
 
 def rank_message(rank, data_root, changes):

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 from mmseg.registry import DATASETS
+from PIL import Image
 
-from luss_mm.datasets import ClassLabelDataset, LUSSDataset
+from luss_mm.datasets import ClassLabelDataset, EpochIndex, LUSSDataset, category_folders
+from luss_mm.engine import image_check
 from luss_mm.engine.data_check import check_data
 from luss_mm.engine.image_check import TRAINING, bad_image_lines, check_images_of
 from luss_mm.engine.recipe import Recipe
@@ -15,7 +17,7 @@ from luss_mm.engine.settings import SettingsError
 from luss_mm.pipeline.artifact import read_manifest
 from tests.bad_images import encoded, picture, without_code_tables, write
 from tests.permissions import closed
-from tests.tiny_layout import write_label_map
+from tests.tiny_layout import write_image, write_label_map
 from tests.two_ranks import run_on_two_ranks
 
 pytestmark = pytest.mark.usefixtures('mmseg_scope')
@@ -186,7 +188,7 @@ def test_bad_validation_images_are_never_skipped(data_root, tmp_path, rule):
     ('labels', 'problem'),
     [
         (np.zeros((5, 5), int), r'the mask is \(5, 5\), its image \(\d+, \d+\)'),
-        (None, 'has the id 920, and there are names for 0 to 919'),
+        (None, 'has the id 920, and only 0 to 919 and ignore_index=1000'),
     ],
 )
 def test_bad_masks_are_found_before_training(data_root, tmp_path, labels, problem):
@@ -196,7 +198,110 @@ def test_bad_masks_are_found_before_training(data_root, tmp_path, labels, proble
         labels = np.full(image['ori_shape'], 920)
     write_label_map(mask, labels)
     message = refusal(data_root, tmp_path / 'run', on_bad_image='skip')
-    assert re.search(re.escape(f'{mask}: ') + problem + '.*Replace it', message)
+    assert re.search(re.escape(f'{mask}: ') + problem + '.*Correct or replace it', message)
+
+
+def labelled_recipe(data_root, work_dir, reader='LoadLabelMap', void=None, **dataset):
+    """One training with given masks, whose network knows the ids 0 to 2."""
+    training = loader('train', 'train-segmentation', **dataset)
+    training['dataset']['pipeline'][1] = dict(type=reader) | (void or {})
+    head = dict(type='FCNHead', num_classes=3)
+    stage = dict(model=dict(type='EncoderDecoder', decode_head=head), train_dataloader=training)
+    config = dict(
+        work_dir=str(work_dir),
+        stage_order=['only'],
+        stages=dict(only=stage),
+        data_root=str(data_root),
+        default_scope='mmseg',
+    )
+    return Recipe(Config(config))
+
+
+@pytest.mark.parametrize('reader', ['LoadLabelMap', 'LoadIndexedLabelMap'])
+def test_masks_of_a_training_are_compared_with_its_network(data_root, tmp_path, reader):
+    dataset = LUSSDataset(data_root, dict(img_path='train'), pipeline=LOADING)
+    write = write_label_map if reader == 'LoadLabelMap' else write_grey
+    for index in range(len(dataset)):
+        path = data_root / 'train-segmentation' / dataset.relative_path(index)
+        labels = np.full(dataset[index]['ori_shape'], 2)
+        labels[0] = 255
+        write(path.with_suffix('.png'), labels)
+    void = dict(ignore_index=255) if reader == 'LoadIndexedLabelMap' else None
+    found = labelled_recipe(data_root, tmp_path / 'void', reader, void, ignore_index=255)
+    check_images_of(found, ['only'])
+    if void:  # 255 means in the file what 1000 means to the data set
+        check_images_of(labelled_recipe(data_root, tmp_path / 'run', reader), ['only'])
+        return
+    first = data_root / 'train-segmentation/ant/train_ant_0.png'
+    with pytest.raises(SettingsError) as error:
+        check_images_of(labelled_recipe(data_root, tmp_path / 'run'), ['only'])
+    assert str(error.value).startswith(
+        f'{first}: has the id 255, and only 0 to 2 and ignore_index=1000 are allowed; set '
+        'ignore_index=255 if such pixels do not count, or a larger num_categories. Correct or '
+        'replace it (1 of 6, listed in '
+    )
+
+
+def test_masks_that_count_categories_otherwise_are_told(data_root, tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(image_check, 'print_log', lambda text, *_: told.append(text))
+    dataset = LUSSDataset(data_root, dict(img_path='train'), pipeline=LOADING)
+    for index in range(len(dataset)):
+        name = dataset.relative_path(index)
+        path = (data_root / 'train-segmentation' / name).with_suffix('.png')
+        labels = np.zeros(dataset[index]['ori_shape'], int)
+        labels[2:] = 1 if name.startswith('ant') else 2
+        write_label_map(path, labels)
+    check_images_of(labelled_recipe(data_root, tmp_path / 'run'), ['only'])
+    assert not told
+    write_image(data_root / 'validation/aardvark/0.png', np.zeros((4, 4, 3)))
+    check_images_of(labelled_recipe(data_root, tmp_path / 'shifted'), ['only'])
+    (line,) = told
+    assert line.startswith('6 of 6 masks lack the id of their category folder, as ')
+    assert "'ant' is the id 2, and the mask has 0, 1. Ids follow the sorted" in line
+    (data_root / 'classes.txt').write_text('ant\nbee\naardvark\n')
+    check_images_of(labelled_recipe(data_root, tmp_path / 'listed'), ['only'])
+    assert len(told) == 1
+
+
+def test_folders_of_unlabelled_images_are_no_categories(data_root, tmp_path, monkeypatch):
+    """Whatever they are called, and whatever `classes.txt` says of the validation images."""
+    monkeypatch.setattr(category_folders, '_say_once', pytest.fail)
+    for name in ('1', '2', '10', 'ant'):
+        write_image(data_root / f'photographs/{name}/0.png', np.zeros((4, 4, 3)))
+    (data_root / 'classes.txt').write_text('ant\nbee\n')
+    found = recipe(data_root, tmp_path / 'run')
+    found.templates['second']['train_dataloader']['dataset']['data_prefix'] = dict(
+        img_path='photographs', seg_map_path='${work_dir}/pseudo_labels'
+    )
+    check_images_of(found, ['second'])
+
+
+def test_tags_that_the_network_cannot_learn_are_refused(data_root, tmp_path):
+    tagged = loader('train', tags='folders')
+    tagged['dataset']['pipeline'].pop()
+    found = labelled_recipe(data_root, tmp_path / 'run')
+    found.templates['only']['train_dataloader'] = tagged
+    check_images_of(found, ['only'])
+    for name in ('bat', 'ant'):
+        write_image(data_root / f'validation/{name}/0.png', np.zeros((4, 4, 3)))
+    with pytest.raises(SettingsError, match='train: 3 categories .* for num_categories=2. Set num'):
+        check_images_of(found, ['only'])
+
+
+def test_names_that_the_metric_cannot_count_are_refused(data_root, tmp_path):
+    found = labelled_recipe(data_root, tmp_path / 'run')
+    found.templates['only']['train_dataloader'] = loader('train')
+    scored = loader('validation', 'validation-segmentation', categories=['a', 'b', 'c'])
+    metric = dict(type='CategoryIoUMetric', num_categories=2)
+    found.templates['only'] |= dict(val_dataloader=scored, val_evaluator=metric)
+    with pytest.raises(SettingsError, match='validation: 3 categories .* for num_categories=2'):
+        check_images_of(found, ['only'])
+
+
+def write_grey(path, labels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(labels.astype(np.uint8)).save(path)
 
 
 def test_images_without_any_good_one(data_root, tmp_path):
@@ -223,7 +328,7 @@ def test_the_next_image_stands_in_for_one_that_cannot_be_decoded(data_root, tmp_
     samples = [dataset[i]['inputs'] for i in range(len(dataset))]
     assert (samples[1] == samples[2]).all()
     assert [dataset[i]['index'] for i in range(6)] == list(range(6))  # every row is filled
-    later = 2 * len(dataset) + 1  # in another epoch
+    later = EpochIndex(1, 2)
     assert (dataset[later]['inputs'] == samples[2]).all()
     (line,) = bad_image_lines(tmp_path / 'run')
     assert line.startswith('bad images: 0, 1 found only when they were loaded, see ')

@@ -7,9 +7,10 @@ import torch
 from mmseg.apis import inference_model, init_model
 from mmseg.models import EncoderDecoder
 from mmseg.registry import INFERENCERS, MODELS
+from PIL import Image
 
 from luss_mm.engine.checkpoint import CheckpointError
-from luss_mm.engine.image_preparation import image_transforms
+from luss_mm.engine.image_preparation import ImagePreparation, image_transforms
 from luss_mm.engine.inferencer import BadImageError, LUSSInferencer, count_ids
 from tests.engine.small_run import PIPELINE, make_run, random_model, run_config
 from tests.tiny_layout import write_image
@@ -64,6 +65,23 @@ def test_equals_mmseg_one_at_a_time(run, folder, inferencer, batch_size):
         assert ours.dtype == np.uint16 and ours.shape == cv2.imread(path).shape[:2]
         np.testing.assert_array_equal(ours, theirs)
     assert max(labels.max() for labels in result['predictions']) > 255
+
+
+@pytest.mark.parametrize('orientation', [1, 3, 6, 8])
+@pytest.mark.parametrize('stored_pixels', [False, True])
+def test_photographs_on_their_side_are_segmented_as_seen(run, tmp_path, orientation, stored_pixels):
+    """Also by a network that was scored on stored pixels, as those of ImageNet-S."""
+    path, exif = tmp_path / 'a.png', Image.Exif()
+    exif[274] = orientation
+    Image.fromarray(smooth_image(SIZES[0], 3)).save(path, exif=exif)
+    inferencer = LUSSInferencer(run, device='cpu')
+    config = [dict(t) for t in PIPELINE]
+    config[0]['stored_pixels'] = stored_pixels
+    inferencer.pipeline = ImagePreparation(config)
+    (from_file,) = inferencer(str(path))['predictions']
+    (from_array,) = inferencer(cv2.imread(str(path)))['predictions']
+    assert from_file.shape == cv2.imread(str(path)).shape[:2]
+    np.testing.assert_array_equal(from_file, from_array)
 
 
 def test_arrays_files_and_folders_agree(folder, inferencer):

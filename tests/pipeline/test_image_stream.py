@@ -3,7 +3,6 @@ import threading
 
 import pytest
 
-from luss_mm.pipeline import image_stream
 from luss_mm.pipeline.image_stream import (
     batches_of_equal_size,
     fingerprint_images,
@@ -64,12 +63,10 @@ def test_folders_that_may_not_be_read(root, tmp_path):
 def test_folders_are_listed_when_their_turn_comes(root, monkeypatch):
     listed = []
     scandir = os.scandir
-    monkeypatch.setattr(
-        image_stream.os, 'scandir', lambda folder: listed.append(folder) or scandir(folder)
-    )
+    monkeypatch.setattr(os, 'scandir', lambda folder: listed.append(folder) or scandir(folder))
     walk = walk_images(root)
     next(walk)
-    assert listed == [root]
+    assert listed == [f'{root}/']
     assert len(list(walk)) == 4 and len(listed) == 4
 
 
@@ -79,6 +76,8 @@ def test_refusals(root):
     with pytest.raises(ValueError, match='notes.txt: not an image'):
         list(walk_images(root / 'notes.txt'))
     (root / 'z' / 'c.png').touch()
+    (root / 'z' / 'c' / 'e').mkdir(parents=True)
+    (root / 'z' / 'c' / 'e' / 'c.png').touch()
     with pytest.raises(ValueError, match='c.webp and c.png would share one label map'):
         fingerprint_images(root)
 

@@ -52,10 +52,11 @@ def make_extractor(in_index=2, upsample=4):
 
 
 def batches(root, split='train-semi', masks=True):
-    prefix = dict(img_path=split)
+    prefix, pipeline = dict(img_path=split), [dict(type='LoadBoundedImage')]
     if masks:
         prefix['seg_map_path'] = f'{split}-segmentation'
-    pipeline = [dict(type='LoadBoundedImage'), dict(type='PackImage')]
+        pipeline.append(dict(type='LoadLabelMap', match_image=False))
+    pipeline.append(dict(type='PackImage'))
     return ShardedBatches(LUSSDataset(str(root), prefix, pipeline=pipeline), 2, shard_size=3)
 
 

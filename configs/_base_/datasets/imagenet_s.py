@@ -1,5 +1,6 @@
 # ImageNet-S: as any folder, with the official category names.
 _base_ = './luss.py'
+loading = dict(stored_pixels=True)  # no EXIF orientation, as masks and official toolbox
 validation_dataset = dict(
     _delete_=True,
     type='ImageNetSDataset',

@@ -5,7 +5,9 @@ resize_side = 256  # short side for inference
 crop_size = 224
 evaluate = True  # needs the validation masks
 
-loading = dict(type='LoadBoundedImage', max_side='${max_side}')
+stored_pixels = True  # no EXIF orientation, as masks and official toolbox
+
+loading = dict(type='LoadBoundedImage', max_side='${max_side}', stored_pixels='${stored_pixels}')
 packing = dict(
     type='PackSegInputs',
     meta_keys=('img_path', 'seg_map_path', 'ori_shape', 'img_shape', 'flip', 'flip_direction'),

@@ -10,6 +10,7 @@ evaluate = True  # needs the validation masks
 
 loading = dict(type='LoadBoundedImage', max_side='${max_side}')
 resizing = dict(type='ResizeShortSide', side='${resize_side}')
+label_loading = dict(type='LoadLabelMap', match_image=False)  # of validation masks
 packing = dict(
     type='PackSegInputs',
     meta_keys=('img_path', 'seg_map_path', 'ori_shape', 'img_shape', 'flip', 'flip_direction'),
@@ -17,7 +18,7 @@ packing = dict(
 validation_pipeline = [
     '${loading}',
     '${resizing}',
-    dict(type='LoadLabelMap', match_image=False),
+    '${label_loading}',
     '${packing}',
 ]
 validation_dataset = dict(

@@ -2,6 +2,7 @@
 _base_ = './semi_folder.py'
 data_root = 'data/ImageNetS50'
 resize_side = 256
+loading = dict(stored_pixels=True)  # no EXIF orientation, as masks and official toolbox
 labelled_dataset = dict(type='ImageNetSDataset', subset='${num_categories}')
 unlabelled_dataset = dict(type='ImageNetSDataset', subset='${num_categories}')
 validation_dataset = dict(

@@ -12,10 +12,10 @@ class PackImage(BaseTransform):
 
     Sets:
         inputs: uint8 RGB tensor (3, h, w). index: of the sample. ori_shape: (H, W) of the file.
-        class_label, loaded_image: where an earlier step set them.
+        class_label, gt_seg_map, loaded_image: where an earlier step set them.
     """
 
-    OPTIONAL = ('class_label', 'loaded_image')
+    OPTIONAL = ('class_label', 'gt_seg_map', 'loaded_image')
 
     def transform(self, results: dict) -> dict:
         """Pack results['img'] (BGR)."""

@@ -5,9 +5,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
+from mmengine.dataset import Compose
 from mmseg.registry import TRANSFORMS
 
-from luss_mm.datasets.image_file import ImageFileError, decode_image, read_image_size
+from luss_mm.datasets.image_file import (
+    ImageFileError,
+    decode_image,
+    read_header,
+    turn_upright,
+)
 from luss_mm.functional.label_codec import decode_label_map
 
 JPEG_SUFFIXES = ('.jpeg', '.jpg')
@@ -25,26 +31,31 @@ class LoadBoundedImage(BaseTransform):
     """Reads an image as BGR and shrinks it if it is very large.
 
     JPEGs far over the bound are decoded at 1/2, 1/4 or 1/8 directly (other formats would only be
-    sub-sampled). EXIF orientation is ignored, as in the ImageNet-S masks. A file that is truncated
-    or cannot be decoded is an `ImageFileError`. A line of pixels becomes a band of 1/512 of its
-    length, so that later resizing leaves a row of it.
+    sub-sampled). Images are turned as people see them, by their EXIF orientation. A file that is
+    truncated or cannot be decoded is an `ImageFileError`. A line of pixels becomes a band of 1/512
+    of its length, so that later resizing leaves a row of it.
 
     Args:
         max_side: Bound on the longer side in pixels; None for no bound.
+        stored_pixels: Ignore the EXIF orientation, as the masks of ImageNet-S and its toolbox do.
 
     Sets:
-        img: uint8 BGR, shape (h, w, 3). img_shape: its (h, w). ori_shape: (H, W) of the file.
+        img: uint8 BGR, shape (h, w, 3). img_shape: its (h, w). ori_shape: (H, W) without a bound.
     """
 
-    def __init__(self, max_side: int | None = 2048) -> None:
+    def __init__(self, max_side: int | None = 2048, stored_pixels: bool = False) -> None:
         self.max_side = max_side
+        self.stored_pixels = stored_pixels
 
     def transform(self, results: dict) -> dict:
         """Load the image at results['img_path']."""
         path = results['img_path']
-        height, width = read_image_size(path)
-        reduced = REDUCED_FLAGS[self._reduction(path, height, width)]
+        stored = read_header(path)
+        reduced = REDUCED_FLAGS[self._reduction(path, stored.height, stored.width)]
         image = decode_image(path, reduced | cv2.IMREAD_IGNORE_ORIENTATION)
+        if not self.stored_pixels:
+            image = turn_upright(image, stored.orientation)
+        _, height, width, _ = stored if self.stored_pixels else stored.turned()
         if self.max_side is not None and max(image.shape[:2]) > self.max_side:
             factor = self.max_side / max(height, width)
             size = (max(1, round(width * factor)), max(1, round(height * factor)))
@@ -97,6 +108,11 @@ class LoadLabelMap(BaseTransform):
         return read_label_map(path)
 
 
+def keeps_stored_pixels(pipeline: Compose) -> bool:
+    """Whether a pipeline loads images without turning them, see `LoadBoundedImage`."""
+    return any(getattr(step, 'stored_pixels', False) for step in pipeline.transforms)
+
+
 def _thickened(image: np.ndarray) -> np.ndarray:
     """The image with its shorter side enlarged if it is almost a line."""
     height, width = image.shape[:2]
@@ -117,7 +133,7 @@ def read_label_map(path: str | Path) -> np.ndarray:
     if not Path(path).is_file():
         raise FileNotFoundError(f'{path}: no such mask.')
     try:
-        read_image_size(path)  # refuses a size for which OpenCV would take all the memory
+        read_header(path)  # refuses a size for which OpenCV would take all the memory
         image = decode_image(path, cv2.IMREAD_UNCHANGED)
     except ImageFileError:
         image = None

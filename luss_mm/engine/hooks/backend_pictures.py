@@ -7,6 +7,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmseg.registry import HOOKS
 
+from luss_mm.engine.decoration import decoration
 from luss_mm.engine.stage_visualizer import LOCAL_BACKEND
 from luss_mm.visualization.run_pictures import read_rgb
 
@@ -41,10 +42,11 @@ class BackendPicturesHook(Hook):
             return
         folders = {Path(h.pictures) for h in runner.hooks if getattr(h, 'pictures', None)}
         files = {file: name for folder in folders for name, file in self._chosen(folder)}
-        for file, name in sorted(files.items()):
-            picture = read_rgb(file)
-            for backend in backends:
-                backend.add_image(name, picture, step=runner.iter)
+        with decoration('pictures in the backends'):
+            for file, name in sorted(files.items()):
+                picture = read_rgb(file)
+                for backend in backends:
+                    backend.add_image(name, picture, step=runner.iter)
 
     def _chosen(self, folder: Path) -> list[tuple[str, Path]]:
         """Names and files below a folder, without what was set aside (a dot in its name)."""

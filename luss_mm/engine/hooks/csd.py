@@ -8,6 +8,7 @@ from mmengine.dist import is_main_process
 from mmseg.registry import DATASETS, HOOKS
 
 from luss_mm.datasets.image_entries import ImagePaths
+from luss_mm.engine.decoration import decoration
 from luss_mm.engine.hooks.clusters import ClusterHook
 from luss_mm.pipeline.artifact import produce, read_manifest
 from luss_mm.pipeline.cluster_features import load_clusters
@@ -122,11 +123,12 @@ class CSDHook(ClusterHook):
         )
 
     def _draw(self, unfinished: Path) -> None:
-        if is_main_process():
-            dataset = DATASETS.build(self.source.dataset)
+        if not is_main_process():
+            return
+        with decoration(f'pictures in {self.pictures}'):
             save_dropped_sheets(
                 unfinished,
-                ImagePaths(dataset),
+                ImagePaths(DATASETS.build(self.source.dataset)),
                 load_clusters(self.clusters).assignment,
                 np.load(self.denoised / KEPT),
                 np.load(self.denoised / QUALITY),

@@ -10,6 +10,7 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmseg.registry import DATASETS, HOOKS
 
+from luss_mm.engine.decoration import decoration
 from luss_mm.functional.sample_selection import retained_counts
 from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.pipeline.image_scores import ScoringRule, score_images
@@ -94,5 +95,6 @@ class SelectionHook(Hook):
             )
             shares = ', '.join(f'{k}/{t}' for k, t in zip(kept, total, strict=True))
             print_log(f'{summary}: {folder}\nretained of each: {shares}', logger='current')
-            plot_retained(total, kept, summary, folder / 'retained.png')
+            with decoration(f'{folder}/retained.png'):
+                plot_retained(total, kept, summary, folder / 'retained.png')
         self.pictures = folder

@@ -15,7 +15,8 @@ from mmseg.registry import DATASETS, HOOKS, TRANSFORMS
 from luss_mm.atomic_files import write_atomically
 from luss_mm.datasets import LUSSDataset
 from luss_mm.datasets.image_entries import ImagePaths
-from luss_mm.datasets.transforms.loading import read_label_map
+from luss_mm.datasets.transforms.loading import keeps_stored_pixels
+from luss_mm.engine.decoration import decoration
 from luss_mm.engine.feature_source import FeatureSource
 from luss_mm.functional.palette import category_palette
 from luss_mm.functional.pixel_assignment import resize_score
@@ -80,8 +81,11 @@ class PicturesHook(Hook):
 
     def after_train(self, runner) -> None:
         """Draw, on one rank."""
-        if not is_main_process():
-            return
+        if is_main_process():
+            with decoration(f'pictures in {self.pictures}'):
+                self._draw(runner)
+
+    def _draw(self, runner) -> None:
         pictures = self.pictures
         clusters = load_clusters(self.clusters)
         dataset = DATASETS.build(self.source.dataset)
@@ -137,7 +141,7 @@ class PicturesHook(Hook):
             info = dataset.get_data_info(index)
             sample = dataset[index]
             size = tuple(sample['data_samples'].ori_shape)
-            loaded_image = read_rgb(info['img_path'])
+            loaded_image = read_rgb(info['img_path'], keeps_stored_pixels(dataset.pipeline))
             single = dict(
                 inputs=sample['inputs'].flip(0),
                 ori_shape=size,
@@ -149,7 +153,8 @@ class PicturesHook(Hook):
             (pseudo,) = labeller.label([single], embeddings.cpu().numpy())
             batch = dict(inputs=[sample['inputs']], data_samples=[sample['data_samples']])
             prediction = model.test_step(batch)[0].pred_sem_seg.data[0].cpu().numpy()
-            truth = read_label_map(info['seg_map_path']) if 'seg_map_path' in info else None
+            annotation = sample['data_samples'].get('gt_sem_seg')  # as scored
+            truth = None if annotation is None else annotation.data[0].numpy()
             segmented = SegmentedImage(
                 loaded_image,
                 resize_score(scores, size)[0].cpu().numpy(),
@@ -158,7 +163,8 @@ class PicturesHook(Hook):
                 names[pseudo['coarse_label']] if labeller.transform.segmenter else None,
                 truth,
             )
-            save_strip(directory / strip_name(index, info['img_path']), segmented, palette)
+            path = directory / strip_name(index, info['img_path'])
+            save_strip(path, segmented, palette, dataset.ignore_index)
             shares.append([(labels > 0).mean() for labels in (pseudo['gt_seg_map'], prediction)])
         return np.array(shares)
 

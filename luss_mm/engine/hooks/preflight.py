@@ -1,8 +1,10 @@
 """What would only show after hours is checked before the first iteration."""
 
+import logging
 import re
 
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import IterBasedTrainLoop
 from mmseg.registry import HOOKS
@@ -10,12 +12,10 @@ from mmseg.registry import HOOKS
 from luss_mm.datasets import (
     EpochSampler,
     IterationSampler,
-    SeededDataset,
     SemiDataset,
     SemiSampler,
 )
 
-SEEDED = (SeededDataset, SemiDataset)
 EPOCH_SAMPLERS = (EpochSampler, IterationSampler)
 TRAIN_HEAD = (
     "name weights that pretraining has written, or put 'projection' into stage_order before it"
@@ -56,32 +56,23 @@ class PreflightHook(Hook):
                 f'{len(loader.dataset)} training images do not fill one batch of '
                 f'{loader.batch_size} on {runner.world_size} ranks: set a smaller batch_size'
             )
-        if not isinstance(loader.dataset, SEEDED) and (inner := _find_seeded(loader.dataset)):
+        if isinstance(loader.dataset, SemiDataset) != isinstance(loader.sampler, SemiSampler):
             raise ValueError(
-                f'{type(loader.dataset).__name__} around a {inner} hides the epoch, so every '
-                'epoch would draw the same augmentations: list several folders in '
-                'data_prefix.img_path instead'
+                f'{type(loader.dataset).__name__} and {type(loader.sampler).__name__} do not go '
+                'together: SemiDataset needs SemiSampler, and no other data set does'
             )
-        samplers = (SemiSampler,) if isinstance(loader.dataset, SemiDataset) else EPOCH_SAMPLERS
-        if isinstance(loader.dataset, SEEDED) and not isinstance(loader.sampler, samplers):
-            raise ValueError(
-                f'{type(loader.sampler).__name__} hides the epoch, so every epoch would draw the '
-                f'same augmentations: set train_dataloader.sampler.type={samplers[0].__name__!r}'
-            )
-        if isinstance(loader.sampler, IterationSampler) and not isinstance(
-            runner.train_loop, IterBasedTrainLoop
-        ):
+        by_iteration = isinstance(runner.train_loop, IterBasedTrainLoop)
+        if isinstance(loader.sampler, IterationSampler) and not by_iteration:
             raise ValueError(
                 'IterationSampler never ends an epoch: train by iterations, or set '
                 "train_dataloader.sampler.type='EpochSampler'"
             )
-
-
-def _find_seeded(dataset: object) -> str | None:
-    """Type of a seeded data set inside a wrapper (mmengine's RepeatDataset, torch's Subset ...)."""
-    for inner in (getattr(dataset, 'dataset', None), *getattr(dataset, 'datasets', ())):
-        if isinstance(inner, SEEDED):
-            return type(inner).__name__
-        if inner is not None and (found := _find_seeded(inner)):
-            return found
-    return None
+        if not isinstance(loader.sampler, (*EPOCH_SAMPLERS, SemiSampler)):
+            better = IterationSampler if by_iteration else EpochSampler
+            print_log(
+                f'{type(loader.sampler).__name__} tells no epoch, so augmentations are drawn '
+                'freely and a resumed run draws others than an uninterrupted one. Set '
+                f'train_dataloader.sampler.type={better.__name__!r} for exact repetition.',
+                'current',
+                logging.WARNING,
+            )

@@ -12,7 +12,9 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmseg.registry import DATASETS, HOOKS, MODELS
 
+from luss_mm.datasets.transforms.loading import keeps_stored_pixels
 from luss_mm.engine.checkpoint import load_weights
+from luss_mm.engine.decoration import decoration
 from luss_mm.functional.palette import category_palette
 from luss_mm.pipeline.artifact import fingerprint_file
 from luss_mm.pipeline.image_batches import ShardedBatches
@@ -108,7 +110,8 @@ class TaggedLabelHook(Hook):
             settings=dict(network=self.network, whole_images=self.replaced, **self.sizes),
         )
         if is_main_process():
-            self._save_pictures(labeller, images, self.pictures)
+            with decoration(f'pictures in {self.pictures}'):
+                self._save_pictures(labeller, images, self.pictures)
         barrier()
 
     def _labeller(self) -> TaggedLabeller:
@@ -123,6 +126,8 @@ class TaggedLabelHook(Hook):
     ) -> None:
         """What the network says of some images, also where their mask was taken instead."""
         palette = category_palette(labeller.network.decode_head.num_classes)
+        first = images.dataset.parts[0]
+        ignored, stored_pixels = first.ignore_index, keeps_stored_pixels(first.pipeline)
         for index in self._shown(images):
             sample = images[index]
             annotation = sample['data_samples']
@@ -131,8 +136,8 @@ class TaggedLabelHook(Hook):
             if has_mask(annotation):
                 maps['mask'] = mask_of(annotation)
             picture = directory / f'{index:07d}.png'
-            ignored = images.dataset.parts[0].ignore_index
-            save_label_strip(picture, read_rgb(annotation.img_path), maps, palette, ignored)
+            image = read_rgb(annotation.img_path, stored_pixels)
+            save_label_strip(picture, image, maps, palette, ignored)
         print_log(f'pictures: {directory}', logger='current')
 
     def _shown(self, images: NumberedImages) -> list[int]:
