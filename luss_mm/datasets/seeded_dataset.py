@@ -50,7 +50,7 @@ class SeededDataset(BaseSegDataset):
     ) -> None:
         self.seed = seed
         self.bad_images = None if bad_images is None else BadImages(bad_images)
-        metainfo = dict(metainfo or {})
+        metainfo = dict(ignore_index=ignore_index) | dict(metainfo or {})
         if names is not None:
             metainfo.setdefault('classes', ('others', *names))
             metainfo.setdefault('palette', category_palette(len(names) + 1).tolist())
