@@ -50,11 +50,11 @@ class UnsupervisedIoUMetric(BaseMetric):
     mmseg model whose `pred_sem_seg` holds generated ids, 0 for "others" and 1..num_clusters for
     clusters.
 
-    With `background=None` no class is set apart, as PiCIE and STEGO score Cityscapes, COCO-Stuff and
-    Potsdam: generated ids are 0..num_clusters - 1, every class of the data set is matched, mIoU is
-    over the classes that occur in masks or predictions, and aAcc (pixel accuracy) takes the place of
-    F-beta. With more clusters than classes the one-to-one rules leave clusters without a class,
-    whose pixels are wrong; 'majority' gives every cluster a class.
+    With `background=None` no class is set apart, as PiCIE and STEGO score Cityscapes, COCO-Stuff
+    and Potsdam: generated ids are 0..num_clusters - 1, every class of the data set is matched, mIoU
+    is over the classes that occur in masks or predictions, and aAcc (pixel accuracy) takes the
+    place of F-beta. With more clusters than classes the one-to-one rules leave clusters without a
+    class, whose pixels are wrong; 'majority' gives every cluster a class.
 
     Each rank keeps twelve (G + 1) x (C + 1) matrices (81 MB for 919 x 919), whatever the number of
     images; see `SegmentationCounts` for what little it keeps of images whose dominant category

@@ -1,4 +1,4 @@
-"""The metric where no class is set apart, against the protocol of PiCIE and STEGO written slowly."""
+"""The metric where no class is set apart, against PiCIE's and STEGO's protocol written slowly."""
 
 from itertools import permutations
 
