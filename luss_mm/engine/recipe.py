@@ -181,12 +181,21 @@ class Recipe:
             lines.append(package.labels_used)
         return lines
 
-    def test_pipeline(self, name: str) -> list | None:
-        """Transforms of a stage's test images, also without evaluation; None if it has none."""
+    def test_parts(self, name: str) -> dict[str, Any]:
+        """A stage's test data loader, loop and evaluator, also without evaluation.
+
+        Without it the images are those of `unscored_dataset`, which need no masks. Empty if the
+        stage tests nothing.
+        """
         settings = Settings(self.settings.values | dict(stage_dir=str(self.work_dir / name)))
-        where = f'stages.{name}.test_dataloader'
-        loader = settings.resolve(self.templates[name].get('test_dataloader'), where)
-        return loader and without_absent(loader['dataset'])['pipeline']
+        template = {k: v for k, v in self.templates[name].items() if k.startswith('test_')}
+        if 'test_dataloader' not in template:
+            return {}
+        parts = without_absent(settings.resolve(template, f'stages.{name}'))
+        if not self.evaluate and 'unscored_dataset' in settings.values:
+            dataset = settings.resolve('${unscored_dataset}', f'stages.{name}.test_dataloader')
+            parts['test_dataloader']['dataset'] = dataset | dict(test_mode=True)
+        return parts
 
     def used_sam(self, name: str) -> bool:
         """Whether a part of a stage is SAM, which human masks trained."""

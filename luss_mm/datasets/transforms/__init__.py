@@ -1,5 +1,6 @@
 """Transforms: files to arrays to views. Importing this package registers them with mmseg."""
 
+from luss_mm.datasets.transforms.bound_image import BoundImage
 from luss_mm.datasets.transforms.cached_maps import (
     CropCachedMaps,
     FlipCachedMaps,
@@ -23,6 +24,7 @@ from luss_mm.datasets.transforms.strong_operations import RandomStrongOperations
 from luss_mm.datasets.transforms.valid_pixels import MarkValidPixels
 
 __all__ = [
+    'BoundImage',
     'CropCachedMaps',
     'DistortColours',
     'DrawCutMixBox',
