@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmengine.structures import PixelData
 from mmseg.apis import MMSegInferencer, inference_model, init_model, show_result_pyplot
-from mmseg.registry import MODELS, TRANSFORMS
+from mmseg.registry import DATASETS, MODELS, TRANSFORMS
 
 from luss_mm.engine.inferencer import LUSSInferencer
 from luss_mm.engine.stage_config import bounded_loading, plain_loading
+from luss_mm.evaluation import UnsupervisedIoUMetric
 from luss_mm.evaluation.cluster_names import run_names
 from luss_mm.functional.palette import category_palette
 from tests import small_recipe
@@ -166,3 +169,25 @@ def test_plain_loading_gives_the_same_pixels(image, tmp_path, mmseg_scope, max_s
                 result.update(TRANSFORMS.build(transform)(result))
         np.testing.assert_array_equal(results[0].pop('img'), results[1].pop('img'))
         assert results[0] == results[1]
+
+
+@pytest.mark.parametrize('kind', ['LUSSDataset', 'BaseSegDataset'])
+def test_mmsegs_loader_of_masks_is_refused_where_they_hold_ids_in_colours(data_root, kind):
+    suffixes = dict(img_suffix='.JPEG', metainfo=dict(classes=('others', 'ant', 'bee')))
+    dataset = dict(
+        type=kind,
+        data_root=str(data_root),
+        data_prefix=dict(img_path='validation', seg_map_path='validation-segmentation'),
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='LoadAnnotations'),
+            dict(type='PackSegInputs'),
+        ],
+        **(suffixes if kind == 'BaseSegDataset' else {}),
+    )
+    metric = UnsupervisedIoUMetric(2, 2)
+    message = r'colours, but holds id = R \+ 256 \* G: put LoadLabelMap in the place'
+    with DefaultScope.overwrite_default_scope('mmseg'), pytest.raises(ValueError, match=message):
+        sample = DATASETS.build(dataset)[0]['data_samples']
+        sample.pred_sem_seg = PixelData(data=torch.zeros(1, *sample.ori_shape, dtype=torch.int64))
+        metric.process(None, [sample.to_dict()])

@@ -16,7 +16,7 @@ from mmengine.logging import print_log
 from mmseg.registry import METRICS
 from torch import Tensor
 
-from luss_mm.datasets.seeded_dataset import IGNORE_INDEX
+from luss_mm.datasets.seeded_dataset import IGNORE_INDEX, READ_AS_COLOURS, is_of_colours
 from luss_mm.evaluation.cluster_matching import (
     ClusterMatching,
     GivenMatching,
@@ -245,6 +245,8 @@ class UnsupervisedIoUMetric(BaseMetric):
                 background=self.background,
             )
             return None
+        if is_of_colours(mask['data']):
+            raise ValueError(f'its mask {READ_AS_COLOURS}.')
         truth = _label_map(mask).to(predicted.device)
         if predicted.shape != truth.shape:
             raise ValueError(
