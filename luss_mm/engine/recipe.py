@@ -18,6 +18,7 @@ from luss_mm.engine.nested_values import merged, plain, without_absent, without_
 from luss_mm.engine.own_folder import look_at_folder
 from luss_mm.engine.setting_ranges import check_ranges
 from luss_mm.engine.settings import Settings, SettingsError, did_you_mean
+from luss_mm.engine.stage_check import check_schedule
 from luss_mm.engine.stage_visualizer import stage_visualizer
 from luss_mm.packaged_weights import find_packaged
 from luss_mm.pipeline.changes import RULES
@@ -256,7 +257,9 @@ class Recipe:
                 if key not in self.templates[name]:
                     hint = did_you_mean(name, self.stage_order)
                     raise SettingsError(f'stages.{name} has neither a {key} nor a task{hint}')
-            check_stage(name, self.stage(name, '<stage_dir>'))
+            config = self.stage(name, '<stage_dir>')
+            check_stage(name, config)
+            check_schedule(name, config, self.templates[name])
         # Settings that only other settings use, or that belong to a stage that is left out.
         self.settings.used |= {'work_dir', 'stage_dir'}
         if unused := self.settings.unused():

@@ -33,6 +33,7 @@ from luss_mm.engine.recipe import Recipe
 from luss_mm.engine.run_estimate import announce_estimate
 from luss_mm.engine.run_report import report_line
 from luss_mm.engine.settings import SettingsError
+from luss_mm.engine.stage_check import check_features
 from luss_mm.engine.stage_config import ordinary_config
 from luss_mm.engine.time_left import TimeLeft
 from luss_mm.engine.work_dir_lock import locked_work_dir
@@ -102,7 +103,9 @@ class StagedRunner:
             if name not in checked:
                 trainings = list(takewhile(self.recipe.is_training, order[number - 1 :]))
                 check_data(self.recipe, trainings)
-                check_compile({t: self.recipe.stage(t, self.work_dir / t) for t in trainings})
+                stages = {t: self.recipe.stage(t, self.work_dir / t) for t in trainings}
+                check_features(stages)
+                check_compile(stages)
                 if estimate := announce_estimate(self.recipe, trainings):
                     time_left.expect(estimate)
                 checked.update(trainings)
