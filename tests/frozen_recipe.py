@@ -15,7 +15,7 @@ BASES = (
     'default_runtime.py',
     'models/resnet18_small.py',
     'datasets/luss.py',
-    'schedules/pass_folder.py',
+    'schedules/schedule_pass_folder.py',
     'frozen_stages.py',
 )
 FROZEN = {

@@ -1,5 +1,6 @@
 """What mim expects of an installed package: configs, tools and model index in `.mim`."""
 
+from collections import Counter
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -26,3 +27,9 @@ def test_every_config_of_the_index_is_found_from_there():
     configs = [model['Config'] for metafile in metafiles for model in metafile['Models']]
     assert len(configs) > 20
     assert [config for config in configs if not (FOLDER / config).is_file()] == []
+
+
+def test_mim_finds_one_config_of_a_recipes_name():
+    recipes = [p.name for p in REPOSITORY.glob('configs/*/*.py') if p.parent.name != '_base_']
+    names = Counter(path.name for path in REPOSITORY.glob('configs/**/*.py'))
+    assert {name: names[name] for name in recipes if names[name] > 1} == {}

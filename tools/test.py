@@ -17,6 +17,7 @@ from luss_mm.engine.config_file import (
     refuse_incomplete,
 )
 from luss_mm.engine.processes import device_overrides, start_process_group
+from luss_mm.engine.stage_config import bounded_loading, innermost_dataset
 from luss_mm.engine.staged_runner import FINAL_CHECKPOINT
 from luss_mm.engine.stops import one_line_stops
 from luss_mm.engine.trained_segmentor import refine_predictions
@@ -74,6 +75,8 @@ def load_config(arguments: argparse.Namespace) -> Config:
     if arguments.refine:
         config = refine_predictions(config, dict(type='GrabCutSegmenter'))
     config.load_from, config.resume, config.launcher = checkpoint, False, arguments.launcher
+    dataset = innermost_dataset(config.test_dataloader.dataset)
+    dataset.pipeline = bounded_loading(dataset.pipeline)
     _direct_outputs(config, arguments.out)
     return config
 

@@ -16,7 +16,7 @@ _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/datasets/imagenet_s_semi.py',
     '../_base_/models/linear_vit_base.py',
-    '../_base_/schedules/semi_3600_iterations.py',
+    '../_base_/schedules/schedule_semi_3600_iterations.py',
     '../_base_/semi_stage.py',
 ]
 

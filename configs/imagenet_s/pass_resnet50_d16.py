@@ -13,7 +13,7 @@ _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/datasets/imagenet_s_semi.py',
     '../_base_/models/linear_resnet50.py',
-    '../_base_/schedules/semi_100_epochs.py',
+    '../_base_/schedules/schedule_semi_100_epochs.py',
     '../_base_/semi_stage.py',
 ]
 

@@ -13,7 +13,7 @@ _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/models/resnet18_small.py',
     '../_base_/datasets/luss.py',
-    '../_base_/schedules/pass_folder.py',
+    '../_base_/schedules/schedule_pass_folder.py',
     '../_base_/pdso_stages.py',
 ]
 

@@ -14,7 +14,7 @@ _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/models/efficientnet_lite0.py',
     '../_base_/datasets/luss.py',
-    '../_base_/schedules/photos.py',
+    '../_base_/schedules/schedule_photos.py',
     '../_base_/frozen_stages.py',
 ]
 

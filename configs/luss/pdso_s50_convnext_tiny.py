@@ -12,9 +12,9 @@ Labels  validation masks for matching and scoring only; SAM was trained on human
 
 _base_ = [
     '../_base_/default_runtime.py',
-    '../_base_/models/convnext_tiny.py',
+    '../_base_/models/backbone_convnext_tiny.py',
     '../_base_/datasets/imagenet_s.py',
-    '../_base_/schedules/pass_s50_adamw.py',
+    '../_base_/schedules/schedule_pass_s50_adamw.py',
     '../_base_/adamw_stages.py',
 ]
 

@@ -14,7 +14,7 @@ _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/models/mit_b0.py',
     '../_base_/datasets/imagenet_s.py',
-    '../_base_/schedules/pass_s50_adamw.py',
+    '../_base_/schedules/schedule_pass_s50_adamw.py',
     '../_base_/adamw_stages.py',
 ]
 

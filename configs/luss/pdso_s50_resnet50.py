@@ -14,7 +14,7 @@ _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/models/resnet50.py',
     '../_base_/datasets/imagenet_s.py',
-    '../_base_/schedules/pass_s50.py',
+    '../_base_/schedules/schedule_pass_s50.py',
     '../_base_/any_backbone_stages.py',
 ]
 

@@ -19,7 +19,7 @@ _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/datasets/semi_cityscapes.py',
     '../_base_/models/deeplabv3plus_resnet101.py',
-    '../_base_/schedules/dssn_cityscapes.py',
+    '../_base_/schedules/schedule_dssn_cityscapes.py',
     '../_base_/dssn_stage.py',
 ]
 

@@ -19,7 +19,7 @@ _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/datasets/semi_coco.py',
     '../_base_/models/deeplabv3plus_xception65.py',
-    '../_base_/schedules/dssn_voc.py',
+    '../_base_/schedules/schedule_dssn_voc.py',
     '../_base_/dssn_stage.py',
 ]
 

@@ -11,9 +11,9 @@ Labels  train-semi masks: training; validation masks: scoring. Predicted ids are
 
 _base_ = [
     '../_base_/default_runtime.py',
-    '../_base_/datasets/semi_folder.py',
+    '../_base_/datasets/semi_own_folder.py',
     '../_base_/models/deeplabv3plus_small.py',
-    '../_base_/schedules/dssn_folder.py',
+    '../_base_/schedules/schedule_dssn_folder.py',
     '../_base_/dssn_stage.py',
 ]
 

@@ -13,7 +13,7 @@ _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/datasets/semi_imagenet_s.py',
     '../_base_/models/deeplabv3plus_resnet50.py',
-    '../_base_/schedules/dssn_imagenet_s.py',
+    '../_base_/schedules/schedule_dssn_imagenet_s.py',
     '../_base_/dssn_stage.py',
 ]
 

@@ -19,6 +19,6 @@ _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/datasets/semi_voc.py',
     '../_base_/models/deeplabv3plus_resnet50.py',
-    '../_base_/schedules/dssn_voc.py',
+    '../_base_/schedules/schedule_dssn_voc.py',
     '../_base_/dssn_stage.py',
 ]

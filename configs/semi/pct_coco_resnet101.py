@@ -19,7 +19,7 @@ _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/datasets/semi_coco.py',
     '../_base_/models/deeplabv3plus_resnet101.py',
-    '../_base_/schedules/pct_voc.py',
+    '../_base_/schedules/schedule_pct_voc.py',
     '../_base_/pct_stages.py',
 ]
 

@@ -13,9 +13,9 @@ Labels  train-semi masks: training, copied into the label maps; category folders
 
 _base_ = [
     '../_base_/default_runtime.py',
-    '../_base_/datasets/semi_folder.py',
+    '../_base_/datasets/semi_own_folder.py',
     '../_base_/models/deeplabv3plus_small.py',
-    '../_base_/schedules/pct_folder.py',
+    '../_base_/schedules/schedule_pct_folder.py',
     '../_base_/pct_stages.py',
 ]
 

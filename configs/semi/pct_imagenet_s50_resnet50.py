@@ -15,7 +15,7 @@ _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/datasets/semi_imagenet_s.py',
     '../_base_/models/deeplabv3plus_resnet50.py',
-    '../_base_/schedules/pct_imagenet_s.py',
+    '../_base_/schedules/schedule_pct_imagenet_s.py',
     '../_base_/pct_stages.py',
 ]
 

@@ -17,7 +17,7 @@ _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/datasets/semi_voc.py',
     '../_base_/models/deeplabv3plus_xception65.py',
-    '../_base_/schedules/pct_voc.py',
+    '../_base_/schedules/schedule_pct_voc.py',
     '../_base_/pct_stages.py',
 ]
 

@@ -3,6 +3,11 @@
 from luss_mm.datasets import transforms
 from luss_mm.datasets.cityscapes import CityscapesListDataset
 from luss_mm.datasets.class_labels import ClassLabelDataset
+from luss_mm.datasets.coarse_classes import (
+    Cityscapes27Dataset,
+    COCOStuff27Dataset,
+    Potsdam3Dataset,
+)
 from luss_mm.datasets.coco import COCOListDataset
 from luss_mm.datasets.endless_passes import IterationSampler
 from luss_mm.datasets.image_list import ImageListDataset
@@ -18,6 +23,8 @@ from luss_mm.datasets.voc import VOCListDataset
 __all__ = [
     'IGNORE_INDEX',
     'COCOListDataset',
+    'COCOStuff27Dataset',
+    'Cityscapes27Dataset',
     'CityscapesListDataset',
     'ClassLabelDataset',
     'EpochIndex',
@@ -26,6 +33,7 @@ __all__ = [
     'ImageNetSDataset',
     'IterationSampler',
     'LUSSDataset',
+    'Potsdam3Dataset',
     'RelabelledDataset',
     'SeededDataset',
     'SemiDataset',

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mmseg.datasets import BaseSegDataset
+from torch import Tensor
 
 from luss_mm.datasets.bad_images import BadImages
 from luss_mm.datasets.image_file import ImageFileError
@@ -21,6 +22,12 @@ WITHOUT_EFFECT = {
     'img_suffix': 'files of all image formats are read',
     'reduce_zero_label': 'id 0 is a category, renumber the masks',
 }
+
+
+READ_AS_COLOURS = (
+    'was read as colours, but holds id = R + 256 * G: put LoadLabelMap in the place of '
+    'LoadAnnotations'
+)
 
 
 class SeededDataset(BaseSegDataset):
@@ -70,7 +77,7 @@ class SeededDataset(BaseSegDataset):
                 )
         self.seed = seed
         self.bad_images = None if bad_images is None else BadImages(bad_images)
-        metainfo = dict(metainfo or {})
+        metainfo = dict(ignore_index=ignore_index) | dict(metainfo or {})
         if names is not None:
             metainfo.setdefault('classes', ('others', *names))
             metainfo.setdefault('palette', category_palette(len(names) + 1).tolist())
@@ -93,7 +100,7 @@ class SeededDataset(BaseSegDataset):
         for _ in range(len(self)):
             try:
                 with sample_randomness(self.seed, *key):
-                    return super().__getitem__(index)
+                    return _not_of_colours(super().__getitem__(index))
             except ImageFileError as error:
                 if self.bad_images is None:
                     raise
@@ -147,3 +154,17 @@ class SeededDataset(BaseSegDataset):
 
     def _is_given(self, label_path: str) -> bool:
         return any(Path(label_path).is_relative_to(folder) for folder in self.given_folders)
+
+
+def _not_of_colours(sample: dict) -> dict:
+    """Refuse what mmseg's LoadAnnotations makes of a label map in the ImageNet-S coding."""
+    mask = getattr(sample.get('data_samples'), 'gt_sem_seg', None)
+    if mask is not None and is_of_colours(mask.data):
+        path = sample['data_samples'].get('seg_map_path', 'a label map')
+        raise ValueError(f'{path}: {READ_AS_COLOURS}.')
+    return sample
+
+
+def is_of_colours(labels: Tensor) -> bool:
+    """Whether a packed label map, (1, H, W) or (H, W) by rights, is (H, W, 3)."""
+    return labels.ndim == 3 and labels.shape[0] != 1 and labels.shape[2] == 3

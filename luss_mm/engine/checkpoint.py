@@ -4,12 +4,13 @@ import os
 import pickle
 import re
 import reprlib
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 from urllib.parse import urlparse
 
 import numpy as np
 import torch
+from mmengine.config import ConfigDict
 from mmengine.dist import barrier
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.logging import HistoryBuffer, print_log
@@ -36,6 +37,8 @@ COLLECTIONS = {
 ARRAY_MODULES = ('numpy._core.multiarray', 'numpy.core.multiarray')
 UNSAFE = re.compile(r'(?i)unsupported (?:global:?|class) (?:GLOBAL )?([\w.]+)')
 BACKBONE = 'backbone.'  # before the weights of a whole model's backbone
+LOADING, MMENGINE = 'LUSS_MM_LOADING', 'mmengine'  # variable, and its value to opt out
+PATHS = ('pathlib', 'pathlib._local')  # the second from Python 3.13 on
 STATISTICS = ('current', 'max', 'mean', 'min')
 NUMBER_TYPES = (
     *(bool, np.uint8, np.uint32, np.int8, np.int16, np.int32, np.int64),
@@ -47,10 +50,11 @@ class CheckpointError(RuntimeError):
     """A checkpoint cannot be used."""
 
 
-# All of mmengine's schemes: each of its own loaders would fall back to executing the file.
-@CheckpointLoader.register_scheme(prefixes=list(CheckpointLoader._schemes), force=True)
 def load_checkpoint(filename: str | Path, map_location: Any = None, logger: Any = None) -> dict:
     """Load a checkpoint; mmengine calls this for load_from, resume and init_cfg.
+
+    That holds for the whole process once this package is imported, unless the variable
+    `LUSS_MM_LOADING=mmengine` is set: then only this package's own tools load by it.
 
     Args:
         filename: Local path, http(s) address, `torchvision://name`, `open-mmlab://name`, or
@@ -60,7 +64,7 @@ def load_checkpoint(filename: str | Path, map_location: Any = None, logger: Any 
 
     Raises:
         CheckpointError: If the file is missing, damaged, or holds anything but tensors, numbers,
-            strings and containers of them.
+            strings, paths and containers of them.
         PermissionError: If the file may not be read.
     """
     try:
@@ -72,6 +76,13 @@ def load_checkpoint(filename: str | Path, map_location: Any = None, logger: Any 
         raise CheckpointError(f'{path}: no such checkpoint.')
     content = _load_safely(path, map_location)
     return _converted(path, content, package) if package else content
+
+
+if os.environ.get(LOADING) != MMENGINE:
+    # All of mmengine's schemes: each of its own loaders would fall back to executing the file.
+    CheckpointLoader.register_scheme(
+        prefixes=list(CheckpointLoader._schemes), loader=load_checkpoint, force=True
+    )
 
 
 def _load_safely(path: Path, map_location: Any) -> dict:
@@ -144,7 +155,13 @@ def _safe_globals() -> list:
     ]
     numbers = [type(np.dtype(number)) for number in NUMBER_TYPES]
     unnamed = [(number, number.__name__) for number in numbers]  # names of a file have a dot
-    stand_ins = [(_statistic, 'builtins.getattr'), (_number_type, 'numpy.dtype')]
+    stand_ins = [
+        (_statistic, 'builtins.getattr'),
+        (_number_type, 'numpy.dtype'),
+        (_config_dict, 'mmengine.config.config.ConfigDict'),
+        *((_path, f'{module}.PosixPath') for module in PATHS),
+        *((_windows_path, f'{module}.WindowsPath') for module in PATHS),
+    ]
     return [*kept, *renamed, *unnamed, *stand_ins]
 
 
@@ -154,6 +171,23 @@ def _number_type(name: str, *_: Any) -> np.dtype:
     What it wrote into a shared one would change how the whole process reads and frees arrays.
     """
     return np.dtype(name, copy=True)
+
+
+def _config_dict(content: dict) -> ConfigDict:
+    """Stand-in for `ConfigDict`, as in metainfo; no file can set the state of what it returns."""
+    if type(content) is not dict:
+        raise pickle.UnpicklingError('Unsupported global: GLOBAL mmengine.config.config.ConfigDict')
+    return ConfigDict(content)
+
+
+def _path(*parts: str) -> Path:
+    """Stand-in for `PosixPath`."""
+    return Path(*parts)
+
+
+def _windows_path(*parts: str) -> PureWindowsPath:
+    """Stand-in for `WindowsPath`, which only Windows could make."""
+    return PureWindowsPath(*parts)
 
 
 def _statistic(owner: Any, name: str) -> Any:

@@ -1,7 +1,9 @@
 """Finding misspelt keys of a stage config before anything runs."""
 
+import ast
 import difflib
 import inspect
+import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -46,7 +48,7 @@ def check_stage(name: str, config: Mapping[str, Any]) -> None:
     """Refuse a stage with unknown keys or arguments.
 
     Arguments are checked wherever a `type` is found in a registry and its constructor says what it
-    takes; a constructor that passes **kwargs on is checked against its base classes.
+    takes; a constructor that passes **kwargs on to its base class is checked against that too.
 
     Raises:
         SettingsError: Naming the key and, if there is one, the close match.
@@ -112,15 +114,65 @@ def _names(registry: Registry | None) -> Iterator[str]:
 
 
 def _accepted_arguments(target: type) -> set[str] | None:
-    """Keyword arguments of a class, or None where they cannot be known."""
+    """Keyword arguments of a class, or None where they cannot be known.
+
+    A constructor's **kwargs are those of the base class only if they go to its constructor and
+    nowhere else: wrappers of other packages hand them to those.
+    """
     accepted: set[str] = set()
     for cls in target.__mro__:
-        if '__init__' not in vars(cls):
+        if '__init__' not in vars(cls) or cls is object:  # whose signature takes anything
             continue
         parameters = inspect.signature(cls.__init__).parameters.values()
         accepted |= {
             p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)
         }
-        if not any(p.kind == p.VAR_KEYWORD for p in parameters):
+        rest = next((p.name for p in parameters if p.kind == p.VAR_KEYWORD), None)
+        if rest is None:
             return accepted
-    return None
+        taken = _taken_on_the_way(cls.__init__, rest)
+        if taken is None:
+            return None
+        accepted |= taken
+    return accepted
+
+
+def _taken_on_the_way(constructor: Any, rest: str) -> set[str] | None:
+    """Keys that a constructor reads from its **kwargs before the base class gets them.
+
+    Args:
+        constructor: An `__init__` with **kwargs.
+        rest: Their name.
+
+    Returns:
+        The keys; None if the source cannot be read or does anything else with them.
+    """
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(constructor)))
+    except (OSError, SyntaxError, TypeError):
+        return None
+    understood, taken = 0, set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Attribute(attr='__init__'), keywords=keywords):
+                passed = (part for k in keywords if k.arg is None for part in ast.walk(k.value))
+                understood += sum(_is_name(part, rest) for part in passed)
+            case ast.Call(
+                func=ast.Attribute(value=owner, attr='get' | 'pop' | 'setdefault'),
+                args=[ast.Constant(value=str(key)), *_],
+            ) if _is_name(owner, rest):
+                understood, taken = understood + 1, taken | {key}
+            case ast.Subscript(value=owner, slice=ast.Constant(value=str(key))) if _is_name(
+                owner, rest
+            ):
+                understood, taken = understood + 1, taken | {key}
+            case ast.Compare(left=ast.Constant(value=str(key)), comparators=[owner]) if _is_name(
+                owner, rest
+            ):
+                understood, taken = understood + 1, taken | {key}
+    uses = sum(_is_name(node, rest) for node in ast.walk(tree))
+    return taken if uses == understood else None
+
+
+def _is_name(node: ast.AST, name: str) -> bool:
+    return isinstance(node, ast.Name) and node.id == name

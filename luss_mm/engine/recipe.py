@@ -18,6 +18,7 @@ from luss_mm.engine.nested_values import merged, plain, without_absent, without_
 from luss_mm.engine.own_folder import look_at_folder
 from luss_mm.engine.setting_ranges import check_ranges
 from luss_mm.engine.settings import Settings, SettingsError, did_you_mean
+from luss_mm.engine.stage_check import check_schedule
 from luss_mm.engine.stage_visualizer import stage_visualizer
 from luss_mm.packaged_weights import find_packaged
 from luss_mm.pipeline.changes import RULES
@@ -181,12 +182,21 @@ class Recipe:
             lines.append(package.labels_used)
         return lines
 
-    def test_pipeline(self, name: str) -> list | None:
-        """Transforms of a stage's test images, also without evaluation; None if it has none."""
+    def test_parts(self, name: str) -> dict[str, Any]:
+        """A stage's test data loader, loop and evaluator, also without evaluation.
+
+        Without it the images are those of `unscored_dataset`, which need no masks. Empty if the
+        stage tests nothing.
+        """
         settings = Settings(self.settings.values | dict(stage_dir=str(self.work_dir / name)))
-        where = f'stages.{name}.test_dataloader'
-        loader = settings.resolve(self.templates[name].get('test_dataloader'), where)
-        return loader and without_absent(loader['dataset'])['pipeline']
+        template = {k: v for k, v in self.templates[name].items() if k.startswith('test_')}
+        if 'test_dataloader' not in template:
+            return {}
+        parts = without_absent(settings.resolve(template, f'stages.{name}'))
+        if not self.evaluate and 'unscored_dataset' in settings.values:
+            dataset = settings.resolve('${unscored_dataset}', f'stages.{name}.test_dataloader')
+            parts['test_dataloader']['dataset'] = dataset | dict(test_mode=True)
+        return parts
 
     def used_sam(self, name: str) -> bool:
         """Whether a part of a stage is SAM, which human masks trained."""
@@ -247,7 +257,9 @@ class Recipe:
                 if key not in self.templates[name]:
                     hint = did_you_mean(name, self.stage_order)
                     raise SettingsError(f'stages.{name} has neither a {key} nor a task{hint}')
-            check_stage(name, self.stage(name, '<stage_dir>'))
+            config = self.stage(name, '<stage_dir>')
+            check_stage(name, config)
+            check_schedule(name, config, self.templates[name])
         # Settings that only other settings use, or that belong to a stage that is left out.
         self.settings.used |= {'work_dir', 'stage_dir'}
         if unused := self.settings.unused():

@@ -22,7 +22,7 @@ from luss_mm.atomic_files import remove_leftovers, write_atomically
 from luss_mm.engine.checkpoint import find_newest_checkpoint
 from luss_mm.engine.compile_check import check_compile
 from luss_mm.engine.data_check import check_data
-from luss_mm.engine.dataset_facts import without_index
+from luss_mm.engine.hooks.class_names import ClassNamesHook
 from luss_mm.engine.hooks.final_validation import SCORES
 from luss_mm.engine.hooks.stop_request import StopRequestHook
 from luss_mm.engine.image_check import bad_image_lines, check_images_of
@@ -33,6 +33,8 @@ from luss_mm.engine.recipe import Recipe
 from luss_mm.engine.run_estimate import announce_estimate
 from luss_mm.engine.run_report import report_line
 from luss_mm.engine.settings import SettingsError
+from luss_mm.engine.stage_check import check_features
+from luss_mm.engine.stage_config import ordinary_config
 from luss_mm.engine.time_left import TimeLeft
 from luss_mm.engine.work_dir_lock import locked_work_dir
 from luss_mm.pipeline.artifact import finished_outputs, produce, read_manifest, take_up
@@ -101,7 +103,9 @@ class StagedRunner:
             if name not in checked:
                 trainings = list(takewhile(self.recipe.is_training, order[number - 1 :]))
                 check_data(self.recipe, trainings)
-                check_compile({t: self.recipe.stage(t, self.work_dir / t) for t in trainings})
+                stages = {t: self.recipe.stage(t, self.work_dir / t) for t in trainings}
+                check_features(stages)
+                check_compile(stages)
                 if estimate := announce_estimate(self.recipe, trainings):
                     time_left.expect(estimate)
                 checked.update(trainings)
@@ -195,6 +199,7 @@ class StagedRunner:
         runner.register_hook(StopRequestHook())
         self._refuse_empty_epochs(name, runner)
         runner.train()
+        runner.register_hook(ClassNamesHook())  # now that clusters are matched, if they ever are
         runner.save_checkpoint(
             str(directory),
             FINAL_CHECKPOINT,
@@ -203,9 +208,9 @@ class StagedRunner:
             backend_args=dict(backend='atomic_local'),
         )
         if is_main_process():
-            final_config = without_index(self.recipe.stage(name, self.work_dir / name))
-            if not self.recipe.evaluate and (pipeline := self.recipe.test_pipeline(name)):
-                final_config['test_pipeline'] = pipeline  # for inference and export
+            resolved = self.recipe.stage(name, self.work_dir / name)
+            wrapper = config.get('optim_wrapper')
+            final_config = ordinary_config(resolved, self.recipe.test_parts(name), wrapper)
             Config(final_config).dump(directory / 'config.py')
         end_loading(runner)
         del runner

@@ -14,6 +14,7 @@ from torch import nn
 from luss_mm.engine.checkpoint import CheckpointError, load_checkpoint, load_weights
 from luss_mm.engine.config_file import read_config
 from luss_mm.engine.literal_config import ConfigError, parse_literal_config, read_literal_config
+from luss_mm.engine.stage_config import bounded_loading, innermost_dataset
 from luss_mm.engine.staged_runner import FINAL_CHECKPOINT
 from luss_mm.models import LUSSSegmentor
 
@@ -63,14 +64,11 @@ class TrainedSegmentor:
         Raises:
             ConfigError: If the config has none.
         """
-        if 'test_pipeline' in self.config:
-            return list(self.config.test_pipeline)
-        dataset = self.config.get('test_dataloader', {}).get('dataset', {})
-        while 'pipeline' not in dataset and 'dataset' in dataset:  # a wrapped data set
-            dataset = dataset.dataset
-        if 'pipeline' not in dataset:
+        dataset = innermost_dataset(self.config.get('test_dataloader', {}).get('dataset', {}))
+        pipeline = self.config.get('test_pipeline', dataset.get('pipeline'))
+        if pipeline is None:
             raise ConfigError('the config has no test_pipeline and no test_dataloader: add one')
-        return list(dataset.pipeline)
+        return bounded_loading(pipeline)
 
 
 def find_segmentor(

@@ -12,13 +12,13 @@ class CategoryIoUMetric(UnsupervisedIoUMetric):
 
     Args:
         num_categories: C, categories without "others".
-        **kwargs: As `UnsupervisedIoUMetric`, except num_clusters, matching and match.
+        **kwargs: As `UnsupervisedIoUMetric`, except num_clusters, matching, match and background.
     """
 
     def __init__(
         self,
         num_categories: int,
-        ignore_index: int = 1000,
+        ignore_index: int | None = None,
         output_dir: str | None = None,
         save_predictions: bool = False,
         boundary_ratio: float = 0.03,
@@ -37,6 +37,9 @@ class CategoryIoUMetric(UnsupervisedIoUMetric):
             prefix=prefix,
             keep_results=keep_results,
         )
+
+    def _refuse_missing_background(self, first: str) -> None:
+        """Nothing is matched: the first class is scored as it is, whatever its name."""
 
     def _new_matching(self) -> ClusterMatching:
         return category_ids(self._category_count())

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import torch
 
 from luss_mm.evaluation.matched_scores import MatchedScores, matched_scores
 from luss_mm.evaluation.segmentation_counts import (
@@ -57,6 +56,7 @@ class MatchingByRule:
         rule: One of `MATCHING_RULES`.
         num_clusters: G, generated ids without "others".
         num_categories: C, categories without "others".
+        background: 0 if id 0 is "others"; None matches every id.
 
     Raises:
         ValueError: If there is no such rule.
@@ -64,11 +64,13 @@ class MatchingByRule:
 
     looks_at_masks = True
 
-    def __init__(self, rule: str, num_clusters: int, num_categories: int) -> None:
+    def __init__(
+        self, rule: str, num_clusters: int, num_categories: int, background: int | None = 0
+    ) -> None:
         check_rule(rule)
         self.name, self.description = rule, MATCHING_RULES[rule]
         shared = rule == 'majority' or num_clusters > num_categories  # the rest share id C + 1
-        self.layout = CountLayout(num_clusters, num_categories, many_to_one=shared)
+        self.layout = CountLayout(num_clusters, num_categories, shared, background)
 
     def entries(self, tally: ImageTally) -> CountEntries:
         """What an image adds to the counts, by generated id."""
@@ -93,6 +95,7 @@ class GivenMatching:
         num_categories: C.
         name: For tables and files.
         description: Where the match is from.
+        background: 0 if id 0 is "others"; None if every id is matched.
 
     Raises:
         ValueError: If the match does not fit, see `given_mapping`.
@@ -107,15 +110,17 @@ class GivenMatching:
         num_categories: int,
         name: str = 'given',
         description: str = GIVEN_RULE,
+        background: int | None = 0,
     ) -> None:
         self.name, self.description = name, description
-        self.mapping = given_mapping(match, num_clusters, num_categories)
-        self.layout = CountLayout(num_categories + 1, num_categories)  # C + 1 is never right
+        self.mapping = given_mapping(match, num_clusters, num_categories, background)
+        self.layout = CountLayout(  # C + 1 is never right
+            num_categories + 1, num_categories, background=background
+        )
 
     def entries(self, tally: ImageTally) -> CountEntries:
         """What an image adds to the counts, by category id."""
-        mapping = torch.as_tensor(self.mapping, device=tally.clusters.device)
-        return self.layout.entries(tally.renamed(mapping))
+        return self.layout.entries(tally, self.mapping)
 
     def match(self, images: np.ndarray, pixels: np.ndarray) -> np.ndarray:
         """The given match, whatever the counts. Shape (G + 1,)."""
@@ -124,7 +129,8 @@ class GivenMatching:
     def scores(self, counts: SegmentationCounts) -> MatchedScores:
         """Score what was counted by category id."""
         same = np.arange(self.layout.num_clusters + 1)
-        return replace(matched_scores(counts, same), mapping=self.mapping)
+        shift = 0 if self.layout.background == 0 else 1
+        return replace(matched_scores(counts, same), mapping=self.mapping[shift:] - shift)
 
 
 def category_ids(num_categories: int) -> GivenMatching:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from math import isnan
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,11 @@ def scores_in_percent(scores: MatchedScores) -> dict[str, float | None]:
     """The twelve figures in percent with 2 decimals; None for a size bucket without instances.
 
     mIoU, b-mIoU, ImgAcc and F-beta are the mIoU, mBIoU, Acc and FMeasure of `official_figures`.
+    Without background F-beta is None, and aAcc is the share of right pixels.
     """
     figures = official_figures(scores)
+    if scores.pixel_accuracy is not None:
+        figures = {**figures, 'aAcc': _percent(scores.pixel_accuracy)}
     names = {'mIoU': 'mIoU', 'mBIoU': 'b-mIoU', 'Acc': 'ImgAcc', 'FMeasure': 'F-beta'}
     for official in figures.keys() - names:
         names[official] = official
@@ -37,8 +41,8 @@ def official_figures(scores: MatchedScores) -> dict[str, float | None]:
     bands = {f'B{name}': _percent(share) for name, share in scores.size_boundary_iou.items()}
     return {
         'Acc': _percent(scores.image_accuracy),
-        'mIoU': _percent(scores.iou.mean()),
-        'mBIoU': _percent(scores.boundary_iou.mean()),
+        'mIoU': _percent(_mean_of_known(scores.iou)),
+        'mBIoU': _percent(_mean_of_known(scores.boundary_iou)),
         'FMeasure': _percent(scores.f_beta),
         **sizes,
         **bands,
@@ -49,8 +53,9 @@ def scores_per_class(scores: MatchedScores, names: Sequence[str] | None) -> list
     """One row a class: id, name, the generated ids matched to it, IoU and b-IoU in percent.
 
     Args:
-        scores: Of C + 1 classes.
-        names: C + 1 class names; None names classes by their ids.
+        scores: Of all classes.
+        names: Of all classes; None names classes by their ids. A class that occurs nowhere has no
+            IoU where there is no background, see `MatchedScores`.
     """
     return [
         {
@@ -87,7 +92,7 @@ def matching_record(scores: MatchedScores, matching: ClusterMatching) -> dict[st
         The rule's name and words, the clusters without a category and whether masks decided.
     """
     use = 'to match clusters and to score' if matching.looks_at_masks else 'to score'
-    unmatched = np.flatnonzero(scores.mapping == len(scores.iou))  # C + 1
+    unmatched = np.flatnonzero(scores.mapping == len(scores.iou))
     return {
         'matching': matching.name,
         'matching_rule': matching.description,
@@ -143,8 +148,12 @@ def write_prediction(directory: Path, image_path: Path, labels: Tensor) -> None:
     save_label_map(path, labels.cpu().numpy())
 
 
+def _mean_of_known(iou: Tensor) -> Tensor:
+    return iou[~iou.isnan()].mean()
+
+
 def _percent(share: float | Tensor | None) -> float | None:
-    return None if share is None else 100 * float(share)
+    return None if share is None or isnan(share) else 100 * float(share)
 
 
 def _rounded(percent: float | None) -> float | None:

@@ -64,12 +64,21 @@ class CountLayout:
         num_clusters: G, generated ids without "others".
         num_categories: C, categories without "others".
         many_to_one: Whether the match may give several clusters the same id.
+        background: 0 if id 0 is "others". None if every id is a cluster or a category: they are
+            then counted one place later, and the place of "others" stays empty.
     """
 
-    def __init__(self, num_clusters: int, num_categories: int, many_to_one: bool = False) -> None:
+    def __init__(
+        self,
+        num_clusters: int,
+        num_categories: int,
+        many_to_one: bool = False,
+        background: int | None = 0,
+    ) -> None:
         self.num_clusters = num_clusters
         self.num_categories = num_categories
         self.many_to_one = many_to_one
+        self.background = background
         lengths = dict(
             selection=NUM_SELECTIONS, cluster=num_clusters + 1, category=num_categories + 1
         )
@@ -83,15 +92,20 @@ class CountLayout:
         shape = self.shapes[name]
         return values[self.starts[name] :][: prod(shape)].view(shape)
 
-    def entries(self, tally: ImageTally) -> CountEntries:
+    def entries(self, tally: ImageTally, mapping: np.ndarray | None = None) -> CountEntries:
         """What one image adds.
 
         Args:
             tally: Its pixel counts.
+            mapping: New id of each generated id, of `given_mapping`, for counts by category id.
 
         Returns:
             Entries on the device of the tally.
         """
+        if self.background is None:
+            tally = tally.with_background()
+        if mapping is not None:
+            tally = tally.renamed(torch.as_tensor(mapping, device=tally.clusters.device))
         clusters, categories, pixels = tally
         areas = pixels.sum(dim=(0, 1, 3))  # (q,)
         everything = torch.ones_like(categories, dtype=torch.bool)[None]

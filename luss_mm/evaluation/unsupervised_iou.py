@@ -16,6 +16,7 @@ from mmengine.logging import print_log
 from mmseg.registry import METRICS
 from torch import Tensor
 
+from luss_mm.datasets.seeded_dataset import IGNORE_INDEX, READ_AS_COLOURS, is_of_colours
 from luss_mm.evaluation.cluster_matching import (
     ClusterMatching,
     GivenMatching,
@@ -35,6 +36,9 @@ from luss_mm.functional.image_tally import ImageTally, check_ids, tally_image
 from luss_mm.functional.matching import check_rule
 from luss_mm.pipeline.image_counts import ImageCountsWriter
 
+MMSEG_IGNORE_INDEX = 255
+BACKGROUND_NAMES = ('others', 'other', 'background', 'unlabeled', 'unlabelled', 'void', 'nothing')
+
 
 @METRICS.register_module()
 class UnsupervisedIoUMetric(BaseMetric):
@@ -46,6 +50,12 @@ class UnsupervisedIoUMetric(BaseMetric):
     mmseg model whose `pred_sem_seg` holds generated ids, 0 for "others" and 1..num_clusters for
     clusters.
 
+    With `background=None` no class is set apart, as PiCIE and STEGO score Cityscapes, COCO-Stuff
+    and Potsdam: generated ids are 0..num_clusters - 1, every class of the data set is matched, mIoU
+    is over the classes that occur in masks or predictions, and aAcc (pixel accuracy) takes the
+    place of F-beta. With more clusters than classes the one-to-one rules leave clusters without a
+    class, whose pixels are wrong; 'majority' gives every cluster a class.
+
     Each rank keeps twelve (G + 1) x (C + 1) matrices (81 MB for 919 x 919), whatever the number of
     images; see `SegmentationCounts` for what little it keeps of images whose dominant category
     hangs on the match. The last image of a rank is held back until the size of the data set is
@@ -54,9 +64,10 @@ class UnsupervisedIoUMetric(BaseMetric):
 
     Args:
         num_clusters: G, generated ids without "others".
-        num_categories: C, categories without "others". None takes all of `dataset_meta['classes']`
-            but the first, which is "others".
-        ignore_index: Mask id of pixels that count nowhere.
+        num_categories: C, categories without "others". None takes all of `dataset_meta['classes']`,
+            but the first if that is "others".
+        ignore_index: Mask id of pixels that count nowhere. None takes that of the data set: our
+            data sets name theirs in their metainfo (1000), those of mmseg have 255.
         output_dir: Where match.json, scores.json, image counts and predictions go; None: nowhere.
         save_predictions: Write every prediction (generated ids, before matching) in the ImageNet-S
             coding to `<output_dir>/predictions/<folder of the image>/<image name>.png`. A data set
@@ -69,17 +80,19 @@ class UnsupervisedIoUMetric(BaseMetric):
             'image_hungarian' (official), 'pixel_hungarian' or 'majority' (many to one).
         match: Category id of each generated id, or the path of a match.json; it is taken instead of
             a rule's.
+        background: 0 if the first class is "others", which generated id 0 stands for and nothing
+            else is matched to. None if every class and every generated id takes part.
 
     Raises:
-        ValueError: If predictions are to be saved without an `output_dir`, or there is no such
-            rule.
+        ValueError: If predictions are to be saved without an `output_dir`, there is no such rule,
+            or `background` is another id.
     """
 
     def __init__(
         self,
         num_clusters: int,
         num_categories: int | None = None,
-        ignore_index: int = 1000,
+        ignore_index: int | None = None,
         output_dir: str | None = None,
         save_predictions: bool = False,
         boundary_ratio: float = 0.03,
@@ -88,25 +101,51 @@ class UnsupervisedIoUMetric(BaseMetric):
         keep_results: bool = False,
         matching: str = 'image_hungarian',
         match: Mapping[str | int, int] | str | Path | None = None,
+        background: int | None = 0,
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         save_predictions = save_predictions or keep_results
         if save_predictions and output_dir is None:
             raise ValueError('save_predictions=True needs an output_dir to save to')
         check_rule(matching)
+        if background not in (0, None):
+            raise ValueError(f'background is 0 or None (no background class), not {background!r}')
+        self.background = background
         self.rule = matching
         self.match = match if match is None or isinstance(match, Mapping) else read_match(match)
         self.num_clusters = num_clusters
         self.num_categories = num_categories
-        self.ignore_index = ignore_index
+        self._ignore_index = ignore_index
         self.output_dir = None if output_dir is None else Path(output_dir)
         self.save_predictions = save_predictions
         self.boundary_ratio = boundary_ratio
         if self.output_dir is not None and is_main_process():
             self.output_dir.mkdir(parents=True, exist_ok=True)  # fails before the work, not after
-        self._image_counts = ImageCountsWriter(self.output_dir)
+        # Whoever reads them takes id 0 for "others".
+        self._image_counts = ImageCountsWriter(self.output_dir if background == 0 else None)
         self._refined_by: str | None = None
         self._forget_images()
+
+    @property
+    def ignore_index(self) -> int:
+        """Mask id of pixels that count nowhere."""
+        if self._ignore_index is not None:
+            return self._ignore_index
+        meta = self.dataset_meta or {}
+        # mmseg's BaseSegDataset names this in its metainfo, but not its ignore_index.
+        default = MMSEG_IGNORE_INDEX if 'reduce_zero_label' in meta else IGNORE_INDEX
+        return meta.get('ignore_index', default)
+
+    @property
+    def dataset_meta(self) -> dict | None:
+        """Meta information of the data set; its classes are checked before anything is trained."""
+        return self._dataset_meta
+
+    @dataset_meta.setter
+    def dataset_meta(self, dataset_meta: dict) -> None:
+        self._dataset_meta = dataset_meta
+        if self._class_names() is not None:
+            self._category_count()
 
     def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
         """Count one batch.
@@ -180,6 +219,7 @@ class UnsupervisedIoUMetric(BaseMetric):
             settings = {
                 'num_clusters': self.num_clusters,
                 'num_categories': self._category_count(),
+                'background': self.background,
                 'ignore_index': self.ignore_index,
                 'boundary_ratio': self.boundary_ratio,
                 'refined_by': self._refined_by,
@@ -197,8 +237,16 @@ class UnsupervisedIoUMetric(BaseMetric):
                     'no mask (gt_sem_seg) to score against. Add LoadAnnotations to the test '
                     'pipeline, or set save_predictions=True to predict without scoring.'
                 )
-            check_ids('prediction', predicted, self.num_clusters, 'num_clusters')
+            check_ids(
+                'prediction',
+                predicted,
+                self.num_clusters,
+                'num_clusters',
+                background=self.background,
+            )
             return None
+        if is_of_colours(mask['data']):
+            raise ValueError(f'its mask {READ_AS_COLOURS}.')
         truth = _label_map(mask).to(predicted.device)
         if predicted.shape != truth.shape:
             raise ValueError(
@@ -212,6 +260,7 @@ class UnsupervisedIoUMetric(BaseMetric):
             self._category_count(),
             self.ignore_index,
             boundary_radius(*truth.shape, self.boundary_ratio),
+            self.background,
         )
 
     def _class_names(self) -> Sequence[str] | None:
@@ -222,24 +271,42 @@ class UnsupervisedIoUMetric(BaseMetric):
         names = self._class_names()
         if self.num_categories is None and names is None:
             raise ValueError("set num_categories: the data set's metainfo names no classes")
-        count = len(names) - 1 if self.num_categories is None else self.num_categories
-        if names is not None and len(names) != count + 1:
+        others = 0 if self.background is None else 1
+        count = len(names) - others if self.num_categories is None else self.num_categories
+        if names is not None and others:
+            self._refuse_missing_background(names[0])
+        if names is not None and len(names) != count + others:
+            first = ' ("others" first)' if others else ''
             raise ValueError(
-                f'num_categories={count} needs {count + 1} classes ("others" first), the data set '
+                f'num_categories={count} needs {count + others} classes{first}, the data set '
                 f'names {len(names)}. Leave num_categories out to take them from the data set.'
             )
-        if 0 <= self.ignore_index <= count:
+        highest = count - 1 + others
+        if 0 <= self.ignore_index <= highest:
             raise ValueError(
-                f'ignore_index={self.ignore_index} is one of the ids 0 to {count} of the '
+                f'ignore_index={self.ignore_index} is one of the ids 0 to {highest} of the '
                 'categories. Set it to the id that ignored pixels have in the masks.'
             )
         return count
 
+    def _refuse_missing_background(self, first: str) -> None:
+        """A class that is never matched would cost its share of mIoU without a word."""
+        if str(first).lower() not in BACKGROUND_NAMES:
+            raise ValueError(
+                f'background=0 leaves the first class out of the matching, but the data set calls '
+                f'it {first!r}. Set background=None to match every class, or call it '
+                f'{BACKGROUND_NAMES[0]!r} in the metainfo of the data set.'
+            )
+
     def _new_matching(self) -> ClusterMatching:
         """The rule or the given match, once the categories are known."""
         if self.match is None:
-            return MatchingByRule(self.rule, self.num_clusters, self._category_count())
-        return GivenMatching(self.match, self.num_clusters, self._category_count())
+            return MatchingByRule(
+                self.rule, self.num_clusters, self._category_count(), self.background
+            )
+        return GivenMatching(
+            self.match, self.num_clusters, self._category_count(), background=self.background
+        )
 
     def _hold_back(self, image: str, tally: ImageTally | None, device: torch.device) -> None:
         """Count the image held back so far and hold back this one."""

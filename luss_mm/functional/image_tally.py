@@ -68,6 +68,10 @@ class ImageTally(NamedTuple):
         pixels = self.pixels.new_zeros(len(ids), *self.pixels.shape[1:])
         return ImageTally(ids, self.categories, pixels.index_add_(0, rows, self.pixels))
 
+    def with_background(self) -> 'ImageTally':
+        """The tally with every id raised by one, so that 0 is a background without pixels."""
+        return ImageTally(self.clusters + 1, self.categories + 1, self.pixels)
+
     def f_beta(self) -> Tensor:
         """F-beta of the foreground, float64 scalar."""
         joint = self.joint()
@@ -84,6 +88,7 @@ def tally_image(
     num_categories: int,
     ignore_index: int,
     radius: int,
+    background: int | None = 0,
 ) -> ImageTally:
     """Count one image's pixels by predicted id, true id and membership of both boundary bands.
 
@@ -97,6 +102,8 @@ def tally_image(
         num_categories: C.
         ignore_index: True id of pixels that count nowhere, outside of [0, C].
         radius: Of the boundary band in pixels.
+        background: 0 if id 0 is "others". None if it is a cluster and a category like the rest; ids
+            then end at G - 1 and C - 1.
 
     Returns:
         The tally, on the device of the inputs.
@@ -106,8 +113,9 @@ def tally_image(
     """
     predicted, truth = widen_ids(predicted), widen_ids(truth)
     known = truth != ignore_index
-    check_ids('prediction', predicted, num_clusters, 'num_clusters')
-    check_ids('mask', torch.where(known, truth, 0), num_categories, 'num_categories', ignore_index)
+    check_ids('prediction', predicted, num_clusters, 'num_clusters', background=background)
+    kept = torch.where(known, truth, 0)
+    check_ids('mask', kept, num_categories, 'num_categories', ignore_index, background)
     predicted, truth = predicted.int(), truth.int()  # half the traffic of the usual int64
     predicted_band = boundary_mask(predicted, radius)
     true_band = boundary_mask(truth, radius)
@@ -126,23 +134,32 @@ def tally_image(
 
 
 def check_ids(
-    name: str, labels: Tensor, highest: int, setting: str, ignore_index: int | None = None
+    name: str,
+    labels: Tensor,
+    number: int,
+    setting: str,
+    ignore_index: int | None = None,
+    background: int | None = 0,
 ) -> None:
     """Check that a label map holds nothing but ids of the settings.
 
     Args:
         name: What the label map is, for the message.
         labels: Any integer dtype and shape, not empty, ignored pixels replaced.
-        highest: Largest id allowed; `setting` has this value.
+        number: Of ids without "others"; `setting` has this value.
         setting: Name of the setting.
         ignore_index: Id of ignored pixels, for the message.
+        background: As in `tally_image`.
 
     Raises:
-        ValueError: If an id is outside of [0, highest].
+        ValueError: If an id is outside of [0, number], or of [0, number - 1] without background.
     """
+    highest = number if background == 0 else number - 1
     low, high = (int(value) for value in torch.aminmax(labels))
     if low < 0 or high > highest:
-        settings = f'{setting}={highest}'
+        settings = f'{setting}={number}'
+        if background is None:
+            settings += ', background=None'
         if ignore_index is not None:
             settings += f', ignore_index={ignore_index}'
         raise ValueError(

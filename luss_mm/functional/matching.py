@@ -166,7 +166,10 @@ def match_majority(pixels: np.ndarray) -> np.ndarray:
 
 
 def given_mapping(
-    match: Mapping[str | int, int], num_clusters: int, num_categories: int
+    match: Mapping[str | int, int],
+    num_clusters: int,
+    num_categories: int,
+    background: int | None = 0,
 ) -> np.ndarray:
     """Check a given match, for instance what match.json holds, and make it a mapping.
 
@@ -175,9 +178,12 @@ def given_mapping(
             share a category or be 0 ("others"). The entry of 0, which is 0, may be missing.
         num_clusters: G.
         num_categories: C.
+        background: 0 if id 0 is "others". None if there are none: generated ids are then 0 to
+            G - 1, category ids 0 to C - 1, and C is for unmatched.
 
     Returns:
-        Category id of each generated id, int64. Shape (G + 1,).
+        Category id of each generated id, int64; without background all of them raised by one, with
+        0 at 0. Shape (G + 1,).
 
     Raises:
         ValueError: If an entry is no number, out of range or missing, or 0 is not matched to 0.
@@ -186,26 +192,27 @@ def given_mapping(
         pairs = {int(cluster): int(category) for cluster, category in match.items()}
     except (TypeError, ValueError) as error:
         raise ValueError(f'a match maps generated ids to category ids: {error}') from error
-    if pairs.setdefault(0, 0) != 0:
+    if background == 0 and pairs.setdefault(0, 0) != 0:
         raise ValueError(f'a match keeps 0 ("others") at 0, not {pairs[0]}')
-    if unknown := sorted(pairs.keys() - set(range(num_clusters + 1))):
+    shift = 0 if background == 0 else 1
+    clusters, unmatched = range(num_clusters + 1 - shift), num_categories + 1 - shift
+    if unknown := sorted(pairs.keys() - set(clusters)):
         raise ValueError(
-            f'the match has generated id {unknown[0]}, outside of [0, {num_clusters}] '
+            f'the match has generated id {unknown[0]}, outside of [0, {clusters[-1]}] '
             f'({num_clusters} clusters)'
         )
-    if missing := sorted(set(range(num_clusters + 1)) - pairs.keys()):
+    if missing := sorted(set(clusters) - pairs.keys()):
         raise ValueError(
             f'the match has no category for generated id {missing[0]} ({len(missing)} of '
-            f'{num_clusters} are missing). Match those that are never right to '
-            f'{num_categories + 1}.'
+            f'{num_clusters} are missing). Match those that are never right to {unmatched}.'
         )
     for cluster, category in pairs.items():
-        if not 0 <= category <= num_categories + 1:
+        if not 0 <= category <= unmatched:
             raise ValueError(
                 f'the match gives generated id {cluster} category {category}, outside of '
-                f'[0, {num_categories}] ({num_categories + 1} for unmatched)'
+                f'[0, {unmatched - 1}] ({unmatched} for unmatched)'
             )
-    return np.array([pairs[cluster] for cluster in range(num_clusters + 1)], dtype=np.int64)
+    return np.array([0] * shift + [pairs[cluster] + shift for cluster in clusters], dtype=np.int64)
 
 
 def _unmatched(counts: np.ndarray) -> np.ndarray:

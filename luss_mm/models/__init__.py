@@ -19,6 +19,7 @@ from luss_mm.models.prototype_head import PrototypeHead
 from luss_mm.models.receptive_fields import ReceptiveFieldSegmentor
 from luss_mm.models.semi_preprocessor import SemiPreprocessor
 from luss_mm.models.timm_feature_maps import TIMMFeatureMaps
+from luss_mm.models.tta_model import LUSSTTAModel
 from luss_mm.models.views_preprocessor import ViewsPreprocessor
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     'FoundModel',
     'ImageClassifier',
     'LUSSSegmentor',
+    'LUSSTTAModel',
     'LinearHead',
     'MapsPreprocessor',
     'PASSPretrainer',

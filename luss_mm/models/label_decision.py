@@ -59,6 +59,32 @@ def decide_label_map(
     return labels
 
 
+@torch.no_grad()
+def full_size_logits(
+    logits: Tensor, meta: Mapping[str, Any], input_size: torch.Size | tuple[int, int]
+) -> Tensor:
+    """Logits at the size of the image's file, without its padding and flip.
+
+    Args:
+        logits: Of one image, at any resolution. Shape (K, h, w).
+        meta: As in `decide_label_map`.
+        input_size: Of the padded network input, (H, W) in pixels.
+
+    Returns:
+        Logits resized with align_corners=False, 4 K bytes a pixel in float32. Shape
+        (K, ori_H, ori_W).
+    """
+
+    def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
+        return F.interpolate(maps, size, mode='bilinear', align_corners=False)[0]
+
+    size = tuple(meta['ori_shape'][:2])
+    resized = resize_without_padding(logits[None], size, padding_of(meta), input_size, resize)
+    if meta.get('flip', False):
+        resized = resized.flip(FLIP_AXES[meta.get('flip_direction', 'horizontal')])
+    return resized
+
+
 def padding_of(meta: Mapping[str, Any]) -> Sequence[int]:
     """Pixels that were added to an image on the left, right, top and bottom."""
     return meta.get('img_padding_size', meta.get('padding_size', (0,) * 4))

@@ -3,12 +3,16 @@ import http.server
 import os
 import pickle
 import random
+import subprocess
+import sys
 import threading
 import zipfile
+from pathlib import Path, PosixPath, PureWindowsPath, WindowsPath
 
 import numpy as np
 import pytest
 import torch
+from mmengine.config import ConfigDict
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 from torch import nn
@@ -264,3 +268,47 @@ def test_what_is_no_checkpoint_is_named(tmp_path, content):
         torch.jit.trace(nn.Linear(2, 2), torch.ones(1, 2)).save(path)
     with pytest.raises(CheckpointError, match=r'a\.pth: damaged, or no checkpoint of tensors'):
         load_checkpoint(path)
+
+
+def test_what_mmengine_puts_into_metainfo_loads(tmp_path):
+    meta = dict(
+        dataset_meta=ConfigDict(classes=('a', 'b'), nested=dict(ids=[1, dict(name='x')])),
+        path=Path('/data/x'),
+        windows=Call(WindowsPath, 'C:', 'x'),
+    )
+    torch.save(dict(state_dict={}, meta=meta), tmp_path / 'own.pth')
+    loaded = CheckpointLoader.load_checkpoint(str(tmp_path / 'own.pth'))['meta']
+    assert isinstance(loaded['dataset_meta'], ConfigDict)
+    assert loaded['dataset_meta'] == meta['dataset_meta']
+    assert loaded['dataset_meta'].nested.ids[1].name == 'x'
+    assert loaded['path'] == Path('/data/x')
+    assert loaded['windows'] == PureWindowsPath('C:', 'x')
+
+
+class State(Call):
+    """A pickle that calls a function and then sets the state of what it returns."""
+
+    def __reduce__(self):
+        return self.function, self.arguments, dict(evil=1)
+
+
+@pytest.mark.parametrize(
+    'evil', [State(ConfigDict, {}), State(PosixPath, 'x'), Call(ConfigDict, [('a', 1)])]
+)
+def test_stand_ins_take_nothing_but_content(tmp_path, evil):
+    torch.save(dict(state_dict={}, evil=evil), tmp_path / 'evil.pth')
+    with pytest.raises(CheckpointError):
+        load_checkpoint(tmp_path / 'evil.pth')
+
+
+@pytest.mark.parametrize('opted_out', [False, True])
+def test_mmengines_own_loaders_stay_on_request(malicious, marker, opted_out):
+    code = (
+        'import luss_mm, sys; from mmengine.runner import CheckpointLoader; '
+        'CheckpointLoader.load_checkpoint(sys.argv[1])'
+    )
+    environment = dict(os.environ) | (dict(LUSS_MM_LOADING='mmengine') if opted_out else {})
+    command = [sys.executable, '-c', code, str(malicious)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert (done.returncode == 0) == marker.exists() == opted_out
+    assert opted_out or 'refused, since it asks for' in done.stderr

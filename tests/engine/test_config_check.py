@@ -1,6 +1,11 @@
 import pytest
 
-from luss_mm.engine.config_check import RUNNER_KEYS, check_stage
+from luss_mm.engine.config_check import (
+    REGISTRIES,
+    RUNNER_KEYS,
+    _accepted_arguments,
+    check_stage,
+)
 from luss_mm.engine.settings import SettingsError
 
 
@@ -123,3 +128,54 @@ def test_other_packages_come_by_prefix():
 def test_runner_keys():
     assert {'model', 'train_dataloader', 'randomness', 'sync_bn', 'tta_model'} <= RUNNER_KEYS
     assert not {'self', 'cfg', 'stages'} & RUNNER_KEYS
+
+
+class Base:
+    def __init__(self, width, depth=1):
+        pass
+
+
+class PassesOn(Base):
+    def __init__(self, height, **kwargs):
+        kwargs.pop('old', None)
+        if 'older' in kwargs:
+            kwargs['width'] = kwargs['older']
+        super().__init__(**kwargs)
+
+
+class HandsAway(Base):
+    def __init__(self, name, **options):
+        super().__init__(width=1)
+        self.wrapped = dict(name=name, **options)
+
+
+class HandsToBoth(Base):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.wrapped = dict(kwargs)
+
+
+@pytest.mark.parametrize(
+    'target, accepted',
+    [
+        (PassesOn, {'self', 'height', 'old', 'older', 'width', 'depth'}),
+        (HandsAway, None),
+        (HandsToBoth, None),
+    ],
+)
+def test_kwargs_are_those_of_the_base_class_only_if_they_go_there(target, accepted):
+    assert _accepted_arguments(target) == accepted
+
+
+@pytest.mark.parametrize('kind', ['TIMMBackbone', 'mmpretrain.TIMMBackbone'])
+def test_wrappers_of_timm_take_what_timm_takes(kind):
+    model = stage()['model']
+    backbone = dict(type=kind, model_name='resnet18', out_indices=(1, 2), output_stride=16)
+    check_stage('finetune', stage(model=model | dict(backbone=backbone)))
+
+
+def test_arguments_of_registered_classes_stay_known():
+    for registry in REGISTRIES:
+        for name in ('LUSSSegmentor', 'EncoderDecoder', 'FCNHead', 'LUSSDataset', 'ResNet'):
+            if name in registry.module_dict:
+                assert _accepted_arguments(registry.module_dict[name]), name

@@ -189,9 +189,12 @@ def test_settings_that_contradict_are_named():
     with pytest.raises(ValueError, match='ignore_index=2 is one of the ids 0 to 3'):
         evaluate(images, 3, 3, ignore_index=2)
     metric = UnsupervisedIoUMetric(3, 3)
-    metric.dataset_meta = {'classes': ('others', 'cat')}
     with pytest.raises(ValueError, match='num_categories=3 needs 4 classes'):
-        metric.process(None, [data_sample(0, *images[0]).to_dict()])
+        metric.dataset_meta = {'classes': ('others', 'cat')}  # before anything is trained
+    with pytest.raises(ValueError, match="calls it 'road'. Set background=None"):
+        metric.dataset_meta = {'classes': ('road', 'car', 'sky', 'tree')}
+    with pytest.raises(ValueError, match='background is 0 or None'):
+        UnsupervisedIoUMetric(3, background=3)
 
 
 def test_missing_or_repeated_images_are_named():

@@ -1,5 +1,5 @@
 # ImageNet-S: as any folder, with the official category names. The masks of train-semi are 1 %.
-_base_ = './semi_folder.py'
+_base_ = './semi_own_folder.py'
 data_root = 'data/ImageNetS50'
 resize_side = 256
 loading = dict(stored_pixels=True)  # no EXIF orientation, as masks and official toolbox

@@ -1,5 +1,6 @@
 """Transforms: files to arrays to views. Importing this package registers them with mmseg."""
 
+from luss_mm.datasets.transforms.bound_image import BoundImage
 from luss_mm.datasets.transforms.cached_maps import (
     CropCachedMaps,
     FlipCachedMaps,
@@ -17,11 +18,13 @@ from luss_mm.datasets.transforms.pack_views import PackViews, collate_views
 from luss_mm.datasets.transforms.pseudo_label import GeneratePseudoLabel
 from luss_mm.datasets.transforms.random_resized_crop import RandomResizedSegCrop
 from luss_mm.datasets.transforms.resize_short_side import ResizeShortSide
+from luss_mm.datasets.transforms.score_as_resized import ScoreAsResized
 from luss_mm.datasets.transforms.strong_colours import RandomColourOperations
 from luss_mm.datasets.transforms.strong_operations import RandomStrongOperations
 from luss_mm.datasets.transforms.valid_pixels import MarkValidPixels
 
 __all__ = [
+    'BoundImage',
     'CropCachedMaps',
     'DistortColours',
     'DrawCutMixBox',
@@ -41,6 +44,7 @@ __all__ = [
     'RandomResizedSegCrop',
     'RandomStrongOperations',
     'ResizeShortSide',
+    'ScoreAsResized',
     'SetImageTags',
     'collate_views',
 ]

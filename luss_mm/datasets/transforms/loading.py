@@ -56,11 +56,7 @@ class LoadBoundedImage(BaseTransform):
         if not self.stored_pixels:
             image = turn_upright(image, stored.orientation)
         _, height, width, _ = stored if self.stored_pixels else stored.turned()
-        if self.max_side is not None and max(image.shape[:2]) > self.max_side:
-            factor = self.max_side / max(height, width)
-            size = (max(1, round(width * factor)), max(1, round(height * factor)))
-            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        results['img'] = image = _thickened(image)
+        results['img'] = image = bounded(image, (height, width), self.max_side)
         results['img_shape'] = image.shape[:2]
         results['ori_shape'] = (height, width)
         return results
@@ -88,7 +84,13 @@ class LoadLabelMap(BaseTransform):
         self.match_image = match_image
 
     def transform(self, results: dict) -> dict:
-        """Load the label map at results['seg_map_path']."""
+        """Load the label map at results['seg_map_path'].
+
+        Without that key an image passes unchanged if `match_image` is False: it can be predicted,
+        and a metric says what it lacks.
+        """
+        if 'seg_map_path' not in results and not self.match_image:
+            return results
         path = results['seg_map_path']
         labels = self.read(path)
         if labels.shape != tuple(results['ori_shape']):
@@ -111,6 +113,22 @@ class LoadLabelMap(BaseTransform):
 def keeps_stored_pixels(pipeline: Compose) -> bool:
     """Whether a pipeline loads images without turning them, see `LoadBoundedImage`."""
     return any(getattr(step, 'stored_pixels', False) for step in pipeline.transforms)
+
+
+def bounded(image: np.ndarray, size: tuple[int, int], max_side: int | None) -> np.ndarray:
+    """An image of at most `max_side` pixels, and one row at least after later resizing.
+
+    Args:
+        image: As it was decoded, perhaps smaller than its file. Shape (h, w, 3).
+        size: Height and width of the file.
+        max_side: Bound on the longer side; None for no bound.
+    """
+    height, width = size
+    if max_side is not None and max(image.shape[:2]) > max_side:
+        factor = max_side / max(height, width)
+        shape = (max(1, round(width * factor)), max(1, round(height * factor)))
+        image = cv2.resize(image, shape, interpolation=cv2.INTER_AREA)
+    return _thickened(image)
 
 
 def _thickened(image: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Hooks: read runner state, call one function, write state. Importing registers them."""
 
 from luss_mm.engine.hooks.backend_pictures import BackendPicturesHook
+from luss_mm.engine.hooks.class_names import ClassNamesHook, PredictionVisualizationHook
 from luss_mm.engine.hooks.clusters import ClusterHook
 from luss_mm.engine.hooks.csd import CSDHook
 from luss_mm.engine.hooks.dff import DFFHook, SelectionHook
@@ -23,6 +24,7 @@ from luss_mm.engine.hooks.teacher import TeacherHook
 __all__ = [
     'BackendPicturesHook',
     'CSDHook',
+    'ClassNamesHook',
     'ClusterHook',
     'DFFHook',
     'EpochSeedHook',
@@ -31,6 +33,7 @@ __all__ = [
     'FinalValidationHook',
     'FiniteLossHook',
     'PicturesHook',
+    'PredictionVisualizationHook',
     'PreflightHook',
     'PretrainedWeightsHook',
     'PrototypesHook',

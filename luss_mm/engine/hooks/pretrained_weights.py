@@ -15,7 +15,7 @@ class PretrainedWeightsHook(Hook):
             looked up.
     """
 
-    def __init__(self, files: dict[str, str]) -> None:
+    def __init__(self, files: dict[str, str | None]) -> None:
         self.files = dict(files)
 
     def check(self) -> None:
@@ -23,8 +23,14 @@ class PretrainedWeightsHook(Hook):
 
         Raises:
             FileNotFoundError: Naming the setting and the fix.
+            ValueError: If a setting names no file at all.
         """
         for setting, path in self.files.items():
+            if not isinstance(path, str):
+                raise ValueError(
+                    f'{setting}={path!r}: this training starts from weights. Name their file, or '
+                    'leave out init_cfg of the backbone in a config of your own'
+                )
             if '://' not in path and not checkpoint_file(path).is_file():
                 raise FileNotFoundError(
                     f'{path}: no such file. Set {setting} to a file that '

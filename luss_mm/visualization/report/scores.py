@@ -97,6 +97,8 @@ def read_evaluation(run: FinishedRun) -> ScoredRun:
         scores = run.read_json(run.last, 'evaluation', 'scores.json')
     except MissingPartError as error:
         raise MissingPartError('Nothing was scored: the run had no masks.') from error
+    if scores.get('background', 0) is None:
+        raise MissingPartError('Scored without a background class: see evaluation/scores.json.')
     match = run.read_json(run.last, 'evaluation', 'match.json')
     category_of = np.array([match[str(cluster)] for cluster in range(len(match))])
     names = [row['name'] for row in scores['per_class']] + [UNMATCHED]

@@ -1,5 +1,5 @@
 # Learning Pseudo Labels on a few hundred small images, for a small network.
-_base_ = './pct_voc.py'
+_base_ = './schedule_pct_voc.py'
 crop_size = 96
 loss_stride = 2
 labelled_batch = 8

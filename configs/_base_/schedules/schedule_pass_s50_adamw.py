@@ -1,6 +1,6 @@
 # The schedule of PASS on ImageNet-S50 for networks that AdamW trains; 8 GPUs of 32 images.
 # Rates are DINO's for 256 images (pretraining) and those of common fine-tuning: not tuned here.
-_base_ = './pass_s50.py'
+_base_ = './schedule_pass_s50.py'
 pretrain_lr = 0.0005
 pretrain_min_lr = 1e-6
 pretrain_optimizer = dict(_delete_=True, type='AdamW', lr='${pretrain_lr}', weight_decay=0.05)

@@ -1,0 +1,193 @@
+"""A finished stage in mmseg's own tools and functions, which know nothing of recipes."""
+
+import shutil
+from pathlib import Path
+
+import cv2
+import mmseg
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmengine.structures import PixelData
+from mmseg.apis import MMSegInferencer, inference_model, init_model, show_result_pyplot
+from mmseg.registry import DATASETS, MODELS, TRANSFORMS
+
+from luss_mm.engine.inferencer import LUSSInferencer
+from luss_mm.engine.stage_config import bounded_loading, plain_loading
+from luss_mm.evaluation import UnsupervisedIoUMetric
+from luss_mm.evaluation.cluster_names import run_names
+from luss_mm.functional.palette import category_palette
+from tests import small_recipe
+from tests.killable_tools import run_tool
+from tests.tiny_layout import write_image
+
+TOOLS = Path(mmseg.__file__).parent / '.mim' / 'tools'
+NUM_IDS = small_recipe.NUM_CATEGORIES + 1
+
+
+@pytest.fixture(scope='module')
+def stage():
+    return small_recipe.finished_run() / 'finetune'
+
+
+@pytest.fixture(scope='module')
+def unscored_stage(tmp_path_factory):
+    """Fine-tuned without masks on what the finished run had made by then."""
+    work_dir = tmp_path_factory.mktemp('unscored') / 'run'
+    small_recipe.copy_run(small_recipe.finished_run(), work_dir)
+    shutil.rmtree(work_dir / 'finetune')
+    small_recipe.train(work_dir, evaluate=False, finetune_epochs=1)
+    return work_dir / 'finetune'
+
+
+@pytest.fixture(scope='module')
+def image(stage):
+    return str(next(iter(sorted(stage.parent.glob('data/validation/*/*')))))
+
+
+def files_of(stage):
+    return {path: path.stat().st_mtime_ns for path in sorted(stage.rglob('*'))}
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_written_into_the_stage(stage):
+    before = files_of(stage)
+    yield
+    assert files_of(stage) == before
+
+
+def load(stage, **options):
+    return init_model(str(stage / 'config.py'), str(stage / 'final.pth'), 'cpu', options or None)
+
+
+def test_init_model_and_inference_model_on_a_file_and_an_array(stage, image):
+    expected = LUSSInferencer(stage, device='cpu')(image)['predictions'][0]
+    model = load(stage)
+    from_file = inference_model(model, image).pred_sem_seg.data[0]
+    np.testing.assert_array_equal(from_file.numpy(), expected)
+    from_array = inference_model(model, cv2.imread(image))
+    np.testing.assert_array_equal(from_array.pred_sem_seg.data[0].numpy(), expected)
+    assert 'seg_logits' not in from_array
+
+
+def test_logits_on_request(stage, image):
+    result = inference_model(load(stage, **{'model.seg_logits': True}), image)
+    labels = result.pred_sem_seg.data
+    assert result.seg_logits.data.shape == (NUM_IDS, *labels.shape[1:])
+    torch.testing.assert_close(result.seg_logits.data.argmax(dim=0, keepdim=True), labels)
+
+
+def test_names_and_colours_are_those_of_the_matched_categories(stage, image, tmp_path):
+    model = load(stage)
+    names = run_names(stage)
+    assert len(names) == NUM_IDS  # every cluster is matched
+    assert list(model.dataset_meta['classes']) == [names[i] for i in range(NUM_IDS)]
+    assert model.dataset_meta['palette'] == category_palette(NUM_IDS).tolist()
+    out = tmp_path / 'drawn.jpg'
+    show_result_pyplot(model, image, inference_model(model, image), show=False, out_file=str(out))
+    assert out.is_file()
+
+
+def test_the_inferencer_of_mmseg(stage, image):
+    inferencer = MMSegInferencer(str(stage / 'config.py'), str(stage / 'final.pth'), device='cpu')
+    expected = LUSSInferencer(stage, device='cpu')(image)['predictions'][0]
+    result = inferencer(image, return_vis=True)
+    np.testing.assert_array_equal(result['predictions'], expected)
+    assert result['visualization'].shape == cv2.imread(image).shape
+    np.testing.assert_array_equal(inferencer(cv2.imread(image))['predictions'], expected)
+    assert 'road' not in inferencer.visualizer.dataset_meta['classes']
+
+
+def test_a_run_without_masks(unscored_stage, image):
+    model = load(unscored_stage)
+    expected = LUSSInferencer(unscored_stage, device='cpu')(image)['predictions'][0]
+    result = inference_model(model, image)
+    np.testing.assert_array_equal(result.pred_sem_seg.data[0].numpy(), expected)
+    clusters = [f'cluster {i}' for i in range(1, NUM_IDS)]
+    assert list(model.dataset_meta['classes']) == ['others', *clusters]
+    paths = str(unscored_stage / 'config.py'), str(unscored_stage / 'final.pth')
+    result = MMSegInferencer(*paths, device='cpu')(image)
+    np.testing.assert_array_equal(result['predictions'], expected)
+
+
+def test_the_tool_that_tests(stage, tmp_path):
+    arguments = [stage / 'config.py', stage / 'final.pth', '--work-dir', tmp_path / 'work']
+    extra = ['--show-dir', tmp_path / 'shown', '--out', tmp_path / 'out']
+    output = run_tool(TOOLS / 'test.py', *arguments, *extra, log=tmp_path / 'log')
+    scores = small_recipe.final_scores(stage.parent)
+    assert f'mIoU: {scores["mIoU"]:.4f}' in output
+    assert len(list((tmp_path / 'out').rglob('*.png'))) == 13
+    assert len(list((tmp_path / 'shown').rglob('vis_image/*.png'))) == 13
+
+
+def test_the_tool_that_tests_with_augmentation(stage, tmp_path):
+    arguments = [stage / 'config.py', stage / 'final.pth', '--work-dir', tmp_path / 'work']
+    output = run_tool(TOOLS / 'test.py', *arguments, '--tta', log=tmp_path / 'log')
+    assert 'mIoU:' in output
+
+
+def test_augmentation_is_the_mean_of_an_image_and_its_mirror_image(stage, image):
+    config = Config.fromfile(stage / 'config.py')
+    model = load(stage, **{'model.seg_logits': True})
+    plain = inference_model(model, image).seg_logits.data.softmax(dim=0)
+    mirrored = inference_model(model, np.ascontiguousarray(cv2.imread(image)[:, ::-1]))
+    expected = plain + mirrored.seg_logits.data.softmax(dim=0).flip(-1)
+    augmented = MODELS.build(config.tta_model | dict(module=load(stage))).eval()
+    pipeline = [t for t in config.tta_pipeline if t['type'] != 'TestTimeAug']
+    steps = [s for s in config.tta_pipeline[-1].transforms if s[0]['type'] != 'LoadLabelMap']
+    results = dict(img_path=image)
+    for transform in [*pipeline, dict(type='TestTimeAug', transforms=steps)]:
+        results = TRANSFORMS.build(transform)(results)
+    batch = {key: [[value] for value in values] for key, values in results.items()}
+    with torch.no_grad():
+        merged = augmented.test_step(batch)[0]
+    torch.testing.assert_close(merged.pred_sem_seg.data.squeeze(0), expected.argmax(dim=0))
+
+
+@pytest.mark.parametrize('tool', [TOOLS / 'train.py', Path('tools/train.py')], ids=['mmseg', 'own'])
+def test_the_tool_that_trains(stage, tmp_path, tool):
+    work_dir = tmp_path / 'again'
+    run_tool(tool, stage / 'config.py', '--work-dir', work_dir, log=tmp_path / 'log')
+    ours = small_recipe.weights(stage.parent, 'finetune')
+    theirs = torch.load(work_dir / 'epoch_3.pth', weights_only=False)['state_dict']
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize('max_side', [30, None])
+def test_plain_loading_gives_the_same_pixels(image, tmp_path, mmseg_scope, max_side):
+    pipeline = [dict(type='LoadBoundedImage', max_side=max_side), dict(type='PackSegInputs')]
+    plain = plain_loading(pipeline)
+    assert plain[0]['type'] == 'LoadImageFromFile' and bounded_loading(plain) == pipeline
+    line = tmp_path / 'line.png'
+    write_image(line, np.zeros((1, 700, 3), np.uint8))
+    for path in (image, str(line)):
+        results = [dict(img_path=path), dict(img_path=path)]
+        for result, transforms in zip(results, (pipeline, plain), strict=True):
+            for transform in transforms[:-1]:
+                result.update(TRANSFORMS.build(transform)(result))
+        np.testing.assert_array_equal(results[0].pop('img'), results[1].pop('img'))
+        assert results[0] == results[1]
+
+
+@pytest.mark.parametrize('kind', ['LUSSDataset', 'BaseSegDataset'])
+def test_mmsegs_loader_of_masks_is_refused_where_they_hold_ids_in_colours(data_root, kind):
+    suffixes = dict(img_suffix='.JPEG', metainfo=dict(classes=('others', 'ant', 'bee')))
+    dataset = dict(
+        type=kind,
+        data_root=str(data_root),
+        data_prefix=dict(img_path='validation', seg_map_path='validation-segmentation'),
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='LoadAnnotations'),
+            dict(type='PackSegInputs'),
+        ],
+        **(suffixes if kind == 'BaseSegDataset' else {}),
+    )
+    metric = UnsupervisedIoUMetric(2, 2)
+    message = r'colours, but holds id = R \+ 256 \* G: put LoadLabelMap in the place'
+    with DefaultScope.overwrite_default_scope('mmseg'), pytest.raises(ValueError, match=message):
+        sample = DATASETS.build(dataset)[0]['data_samples']
+        sample.pred_sem_seg = PixelData(data=torch.zeros(1, *sample.ori_shape, dtype=torch.int64))
+        metric.process(None, [sample.to_dict()])
