@@ -6,12 +6,22 @@ Score   see docs/results.md
 Labels  validation masks for matching and scoring only
 """
 
-_base_ = './pdso_folder.py'
+_base_ = [
+    '../_base_/default_runtime.py',
+    '../_base_/models/resnet18_small.py',
+    '../_base_/datasets/luss.py',
+    '../_base_/schedules/schedule_pass_folder.py',
+    '../_base_/pdso_stages.py',
+]
 
 stage_order = ['data', 'pretrain', 'attention', 'dff_f', 'dff_g', 'dff_h', 'finetune']
 data_root = '${work_dir}/data'
 num_categories = 7
 evaluate = True
+resize_side = 96
+crop_size = 96
+num_workers = 2
+checkpoint_interval = 5
 stages = dict(
     data=dict(
         task=dict(
@@ -40,3 +50,17 @@ shallow_heads = [
         embedding_channels='${embedding_channels}',
     )
 ]
+
+kmeans_iterations = 20
+kmeans_restarts = 30
+kmeans_initialization = 'random'  # as PASS
+kmeans_components = None
+foreground_threshold = 'otsu'
+label_batch_size = 32
+finetune_epochs = 10
+finetune_batch_size = 32
+finetune_lr = 0.001
+finetune_optimizer = dict(type='AdamW', lr='${finetune_lr}', weight_decay=0.05)
+dff_epochs = 20  # of g and of h: short, like the rest of this schedule
+sigma = 0.1
+segmenter = dict(_delete_=True, type='GrabCutSegmenter')

@@ -9,8 +9,5 @@ Labels  validation masks for matching and scoring only
 
 _base_ = './pass_folder.py'
 
-stage_order = ['attention', 'finetune']
-stages = dict(
-    attention=dict(load_from=None),
-    finetune=dict(load_from='${work_dir}/attention/final.pth'),  # the same random backbone
-)
+pretrains = False
+needs_projection = False

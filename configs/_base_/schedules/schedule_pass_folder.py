@@ -14,7 +14,7 @@ pretrain_lr = 0.002
 pretrain_min_lr = 1e-5
 pretrain_optimizer = dict(type='AdamW', lr='${pretrain_lr}', weight_decay=0.05)
 
-attention_epochs = 20
+attention_epochs = 20  # where gates are trained (foreground='attention')
 attention_views = [dict(num=2, size=64, scale=(0.3, 1.0))]
 attention_upsample = 4
 attention_queue_length = 1024
@@ -22,16 +22,18 @@ attention_lr = 4.0
 attention_min_lr = 0.0006
 attention_optimizer = dict(type='SGD', lr='${attention_lr}', momentum=0.9, weight_decay=1e-6)
 
-kmeans_iterations = 20
-kmeans_restarts = 30
-kmeans_initialization = 'random'  # as PASS; 'k-means++' ends more evenly over seeds
-kmeans_components = None  # or how many principal directions are clustered
-foreground_threshold = 'otsu'  # or a number, or 'validation_sweep' (looks at masks)
-label_batch_size = 32
+kmeans_iterations = 50
+kmeans_restarts = 100
+kmeans_initialization = 'k-means++'  # PASS: 'random'
+kmeans_components = '${4 * num_categories}'  # principal directions that are clustered; PASS: None
+# .5 is each image's own threshold; otherwise 'otsu' of all images, a number, or
+# 'validation_sweep' (looks at masks)
+foreground_threshold = "${0.5 if image_threshold else 'otsu'}"
+label_batch_size = 16
 
-finetune_epochs = 10
-finetune_batch_size = 32
-finetune_scale = (0.3, 1.0)
-finetune_lr = 0.001
+finetune_epochs = None  # a rule for the number of images
+finetune_batch_size = 16
+finetune_scale = (0.3, 1.0)  # of crops, where no maps are cached
+finetune_lr = 0.002
 finetune_min_lr = 1e-5
-finetune_optimizer = dict(type='AdamW', lr='${finetune_lr}', weight_decay=0.05)
+finetune_optimizer = dict(type='AdamW', lr='${finetune_lr}', weight_decay=0.01)

@@ -1,37 +1,7 @@
-# For a frozen backbone that was trained before: only a head learns.
-kmeans_iterations = 50
-kmeans_restarts = 100
-kmeans_initialization = 'k-means++'
-kmeans_components = '${4 * num_categories}'  # principal directions that are clustered
-# .5 is each image's own threshold; otherwise 'otsu' of all images, a number, or
-# 'validation_sweep' (looks at masks)
-foreground_threshold = "${0.5 if image_threshold else 'otsu'}"
-label_batch_size = 16
+# For a frozen backbone that was trained before: only a head learns (continue_pretraining=False).
+_base_ = './schedule_pass_folder.py'
 
-finetune_batch_size = 16
-finetune_scale = (0.3, 1.0)  # of crops, where no maps are cached
-finetune_lr = 0.002
-finetune_min_lr = 1e-5
-finetune_optimizer = dict(type='AdamW', lr='${finetune_lr}', weight_decay=0.01)
-
-# Where gates are trained (foreground='attention'), and for continue_pretraining=True.
-batch_size = 64
-attention_epochs = 20
-attention_views = [dict(num=2, size=64, scale=(0.3, 1.0))]
 attention_upsample = 1
-attention_queue_length = 1024
-attention_lr = 4.0
-attention_min_lr = 0.0006
-attention_optimizer = dict(type='SGD', lr='${attention_lr}', momentum=0.9, weight_decay=1e-6)
 pretrain_epochs = 10
-pretrain_views = [
-    dict(num=2, size=64, scale=(0.3, 1.0)),
-    dict(num=2, size=40, scale=(0.08, 0.3)),
-]
-num_prototypes = 300
-queue_length = 1024
-queue_start_epoch = 3
-frozen_prototype_iters = 100
 pretrain_lr = 0.0002
 pretrain_min_lr = 1e-6
-pretrain_optimizer = dict(type='AdamW', lr='${pretrain_lr}', weight_decay=0.05)
