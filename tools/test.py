@@ -75,8 +75,9 @@ def load_config(arguments: argparse.Namespace) -> Config:
     if arguments.refine:
         config = refine_predictions(config, dict(type='GrabCutSegmenter'))
     config.load_from, config.resume, config.launcher = checkpoint, False, arguments.launcher
-    dataset = innermost_dataset(config.test_dataloader.dataset)
-    dataset.pipeline = bounded_loading(dataset.pipeline)
+    dataset = innermost_dataset(config.test_dataloader.get('dataset', {}))
+    if 'pipeline' in dataset:
+        dataset.pipeline = bounded_loading(dataset.pipeline)
     _direct_outputs(config, arguments.out)
     return config
 
