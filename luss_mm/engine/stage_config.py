@@ -12,8 +12,12 @@ from luss_mm.engine.image_preparation import image_transforms
 
 # Of the run: other tools would write into the finished stage, or build a runner of recipes.
 RUN_KEYS = ('runner_type', 'work_dir')
-# LoadBoundedImage without its early stop at damaged files and its fast decoding of large JPEGs.
-LOAD_IMAGE = dict(type='LoadImageFromFile', color_type='color_ignore_orientation')
+# LoadBoundedImage without its early stop at damaged files and its fast decoding of large JPEGs, by
+# whether it leaves the pixels as they are stored.
+LOAD_IMAGE = {
+    False: dict(type='LoadImageFromFile', color_type='color'),
+    True: dict(type='LoadImageFromFile', color_type='color_ignore_orientation'),
+}
 BOUNDED, BOUND = 'LoadBoundedImage', 'BoundImage'
 Pipeline = list[dict[str, Any]]
 
@@ -72,16 +76,19 @@ def plain_loading(pipeline: Sequence[Mapping[str, Any]]) -> Pipeline:
     """
     transforms = [dict(transform) for transform in pipeline]
     if transforms and transforms[0]['type'] == BOUNDED:
-        bound = {k: v for k, v in transforms[0].items() if k != 'type'}
-        transforms[:1] = [dict(LOAD_IMAGE), dict(type=BOUND, **bound)]
+        bound = transforms[0] | dict(type=BOUND)
+        stored = bound.pop('stored_pixels', False)
+        transforms[:1] = [dict(LOAD_IMAGE[stored]), bound]
     return transforms
 
 
 def bounded_loading(pipeline: Sequence[Mapping[str, Any]]) -> Pipeline:
     """What `plain_loading` made plain as it was, for tools of this package."""
     transforms = [dict(transform) for transform in pipeline]
-    if len(transforms) > 1 and transforms[0] == LOAD_IMAGE and transforms[1]['type'] == BOUND:
-        transforms[:2] = [transforms[1] | dict(type=BOUNDED)]
+    for stored, loading in LOAD_IMAGE.items():
+        if transforms[:1] == [loading] and transforms[1:] and transforms[1]['type'] == BOUND:
+            kept = dict(stored_pixels=True) if stored else {}
+            transforms[:2] = [transforms[1] | dict(type=BOUNDED, **kept)]
     return transforms
 
 
@@ -92,7 +99,7 @@ def tta_pipeline(images: Pipeline, labels: Pipeline) -> Pipeline:
         images: Transforms of test images; the last one packs.
         labels: Those that read labels, which are not flipped.
     """
-    loading = [t for t in images if t['type'] in (LOAD_IMAGE['type'], BOUND)]
+    loading = [t for t in images if t['type'] in ('LoadImageFromFile', BOUND)]
     middle = [t for t in images[:-1] if t not in loading]
     flips = [dict(type='RandomFlip', prob=float(p), direction='horizontal') for p in (0, 1)]
     steps = [*([t] for t in middle), flips, *([t] for t in labels), [images[-1]]]
