@@ -9,7 +9,7 @@ import pytest
 
 from luss_mm.engine.settings import SettingsError
 from luss_mm.engine.staged_runner import StagedRunner
-from tests.engine.small_folder_recipe import CHANNELS, recipe
+from tests.engine.small_folder_recipe import CHANNELS, SMALL_HEAD, recipe
 from tests.killable_tools import run_tool
 from tests.small_recipe import OPTIONS, TRAIN, finished_run
 
@@ -21,8 +21,8 @@ def test_a_flat_folder_is_trained_on_and_its_model_predicts_and_is_exported(tmp_
     for number, image in enumerate(images):
         shutil.copy(image, photos / f'{number}.jpg')
     options = {k: v for k, v in OPTIONS.items() if not k.startswith('stages.data')}
-    options |= dict(data_root=photos, feature_channels=CHANNELS, finetune_epochs=1)
-    pairs = [f'{key}={value}' for key, value in options.items()]
+    options |= SMALL_HEAD | dict(data_root=photos, feature_channels=CHANNELS, finetune_epochs=1)
+    pairs = [f'{key}={value}'.replace(' ', '') for key, value in options.items()]
     arguments = 'configs/luss/pass_folder.py', '--work-dir', work_dir, '--cfg-options', *pairs
     output = run_tool(TRAIN, *arguments, log=tmp_path / 'train.log')
     assert 'num_categories=5, a rule of thumb for 48 images' in output

@@ -9,5 +9,5 @@ Labels  validation masks for matching and scoring only
 
 _base_ = './pass_folder.py'
 
-pretrains = False
-needs_projection = False
+stage_order = ['attention', 'finetune']
+pretrained = None  # both begin with random weights

@@ -25,6 +25,7 @@ PARTS = [
     'dff_g',
     'dff_g/image_scores',
     'dff_h',
+    'feature_maps',
     'dff_features',
     'dff_clusters (k-means, K = 3)',
     'csd_clusters (k-means, K = 3)',
