@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 MANIFEST = 'manifest.json'
 # More files than this are known by their names and sizes alone: reading 1.2 million label maps
 # again would take longer than writing them.
@@ -83,15 +81,6 @@ def hash_file(path: str | Path) -> str:
         while block := file.read(BLOCK_BYTES):
             digest.update(block)
         return digest.hexdigest()
-
-
-def is_whole_array(path: str | Path) -> bool:
-    """Whether a `.npy` file is there, of the length that its header promises; reads the header."""
-    try:
-        array = np.load(path, mmap_mode='r')
-    except (OSError, ValueError, EOFError):
-        return False
-    return os.path.getsize(path) == array.offset + array.nbytes
 
 
 def sizes_of(paths: Sequence[str | Path]) -> list[int | None]:

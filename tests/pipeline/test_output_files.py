@@ -1,7 +1,6 @@
 import hashlib
 import json
 
-import numpy as np
 import pytest
 
 from luss_mm.pipeline import artifact, output_files
@@ -10,7 +9,6 @@ from luss_mm.pipeline.output_files import (
     describe_files,
     find_changed_files,
     find_unusable_files,
-    is_whole_array,
 )
 
 CONTENTS = {'centroids.npy': b'0123456789', 'deep/b.txt': b'', 'deep/a.txt': b'second'}
@@ -68,18 +66,6 @@ def test_changes_are_found(described, tmp_path, change):
     assert len(find_unusable_files(tmp_path / 'out', facts)) == sizes
     if kind == 'hashed' and change == 'cut':
         assert all_found == [f'{path}: 5 of 10 bytes']
-
-
-@pytest.mark.parametrize('bytes_left', [0, 5, 60, 128, 159, 160, 161])
-def test_a_cut_array_is_not_whole(tmp_path, bytes_left):
-    path = tmp_path / 'a.npy'
-    np.save(path, np.zeros((4, 2), np.float32))  # a header of 128 bytes and 32 of numbers
-    path.write_bytes((path.read_bytes() + b'\0')[:bytes_left])
-    assert is_whole_array(path) == (bytes_left == 160)
-
-
-def test_an_array_that_is_not_there_is_not_whole(tmp_path):
-    assert not is_whole_array(tmp_path / 'a.npy')
 
 
 @pytest.fixture

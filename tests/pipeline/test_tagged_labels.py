@@ -15,6 +15,7 @@ from mmseg.structures import SegDataSample
 from luss_mm.pipeline import image_batches, tagged_labels
 from luss_mm.pipeline.artifact import read_manifest
 from luss_mm.pipeline.image_batches import ShardedBatches
+from luss_mm.pipeline.shards import FinishedShards
 from luss_mm.pipeline.tagged_labels import (
     LABELS_USED,
     NumberedImages,
@@ -265,7 +266,7 @@ def test_any_number_of_ranks_writes_the_same_files(images, tmp_path, monkeypatch
     batches = ShardedBatches(images, batch_size=2, shard_size=3)
     for rank in (1, 0):
         monkeypatch.setattr(image_batches, 'get_dist_info', lambda rank=rank: (rank, 2))
-        tagged_labels._write_shards(tmp_path / 'two', labeller(), batches)
+        tagged_labels._write_shards(FinishedShards(tmp_path / 'two'), labeller(), batches)
     ours, theirs = read_maps(alone), read_maps(tmp_path / 'two')
     assert ours.keys() == theirs.keys()
     for name in ours:
