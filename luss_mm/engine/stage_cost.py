@@ -84,7 +84,7 @@ def training_cost(
     computing, peak = times.training(stage, step, facts.size)
     loading = step.loading + batch * decoding_seconds(facts.size)
     seconds = iterations * seconds_together(computing, loading, loader['num_workers'], machine)
-    seconds += STARTING + _validation_seconds(stage, step, facts, computing, processes)
+    seconds += STARTING + _validation_seconds(stage, facts, computing, processes)
     network = peak or network_memory(stage, step)
     waiting = batch_bytes(stage, facts.size)
     checkpoint, weights = checkpoint_bytes(stage, step)
@@ -120,7 +120,7 @@ def _length(stage: Mapping[str, Any], images: int, processes: int) -> tuple[int,
 
 
 def _validation_seconds(
-    stage: Mapping[str, Any], step: Step, facts: ImageFacts, computing: float, processes: int
+    stage: Mapping[str, Any], facts: ImageFacts, computing: float, processes: int
 ) -> float:
     """One pass over the validation images; a third of a training step is its forward pass."""
     loader = stage.get('val_dataloader')

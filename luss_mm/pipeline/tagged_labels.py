@@ -227,20 +227,3 @@ def _count_outcome(sample: SegDataSample, labels: np.ndarray) -> Counter[str]:
     shown = len(np.unique(labels))
     tags = len(set(sample.image_tags))
     return Counter({'images labelled': 1, 'tags shown': shown, 'tags without pixel': tags - shown})
-
-
-def refuse_dense_crf(dense_crf: bool) -> None:
-    """Say why there is no dense CRF, before anything trains.
-
-    Args:
-        dense_crf: Whether it is asked for.
-
-    Raises:
-        ValueError: If it is.
-    """
-    if dense_crf:
-        raise ValueError(
-            'dense_crf=True: no maintained library of dense CRFs builds on Python 3.11 '
-            '(pydensecrf, SimpleCRF and crfseg were tried). Set dense_crf=False; label maps are '
-            'then the argmax over the tags as it is.'
-        )

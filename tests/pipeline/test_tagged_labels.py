@@ -21,7 +21,6 @@ from luss_mm.pipeline.tagged_labels import (
     NumberedImages,
     TaggedLabeller,
     generate_tagged_labels,
-    refuse_dense_crf,
 )
 from tests.models.small_segmentors import small_segmentor
 from tests.tiny_layout import write_image, write_label_map
@@ -137,12 +136,6 @@ def test_tags_that_cannot_be_predicted_are_named(tags, message):
 def test_scales_without_a_view_are_refused(scales):
     with pytest.raises(ValueError, match='at least one, all of them positive'):
         labeller(scales=scales)
-
-
-def test_there_is_no_dense_crf():
-    refuse_dense_crf(False)
-    with pytest.raises(ValueError, match=r'no maintained library.*Set dense_crf=False'):
-        refuse_dense_crf(True)
 
 
 # --- a whole data set -----------------------------------------------------------------------------
