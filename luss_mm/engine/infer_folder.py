@@ -24,7 +24,7 @@ from luss_mm.functional.palette import category_palette
 from luss_mm.pipeline.artifact import fingerprint_file, produce
 from luss_mm.pipeline.generate_labels import save_label_map
 from luss_mm.pipeline.image_batches import Progress
-from luss_mm.pipeline.image_stream import fingerprint_images, image_path, shards, walk_images
+from luss_mm.pipeline.image_stream import fingerprint_images, image_path, input_images, shards
 from luss_mm.pipeline.shards import FinishedShards
 from luss_mm.visualization.legend import add_legend
 from luss_mm.visualization.overlays import save_picture
@@ -128,7 +128,7 @@ class FolderInference:
         images_left = sum(min(self.shard_size, count - start) for start in left.values())
         progress = Progress('inference', images_left)
         with ThreadPoolExecutor(self.num_workers) as writers:
-            for shard, paths in enumerate(shards(walk_images(self.images), self.shard_size)):
+            for shard, paths in enumerate(shards(input_images(self.images), self.shard_size)):
                 if shard in left:
                     files, record = self._infer_shard(folder, paths, writers, progress)
                     finished.add(shard, files, asdict(record))
