@@ -10,8 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import multiprocessing
 
+from luss_mm.engine.expected_errors import explain_stop
 from luss_mm.engine.processes import LONGEST_STEP
-from luss_mm.engine.stops import explain_stop
 from tests.killable_tools import _descendants, run_command, start_command
 from tests.small_recipe import next_log, train_arguments, trainings
 from tests.test_runs_on_two_ranks import TRAIN_ON_RANKS, free_port

@@ -85,7 +85,6 @@ def test_networks_and_losses(path):
     hooks = {hook['type']: hook for hook in retrain['custom_hooks']}
     labels = hooks['TaggedLabelHook']
     assert labels['scales'] == SCALES and labels['flip'] and labels['network'] == 'hybrid'
-    assert labels['dense_crf'] is False
     assert labels['checkpoint'].endswith('pct/final.pth')
 
 

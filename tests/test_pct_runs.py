@@ -99,11 +99,3 @@ def test_killed_in_every_part_and_restarted(root, finished):
     assert ours.keys() == theirs.keys()
     for name, labels in ours.items():
         np.testing.assert_array_equal(labels, theirs[name], err_msg=name)
-
-
-def test_a_dense_crf_is_refused_before_anything_trains(root):
-    work_dir = root / 'crf'
-    log = next_log(work_dir)
-    run = start_tool('tools/train.py', *arguments(root, work_dir, dense_crf=True), log=log)
-    assert run.wait() != 0
-    assert 'no maintained library of dense CRFs' in run.output and 'Iter(train)' not in run.output

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from luss_mm.datasets.image_index import scan_images
 from luss_mm.datasets.transforms.loading import read_label_map
-from luss_mm.engine.stops import one_line_stops
+from luss_mm.engine.expected_errors import one_line_stops
 from luss_mm.functional.kmeans import assign_to_centroids, fit_kmeans
 from luss_mm.functional.matching import image_presence, match_clusters, presence_counts
 from luss_mm.functional.scores import iou_per_class, joint_counts, rename_rows

@@ -21,7 +21,7 @@ from luss_mm.engine.convert_checkpoint import (
     convert_checkpoint,
     model_config,
 )
-from luss_mm.engine.stops import one_line_stops
+from luss_mm.engine.expected_errors import one_line_stops
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -20,8 +20,8 @@ import luss_mm  # noqa: F401  registers everything
 from luss_mm.atomic_files import write_atomically
 from luss_mm.engine.checkpoint import load_backbone
 from luss_mm.engine.config_file import read_config
+from luss_mm.engine.expected_errors import one_line_stops
 from luss_mm.engine.staged_runner import FINAL_CHECKPOINT
-from luss_mm.engine.stops import one_line_stops
 from luss_mm.evaluation.cluster_matching import category_ids
 from luss_mm.evaluation.label_map_pairs import list_pairs
 from luss_mm.evaluation.score_folders import FolderCounter, count_folders

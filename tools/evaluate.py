@@ -27,7 +27,7 @@ import time
 from pathlib import Path
 
 from luss_mm.atomic_files import refuse_unwritable, write_atomically
-from luss_mm.engine.stops import one_line_stops
+from luss_mm.engine.expected_errors import one_line_stops
 from luss_mm.evaluation.cluster_matching import (
     ClusterMatching,
     GivenMatching,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import luss_mm  # noqa: F401  registers the data sets
 from luss_mm.engine.config_file import read_own_config, refuse_incomplete
-from luss_mm.engine.stops import one_line_stops
+from luss_mm.engine.expected_errors import one_line_stops
 from luss_mm.functional.clustering_scores import (
     clustering_accuracy,
     contingency,

@@ -21,13 +21,13 @@ from pathlib import Path
 import luss_mm  # noqa: F401  registers everything
 from luss_mm.atomic_files import write_atomically
 from luss_mm.datasets.transforms.loading import keeps_stored_pixels, read_label_map
+from luss_mm.engine.expected_errors import one_line_stops
 from luss_mm.engine.label_steps import (
     LabelStep,
     PredictionStep,
     find_label_steps,
     find_prediction_step,
 )
-from luss_mm.engine.stops import one_line_stops
 from luss_mm.evaluation.label_quality import (
     TRUE_CATEGORIES,
     TRUE_FOREGROUND,

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import luss_mm  # noqa: F401  registers everything
 from luss_mm.atomic_files import write_atomically
+from luss_mm.engine.expected_errors import one_line_stops
 from luss_mm.engine.export import CHECKED_SIZES, NETWORKS, export_segmentor
 from luss_mm.engine.image_preparation import image_transforms
-from luss_mm.engine.stops import one_line_stops
 from luss_mm.engine.trained_segmentor import TrainedSegmentor, find_segmentor
 from luss_mm.evaluation.cluster_names import name_of, run_names
 

@@ -24,9 +24,9 @@ from pathlib import Path
 
 import luss_mm  # noqa: F401  registers everything
 from luss_mm.engine.command_line import device
+from luss_mm.engine.expected_errors import one_line_stops
 from luss_mm.engine.infer_folder import BAD_IMAGES, LISTING, OUTPUTS, FolderInference
 from luss_mm.engine.inferencer import BAD_IMAGE_RULES, LUSSInferencer
-from luss_mm.engine.stops import one_line_stops
 
 SHOWN_BAD_IMAGES = 20
 

@@ -10,7 +10,7 @@ stay what they are. It has no training images: train on those of DATA_ROOT.
 import argparse
 from pathlib import Path
 
-from luss_mm.engine.stops import one_line_stops
+from luss_mm.engine.expected_errors import one_line_stops
 from luss_mm.pipeline.collages import make_collages
 
 

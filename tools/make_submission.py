@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from luss_mm.datasets.imagenet_s import SUBSETS
-from luss_mm.engine.stops import one_line_stops
+from luss_mm.engine.expected_errors import one_line_stops
 from luss_mm.evaluation.submission import (
     METHOD_LINES,
     SubmittedSplit,

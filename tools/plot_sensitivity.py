@@ -18,8 +18,8 @@ from pathlib import Path
 import luss_mm  # noqa: F401  registers everything
 from luss_mm.atomic_files import write_atomically
 from luss_mm.engine.config_file import read_own_config
+from luss_mm.engine.expected_errors import one_line_stops
 from luss_mm.engine.label_steps import LabelStep, find_label_steps
-from luss_mm.engine.stops import one_line_stops
 from luss_mm.evaluation.label_quality import evaluate_labels
 from luss_mm.functional.clustering_scores import clustering_accuracy, contingency
 from luss_mm.pipeline.artifact import read_manifest

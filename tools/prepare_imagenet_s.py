@@ -11,10 +11,10 @@ import argparse
 from pathlib import Path
 
 from luss_mm.datasets.imagenet_s import SUBSETS
-from luss_mm.engine.stops import one_line_stops
+from luss_mm.engine.expected_errors import one_line_stops
 from luss_mm.pipeline.imagenet_s_lists import MASKED_SPLITS, NUM_IMAGES
 from luss_mm.pipeline.imagenet_s_masks import download, look_through
-from luss_mm.pipeline.place_files import MODES
+from luss_mm.pipeline.link_or_copy import MODES
 from luss_mm.pipeline.prepare_imagenet_s import ImageNetSPreparation, SplitReport
 
 

@@ -12,8 +12,8 @@ import argparse
 from pathlib import Path
 
 import luss_mm  # noqa: F401  registers everything
+from luss_mm.engine.expected_errors import one_line_stops
 from luss_mm.engine.run_record import append_results, record_baseline, record_run
-from luss_mm.engine.stops import one_line_stops
 from luss_mm.evaluation.result_tables import METHODS, REFINED, check_method
 
 RESULTS = Path(__file__).parents[1] / 'docs' / 'results.json'

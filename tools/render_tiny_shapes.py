@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from luss_mm.engine.stops import one_line_stops
+from luss_mm.engine.expected_errors import one_line_stops
 from luss_mm.pipeline.tiny_shapes import CATEGORIES, RenderTinyShapes
 
 

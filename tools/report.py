@@ -13,8 +13,8 @@ import os
 from pathlib import Path
 
 import luss_mm  # noqa: F401  registers everything
+from luss_mm.engine.expected_errors import one_line_stops
 from luss_mm.engine.run_report import report_run
-from luss_mm.engine.stops import one_line_stops
 from luss_mm.visualization.report.page import LARGEST_PAGE
 
 MEGABYTE = 2**20

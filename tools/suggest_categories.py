@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 
 from luss_mm.atomic_files import refuse_unwritable, write_atomically
-from luss_mm.engine.stops import one_line_stops
+from luss_mm.engine.expected_errors import one_line_stops
 from luss_mm.functional.cluster_number import (
     MOST_CLUSTERS,
     NONE,

@@ -16,10 +16,10 @@ from luss_mm.engine.config_file import (
     read_own_config,
     refuse_incomplete,
 )
+from luss_mm.engine.expected_errors import one_line_stops
 from luss_mm.engine.processes import device_overrides, start_process_group
 from luss_mm.engine.stage_config import bounded_loading, innermost_dataset
 from luss_mm.engine.staged_runner import FINAL_CHECKPOINT
-from luss_mm.engine.stops import one_line_stops
 from luss_mm.engine.trained_segmentor import refine_predictions
 
 from mmengine.config import Config

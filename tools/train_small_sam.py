@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from luss_mm.atomic_files import refuse_unwritable, write_atomically
-from luss_mm.engine.stops import one_line_stops
+from luss_mm.engine.expected_errors import one_line_stops
 from luss_mm.models.segmenters.sam_network import SAMSizes, build_sam
 
 import cv2

@@ -5,7 +5,6 @@ stage_order = ['pct', 'retrain']
 
 tagged_labels = '${work_dir}/tagged_labels'
 shard_size = 256  # images that an interruption loses at most
-dense_crf = False  # must be: no maintained library builds
 
 cropping = dict(
     type='RandomCrop', crop_size=('${crop_size}', '${crop_size}'), ignore_index='${ignore_index}'
@@ -243,7 +242,6 @@ stages = dict(
                 network='${label_network}',
                 scales='${label_scales}',
                 flip='${label_flip}',
-                dense_crf='${dense_crf}',
                 batch_size='${label_batch_size}',
                 shard_size='${shard_size}',
                 num_workers='${num_workers}',

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from luss_mm.engine.config_check import RUNNER_KEYS
 from luss_mm.engine.foreign_config import warn_of_foreign_config
 from luss_mm.engine.literal_config import ConfigError
-from luss_mm.engine.near_paths import did_you_mean_path
+from luss_mm.engine.path_suggestion import did_you_mean_path
 from luss_mm.engine.settings import SettingsError, did_you_mean
 
 SUFFIXES = ('.py', '.json', '.yaml', '.yml')  # that mmengine knows

@@ -2,8 +2,8 @@
 
 import csv
 import json
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,12 +24,14 @@ from luss_mm.functional.palette import category_palette
 from luss_mm.pipeline.artifact import fingerprint_file, produce
 from luss_mm.pipeline.generate_labels import save_label_map
 from luss_mm.pipeline.image_batches import Progress
-from luss_mm.pipeline.image_stream import fingerprint_images, image_path, shards, walk_images
+from luss_mm.pipeline.image_stream import fingerprint_images, image_path, input_images, shards
+from luss_mm.pipeline.shards import FinishedShards
 from luss_mm.visualization.legend import add_legend
 from luss_mm.visualization.overlays import save_picture
 
 LABELS, OVERLAYS = 'labels', 'overlays'
-OUTPUTS = (LABELS, OVERLAYS)
+SUFFIXES = {LABELS: '.png', OVERLAYS: '.jpg'}
+OUTPUTS = tuple(SUFFIXES)
 LISTING, SUMMARY, BAD_IMAGES = 'listing.csv', 'summary.json', 'bad_images.json'
 COLUMNS = ('image', 'height', 'width', 'id', 'name', 'pixels', 'share')
 SHARD_SIZE = 256  # images that an interruption loses at most
@@ -120,42 +122,47 @@ class FolderInference:
         return out
 
     def _fill(self, folder: Path, count: int) -> None:
-        records = folder / '.finished-shards'
-        finished = len(list(records.glob('*.json')))
-        progress = Progress('inference', max(count - finished * self.shard_size, 1))
+        finished = FinishedShards(folder)
+        starts = range(0, count, self.shard_size)
+        left = {shard: start for shard, start in enumerate(starts) if shard not in finished}
+        images_left = sum(min(self.shard_size, count - start) for start in left.values())
+        progress = Progress('inference', images_left)
         with ThreadPoolExecutor(self.num_workers) as writers:
-            for shard, paths in enumerate(shards(walk_images(self.images), self.shard_size)):
-                record = records / f'{shard}.json'
-                if not record.is_file():
-                    content = asdict(self._infer_shard(folder, paths, writers, progress))
-                    write_atomically(record, json.dumps(content).encode())
-        _join_records(records, folder, self.inferencer, count)
+            for shard, paths in enumerate(shards(input_images(self.images), self.shard_size)):
+                if shard in left:
+                    files, record = self._infer_shard(folder, paths, writers, progress)
+                    finished.add(shard, files, asdict(record))
+        _join_records(finished, len(starts), self.inferencer, count)
 
     def _infer_shard(
         self, folder: Path, paths: list[str], writers: ThreadPoolExecutor, progress: Progress
-    ) -> ShardRecord:
+    ) -> tuple[list[Path], ShardRecord]:
+        """The files that were written of a shard, and what is written about it."""
         files = [image_path(self.images, path) for path in paths]
         results = self.inferencer.stream(
             files, self.batch_size, self.num_workers, OVERLAYS in self.outputs
         )
         rows: dict[int, list[list[Any]]] = {}
         bad: dict[int, tuple[str, str]] = {}
-        writing: list[Future] = []
+        writing: deque[Future] = deque()
+        written: list[Path] = []
         for result in results:
             path = paths[result.index]
             if result.problem is None:
                 rows[result.index] = self._rows(path, result)
-                writing.append(writers.submit(self._write_outputs, folder, path, result))
+                outputs = self._output_paths(folder, path)
+                writing.append(writers.submit(self._write_outputs, outputs, result))
+                written += outputs.values()
             else:
                 bad[result.index] = (_printable(path), result.problem)
                 self._refuse_bad(path, result.problem)
             while len(writing) > 2 * self.batch_size:  # label maps in memory
-                writing.pop(0).result()
+                writing.popleft().result()
             progress.advance()
         for future in writing:
             future.result()
         ordered = [row for index in sorted(rows) for row in rows[index]]
-        return ShardRecord(ordered, [bad[index] for index in sorted(bad)])
+        return written, ShardRecord(ordered, [bad[index] for index in sorted(bad)])
 
     def _rows(self, path: str, result: PreparedImage) -> list[list[Any]]:
         labels, name_of = result.labels, self.inferencer.name_of
@@ -164,12 +171,15 @@ class FolderInference:
             for i, n in count_ids(labels).items()
         ]
 
-    def _write_outputs(self, folder: Path, path: str, result: PreparedImage) -> None:
-        if LABELS in self.outputs:
-            save_label_map((folder / LABELS / path).with_suffix('.png'), result.labels)
-        if OVERLAYS in self.outputs:
+    def _output_paths(self, folder: Path, path: str) -> dict[str, Path]:
+        return {kind: (folder / kind / path).with_suffix(SUFFIXES[kind]) for kind in self.outputs}
+
+    def _write_outputs(self, paths: Mapping[str, Path], result: PreparedImage) -> None:
+        if LABELS in paths:
+            save_label_map(paths[LABELS], result.labels)
+        if OVERLAYS in paths:
             picture = add_legend(overlay(result), self._legend(result))
-            save_picture((folder / OVERLAYS / path).with_suffix('.jpg'), picture)
+            save_picture(paths[OVERLAYS], picture)
 
     def _legend(self, result: PreparedImage) -> list[tuple[str, Any]]:
         palette = category_palette(int(result.labels.max()) + 1)
@@ -192,15 +202,19 @@ class FolderInference:
             self._refuse_bad(image['image'], image['problem'])
 
 
-def _join_records(records: Path, folder: Path, inferencer: LUSSInferencer, num_images: int) -> None:
+def _join_records(
+    finished: FinishedShards, num_shards: int, inferencer: LUSSInferencer, num_images: int
+) -> None:
     """Write listing, summary and bad images, one shard in memory at a time."""
+    folder = finished.directory
     bad: list[dict[str, str]] = []
     pixels: Counter[int] = Counter()
     images: Counter[int] = Counter()
     with open(folder / LISTING, 'w', newline='', encoding='utf-8') as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
-        for record in _in_order(records):
+        for shard in range(num_shards):
+            record = ShardRecord(**finished.content(shard))
             writer.writerows(record.rows)
             for row in record.rows:
                 pixels[row[3]] += row[5]
@@ -225,11 +239,6 @@ def _join_records(records: Path, folder: Path, inferencer: LUSSInferencer, num_i
     print_log(
         f'inference: {summary["segmented"]} of {num_images} images segmented', logger='current'
     )
-
-
-def _in_order(records: Path) -> Iterator[ShardRecord]:
-    for path in sorted(records.glob('*.json'), key=lambda path: int(path.stem)):
-        yield ShardRecord(**json.loads(path.read_text()))
 
 
 def _printable(path: str) -> str:

@@ -23,8 +23,8 @@ from luss_mm.functional.palette import category_palette
 from luss_mm.pipeline.image_stream import (
     batches_of_equal_size,
     image_path,
+    input_images,
     load_ahead,
-    walk_images,
 )
 from luss_mm.visualization.overlays import blend_labels
 
@@ -189,7 +189,7 @@ class LUSSInferencer(BaseInferencer):
         self, inputs: str | Path | np.ndarray | Sequence[str | Path | np.ndarray]
     ) -> list[str | Path | np.ndarray]:
         if isinstance(inputs, (str, Path)):
-            return [image_path(inputs, relative) for relative in walk_images(inputs)]
+            return [image_path(inputs, relative) for relative in input_images(inputs)]
         return [inputs] if isinstance(inputs, np.ndarray) else list(inputs)
 
     def visualize(

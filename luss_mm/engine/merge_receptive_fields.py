@@ -16,6 +16,7 @@ from luss_mm.engine.hooks.receptive_fields import STRUCTURE
 from luss_mm.engine.settings import SettingsError
 from luss_mm.functional.merged_kernel import merge_dilated_kernels
 from luss_mm.models.receptive_fields import Dilation, branch_dilations, branch_shares
+from luss_mm.pipeline.artifact import fingerprint_file
 
 MERGED_CHECKPOINT = 'merged.pth'
 DILATION = re.compile(r'receptive_field\.multiple\.(.+)\.dilation')
@@ -42,13 +43,17 @@ class MergeReceptiveFields:
         self.num_branches = num_branches
         self.expansion = expansion
 
-    def __call__(self, directory: Path) -> None:
-        """Merge into a directory."""
+    def inputs(self) -> dict[str, str]:
+        """Fingerprint of the checkpoint."""
         if not Path(self.checkpoint).is_file():
             raise SettingsError(
                 f'{self.checkpoint}: no such file. Run the recipe of mode multiple first, or set '
                 '`multiple` to its folder of the stage'
             )
+        return dict(checkpoint=fingerprint_file(self.checkpoint))
+
+    def __call__(self, directory: Path) -> None:
+        """Merge into a directory."""
         state = load_checkpoint(self.checkpoint, map_location='cpu')['state_dict']
         dilations = {m[1]: tuple(v.tolist()) for k, v in state.items() if (m := DILATION.match(k))}
         if not dilations:

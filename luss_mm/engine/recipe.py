@@ -9,7 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, is_main_process
-from mmseg.registry import DATASETS, MODELS
+from mmseg.registry import DATASETS, MODELS, TASK_UTILS
 
 from luss_mm.datasets import LUSSDataset, SeededDataset
 from luss_mm.engine.config_check import RUNNER_KEYS, check_stage, typed_blocks
@@ -130,9 +130,13 @@ class Recipe:
         return config
 
     def stage_inputs(self, name: str) -> dict[str, str]:
-        """Fingerprints of the data sets that a stage trains on and is scored on."""
-        if not self.is_training(name):
-            return {}
+        """Fingerprints of the data sets of a training and its scoring, or of the files of a task.
+
+        Raises:
+            SettingsError: If one of them is missing.
+        """
+        if task := self.task(name, '<stage_dir>'):
+            return TASK_UTILS.build(task).inputs()
         config = self.stage(name, '<stage_dir>')
         loaders = [key for key in ('train_dataloader', 'val_dataloader') if config.get(key)]
         return {key: self.dataset_facts(config[key]['dataset'])['fingerprint'] for key in loaders}
@@ -163,10 +167,12 @@ class Recipe:
     def stages_read_by(self, name: str) -> list[str]:
         """Earlier stages whose files a stage's config refers to."""
         earlier = self.stage_order[: self.stage_order.index(name)]
-        if not self.is_training(name):
-            return []
         marked = self.settings.values | dict(work_dir='<work_dir>', stage_dir='<stage_dir>')
-        text = json.dumps(self._resolved(name, marked), default=str)
+        if self.is_training(name):
+            config = self._resolved(name, marked)
+        else:
+            config = Settings(marked).resolve(self.templates[name], f'stages.{name}')
+        text = json.dumps(config, default=str)
         return [
             other
             for other in earlier

@@ -10,10 +10,10 @@ import torch
 from mmengine.dist import broadcast_object_list, get_world_size, is_main_process
 from mmengine.logging import print_log
 
-from luss_mm.engine.between_cost import BetweenCosts
-from luss_mm.engine.image_facts import ImageFacts
 from luss_mm.engine.machine import Machine, look_at_machine
+from luss_mm.engine.pipeline_cost import PipelineCosts
 from luss_mm.engine.recipe import Recipe
+from luss_mm.engine.recipe_images import RecipeImages
 from luss_mm.engine.settings import SettingsError
 from luss_mm.engine.stage_cost import Cost, training_cost
 from luss_mm.engine.step_times import CountedTimes, MeasuredTimes
@@ -200,8 +200,8 @@ def estimate_run(
     names = unfinished_stages(recipe, recipe.stage_order) if names is None else names
     machine = look_at_machine(recipe.work_dir, processes)
     times = (MeasuredTimes if measure else CountedTimes)(machine)
-    facts = ImageFacts(recipe, images)
-    between = BetweenCosts(recipe, facts, times, processes)
+    facts = RecipeImages(recipe, images)
+    between = PipelineCosts(recipe, facts, times, processes)
     costs: list[Cost] = []
     for name in names:
         stage = recipe.stage(name, '<stage_dir>')

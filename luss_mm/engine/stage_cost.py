@@ -7,10 +7,10 @@ from typing import Any
 
 from mmengine.registry import DefaultScope
 
-from luss_mm.engine.image_facts import ImageFacts
 from luss_mm.engine.machine import Machine
+from luss_mm.engine.recipe_images import RecipeImages
 from luss_mm.engine.step_times import CountedTimes
-from luss_mm.engine.trial_step import TRIAL_SAMPLES, Step, count_step, draw_samples
+from luss_mm.engine.trial_step import TRIAL_SAMPLES, Step, count_step, draw_made_up_samples
 
 NUMBER = 4  # bytes of a parameter, gradient or number of the optimiser
 MOMENTS = dict(SGD=1, LARS=1)  # numbers of the optimiser for each trained one; others have two
@@ -64,7 +64,7 @@ class Cost:
 def training_cost(
     name: str,
     stage: Mapping[str, Any],
-    facts: ImageFacts,
+    facts: RecipeImages,
     times: CountedTimes,
     processes: int = 1,
 ) -> Cost:
@@ -84,7 +84,7 @@ def training_cost(
     computing, peak = times.training(stage, step, facts.size)
     loading = step.loading + batch * decoding_seconds(facts.size)
     seconds = iterations * seconds_together(computing, loading, loader['num_workers'], machine)
-    seconds += STARTING + _validation_seconds(stage, step, facts, computing, processes)
+    seconds += STARTING + _validation_seconds(stage, facts, computing, processes)
     network = peak or network_memory(stage, step)
     waiting = batch_bytes(stage, facts.size)
     checkpoint, weights = checkpoint_bytes(stage, step)
@@ -120,7 +120,7 @@ def _length(stage: Mapping[str, Any], images: int, processes: int) -> tuple[int,
 
 
 def _validation_seconds(
-    stage: Mapping[str, Any], step: Step, facts: ImageFacts, computing: float, processes: int
+    stage: Mapping[str, Any], facts: RecipeImages, computing: float, processes: int
 ) -> float:
     """One pass over the validation images; a third of a training step is its forward pass."""
     loader = stage.get('val_dataloader')
@@ -130,7 +130,7 @@ def _validation_seconds(
     forward = computing / stage['train_dataloader']['batch_size'] / 3
     sides = stage['model']['data_preprocessor'].get('size')
     with DefaultScope.overwrite_default_scope('mmseg'):
-        (sample, *_), loading = draw_samples(loader, TRIAL_SAMPLES, facts.size)
+        (sample, *_), loading = draw_made_up_samples(loader, TRIAL_SAMPLES, facts.size)
     area = math.prod(sample['inputs'].shape[-2:]) / math.prod(sides) if sides else 1.0
     return images / processes * (forward * area + loading + decoding_seconds(facts.size))
 
@@ -180,7 +180,7 @@ def batch_bytes(stage: Mapping[str, Any], image_size: tuple[int, int]) -> int:
     """Bytes of a batch as it waits for the network."""
     loader = stage['train_dataloader']
     with DefaultScope.overwrite_default_scope('mmseg'):
-        (sample,), _ = draw_samples(loader, 1, image_size)
+        (sample,), _ = draw_made_up_samples(loader, 1, image_size)
     return loader['batch_size'] * _tensor_bytes(sample)
 
 

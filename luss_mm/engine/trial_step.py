@@ -58,7 +58,9 @@ def count_step(stage: Mapping[str, Any], image_size: tuple[int, int], device: st
         device: 'cpu' or 'cuda'.
     """
     with DefaultScope.overwrite_default_scope('mmseg'), sample_randomness(0, 0, 0):
-        samples, loading = draw_samples(stage['train_dataloader'], TRIAL_SAMPLES, image_size)
+        samples, loading = draw_made_up_samples(
+            stage['train_dataloader'], TRIAL_SAMPLES, image_size
+        )
         model = _build(stage['model'], device)
         batch = collate(stage['train_dataloader'], samples)
         sizes: dict[int, int] = {}
@@ -87,7 +89,7 @@ def measure_step(
     """
     with DefaultScope.overwrite_default_scope('mmseg'), sample_randomness(0, 0, 0):
         loader = stage['train_dataloader']
-        samples, _ = draw_samples(loader, TRIAL_SAMPLES, image_size)
+        samples, _ = draw_made_up_samples(loader, TRIAL_SAMPLES, image_size)
         model = _build(stage['model'], device)
         batch = collate(loader, [samples[i % TRIAL_SAMPLES] for i in range(loader['batch_size'])])
         wanted = stage['optim_wrapper']['optimizer']
@@ -129,7 +131,7 @@ def precision_of(stage: Mapping[str, Any], device: str) -> str:
     return BFLOAT16 if cpu_has_fast_bfloat16() else FLOAT32
 
 
-def draw_samples(
+def draw_made_up_samples(
     loader: Mapping[str, Any], count: int, image_size: tuple[int, int]
 ) -> tuple[list[Any], float]:
     """Samples of a data loader's transforms from made-up images, and seconds that one takes.

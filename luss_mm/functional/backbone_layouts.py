@@ -26,12 +26,12 @@ def same(name: str, tensors: dict[str, int]) -> Part:
     return Part(name, name, tensors)
 
 
-def resnet(prefix: str = 'backbone') -> tuple[Unit, ...]:
+def resnet() -> tuple[Unit, ...]:
     """Torchvision's ResNet and mmseg's, whose names agree. Blocks with conv3 are bottlenecks."""
-    units = [Unit('', prefix, (same('conv1', CONVOLUTION), same('bn1', BATCH_NORM)))]
+    units = [Unit('', 'backbone', (same('conv1', CONVOLUTION), same('bn1', BATCH_NORM)))]
     for stage in STAGES:
         block = f'layer{stage + 1}.{{n}}'
-        target = f'{prefix}.{block}'
+        target = f'backbone.{block}'
         units += [
             Unit(block, target, _convolutions(1, 2)),
             Unit(block, target, _convolutions(3), Presence.ALL_OR_NONE),

@@ -57,32 +57,3 @@ def box_masks(boxes: Tensor, height: int, width: int) -> Tensor:
     across = (columns >= left) & (columns < left + box_width)  # (B, W)
     down = (rows >= top) & (rows < top + box_height)  # (B, H)
     return down[:, :, None] & across[:, None, :]
-
-
-def scale_boxes(boxes: Tensor, from_size: tuple[int, int], to_size: tuple[int, int]) -> Tensor:
-    """The same boxes on a grid of another size: a cell belongs to the box that holds its centre.
-
-    Centres on a box's left or upper edge are inside, on its right or lower edge outside, so boxes
-    that tile the image tile the grid. A box that holds no centre becomes empty. Cells are taken as
-    areas, as in a resize with align_corners=False; for a map thinned by [::stride], thin
-    `box_masks` of the full size in the same way instead.
-
-    Args:
-        boxes: left, top, width, height in pixels, int64. Shape (B, 4).
-        from_size: Height and width of the images that the boxes were drawn in.
-        to_size: Height and width of the grid.
-
-    Returns:
-        left, top, width, height in cells, int64. Shape (B, 4).
-    """
-    (from_height, from_width), (to_height, to_width) = from_size, to_size
-    old = boxes.new_tensor([from_width, from_height])
-    new = boxes.new_tensor([to_width, to_height])
-    start = _first_cell(boxes[:, :2], old, new)
-    end = _first_cell(boxes[:, :2] + boxes[:, 2:], old, new)
-    return torch.cat([start, end - start], dim=1)
-
-
-def _first_cell(edges: Tensor, old: Tensor, new: Tensor) -> Tensor:
-    """Smallest i with (i + 1/2) old / new >= edge, in whole numbers, so without rounding errors."""
-    return -((old - 2 * edges * new) // (2 * old))

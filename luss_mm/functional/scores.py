@@ -27,16 +27,14 @@ def joint_counts(
     truth: Tensor,
     num_predicted: int,
     num_true: int,
-    ignore_index: int | None = None,
 ) -> Tensor:
     """Pixel counts of every pair (predicted id, true id), by one bincount.
 
     Args:
         predicted: Predicted ids in [0, num_predicted), any integer dtype and shape.
-        truth: True ids in [0, num_true) or `ignore_index`, any integer dtype, the same shape.
+        truth: True ids in [0, num_true), any integer dtype, the same shape.
         num_predicted: Number of predicted ids, 0 ("others") included: G + 1.
         num_true: Number of true ids, 0 included: C + 1.
-        ignore_index: Pixels with this true id are left out. None keeps all.
 
     Returns:
         Counts, int64. Shape (num_predicted, num_true).
@@ -48,10 +46,6 @@ def joint_counts(
         raise ValueError(
             f'predicted ids {tuple(predicted.shape)} and true ids {tuple(truth.shape)} differ'
         )
-    if ignore_index is not None:
-        truth = widen_ids(truth)
-        known = truth != ignore_index
-        predicted, truth = predicted[known], truth[known]
     if predicted.numel() == 0:
         return torch.zeros(num_predicted, num_true, dtype=torch.int64, device=truth.device)
     for name, ids, limit in (('predicted', predicted, num_predicted), ('true', truth, num_true)):
@@ -136,31 +130,6 @@ def mean_over_present(scores: Tensor, true_area: Tensor) -> float | None:
     return scores[present].mean().item() if present.any() else None
 
 
-def f_beta(
-    predicted_foreground: Tensor, true_foreground: Tensor, beta_squared: float = BETA_SQUARED
-) -> float:
-    """F-beta of the foreground of one image.
-
-    Args:
-        predicted_foreground: True where the prediction is foreground, bool, ignored pixels dropped.
-            Any shape.
-        true_foreground: True where the mask is foreground, bool, the same shape.
-        beta_squared: Weight of precision.
-
-    Returns:
-        1.3 P R / (.3 P + R) for the default weight, in [0, 1]; see `f_beta_of_areas` for images
-        without foreground.
-    """
-    return float(
-        f_beta_of_areas(
-            (predicted_foreground & true_foreground).sum(),
-            predicted_foreground.sum(),
-            true_foreground.sum(),
-            beta_squared,
-        )
-    )
-
-
 def f_beta_of_areas(
     intersection: Tensor,
     predicted_area: Tensor,
@@ -188,23 +157,3 @@ def f_beta_of_areas(
     weighted = beta_squared * true_area.double() + predicted_area.double()
     score = (1 + beta_squared) * intersection.double() / weighted
     return torch.where(weighted > 0, score, torch.zeros_like(score))  # 0/0 = NaN where all is empty
-
-
-def dominant_foreground(labels: Tensor, num_ids: int) -> int:
-    """The foreground id with most pixels in a label map.
-
-    Args:
-        labels: Ids in [0, num_ids), integer, any shape, ignored pixels dropped.
-        num_ids: Number of ids, 0 included.
-
-    Returns:
-        The id, ties to the lowest; 0 if there is no foreground.
-
-    Raises:
-        ValueError: If an id is not below `num_ids`.
-    """
-    areas = torch.bincount(labels.flatten(), minlength=num_ids)
-    if len(areas) > num_ids:
-        raise ValueError(f'label id {len(areas) - 1} is not below {num_ids}')
-    areas[0] = 0
-    return int(areas.argmax())  # the first of equal areas; 0 where all are 0

@@ -16,7 +16,7 @@ from luss_mm.datasets.image_file import find_image_problem, read_image_size
 from luss_mm.datasets.transforms import LoadLabelMap
 from luss_mm.pipeline.artifact import produce
 from luss_mm.pipeline.image_batches import Progress
-from luss_mm.pipeline.stop_request import stop_if_asked
+from luss_mm.pipeline.shards import FinishedShards
 
 BAD_IMAGES, BAD_MASKS = 'bad_images.json', 'bad_masks.json'
 ODD_MASKS = 'odd_masks.json'  # without the id of their category folder
@@ -115,10 +115,12 @@ def check_images(
     """
 
     def make(unfinished: Path) -> None:
-        _check_shards(unfinished, datasets)
+        finished = FinishedShards(unfinished)
+        _check_shards(finished, datasets)
         barrier()
         if is_main_process():
-            found = [json.loads(p.read_text()) for p in sorted(unfinished.glob('shard-*.json'))]
+            names = sorted(shard for _, shard, _ in _shards(datasets))
+            found = [finished.content(shard) for shard in names]
             for place, name in enumerate((BAD_IMAGES, BAD_MASKS, ODD_MASKS)):
                 # Data sets may share images.
                 bad = {entry['image']: entry for shard in found for entry in shard[place]}
@@ -137,23 +139,22 @@ def read_bad(directory: str | Path, name: str) -> list[dict[str, str]]:
     return json.loads(Path(directory, name).read_text())
 
 
-def _check_shards(directory: Path, datasets: Mapping[str, CheckedDataset]) -> None:
+def _check_shards(finished: FinishedShards, datasets: Mapping[str, CheckedDataset]) -> None:
     rank, world = get_dist_info()
     shards = list(_shards(datasets))[rank::world]
     progress = Progress('image check', sum(len(indices) for _, _, indices in shards))
     with ThreadPoolExecutor(THREADS) as pool:
-        for name, number, indices in shards:
-            path = directory / f'shard-{name}-{number:06d}.json'
-            if not path.is_file():
+        for name, shard, indices in shards:
+            if shard not in finished:
                 problems = list(pool.map(datasets[name].find_problems, indices))
                 found = [[bad for p in problems for bad in p[place]] for place in range(3)]
-                write_atomically(path, json.dumps(found).encode())
+                finished.add(shard, content=found)
             progress.advance(len(indices))
-            stop_if_asked('image check: shards up to this one are kept')
 
 
-def _shards(datasets: Mapping[str, CheckedDataset]) -> Iterator[tuple[str, int, range]]:
+def _shards(datasets: Mapping[str, CheckedDataset]) -> Iterator[tuple[str, str, range]]:
+    """Data set, name and images of every shard."""
     for name, checked in datasets.items():
         count = len(checked.dataset)
         for number, start in enumerate(range(0, count, SHARD_SIZE)):
-            yield name, number, range(start, min(start + SHARD_SIZE, count))
+            yield name, f'{name}-{number:06d}', range(start, min(start + SHARD_SIZE, count))

@@ -15,7 +15,7 @@ from luss_mm.models.attended_inference import AttendedInference
 from luss_mm.pipeline.artifact import produce
 from luss_mm.pipeline.image_batches import ShardedBatches, stack_features, stack_images
 from luss_mm.pipeline.mapped_array import create_mapped_array
-from luss_mm.pipeline.output_files import is_whole_array
+from luss_mm.pipeline.shards import JOINED, FinishedShards
 
 EMBEDDINGS = 'embeddings.npy'
 SCORE_COUNTS = 'foreground_score_counts.npy'
@@ -61,10 +61,12 @@ def extract_features(
     """
 
     def make(unfinished: Path) -> None:
-        _extract_shards(unfinished, model, batches, device)
-        barrier()
+        finished = FinishedShards(unfinished)
+        if JOINED not in finished:  # else interrupted later
+            _extract_shards(finished, model, batches, device)
+            barrier()
         if is_main_process():
-            _join_shards(unfinished, batches)
+            _join_shards(finished, batches)
 
     return load_features(produce(directory, make, inputs, settings))
 
@@ -79,12 +81,12 @@ def load_features(directory: str | Path) -> Features:
 
 @torch.inference_mode()
 def _extract_shards(
-    directory: Path, model: AttendedInference, batches: ShardedBatches, device: torch.device | str
+    finished: FinishedShards,
+    model: AttendedInference,
+    batches: ShardedBatches,
+    device: torch.device | str,
 ) -> None:
     model.eval().to(device)
-    finished = {s for s in range(len(batches)) if _is_whole(directory, s)}
-    if is_whole_array(directory / EMBEDDINGS):  # joined already, interrupted before the manifest
-        return
     for shard, shard_batches in batches.iterate(finished, 'features'):
         start, stop = batches.bounds(shard)
         rows: np.ndarray | None = None
@@ -97,14 +99,16 @@ def _extract_shards(
             rows[[sample['index'] - start for sample in batch]] = embeddings.cpu().numpy()
             bins = (scores.float() * SCORE_BINS).long().clamp_(0, SCORE_BINS - 1)
             counts += torch.bincount(bins.flatten(), minlength=SCORE_BINS).cpu().numpy()
-        # The embeddings come last: where they are, the shard is whole.
-        write_array(_counts_path(directory, shard), counts)
-        write_array(_shard_path(directory, shard), rows)
+        files = _counts_path(finished.directory, shard), _shard_path(finished.directory, shard)
+        write_array(files[0], counts)
+        write_array(files[1], rows)
+        finished.add(shard, files)
 
 
-def _join_shards(directory: Path, batches: ShardedBatches) -> None:
+def _join_shards(finished: FinishedShards, batches: ShardedBatches) -> None:
     """Copy all shards into one file that k-means can map; shards go only when it is complete."""
-    if not is_whole_array(directory / EMBEDDINGS):
+    if JOINED not in finished:
+        directory = finished.directory
         channels = np.load(_shard_path(directory, 0), mmap_mode='r').shape[1]
         temporary = directory / f'.{EMBEDDINGS}.tmp'
         joined = create_mapped_array(temporary, (len(batches.dataset), channels))
@@ -116,14 +120,9 @@ def _join_shards(directory: Path, batches: ShardedBatches) -> None:
         del joined
         write_array(directory / SCORE_COUNTS, total)
         os.replace(temporary, directory / EMBEDDINGS)
+        finished.add(JOINED, [directory / EMBEDDINGS, directory / SCORE_COUNTS])
     for shard in range(len(batches)):
-        _shard_path(directory, shard).unlink(missing_ok=True)
-        _counts_path(directory, shard).unlink(missing_ok=True)
-
-
-def _is_whole(directory: Path, shard: int) -> bool:
-    paths = _shard_path(directory, shard), _counts_path(directory, shard)
-    return all(is_whole_array(path) for path in paths)
+        finished.remove(shard)
 
 
 def _shard_path(directory: Path, shard: int) -> Path:

@@ -15,7 +15,7 @@ from luss_mm.datasets.cached_maps import CachedMaps, layout_path, values_path
 from luss_mm.models.attended_inference import AttendedInference
 from luss_mm.pipeline.artifact import produce
 from luss_mm.pipeline.image_batches import ShardedBatches, stack_images
-from luss_mm.pipeline.output_files import is_whole_array
+from luss_mm.pipeline.shards import FinishedShards
 
 __all__ = ['CachedMaps', 'NoRoomError', 'cache_feature_maps']
 
@@ -73,7 +73,7 @@ def _write_shards(
     device: torch.device | str,
 ) -> None:
     model.eval().to(device)
-    finished = {s for s in range(len(batches)) if _is_whole(directory, s)}
+    finished = FinishedShards(directory)
     left = sum(np.diff(batches.bounds(s)).item() for s in range(len(batches)) if s not in finished)
     if left:
         _refuse_lack_of_room(directory, model, batches.dataset[0], outputs, left, device)
@@ -90,12 +90,10 @@ def _write_shards(
                 sizes[row] = *sample['ori_shape'], *sample['inputs'].shape[1:]
         shapes = np.array([[m.shape for m in image] for image in maps], dtype=np.int32)
         layout = np.concatenate([sizes, shapes.reshape(len(maps), -1)], axis=1)
-        # The values come last: where they are, the shard is whole.
-        write_array(layout_path(directory, shard), layout)
-        write_array(
-            values_path(directory, shard),
-            np.concatenate([m.reshape(-1) for image in maps for m in image]),
-        )
+        files = layout_path(directory, shard), values_path(directory, shard)
+        write_array(files[0], layout)
+        write_array(files[1], np.concatenate([m.reshape(-1) for image in maps for m in image]))
+        finished.add(shard, files)
 
 
 def _maps_of(
@@ -134,8 +132,3 @@ def _refuse_lack_of_room(
     print_log(f'feature maps: {told}. {WITHOUT}.', logger='current')
     if needed > free:
         raise NoRoomError(f'{directory.parent}: {told}. Free some space; {WITHOUT}.')
-
-
-def _is_whole(directory: Path, shard: int) -> bool:
-    paths = layout_path(directory, shard), values_path(directory, shard)
-    return all(is_whole_array(path) for path in paths)

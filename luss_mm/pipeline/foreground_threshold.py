@@ -24,6 +24,7 @@ from luss_mm.functional.thresholds import (
 from luss_mm.models.attended_inference import AttendedInference
 from luss_mm.pipeline.artifact import produce
 from luss_mm.pipeline.image_batches import ShardedBatches, stack_images
+from luss_mm.pipeline.stop_request import stop_if_asked
 
 CERTAIN_QUANTILES = (0.4, 0.9)  # of the training scores: surely background, surely object
 
@@ -153,6 +154,7 @@ def _sweep(
                     )
                 )
         shards.append(merge_sweep_counts(counts))
+        stop_if_asked('the threshold sweep starts again, its clusters are kept')
     return merge_sweep_counts([part for rank in all_gather_object(shards) for part in rank])
 
 

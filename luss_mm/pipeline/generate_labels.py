@@ -26,7 +26,7 @@ from luss_mm.models.attended_inference import AttendedInference
 from luss_mm.pipeline.artifact import produce
 from luss_mm.pipeline.background_writer import BackgroundWriter
 from luss_mm.pipeline.image_batches import ShardedBatches, stack_features, stack_images
-from luss_mm.pipeline.output_files import sizes_of
+from luss_mm.pipeline.shards import FinishedShards
 
 OUTCOMES = 'outcomes.json'
 EMPTY_IMAGES, FULL_IMAGES = 'images without foreground', 'images without background'
@@ -147,9 +147,10 @@ def generate_labels(
         raise ValueError(f'{len(embeddings)} embeddings for {len(batches.dataset)} images')
 
     def make(unfinished: Path) -> None:
-        _write_shards(unfinished, labeller, batches, embeddings)
+        finished = FinishedShards(unfinished)
+        _write_shards(finished, labeller, batches, embeddings)
         summarise = partial(summarise_images, num_clusters=len(labeller.centroids))
-        sum_outcomes(unfinished, len(batches), summarise)
+        sum_outcomes(finished, len(batches), summarise)
 
     segmenter = labeller.transform.segmenter
     return produce(
@@ -163,22 +164,25 @@ def generate_labels(
 
 
 def _write_shards(
-    directory: Path, labeller: PixelLabeller, batches: ShardedBatches, embeddings: np.ndarray
+    finished: FinishedShards,
+    labeller: PixelLabeller,
+    batches: ShardedBatches,
+    embeddings: np.ndarray,
 ) -> None:
-    finished = finished_shards(directory, batches)
     with BackgroundWriter() as writer:
         for shard, shard_batches in batches.iterate(finished, 'pixel labels'):
             outcomes: Counter[str] = Counter()
+            files = []
             for batch in shard_batches:
                 rows = embeddings[[sample['index'] for sample in batch]]
                 for sample, result in zip(batch, labeller.label(batch, rows), strict=True):
-                    path = label_path(directory, batches.dataset, sample['index'])
+                    path = label_path(finished.directory, batches.dataset, sample['index'])
+                    files.append(path)
                     labels = _at_size(result['gt_seg_map'], tuple(sample['ori_shape']))
                     writer.submit(save_label_map, path, labels)
                     outcomes.update(count_outcome(result))
             writer.finish()
-            # A map that a kill cut short belongs to a shard without outcomes, which is made anew.
-            finish_shard(directory, batches, shard, outcomes)
+            finished.add(shard, files, outcomes)
 
 
 def _at_size(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -188,14 +192,14 @@ def _at_size(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def sum_outcomes(
-    directory: Path,
+    finished: FinishedShards,
     num_shards: int,
     summarise: Callable[[Counter[str]], Mapping[str, float]] = dict,
 ) -> None:
     """Add up and log what the shards counted; collective.
 
     Args:
-        directory: Gets `outcomes.json`.
+        finished: With the counts of every shard; its directory gets `outcomes.json`.
         num_shards: Of the data set.
         summarise: Turns the sums into what is written and logged.
     """
@@ -204,9 +208,9 @@ def sum_outcomes(
         return
     total: Counter[str] = Counter()
     for shard in range(num_shards):
-        total.update(json.loads(outcomes_path(directory, shard).read_text()))
+        total.update(finished.content(shard))
     total = summarise(total)
-    write_atomically(directory / OUTCOMES, json.dumps(total, indent=2).encode())
+    write_atomically(finished.directory / OUTCOMES, json.dumps(total, indent=2).encode())
     print_log(
         'pixel labels: ' + ', '.join(f'{name}: {count}' for name, count in sorted(total.items())),
         logger='current',
@@ -276,56 +280,5 @@ def save_label_map(path: Path, labels: np.ndarray) -> None:
     encoded, png = cv2.imencode('.png', encode_label_map(labels)[..., ::-1], PNG_OPTIONS)
     if not encoded:
         raise OSError(f'{path}: OpenCV could not encode a label map of shape {labels.shape}')
-    # Each on the disk by itself would take far longer; `finished_shards` looks at the sizes.
+    # Each on the disk by itself would take far longer; `FinishedShards` looks at the sizes.
     write_atomically(path, png.data, sync=False)
-
-
-def finish_shard(
-    directory: Path, batches: ShardedBatches, shard: int, outcomes: Mapping[str, int]
-) -> None:
-    """Note what a shard counted and how large its label maps are.
-
-    Args:
-        directory: Of the output.
-        batches: What the shard is of.
-        shard: Whose label maps are written.
-        outcomes: What it counted.
-    """
-    sizes = sizes_of(_label_paths(directory, batches, shard))
-    write_atomically(_sizes_path(directory, shard), json.dumps(sizes).encode())
-    write_atomically(outcomes_path(directory, shard), json.dumps(outcomes).encode())
-
-
-def finished_shards(directory: Path, batches: ShardedBatches) -> set[int]:
-    """Shards whose label maps are all there and as large as they were.
-
-    Label maps are not forced to the disk one by one, so a machine that loses power may leave empty
-    ones behind. Looks at the size of every label map of a finished shard.
-
-    Args:
-        directory: Of the output.
-        batches: What the shards are of.
-    """
-    return {s for s in range(len(batches)) if _is_whole(directory, batches, s)}
-
-
-def _is_whole(directory: Path, batches: ShardedBatches, shard: int) -> bool:
-    try:
-        json.loads(outcomes_path(directory, shard).read_text())
-        sizes = json.loads(_sizes_path(directory, shard).read_text())
-    except (FileNotFoundError, ValueError):
-        return False
-    return sizes == sizes_of(_label_paths(directory, batches, shard))
-
-
-def _label_paths(directory: Path, batches: ShardedBatches, shard: int) -> list[Path]:
-    return [label_path(directory, batches.dataset, i) for i in range(*batches.bounds(shard))]
-
-
-def _sizes_path(directory: Path, shard: int) -> Path:
-    return outcomes_path(directory, shard).with_suffix('.sizes.json')
-
-
-def outcomes_path(directory: Path, shard: int) -> Path:
-    """What a shard counted; it is there if and only if the shard is finished."""
-    return directory / '.finished-shards' / f'{shard}.json'

@@ -1,7 +1,7 @@
 """Reading a data set shard by shard in batches of equal size, the same on any number of ranks."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -10,7 +10,6 @@ from mmengine.logging import print_log
 from torch.utils.data import DataLoader, Dataset
 
 from luss_mm.datasets.sample_seed import OneEpoch
-from luss_mm.pipeline.stop_request import stop_if_asked
 
 Item = TypeVar('Item')
 
@@ -46,11 +45,13 @@ class ShardedBatches:
         start = shard * self.shard_size
         return start, min(start + self.shard_size, len(self.dataset))
 
-    def iterate(self, finished: set[int], title: str) -> Iterator[tuple[int, Iterator[list[dict]]]]:
+    def iterate(
+        self, finished: Container[int], title: str
+    ) -> Iterator[tuple[int, Iterator[list[dict]]]]:
         """This rank's unfinished shards, each with its batches of equally sized images.
 
         Args:
-            finished: Shards to leave out.
+            finished: Shards to leave out; see `FinishedShards`.
             title: For the progress lines.
 
         Yields:
@@ -66,7 +67,6 @@ class ShardedBatches:
         for shard in shards:
             start, stop = self.bounds(shard)
             yield shard, self._batches(samples, stop - start, progress)
-            stop_if_asked(f'{title}: shards up to this one are kept')
 
     def _batches(
         self, samples: Iterator[dict], count: int, progress: 'Progress'

@@ -15,7 +15,7 @@ from luss_mm.atomic_files import write_array, write_atomically
 from luss_mm.models.image_classifier import ImageClassifier
 from luss_mm.pipeline.artifact import produce
 from luss_mm.pipeline.image_batches import ShardedBatches
-from luss_mm.pipeline.output_files import is_whole_array
+from luss_mm.pipeline.shards import JOINED, FinishedShards
 
 LOSSES = 'losses.npy'
 LABELS = 'labels.npy'
@@ -71,11 +71,12 @@ def score_images(
     """
 
     def make(unfinished: Path) -> None:
-        if not _is_joined(unfinished):  # else joined already, interrupted later
-            _score_shards(unfinished, classifier, batches, rule, device)
+        finished = FinishedShards(unfinished)
+        if JOINED not in finished:  # else interrupted later
+            _score_shards(finished, classifier, batches, rule, device)
             barrier()
         if is_main_process():
-            _join_shards(unfinished, len(batches))
+            _join_shards(finished, len(batches))
 
     settings = dict(vars(rule), batch_size=batches.batch_size, shard_size=batches.shard_size)
     return produce(directory, make, inputs, settings)
@@ -83,14 +84,13 @@ def score_images(
 
 @torch.inference_mode()
 def _score_shards(
-    directory: Path,
+    finished: FinishedShards,
     classifier: ImageClassifier,
     batches: ShardedBatches,
     rule: ScoringRule,
     device: torch.device | str,
 ) -> None:
     classifier.eval().to(device)
-    finished = {s for s in range(len(batches)) if is_whole_array(_shard(directory, s))}
     for shard, shard_batches in batches.iterate(finished, 'classifier scores'):
         start, stop = batches.bounds(shard)
         scores = np.empty(stop - start, dtype=SCORE)
@@ -101,18 +101,22 @@ def _score_shards(
             rows = [sample['index'] - start for sample in batch]
             scores['loss'][rows] = losses.cpu().numpy()
             scores['label'][rows] = labels.cpu().numpy()
-        write_array(_shard(directory, shard), scores)
+        path = _shard(finished.directory, shard)
+        write_array(path, scores)
+        finished.add(shard, [path])
 
 
-def _join_shards(directory: Path, num_shards: int) -> None:
-    if not _is_joined(directory):
+def _join_shards(finished: FinishedShards, num_shards: int) -> None:
+    if JOINED not in finished:
+        directory = finished.directory
         scores = np.concatenate([np.load(_shard(directory, s)) for s in range(num_shards)])
         summary = dict(mean_loss=float(scores['loss'].mean()), images=len(scores))
         write_atomically(directory / 'summary.json', json.dumps(summary).encode())
         write_array(directory / LOSSES, scores['loss'])
-        write_array(directory / LABELS, scores['label'])  # the last: all is there
+        write_array(directory / LABELS, scores['label'])
+        finished.add(JOINED, [directory / LOSSES, directory / LABELS])
     for shard in range(num_shards):
-        _shard(directory, shard).unlink(missing_ok=True)
+        finished.remove(shard)
 
 
 def score_batch(
@@ -133,10 +137,6 @@ def score_batch(
     choices = {GIVEN: given, PREDICTED: logits.argmax(dim=1)}
     losses = F.cross_entropy(logits, choices[rule.loss_labels], reduction='none')
     return losses, choices[rule.labels]
-
-
-def _is_joined(directory: Path) -> bool:
-    return is_whole_array(directory / LABELS) and is_whole_array(directory / LOSSES)
 
 
 def _shard(directory: Path, shard: int) -> Path:

@@ -16,7 +16,7 @@ Item = TypeVar('Item')
 Loaded = TypeVar('Loaded')
 
 
-def walk_images(root: str | Path) -> Iterator[str]:
+def input_images(root: str | Path) -> Iterator[str]:
     """Relative paths of all images below a folder, or of a single one; see `image_walk`.
 
     Only the names of one folder (and of those above it) are in memory at a time.
@@ -48,10 +48,10 @@ def fingerprint_images(root: str | Path) -> tuple[int, str]:
 
     Raises:
         FileNotFoundError: If there are none.
-        ValueError: See `walk_images`.
+        ValueError: See `input_images`.
     """
     digest, count = hashlib.sha256(), 0
-    for relative in walk_images(root):
+    for relative in input_images(root):
         size = size_of(os.fspath(image_path(root, relative)))
         digest.update(os.fsencode(f'{relative}\0{size}\n'))
         count += 1
@@ -61,7 +61,7 @@ def fingerprint_images(root: str | Path) -> tuple[int, str]:
 
 
 def image_path(root: str | Path, relative: str) -> Path:
-    """Path of an image of `walk_images`."""
+    """Path of an image of `input_images`."""
     return Path(root, relative) if Path(root).is_dir() else Path(root)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from luss_mm.pipeline.image_batches import with_progress
 from luss_mm.pipeline.imagenet_s_lists import ListedImage
-from luss_mm.pipeline.place_files import Placed, make_own_folder
+from luss_mm.pipeline.link_or_copy import Placed, make_own_folder
 from luss_mm.pipeline.safe_archives import (
     MAX_TOTAL_BYTES,
     Member,

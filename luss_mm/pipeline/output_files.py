@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 MANIFEST = 'manifest.json'
 # More files than this are known by their names and sizes alone: reading 1.2 million label maps
 # again would take longer than writing them.
@@ -53,29 +51,6 @@ def find_unusable_files(directory: str | Path, described: Mapping[str, Any]) -> 
     return _size_problems(Path(directory), needed)
 
 
-def find_changed_files(directory: str | Path, described: Mapping[str, Any]) -> list[str]:
-    """Files that differ in any bit, or a listing that differs; reads everything.
-
-    Args:
-        directory: Of the output.
-        described: By `describe_files`.
-    """
-    if LISTING in described:
-        expected, found = list(described[LISTING]), _summary(Path(directory))
-        if expected == found:
-            return []
-        return [
-            f'{directory}: {found[0]:,} files of {found[1]:,} bytes, not the {expected[0]:,} of '
-            f'{expected[1]:,} bytes that were written, or under other names'
-        ]
-    problems = _size_problems(Path(directory), described)
-    if not problems:
-        for name, (_, digest) in described.items():
-            if hash_file(Path(directory, name)) != digest:
-                problems.append(f'{Path(directory, name)}: other content than was written')
-    return problems
-
-
 def hash_file(path: str | Path) -> str:
     """SHA-256 of a file's content, read in blocks."""
     with open(path, 'rb') as file:
@@ -83,15 +58,6 @@ def hash_file(path: str | Path) -> str:
         while block := file.read(BLOCK_BYTES):
             digest.update(block)
         return digest.hexdigest()
-
-
-def is_whole_array(path: str | Path) -> bool:
-    """Whether a `.npy` file is there, of the length that its header promises; reads the header."""
-    try:
-        array = np.load(path, mmap_mode='r')
-    except (OSError, ValueError, EOFError):
-        return False
-    return os.path.getsize(path) == array.offset + array.nbytes
 
 
 def sizes_of(paths: Sequence[str | Path]) -> list[int | None]:

@@ -34,7 +34,7 @@ from luss_mm.pipeline.imagenet_s_lists import (
     train_folders,
 )
 from luss_mm.pipeline.imagenet_s_masks import MaskArchive, unpack_masks
-from luss_mm.pipeline.place_files import Placed, Placement, place_files
+from luss_mm.pipeline.link_or_copy import Placed, Placement, link_or_copy
 
 REPORT = 'preparation.json'
 
@@ -167,7 +167,7 @@ class ImageNetSPreparation:
         name = f'{self.root.name} {split}'
         if split == 'train-full' and self.mode == 'link':
             whole = [Placement(str(self.train), split)]
-            return place_files(whole, self.root, self.mode), self.root / split
+            return link_or_copy(whole, self.root, self.mode), self.root / split
         directory = self._working_directory(split)
         if split in self.lists:
             placements = [self._listed_placement(split, image) for image in self.lists[split]]
@@ -179,7 +179,7 @@ class ImageNetSPreparation:
                 placements = list(placements)
                 total = len(placements)
         steps = with_progress(placements, total, name)
-        return place_files(steps, directory, self.mode), directory
+        return link_or_copy(steps, directory, self.mode), directory
 
     def _prepare_masks(self, split: str) -> SplitReport:
         folder = f'{split}-segmentation'

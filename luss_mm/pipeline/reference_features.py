@@ -26,6 +26,7 @@ from luss_mm.models.views_preprocessor import ViewsPreprocessor
 from luss_mm.pipeline.artifact import produce
 from luss_mm.pipeline.generate_labels import label_path, save_label_map
 from luss_mm.pipeline.image_batches import ShardedBatches
+from luss_mm.pipeline.shards import JOINED, FinishedShards
 
 DIRECTIONS = 'directions.npy'
 CATEGORIES = 'categories.npy'
@@ -114,11 +115,12 @@ def extract_references(
     """
 
     def make(unfinished: Path) -> None:
-        if not (unfinished / DIRECTIONS).exists():  # else joined already, interrupted later
-            _extract_shards(unfinished, extractor, batches)
+        finished = FinishedShards(unfinished)
+        if JOINED not in finished:  # else interrupted later
+            _extract_shards(finished, extractor, batches)
             barrier()
         if is_main_process():
-            _join_shards(unfinished, batches)
+            _join_shards(finished, batches)
 
     settings = dict(settings, **extractor.facts())
     path = produce(directory, make, inputs, settings, used_ground_truth=(LABELS_USED,))
@@ -163,8 +165,9 @@ def label_by_references(
     def make(unfinished: Path) -> None:
         directions = torch.from_numpy(np.array(references.directions)).to(extractor.device)
         categories = torch.from_numpy(references.categories).to(extractor.device)
-        finished = {s for s in range(len(batches)) if _marker(unfinished, s).exists()}
+        finished = FinishedShards(unfinished)
         for shard, shard_batches in batches.iterate(finished, 'distance matching'):
+            files = []
             for batch in shard_batches:
                 features = extractor.extract(batch)  # (B, C, h, w)
                 labels = vote_of_neighbours(
@@ -174,15 +177,17 @@ def label_by_references(
                     full = resize_nearest(image_labels, sample['ori_shape'])  # (H, W)
                     path = label_path(unfinished, batches.dataset, sample['index'])
                     save_label_map(path, full.numpy())
-            write_atomically(_marker(unfinished, shard), b'')
+                    files.append(path)
+            finished.add(shard, files)
 
     settings = dict(settings, neighbours=neighbours, temperature=temperature, **extractor.facts())
     return produce(directory, make, inputs, settings, used_ground_truth=(LABELS_USED,))
 
 
-def _extract_shards(directory: Path, extractor: PixelFeatures, batches: ShardedBatches) -> None:
+def _extract_shards(
+    finished: FinishedShards, extractor: PixelFeatures, batches: ShardedBatches
+) -> None:
     dataset = batches.dataset
-    finished = {s for s in range(len(batches)) if _shard(directory, s).exists()}
     for shard, shard_batches in batches.iterate(finished, 'references'):
         found: dict[int, tuple[Tensor, Tensor]] = {}
         lost = 0
@@ -201,14 +206,16 @@ def _extract_shards(directory: Path, extractor: PixelFeatures, batches: ShardedB
             categories=torch.cat([categories for _, categories in rows]).numpy(),
             lost=np.array(lost),
         )
-        write_atomically(_shard(directory, shard), content.getvalue())
+        path = _shard(finished.directory, shard)
+        write_atomically(path, content.getvalue())
+        finished.add(shard, [path])
 
 
-def _join_shards(directory: Path, batches: ShardedBatches) -> None:
+def _join_shards(finished: FinishedShards, batches: ShardedBatches) -> None:
     """Copy all shards into two files; shards go only when these are complete."""
-    paths = [_shard(directory, shard) for shard in range(len(batches))]
-    if not (directory / DIRECTIONS).exists():
-        shards = [dict(np.load(path)) for path in paths]
+    if JOINED not in finished:
+        directory = finished.directory
+        shards = [dict(np.load(_shard(directory, shard))) for shard in range(len(batches))]
         categories = np.concatenate([shard['categories'] for shard in shards])
         summary = dict(
             images=len(batches.dataset),
@@ -220,14 +227,11 @@ def _join_shards(directory: Path, batches: ShardedBatches) -> None:
         write_atomically(directory / SUMMARY, json.dumps(summary, indent=2).encode())
         write_array(directory / CATEGORIES, categories)
         directions = np.concatenate([shard['directions'] for shard in shards])
-        write_array(directory / DIRECTIONS, directions)  # the last: all is there
-    for path in paths:
-        path.unlink(missing_ok=True)
+        write_array(directory / DIRECTIONS, directions)
+        finished.add(JOINED, [directory / CATEGORIES, directory / DIRECTIONS])
+    for shard in range(len(batches)):
+        finished.remove(shard)
 
 
 def _shard(directory: Path, shard: int) -> Path:
     return directory / f'.shard-{shard:06d}.npz'
-
-
-def _marker(directory: Path, shard: int) -> Path:
-    return directory / '.finished-shards' / str(shard)

@@ -18,14 +18,9 @@ from torch.utils.data import Dataset
 from luss_mm.datasets.semi_dataset import SemiDataset
 from luss_mm.functional.view_average import argmax_of_average
 from luss_mm.pipeline.artifact import produce
-from luss_mm.pipeline.generate_labels import (
-    finish_shard,
-    finished_shards,
-    label_path,
-    save_label_map,
-    sum_outcomes,
-)
+from luss_mm.pipeline.generate_labels import label_path, save_label_map, sum_outcomes
 from luss_mm.pipeline.image_batches import ShardedBatches
+from luss_mm.pipeline.shards import FinishedShards
 
 TAGGED_LABELS = 'tagged_labels'
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5)  # the range is the authors', the steps are ours
@@ -170,24 +165,28 @@ def generate_tagged_labels(
     """
 
     def make(unfinished: Path) -> None:
-        _write_shards(unfinished, labeller, batches)
-        sum_outcomes(unfinished, len(batches))
+        finished = FinishedShards(unfinished)
+        _write_shards(finished, labeller, batches)
+        sum_outcomes(finished, len(batches))
 
     views = dict(scales=list(labeller.scales), flip=labeller.flip)
     return produce(directory, make, inputs, dict(settings, **views), used_ground_truth=LABELS_USED)
 
 
-def _write_shards(directory: Path, labeller: TaggedLabeller, batches: ShardedBatches) -> None:
-    finished = finished_shards(directory, batches)
+def _write_shards(
+    finished: FinishedShards, labeller: TaggedLabeller, batches: ShardedBatches
+) -> None:
     for shard, shard_batches in batches.iterate(finished, 'label maps'):
         outcomes: Counter[str] = Counter()
+        files = []
         for batch in shard_batches:
             batch = [s for s in batch if not batches.dataset.is_labelled_elsewhere(s['index'])]
             for sample, labels in _label_batch(labeller, batch):
-                save_label_map(label_path(directory, batches.dataset, sample['index']), labels)
+                path = label_path(finished.directory, batches.dataset, sample['index'])
+                save_label_map(path, labels)
+                files.append(path)
                 outcomes.update(_count_outcome(sample['data_samples'], labels))
-        # A map that a kill cut short belongs to a shard without outcomes, which is made anew.
-        finish_shard(directory, batches, shard, outcomes)
+        finished.add(shard, files, outcomes)
 
 
 def _label_batch(
@@ -228,20 +227,3 @@ def _count_outcome(sample: SegDataSample, labels: np.ndarray) -> Counter[str]:
     shown = len(np.unique(labels))
     tags = len(set(sample.image_tags))
     return Counter({'images labelled': 1, 'tags shown': shown, 'tags without pixel': tags - shown})
-
-
-def refuse_dense_crf(dense_crf: bool) -> None:
-    """Say why there is no dense CRF, before anything trains.
-
-    Args:
-        dense_crf: Whether it is asked for.
-
-    Raises:
-        ValueError: If it is.
-    """
-    if dense_crf:
-        raise ValueError(
-            'dense_crf=True: no maintained library of dense CRFs builds on Python 3.11 '
-            '(pydensecrf, SimpleCRF and crfseg were tried). Set dense_crf=False; label maps are '
-            'then the argmax over the tags as it is.'
-        )

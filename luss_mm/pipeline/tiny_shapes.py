@@ -57,6 +57,10 @@ class RenderTinyShapes:
         self.image_size = image_size
         self.seed = seed
 
+    def inputs(self) -> dict[str, str]:
+        """It reads no files."""
+        return {}
+
     def __call__(self, directory: Path) -> None:
         """Write `train/`, `validation/` and `validation-segmentation/` with a folder a category.
 

@@ -6,7 +6,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from torchvision.transforms.v2 import functional as torchvision
 
 from luss_mm.datasets.transforms import DistortColours, RandomColourOperations, strong_colours
-from luss_mm.datasets.transforms.strong_colours import COLOUR_OPERATIONS, change_colours
+from luss_mm.datasets.transforms.strong_colours import COLOUR_OPERATIONS, apply_operations
 
 # Every operation on a PIL image, its strength drawn anew after the same seed. Largest and mean
 # difference: PIL rounds elsewhere in blends, and its hue has 8 bits; it has no true Gaussian.
@@ -45,7 +45,7 @@ def test_operation_is_pillows(name, image):
     changed = 0
     for seed in range(20):
         np.random.seed(seed)
-        ours = change_colours(image, [name])
+        ours = apply_operations(image, [name])
         np.random.seed(seed)
         theirs = np.asarray(operation(Image.fromarray(image[..., ::-1].copy())))[..., ::-1]
         found = np.abs(ours.astype(int) - theirs)
@@ -70,7 +70,7 @@ def test_whole_strengths_reach_both_bounds(image, monkeypatch):
         monkeypatch.setattr(strong_colours.torchvision, name, watched)
     np.random.seed(0)
     for _ in range(3000):
-        change_colours(image[:2, :2], ['posterise', 'solarise'])
+        apply_operations(image[:2, :2], ['posterise', 'solarise'])
     assert drawn['posterize'] == {4, 5, 6, 7, 8}
     assert drawn['solarize'] == set(range(1, 256))  # 256 inverts nothing: torchvision is not asked
 
@@ -78,7 +78,7 @@ def test_whole_strengths_reach_both_bounds(image, monkeypatch):
 def test_number_kinds_and_order_are_uniform(image, monkeypatch):
     drawn = []
     monkeypatch.setattr(
-        strong_colours, 'change_colours', lambda image, names: drawn.append(names) or image
+        strong_colours, 'apply_operations', lambda image, names: drawn.append(names) or image
     )
     np.random.seed(0)
     transform = RandomColourOperations()
@@ -96,11 +96,11 @@ def test_number_kinds_and_order_are_uniform(image, monkeypatch):
 
 def test_operations_are_applied_in_the_drawn_order(image):
     np.random.seed(0)
-    one_way = change_colours(image, ['autocontrast', 'brightness'])
+    one_way = apply_operations(image, ['autocontrast', 'brightness'])
     np.random.seed(0)
-    other_way = change_colours(image, ['brightness', 'autocontrast'])
+    other_way = apply_operations(image, ['brightness', 'autocontrast'])
     np.random.seed(0)
-    step = change_colours(change_colours(image, ['autocontrast']), ['brightness'])
+    step = apply_operations(apply_operations(image, ['autocontrast']), ['brightness'])
     np.testing.assert_array_equal(one_way, step)
     assert (one_way != other_way).any()
 
@@ -138,14 +138,14 @@ def test_label_map_and_input_stay_and_the_seed_decides(image):
 @pytest.mark.parametrize('shape', [(1, 1), (1, 5), (4, 2)])
 def test_tiny_images_keep_their_size(name, shape):
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
-    assert change_colours(image, [name]).shape == image.shape
+    assert apply_operations(image, [name]).shape == image.shape
 
 
 @pytest.mark.parametrize('name', ['autocontrast', 'equalise'])
 @pytest.mark.parametrize('value', [0, 77, 255])
 def test_images_of_one_colour_stay(name, value):
     image = np.full((5, 6, 3), value, np.uint8)
-    np.testing.assert_array_equal(change_colours(image, [name]), image)
+    np.testing.assert_array_equal(apply_operations(image, [name]), image)
 
 
 @pytest.mark.parametrize('num', [(3, 1), (1, 12), (-1, 2)])

@@ -186,7 +186,7 @@ def augmented(seed, height=40, width=60, **settings):
 def test_two_distinct_operations_out_of_fifteen(monkeypatch):
     drawn = []
     monkeypatch.setattr(
-        strong_operations, 'change_colours', lambda image, names: drawn.append(names[0]) or image
+        strong_operations, 'apply_operations', lambda image, names: drawn.append(names[0]) or image
     )
     for name in MOVEMENTS:
         movement = lambda w, h, name=name: drawn.append(name) or (np.eye(2, 3), (w, h))  # noqa: E731

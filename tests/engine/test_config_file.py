@@ -6,9 +6,9 @@ import sys
 import pytest
 
 from luss_mm.engine.config_file import read_config, refuse_incomplete
+from luss_mm.engine.expected_errors import explain_stop
 from luss_mm.engine.literal_config import ConfigError
 from luss_mm.engine.settings import SettingsError
-from luss_mm.engine.stops import explain_stop
 from tests.permissions import closed
 
 RECIPE = 'configs/luss/pass_folder.py'

@@ -5,9 +5,9 @@ import cv2
 import numpy as np
 import pytest
 
-from luss_mm.engine import infer_folder
 from luss_mm.engine.infer_folder import FolderInference
 from luss_mm.engine.inferencer import BadImageError, LUSSInferencer
+from luss_mm.pipeline.shards import FinishedShards
 from tests.engine.small_run import make_run
 from tests.engine.test_inferencer import SIZES, smooth_image
 from tests.permissions import closed
@@ -99,18 +99,17 @@ def test_one_image(images, inferencer, tmp_path):
 
 def test_goes_on_after_an_interruption(images, inferencer, tmp_path, monkeypatch):
     whole = FolderInference(inferencer, images, shard_size=3).write(tmp_path / 'whole')
-    write, calls = infer_folder.write_atomically, []
+    add = FinishedShards.add
 
-    def killed(path, content):
-        calls.append(path)
-        if len(calls) == 3:
+    def killed(finished, shard, *record):
+        if shard == 2:
             raise KeyboardInterrupt
-        write(path, content)
+        add(finished, shard, *record)
 
     names = segmented(monkeypatch, inferencer)
     job = FolderInference(inferencer, images, shard_size=3)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(infer_folder, 'write_atomically', killed)
+        patch.setattr(FinishedShards, 'add', killed)
         job.write(tmp_path / 'out')
     assert len(names) == len(SIZES) and not (tmp_path / 'out').exists()
     names.clear()

@@ -83,7 +83,7 @@ def test_merged_network_equals_its_branches(tmp_path):
 
 def test_nothing_to_merge_is_named(tmp_path):
     with pytest.raises(SettingsError, match='mode multiple first'):
-        MergeReceptiveFields(str(tmp_path / 'final.pth'))(tmp_path)
+        MergeReceptiveFields(str(tmp_path / 'final.pth')).inputs()
     torch.save(dict(state_dict=segmentor().state_dict()), tmp_path / 'final.pth')
     with pytest.raises(SettingsError, match='no branches to merge'):
         MergeReceptiveFields(str(tmp_path / 'final.pth'))(tmp_path)

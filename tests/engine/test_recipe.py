@@ -232,6 +232,21 @@ def test_a_stage_without_training():
         recipe(**changes | dict(stages__data=dict(task=dict(task, num_train='${gone}'))))
 
 
+def test_a_task_is_made_again_when_its_files_change(tmp_path):
+    task = dict(type='MergeReceptiveFields', checkpoint='${merged}/final.pth')
+    order = ['merge', 'first', 'second']
+    changes = dict(stages__merge=dict(task=task), stage_order=order, merged=str(tmp_path))
+    with pytest.raises(SettingsError, match='final.pth: no such file'):
+        recipe(**changes).stage_inputs('merge')
+    found = []
+    for content in (b'weights', b'WEIGHTS', b'weights'):
+        (tmp_path / 'final.pth').write_bytes(content)
+        found.append(recipe(**changes).stage_inputs('merge'))
+    assert found[0] == found[2] != found[1]
+    changes |= dict(merged='${work_dir}/first', stage_order=['first', 'merge', 'second'])
+    assert recipe(**changes).stages_read_by('merge') == ['first']
+
+
 def test_a_stage_may_be_turned_off():
     off = dict(stages__first__enabled='${use_first}', use_first=False)
     assert recipe(**off).stage_order == ['second']

@@ -7,9 +7,9 @@ import torch
 from mmengine.config import Config
 
 from luss_mm.engine import run_estimate
-from luss_mm.engine.image_facts import SELECTED, ImageFacts
 from luss_mm.engine.machine import Machine, free_space, look_at_machine
 from luss_mm.engine.recipe import Recipe
+from luss_mm.engine.recipe_images import SELECTED, RecipeImages
 from luss_mm.engine.run_estimate import RunEstimate, announce_estimate, estimate_run
 from luss_mm.engine.settings import SettingsError
 from luss_mm.engine.stage_cost import Cost
@@ -46,16 +46,16 @@ def test_images_are_counted_given_or_published(data_root, tmp_path):
     found = recipe(tmp_path, data_root=str(data_root))
     dataset = found.stage('dff_g', 'x')['train_dataloader']['dataset']
     assert dataset['small_loss']['rule'] == 'mean'
-    facts = ImageFacts(found)
+    facts = RecipeImages(found)
     assert facts.count(found.stage('pretrain', 'x')['train_dataloader']['dataset']) == 6
     assert facts.count(dataset) == round(6 * SELECTED)
     assert 24 <= min(facts.size) and max(facts.size) <= 40
-    given = ImageFacts(found, 1000)
+    given = RecipeImages(found, 1000)
     assert given.count(dataset) == 1000 * SELECTED and given.size == (375, 500)
     assert given.count(dict(dataset, small_loss=dict(rule='quantile', value=0.2))) == 200
 
     whole = Recipe(Config(dict(Config.fromfile('configs/luss/pass_s919.py'), work_dir='x')))
-    facts = ImageFacts(whole)
+    facts = RecipeImages(whole)
     numbers = [
         facts.count(whole.stage(name, 'x')['train_dataloader']['dataset'])
         for name in ('pretrain', 'attention')
@@ -64,7 +64,7 @@ def test_images_are_counted_given_or_published(data_root, tmp_path):
     validation = whole.stage('finetune', 'x')['val_dataloader']['dataset']
     assert facts.count_validation(validation) == 12_419
     with pytest.raises(SettingsError, match='no such folder'):
-        ImageFacts(recipe(tmp_path, data_root='/nowhere')).count(dataset | dict(data_root='/no'))
+        RecipeImages(recipe(tmp_path, data_root='/nowhere')).count(dataset | dict(data_root='/no'))
 
 
 # ---------------------------------------------------------------- a run

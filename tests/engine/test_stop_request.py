@@ -14,6 +14,7 @@ from luss_mm.engine.checkpoint import find_newest_checkpoint
 from luss_mm.engine.hooks import EpochSeedHook, StopRequestHook
 from luss_mm.pipeline import stop_request
 from luss_mm.pipeline.image_batches import ShardedBatches
+from luss_mm.pipeline.shards import FinishedShards
 from luss_mm.pipeline.stop_request import EXIT_STATUS, stop_if_asked, stopping_on_sigterm
 from tests.datasets.semi_layout import semi_config, write_split
 from tests.engine import test_epoch_seed as iterations
@@ -118,14 +119,16 @@ class Numbers(Dataset):
 
 
 def test_a_step_between_trainings_finishes_its_shard(tmp_path, capfd):
-    done = []
     with pytest.raises(SystemExit) as end, stopping_on_sigterm():
-        for shard, batches in ShardedBatches(Numbers(), 2, shard_size=4).iterate(set(), 'features'):
+        finished = FinishedShards(tmp_path)
+        sharded = ShardedBatches(Numbers(), 2, shard_size=4)
+        for shard, batches in sharded.iterate(finished, 'features'):
             for number, _ in enumerate(batches):
                 if shard == 1 and number == 0:
                     os.kill(os.getpid(), signal.SIGTERM)
-            done.append(shard)
-    assert end.value.code == EXIT_STATUS and done == [0, 1]
+            finished.add(shard)
+    assert end.value.code == EXIT_STATUS
+    assert [shard in finished for shard in range(3)] == [True, True, False]
     assert 'SIGTERM: stops after this iteration' in capfd.readouterr().err
 
 

@@ -29,11 +29,6 @@ def test_whole_images_replace_those_of_training(tmp_path):
         assert made.dataset[part]['data_prefix'] == dict(img_path=folder)
 
 
-def test_a_dense_crf_is_refused(tmp_path, mmseg_scope):
-    with pytest.raises(ValueError, match='no maintained library of dense CRFs.*dense_crf=False'):
-        hook(tmp_path, dense_crf=True).check()
-
-
 def test_missing_images_are_named(tmp_path, mmseg_scope):
     write_image(tmp_path / 'train-semi/a/0.png', [[0]])
     made = hook(tmp_path)

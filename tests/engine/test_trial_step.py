@@ -15,7 +15,7 @@ from luss_mm.engine.trial_step import (
     TRIAL_SAMPLES,
     collate,
     count_step,
-    draw_samples,
+    draw_made_up_samples,
     measure_step,
     run_step,
 )
@@ -42,7 +42,7 @@ def test_a_trial_stands_for_the_full_batch(stages, name):
     assert size > TRIAL_SAMPLES
     with DefaultScope.overwrite_default_scope('mmseg'), FlopCounterMode(display=False) as counter:
         model = MODELS.build(stage['model']).train()
-        samples, _ = draw_samples(stage['train_dataloader'], size, SIZE)
+        samples, _ = draw_made_up_samples(stage['train_dataloader'], size, SIZE)
         run_step(model, collate(stage['train_dataloader'], samples), 'float32', 'cpu')
     assert step.operations == pytest.approx(counter.get_total_flops(), rel=0.02)
     assert step.parameters == sum(p.numel() for p in model.parameters())
@@ -127,6 +127,6 @@ def test_labels_are_loaded_where_the_pipeline_loads_them(mmseg_scope):
         dict(type='LoadLabelMap', match_image=False),
         dict(type='PackSegInputs', meta_keys=('ori_shape',)),
     ]
-    (sample,), _ = draw_samples(dict(dataset=dict(pipeline=pipeline)), 1, (48, 72))
+    (sample,), _ = draw_made_up_samples(dict(dataset=dict(pipeline=pipeline)), 1, (48, 72))
     assert sample['inputs'].shape == (3, 32, 48)
     assert sample['data_samples'].gt_sem_seg.shape == (32, 48)

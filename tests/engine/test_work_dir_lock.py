@@ -9,7 +9,7 @@ import time
 import pytest
 
 from luss_mm.engine import work_dir_lock
-from luss_mm.engine.stops import explain_stop
+from luss_mm.engine.expected_errors import explain_stop
 from luss_mm.engine.work_dir_lock import LOCK, WorkDirInUseError, locked_work_dir
 from tests.two_ranks import run_on_two_ranks
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from luss_mm.functional.cutmix import box_masks, paste_boxes, scale_boxes
+from luss_mm.functional.cutmix import box_masks, paste_boxes
 
 BOXES = torch.tensor([[2, 1, 3, 4], [0, 0, 0, 0], [0, 0, 7, 6], [6, 5, 1, 1]])
 
@@ -84,45 +84,3 @@ def test_infinite_logits_stay_in_their_place():
 def test_what_does_not_fit_is_named(images, others, boxes, message):
     with pytest.raises(ValueError, match=message):
         paste_boxes(images, others, boxes)
-
-
-def random_boxes(count, height, width, rng):
-    left, top = rng.integers(0, width, count), rng.integers(0, height, count)
-    box_width = rng.integers(0, width - left + 1)
-    box_height = rng.integers(0, height - top + 1)
-    return torch.from_numpy(np.stack([left, top, box_width, box_height], axis=1))
-
-
-@pytest.mark.parametrize(
-    ('from_size', 'to_size'),
-    [
-        ((32, 48), (8, 12)),
-        ((33, 47), (9, 12)),
-        ((5, 7), (1, 1)),
-        ((9, 6), (9, 6)),
-        ((4, 3), (9, 8)),
-    ],
-)
-def test_a_cell_is_in_the_box_if_its_centre_is(from_size, to_size):
-    boxes = random_boxes(200, *from_size, np.random.default_rng(0))
-    found = box_masks(scale_boxes(boxes, from_size, to_size), *to_size)
-    for (left, top, width, height), mask in zip(boxes.tolist(), found, strict=True):
-        for row in range(to_size[0]):
-            for column in range(to_size[1]):
-                # Centres times 2 * to_size are whole numbers.
-                y, x = (2 * row + 1) * from_size[0], (2 * column + 1) * from_size[1]
-                inside = 2 * to_size[1] * left <= x < 2 * to_size[1] * (
-                    left + width
-                ) and 2 * to_size[0] * top <= y < 2 * to_size[0] * (top + height)
-                assert mask[row, column] == inside
-
-
-def test_same_size_changes_nothing_and_empty_stays_empty():
-    assert torch.equal(scale_boxes(BOXES, (6, 7), (6, 7)), BOXES)
-    assert not box_masks(scale_boxes(BOXES, (6, 7), (3, 2)), 3, 2)[1].any()
-
-
-def test_boxes_that_tile_the_image_tile_the_grid():
-    boxes = torch.tensor([[0, 0, 5, 13], [5, 0, 8, 3], [5, 3, 8, 10]])
-    masks = box_masks(scale_boxes(boxes, (13, 13), (4, 4)), 4, 4)
-    assert (masks.sum(dim=0) == 1).all()

@@ -262,8 +262,6 @@ def test_registered_and_described():
         dict(core=0.9),
         dict(iterations=1),
         dict(seed=1),
-        dict(whole_image_side=9),
-        dict(whole_image_iterations=1),
         dict(),
     ):
         assert facts != GrabCutSegmenter(**{'margin': 0.1, **change} if change else {}).facts()
@@ -277,8 +275,6 @@ def test_registered_and_described():
         dict(core=1.5),
         dict(margin=-1),
         dict(threads=0),
-        dict(whole_image_side=0),
-        dict(whole_image_iterations=0),
     ],
 )
 def test_wrong_settings_are_named(settings):
@@ -438,7 +434,7 @@ def test_tiny_and_narrow_images_with_a_score(size, side, seed):
     image = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
     region = np.zeros(size, bool)
     region[0, : max(1, size[1] // 2)] = True
-    (mask,) = segment(image, *scored(rng.random(size), region), whole_image_side=side)
+    (mask,) = segment(image, *scored(rng.random(size), region), max_side=side)
     assert mask.dtype == bool and mask.shape == size
 
 

@@ -17,8 +17,9 @@ from luss_mm.models.attended_inference import AttendedInference
 from luss_mm.pipeline import generate_labels as labelling
 from luss_mm.pipeline.artifact import read_manifest
 from luss_mm.pipeline.extract_features import extract_features
-from luss_mm.pipeline.generate_labels import PixelLabeller, finished_shards, generate_labels
+from luss_mm.pipeline.generate_labels import PixelLabeller, generate_labels
 from luss_mm.pipeline.image_batches import ShardedBatches
+from luss_mm.pipeline.shards import FinishedShards
 from tests.models.test_attended_inference import trained_model
 
 SHARD, K = 4, 6
@@ -148,7 +149,8 @@ def test_a_shard_with_a_lost_map_is_not_finished(data_root, tmp_path, monkeypatc
     with monkeypatch.context() as patch, pytest.raises(error):
         patch.setattr(labelling, 'save_label_map', fail)
         run.run()
-    assert finished_shards(partial(tmp_path), run.batches) == {0}
+    finished = FinishedShards(partial(tmp_path))
+    assert 0 in finished and 1 not in finished
     monkeypatch.setattr(labelling, 'save_label_map', lambda p, m: (calls.append(p), save(p, m)))
     calls.clear()
     folder = run.run()

@@ -7,9 +7,9 @@ from luss_mm.pipeline.image_stream import (
     batches_of_equal_size,
     fingerprint_images,
     image_path,
+    input_images,
     load_ahead,
     shards,
-    walk_images,
 )
 from tests.permissions import closed
 
@@ -32,13 +32,13 @@ def root(tmp_path):
 
 
 def test_walks_in_a_fixed_order(root):
-    assert list(walk_images(root)) == ['a.PNG', 'b.jpg', 'z/c.webp', 'z/y/d.JPEG', 'ä ö/e.bmp']
-    assert all(image_path(root, relative).is_file() for relative in walk_images(root))
+    assert list(input_images(root)) == ['a.PNG', 'b.jpg', 'z/c.webp', 'z/y/d.JPEG', 'ä ö/e.bmp']
+    assert all(image_path(root, relative).is_file() for relative in input_images(root))
 
 
 def test_one_image_is_its_own_folder(root):
     path = root / 'z' / 'c.webp'
-    assert list(walk_images(path)) == ['c.webp'] and image_path(path, 'c.webp') == path
+    assert list(input_images(path)) == ['c.webp'] and image_path(path, 'c.webp') == path
 
 
 def test_links_are_followed_but_not_in_circles(root, tmp_path):
@@ -46,25 +46,25 @@ def test_links_are_followed_but_not_in_circles(root, tmp_path):
     (tmp_path / 'elsewhere' / 'f.png').touch()
     (root / 'link').symlink_to(tmp_path / 'elsewhere')
     (root / 'z' / 'circle').symlink_to(root)
-    walked = list(walk_images(root))
+    walked = list(input_images(root))
     assert 'link/f.png' in walked and len(walked) == 6
 
 
 def test_folders_that_may_not_be_read(root, tmp_path):
     with closed(root / 'z'):
-        assert list(walk_images(root)) == ['a.PNG', 'b.jpg', 'z/', 'ä ö/e.bmp']
+        assert list(input_images(root)) == ['a.PNG', 'b.jpg', 'z/', 'ä ö/e.bmp']
         assert fingerprint_images(root)[0] == 4
     with closed(root / 'z' / 'y'):
-        assert list(walk_images(root)) == ['a.PNG', 'b.jpg', 'z/c.webp', 'z/y/', 'ä ö/e.bmp']
+        assert list(input_images(root)) == ['a.PNG', 'b.jpg', 'z/c.webp', 'z/y/', 'ä ö/e.bmp']
     with closed(root), pytest.raises(PermissionError, match='root: may not be read. Change its'):
-        list(walk_images(root))
+        list(input_images(root))
 
 
 def test_folders_are_listed_when_their_turn_comes(root, monkeypatch):
     listed = []
     scandir = os.scandir
     monkeypatch.setattr(os, 'scandir', lambda folder: listed.append(folder) or scandir(folder))
-    walk = walk_images(root)
+    walk = input_images(root)
     next(walk)
     assert listed == [f'{root}/']
     assert len(list(walk)) == 4 and len(listed) == 4
@@ -72,9 +72,9 @@ def test_folders_are_listed_when_their_turn_comes(root, monkeypatch):
 
 def test_refusals(root):
     with pytest.raises(FileNotFoundError, match='gone: no such image or folder'):
-        list(walk_images(root / 'gone'))
+        list(input_images(root / 'gone'))
     with pytest.raises(ValueError, match='notes.txt: not an image'):
-        list(walk_images(root / 'notes.txt'))
+        list(input_images(root / 'notes.txt'))
     (root / 'z' / 'c.png').touch()
     (root / 'z' / 'c' / 'e').mkdir(parents=True)
     (root / 'z' / 'c' / 'e' / 'c.png').touch()

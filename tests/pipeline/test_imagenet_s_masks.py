@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from luss_mm.pipeline import imagenet_s_masks
-from luss_mm.pipeline.place_files import partial_name
+from luss_mm.pipeline.link_or_copy import partial_name
 from tests.pipeline.miniature_ilsvrc import WNIDS, files_of, mask_of, write_zip
 
 

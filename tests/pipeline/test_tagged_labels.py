@@ -15,12 +15,12 @@ from mmseg.structures import SegDataSample
 from luss_mm.pipeline import image_batches, tagged_labels
 from luss_mm.pipeline.artifact import read_manifest
 from luss_mm.pipeline.image_batches import ShardedBatches
+from luss_mm.pipeline.shards import FinishedShards
 from luss_mm.pipeline.tagged_labels import (
     LABELS_USED,
     NumberedImages,
     TaggedLabeller,
     generate_tagged_labels,
-    refuse_dense_crf,
 )
 from tests.models.small_segmentors import small_segmentor
 from tests.tiny_layout import write_image, write_label_map
@@ -136,12 +136,6 @@ def test_tags_that_cannot_be_predicted_are_named(tags, message):
 def test_scales_without_a_view_are_refused(scales):
     with pytest.raises(ValueError, match='at least one, all of them positive'):
         labeller(scales=scales)
-
-
-def test_there_is_no_dense_crf():
-    refuse_dense_crf(False)
-    with pytest.raises(ValueError, match=r'no maintained library.*Set dense_crf=False'):
-        refuse_dense_crf(True)
 
 
 # --- a whole data set -----------------------------------------------------------------------------
@@ -265,7 +259,7 @@ def test_any_number_of_ranks_writes_the_same_files(images, tmp_path, monkeypatch
     batches = ShardedBatches(images, batch_size=2, shard_size=3)
     for rank in (1, 0):
         monkeypatch.setattr(image_batches, 'get_dist_info', lambda rank=rank: (rank, 2))
-        tagged_labels._write_shards(tmp_path / 'two', labeller(), batches)
+        tagged_labels._write_shards(FinishedShards(tmp_path / 'two'), labeller(), batches)
     ours, theirs = read_maps(alone), read_maps(tmp_path / 'two')
     assert ours.keys() == theirs.keys()
     for name in ours:

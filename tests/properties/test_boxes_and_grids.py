@@ -4,7 +4,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from luss_mm.datasets.transforms.cutmix_box import draw_box
-from luss_mm.functional.cutmix import box_masks, paste_boxes, scale_boxes
+from luss_mm.functional.cutmix import paste_boxes
 from luss_mm.functional.pixel_alignment import overlap_grids
 
 SIDES = st.integers(1, 12)
@@ -70,15 +70,3 @@ def test_pasting_takes_every_pixel_from_one_of_the_two(height, width, data):
             inside = left <= x < left + box_width and top <= y < top + box_height
             pixel = int(images[0, y, x])
             assert mixed[0, y, x] == (-1 - pixel if inside else pixel)
-
-
-@given(st.integers(1, 40), st.integers(1, 40), SIDES, SIDES, st.data())
-def test_boxes_that_tile_the_image_tile_the_grid(height, width, rows, columns, data):
-    x, y = data.draw(st.integers(0, width)), data.draw(st.integers(0, height))
-    tiles = [
-        (left, top, right - left, bottom - top)
-        for left, right in ((0, x), (x, width))
-        for top, bottom in ((0, y), (y, height))
-    ]
-    scaled = scale_boxes(torch.tensor(tiles), (height, width), (rows, columns))
-    assert (box_masks(scaled, rows, columns).sum(dim=0) == 1).all()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from luss_mm.engine.stops import explain_stop
+from luss_mm.engine.expected_errors import explain_stop
 from luss_mm.pipeline.artifact import ManifestError, finished_outputs
 from luss_mm.visualization.report import write_report
 from luss_mm.visualization.report.bad_images import bad_images

@@ -31,7 +31,7 @@ from luss_mm.pipeline import generate_labels as label_module
 from luss_mm.pipeline.extract_features import extract_features
 from luss_mm.pipeline.generate_labels import PixelLabeller, generate_labels
 from luss_mm.pipeline.image_batches import ShardedBatches
-from luss_mm.pipeline.image_stream import walk_images
+from luss_mm.pipeline.image_stream import input_images
 
 import cv2
 import numpy as np
@@ -237,7 +237,7 @@ def link_images(folder: Path, source: Path | None, count: int) -> None:
         write_images(folder, min(count, MOST_GENERATED))
         paths = sorted(folder.iterdir())
     else:
-        paths = [source / name for name in walk_images(source)]
+        paths = [source / name for name in input_images(source)]
         paths = paths[:: max(1, len(paths) // count)][:count]
     for number in range(len(paths) if source is None else 0, count):
         target = paths[number % len(paths)].resolve()

@@ -23,7 +23,7 @@ from luss_mm.engine.image_preparation import image_transforms
 from luss_mm.engine.infer_folder import FolderInference
 from luss_mm.engine.inferencer import LUSSInferencer
 from luss_mm.pipeline.generate_labels import save_label_map
-from luss_mm.pipeline.image_stream import image_path, walk_images
+from luss_mm.pipeline.image_stream import image_path, input_images
 
 import cv2
 import numpy as np
@@ -55,7 +55,7 @@ def compare(arguments: argparse.Namespace) -> dict[str, object]:
     """Speed and agreement of the ways."""
     ours = LUSSInferencer(arguments.work_dir, device=arguments.device)
     theirs = mmseg_model(ours, arguments.device)
-    paths = list(walk_images(arguments.images))
+    paths = list(input_images(arguments.images))
     ways: dict[str, Callable[[Path], None]] = {
         'one at a time': lambda folder: one_at_a_time(theirs, arguments.images, paths, folder)
     }

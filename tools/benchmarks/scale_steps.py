@@ -9,8 +9,9 @@ from luss_mm.datasets import ClassLabelDataset, EpochSampler, LUSSDataset
 from luss_mm.pipeline.artifact import artifact_key
 from luss_mm.pipeline.cluster_features import Clusters, write_clusters
 from luss_mm.pipeline.extract_features import SCORE_BINS, extract_features
-from luss_mm.pipeline.generate_labels import finish_shard, finished_shards, label_path
+from luss_mm.pipeline.generate_labels import label_path
 from luss_mm.pipeline.image_batches import ShardedBatches
+from luss_mm.pipeline.shards import FinishedShards
 
 import numpy as np
 from mmseg.datasets import BaseSegDataset
@@ -104,8 +105,10 @@ def resume_features(scratch: Path) -> dict[str, float]:
         start, stop = batches.bounds(shard)
         rows = np.full((stop - start, CHANNELS), shard, np.float32)
         counts = np.ones(SCORE_BINS, np.int64)
-        np_save(partial / f'shard-{shard:06d}.npy', rows)
-        np_save(partial / f'shard-{shard:06d}.counts.npy', counts)
+        files = [partial / f'shard-{shard:06d}{kind}.npy' for kind in ('', '.counts')]
+        np_save(files[0], rows)
+        np_save(files[1], counts)
+        FinishedShards(partial).add(shard, files)
     seconds = [
         timed(lambda: extract_features(scratch / FEATURES, nn.Identity(), batches, {}, {}))
         for _ in ('unfinished', 'finished')
@@ -121,17 +124,17 @@ def resume_labels(scratch: Path) -> dict[str, float]:
     """Label maps that are all there: the size of each is looked at."""
     batches = ShardedBatches(plain_dataset(scratch), batch_size=64)
     directory = scratch / LABELS
+    finished = FinishedShards(directory)
     writing = time.perf_counter()
     for shard in range(len(batches)):
-        for index in range(*batches.bounds(shard)):
-            path = label_path(directory, batches.dataset, index)
+        paths = [label_path(directory, batches.dataset, i) for i in range(*batches.bounds(shard))]
+        for path in paths:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b'')
-        finish_shard(directory, batches, shard, {})
+        finished.add(shard, paths)
     started = time.perf_counter()
-    finished = finished_shards(directory, batches)
+    assert all(shard in finished for shard in range(len(batches)))
     checked = time.perf_counter()
-    assert len(finished) == len(batches)
     shutil.rmtree(directory)
     return dict(
         seconds_to_write_empty_files=round(started - writing, 1),

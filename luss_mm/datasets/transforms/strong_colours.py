@@ -53,7 +53,7 @@ COLOUR_OPERATIONS: dict[str, Callable[[Tensor], Tensor]] = dict(
 )
 
 
-def change_colours(image: np.ndarray, names: list[str]) -> np.ndarray:
+def apply_operations(image: np.ndarray, names: list[str]) -> np.ndarray:
     """Apply colour operations in order.
 
     Args:
@@ -99,7 +99,7 @@ class RandomColourOperations(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Change results['img']."""
         names = np.random.permutation(list(COLOUR_OPERATIONS))[: _draw_whole(self.num)]
-        results['img'] = change_colours(results['img'], list(names))
+        results['img'] = apply_operations(results['img'], list(names))
         return results
 
 

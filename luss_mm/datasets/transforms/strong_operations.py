@@ -7,7 +7,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
 
-from luss_mm.datasets.transforms.strong_colours import COLOUR_OPERATIONS, change_colours
+from luss_mm.datasets.transforms.strong_colours import COLOUR_OPERATIONS, apply_operations
 
 SCALE = (0.5, 2.0)
 LARGEST_SHEAR = 0.3  # pixels sideways for each pixel away from the centre
@@ -141,7 +141,7 @@ class RandomStrongOperations(BaseTransform):
             if name in MOVEMENTS:
                 self._move(results, MOVEMENTS[name])
             else:
-                results['img'] = change_colours(results['img'], [name])
+                results['img'] = apply_operations(results['img'], [name])
         return results
 
     def _move(self, results: dict, draw: Callable[[int, int], Movement]) -> None:

@@ -26,7 +26,6 @@ from luss_mm.pipeline.tagged_labels import (
     generate_tagged_labels,
     has_mask,
     mask_of,
-    refuse_dense_crf,
 )
 from luss_mm.visualization.label_strips import save_label_strip
 from luss_mm.visualization.run_pictures import read_rgb
@@ -46,7 +45,6 @@ class TaggedLabelHook(Hook):
         network: Which of the stage's networks labels: 'hybrid' or 'pseudo'.
         scales: See `TaggedLabeller`.
         flip: See there.
-        dense_crf: There is none: must be False, see `refuse_dense_crf`.
         batch_size: Images in a forward pass.
         shard_size: Images that an interruption loses at most, and that one rank takes at a time.
         num_workers: Loading processes.
@@ -64,7 +62,6 @@ class TaggedLabelHook(Hook):
         network: str = 'hybrid',
         scales: Sequence[float] = SCALES,
         flip: bool = True,
-        dense_crf: bool = False,
         batch_size: int = 8,
         shard_size: int = 256,
         num_workers: int = 2,
@@ -79,7 +76,6 @@ class TaggedLabelHook(Hook):
         self.network = network
         self.scales = tuple(scales)
         self.flip = flip
-        self.dense_crf = dense_crf
         self.sizes = dict(batch_size=batch_size, shard_size=shard_size)
         self.num_workers = num_workers
         self.labels = labels
@@ -90,14 +86,12 @@ class TaggedLabelHook(Hook):
         """Refuse, before any stage trains, what could only fail here.
 
         Raises:
-            ValueError: If a dense CRF is asked for or the data set cannot be built.
+            ValueError: If the data set cannot be built.
         """
-        refuse_dense_crf(self.dense_crf)
         DATASETS.build(self.dataset)
 
     def before_train(self, runner) -> None:
         """Make the label maps that the training data loader will read."""
-        refuse_dense_crf(self.dense_crf)
         labeller = self._labeller()
         images = NumberedImages(DATASETS.build(self.dataset))
         generate_tagged_labels(

@@ -48,18 +48,16 @@ class GrabCutSegmenter(PromptableSegmenter):
     Equal inputs give equal masks, whatever ran before and on any number of threads.
 
     Args:
-        max_side: Longer side in pixels at which GrabCut works on a box at most; masks are scaled
-            back.
+        max_side: Longer side in pixels at which GrabCut works on a box, or on a whole image, at
+            most; masks are scaled back.
         core: Surely foreground is what is at least this share of the region's greatest depth away
             from its edge, in (0, 1]. The image's border is no edge.
         margin: Width of the seam outside the region that may become foreground, as a share of the
             geometric mean of the box's sides; at least one pixel. An object that goes far beyond
             the seam lends its colours to the background, and its mask shrinks to the core.
-        iterations: Of GrabCut on a box.
+        iterations: Of GrabCut.
         seed: Of the k-means that starts the models of colours.
         threads: Boxes of an image that are worked on at once.
-        whole_image_side: As `max_side`, of a whole image, from the score.
-        whole_image_iterations: Of GrabCut on a whole image.
 
     Raises:
         SegmenterError: If a parameter is out of its range.
@@ -77,30 +75,20 @@ class GrabCutSegmenter(PromptableSegmenter):
         iterations: int = 2,
         seed: int = 0,
         threads: int = 1,
-        whole_image_side: int = 192,
-        whole_image_iterations: int = 2,
     ) -> None:
-        counts = dict(
-            max_side=max_side,
-            iterations=iterations,
-            threads=threads,
-            whole_image_side=whole_image_side,
-            whole_image_iterations=whole_image_iterations,
-        )
+        counts = dict(max_side=max_side, iterations=iterations, threads=threads)
         if min(counts.values()) < 1 or not 0 < core <= 1 or margin < 0:
             raise SegmenterError(
                 'GrabCutSegmenter: '
                 + ', '.join(f'{name} {value}' for name, value in counts.items())
                 + f' must be >= 1, core {core} in (0, 1], margin {margin} >= 0'
             )
-        self.max_side = max_side
+        self.max_side = self.whole_image_side = max_side
         self.core = core
         self.margin = margin
         self.iterations = iterations
         self.seed = seed
         self.threads = threads
-        self.whole_image_side = whole_image_side
-        self.whole_image_iterations = whole_image_iterations
 
     def check(self) -> None:
         """Nothing can be missing: OpenCV is imported, and there are no weights."""
@@ -114,8 +102,6 @@ class GrabCutSegmenter(PromptableSegmenter):
             margin=self.margin,
             iterations=self.iterations,
             seed=self.seed,
-            whole_image_side=self.whole_image_side,
-            whole_image_iterations=self.whole_image_iterations,
             opencv=cv2.__version__,
         )
 
@@ -153,7 +139,7 @@ class GrabCutSegmenter(PromptableSegmenter):
         height, width = region.shape
         window = slice(0, height), slice(0, width)
         others = np.any([other.region for other in prompts], axis=0) & ~region
-        scale = min(1.0, self.whole_image_side / max(height, width))
+        scale = min(1.0, self.max_side / max(height, width))
         small = max(1, round(width * scale)), max(1, round(height * scale))
         colours = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
         values = cv2.resize(score.values, small, interpolation=cv2.INTER_AREA)
@@ -165,7 +151,7 @@ class GrabCutSegmenter(PromptableSegmenter):
         probably_object = (trimap == cv2.GC_FGD) | (trimap == cv2.GC_PR_FGD)
         if probably_object.all() or not probably_object.any() or (colours == colours[0, 0]).all():
             return window, region | ((score.values >= score.threshold) & ~others)
-        mask = self._cut(colours, trimap, self.whole_image_iterations).astype(np.float32)
+        mask = self._cut(colours, trimap).astype(np.float32)
         return window, cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR) > 0.5
 
     def _segment_box(self, image: np.ndarray, prompt: MaskPrompt, box: np.ndarray) -> WindowMask:
@@ -185,7 +171,7 @@ class GrabCutSegmenter(PromptableSegmenter):
             row = int((point[1] - top + 0.5) * small[1] / height)
             column = int((point[0] - left + 0.5) * small[0] / width)
             trimap[row, column] = cv2.GC_FGD
-        mask = self._cut(colours, trimap, self.iterations).astype(np.float32)
+        mask = self._cut(colours, trimap).astype(np.float32)
         return window, cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR) > 0.5
 
     def _margin(self, box: np.ndarray) -> float:
@@ -211,11 +197,13 @@ class GrabCutSegmenter(PromptableSegmenter):
         trimap[region & (depth >= self.core * depth.max())] = cv2.GC_FGD
         return trimap
 
-    def _cut(self, image: np.ndarray, trimap: np.ndarray, iterations: int) -> np.ndarray:
+    def _cut(self, image: np.ndarray, trimap: np.ndarray) -> np.ndarray:
         """GrabCut's foreground, bool (h, w)."""
         cv2.setRNGSeed(self.seed)  # of this thread
         models = np.zeros((1, COMPONENTS)), np.zeros((1, COMPONENTS))
-        labels, _, _ = cv2.grabCut(image, trimap, None, *models, iterations, cv2.GC_INIT_WITH_MASK)
+        labels, _, _ = cv2.grabCut(
+            image, trimap, None, *models, self.iterations, cv2.GC_INIT_WITH_MASK
+        )
         return (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
 
 

@@ -14,10 +14,10 @@ from torch.utils.data import DataLoader, Dataset
 from luss_mm.atomic_files import write_array, write_atomically
 from luss_mm.datasets.image_file import ImageFileError
 from luss_mm.engine.checkpoint import find_newest_checkpoint
+from luss_mm.engine.expected_errors import explain_stop, one_line_stops
 from luss_mm.engine.hooks.finite_loss import FiniteLossHook, InfiniteLossError
-from luss_mm.engine.near_paths import did_you_mean_path
+from luss_mm.engine.path_suggestion import did_you_mean_path
 from luss_mm.engine.settings import SettingsError
-from luss_mm.engine.stops import explain_stop, one_line_stops
 from luss_mm.engine.trained_segmentor import find_segmentor
 from luss_mm.evaluation.cluster_names import read_names
 from luss_mm.functional.kmeans import fit_kmeans

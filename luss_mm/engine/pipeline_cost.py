@@ -12,9 +12,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from luss_mm.datasets.sample_seed import sample_randomness
 from luss_mm.engine.feature_source import FeatureSource
-from luss_mm.engine.image_facts import ImageFacts
 from luss_mm.engine.machine import FLOAT32
 from luss_mm.engine.recipe import Recipe
+from luss_mm.engine.recipe_images import RecipeImages
 from luss_mm.engine.stage_cost import (
     PROCESS,
     Cost,
@@ -23,7 +23,7 @@ from luss_mm.engine.stage_cost import (
     seconds_together,
 )
 from luss_mm.engine.step_times import CountedTimes, clustering_operations, sam_operations
-from luss_mm.engine.trial_step import TRIAL_SAMPLES, draw_samples
+from luss_mm.engine.trial_step import TRIAL_SAMPLES, draw_made_up_samples
 from luss_mm.models.attended_inference import AttendedInference
 from luss_mm.models.segmenters.sam_network import resolve_sizes
 
@@ -34,7 +34,7 @@ LABEL_SECONDS = 0.005  # of one core: resizing and compressing a label map
 GRABCUT_SECONDS = 0.025  # of one core; .01 to .05 in runs, see docs/cost.md
 
 
-class BetweenCosts:
+class PipelineCosts:
     """Costs of the steps that a recipe's hooks do, each output once.
 
     Args:
@@ -45,7 +45,7 @@ class BetweenCosts:
     """
 
     def __init__(
-        self, recipe: Recipe, facts: ImageFacts, times: CountedTimes, processes: int = 1
+        self, recipe: Recipe, facts: RecipeImages, times: CountedTimes, processes: int = 1
     ) -> None:
         self.recipe = recipe
         self.facts = facts
@@ -249,7 +249,7 @@ class _Trial:
         has_maps: bool = False,
     ) -> None:
         with DefaultScope.overwrite_default_scope('mmseg'), sample_randomness(0, 0, 0):
-            (sample, *_), self.loading = draw_samples(
+            (sample, *_), self.loading = draw_made_up_samples(
                 dict(dataset=dataset), TRIAL_SAMPLES, image_size
             )
         self.precision = precision

@@ -23,7 +23,7 @@ LOOKED_AT = 16  # images whose size is read
 SELECTED = 0.6  # share of the images whose loss counts as small; .45 to .75 in runs here
 
 
-class ImageFacts:
+class RecipeImages:
     """Numbers and sizes of the images of a recipe; not collective, one rank may look.
 
     Args:

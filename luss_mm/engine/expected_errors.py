@@ -13,7 +13,7 @@ from pathlib import Path
 from luss_mm.datasets.image_file import ImageFileError
 from luss_mm.engine.checkpoint import CheckpointError
 from luss_mm.engine.hooks.finite_loss import InfiniteLossError
-from luss_mm.engine.near_paths import did_you_mean_path
+from luss_mm.engine.path_suggestion import did_you_mean_path
 from luss_mm.engine.settings import SettingsError
 from luss_mm.engine.work_dir_lock import WorkDirInUseError
 from luss_mm.pipeline.artifact import ManifestError

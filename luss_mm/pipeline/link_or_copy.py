@@ -41,7 +41,7 @@ class Placed:
     foreign: list[str] = field(default_factory=list)
 
 
-def place_files(placements: Iterable[Placement], directory: str | Path, mode: str) -> Placed:
+def link_or_copy(placements: Iterable[Placement], directory: str | Path, mode: str) -> Placed:
     """Place files, or in mode 'link' also whole folders, below a directory.
 
     Args:
