@@ -35,6 +35,7 @@ RECIPE_KEYS = {
 }
 # Keys of a stage that mmengine does not know.
 STAGE_KEYS = {'labels_used', 'task', 'enabled'}
+SHOWN_UNUSED = 3  # settings that a message names
 # Set by the launcher or by this runner, never by a stage.
 RUN_KEYS = {'work_dir', 'launcher', 'resume', 'load_from'}
 VALIDATION_KEYS = {
@@ -202,6 +203,11 @@ class Recipe:
     def _resolved(self, name: str, values: Mapping[str, Any]) -> dict:
         settings = Settings(values)
         template = merged(self.shared, self.templates[name])
+        if self.shared.get('custom_hooks'):  # further hooks; the stage needs its own
+            template['custom_hooks'] = [
+                *self.templates[name].get('custom_hooks', ()),
+                *self.shared['custom_hooks'],
+            ]
         config = {k: v for k, v in template.items() if k not in STAGE_KEYS}
         # Resolved before anything is left out: without evaluation its settings are not unused.
         config = settings.resolve(config, f'stages.{name}')
@@ -260,7 +266,13 @@ class Recipe:
         self.settings.used |= {'work_dir', 'stage_dir'}
         if unused := self.settings.unused():
             known = sorted(self.settings.used | RECIPE_KEYS)
-            named = ', '.join(f'{u!r}{did_you_mean(u, known)}' for u in unused)
+            named = ', '.join(f'{u!r}{did_you_mean(u, known)}' for u in unused[:SHOWN_UNUSED])
+            if len(unused) > SHOWN_UNUSED:
+                named += (
+                    f' and {len(unused) - SHOWN_UNUSED} more. If a stage sets custom_hooks, these '
+                    "replace the recipe's: set custom_hooks outside of stages, which adds them to "
+                    'those of every training'
+                )
             raise SettingsError(f'no stage uses the setting {named}')
 
     @cached_property
