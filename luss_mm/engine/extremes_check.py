@@ -168,7 +168,7 @@ def _try_transforms(
 def _stand_in(transform: Mapping[str, Any], entry: dict, size: tuple[int, int]) -> Any:
     """A transform, or what takes its place where it reads what the run has yet to make."""
     if transform['type'] == 'LoadCachedMaps':
-        return lambda results: results | made_up_maps(transform, size)
+        return lambda results: results | dict(ori_shape=size) | made_up_maps(transform, size)
     if 'LabelMap' in transform['type'] and entry.get('seg_map_path') is None:
         return made_up_labels
     return transform

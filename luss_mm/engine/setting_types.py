@@ -2,6 +2,7 @@
 
 import ast
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -72,6 +73,9 @@ class Text(Kind):
 
 class Path(Text):
     """A text that is also taken literally where it is the last part of a nested key."""
+
+    def _takes(self, value: Any) -> bool:
+        return isinstance(value, (str, os.PathLike))
 
     def _name(self) -> str:
         return 'a path'

@@ -3,6 +3,7 @@
 import gc
 import json
 import logging
+import math
 import re
 import shutil
 from collections.abc import Mapping
@@ -228,9 +229,10 @@ class StagedRunner:
         Those of the folders were counted before the first stage. How many have a small loss is
         known only now, hours later.
         """
-        images = self.recipe.dataset_facts(loader['dataset'])['images'] // get_world_size()
         if not loader.get('drop_last') or 'SemiSampler' in str(loader.get('sampler')):
             return
+        images = self.recipe.dataset_facts(loader['dataset'])['images']
+        images = math.ceil(images / get_world_size())  # of each rank
         if 0 < images < loader['batch_size']:
             print_log(
                 f'{name}: batches of {images} images rather than {loader["batch_size"]}, as many '

@@ -3,6 +3,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from mmseg.registry import DATASETS
 
 from luss_mm.engine import extremes_check
@@ -58,19 +59,20 @@ def test_a_batch_that_does_not_form_is_told_before_the_first_stage(root, tmp_pat
 
 
 def test_a_transform_that_fails_is_told_with_the_image(root, tmp_path):
-    pipeline = ['${loading}', dict(type='CenterCrop', crop_size=8), dict(type='Pad', size=(4, 4))]
+    pipeline = ['${loading}', dict(type='FlipCachedMaps', prob=1.0)]
     found = folder_recipe(root, tmp_path, classifier_pipeline=pipeline)
     with pytest.raises(SettingsError, match=r'dff_f.*3.png \(600 x 20 pixels\): '):
         check(found)
 
 
-def test_batch_normalisation_needs_more_than_one_image(monkeypatch):
+def test_batch_normalisation_needs_more_than_one_image():
     config = Config.fromfile('configs/semi/supervised_folder.py')
     config.merge_from_dict(dict(work_dir='/nowhere', labelled_batch=1, checkpoint=None))
     stage = Recipe(config).stage('supervised', '/nowhere/x')
-    assert 'too small for the batch norm' in extremes_check._find_mistake_of_single(stage)
-    stage['train_dataloader']['batch_size'] = 2
-    assert extremes_check._find_mistake_of_single(stage) is None
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        assert 'too small for the batch norm' in extremes_check._find_mistake_of_single(stage)
+        stage['train_dataloader']['batch_size'] = 2
+        assert extremes_check._find_mistake_of_single(stage) is None
 
 
 def test_one_category_is_none_for_classifiers():
