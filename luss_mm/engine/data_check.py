@@ -38,26 +38,27 @@ def check_data(recipe: Recipe, names: Sequence[str]) -> None:
     Raises:
         SettingsError: On all ranks, naming the stage and the mend.
     """
-    small = []
+    small: dict[str, str] = {}  # what is wrong with a batch to the first place of it
     for name in names:
         config = recipe.stage(name, '<stage_dir>')
         with DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmseg')):
             for key in LOADERS:
                 if config.get(key) and not is_yet_to_come(recipe, names, config[key]['dataset']):
-                    small += _check_loader(recipe, name, key, config[key])
-            mistake = [_find_mistake_of_hooks(config) if is_main_process() else None]
-            broadcast_object_list(mistake)
-        if mistake[0]:
-            raise SettingsError(f'stages.{name}.custom_hooks: {mistake[0]}')
+                    if mistake := _check_loader(recipe, name, key, config[key]):
+                        small.setdefault(mistake, f'stages.{name}.{key}')
+            found = [_find_mistake_of_hooks(config) if is_main_process() else None]
+            broadcast_object_list(found)
+        if found[0]:
+            raise SettingsError(f'stages.{name}.custom_hooks: {found[0]}')
     if small:
-        raise SettingsError(' '.join(dict.fromkeys(small)))
+        raise SettingsError(' '.join(f'{where}: {mistake}' for mistake, where in small.items()))
 
 
-def _check_loader(recipe: Recipe, name: str, key: str, loader: Mapping[str, Any]) -> list[str]:
+def _check_loader(recipe: Recipe, name: str, key: str, loader: Mapping[str, Any]) -> str | None:
     """Refuse what cannot be loaded.
 
     Returns:
-        What is wrong with the size of its batches, so that all stages can be told of at once.
+        What is wrong with the size of its batches, so that all stages are told of at once, or None.
     """
     where = f'stages.{name}.{key}'
     try:
@@ -79,8 +80,7 @@ def _check_loader(recipe: Recipe, name: str, key: str, loader: Mapping[str, Any]
             'one. Add them, or set evaluate=False if they are for scoring only.'
         )
     name_of = partial(name_setting, recipe, name, key)
-    mistake = _find_mistake_of_batches(loader, facts, name_of)
-    return [f'{where}: {mistake}'] if mistake else []
+    return _find_mistake_of_batches(loader, facts, name_of)
 
 
 def _missing_root(recipe: Recipe) -> tuple[str, str] | None:

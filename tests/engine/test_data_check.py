@@ -89,7 +89,7 @@ def test_what_can_work_is_let_pass(data_root):
         (dict(data_root='/nowhere'), 'train_dataloader: data_root=/nowhere: no such folder.'),
         (dict(batch=0), 'stages.first.train_dataloader: a batch has no image. Set a larger batch.'),
         (
-            dict(batch=7),
+            dict(batch=7, stages__second__train_dataloader__batch_size=8),
             'Set a smaller batch. stages.second.train_dataloader: 6 images do not fill one batch',
         ),
         (
