@@ -87,7 +87,7 @@ def _with_own_hooks(config: Config, key: str, value: Any) -> Any:
         return value
     own: Any = config
     for part in key.split('.'):
-        own = own.get(part) if isinstance(own, Mapping) else None
+        own = own.get(part) if isinstance(own, (Config, Mapping)) else None
     return [*(own or ()), *([value] if isinstance(value, Mapping) else value or ())]
 
 
