@@ -43,8 +43,7 @@ MISTAKES = {
     ),
     'no data': (
         dict(data_root='/nowhere', stage_order='pretrain,attention,finetune'),
-        'stages.pretrain.train_dataloader: /nowhere/train: no such folder. Set data_root or '
-        'data_prefix.',
+        'stages.pretrain.train_dataloader: data_root=/nowhere: no such folder.',
     ),
 }
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import luss_mm  # noqa: F401  registers everything
 from luss_mm.engine.config_check import RUNNER_KEYS
+from luss_mm.engine.setting_types import TYPES
 from luss_mm.engine.settings import REFERENCE
 
 from mmengine.config import Config
@@ -100,7 +101,8 @@ def settings_page() -> str:
         'Give any of them as `--cfg-options NAME=VALUE`: see [configuration](configuration.md).',
         'Where recipes of a family differ, the value that most of them have comes first. "Reaches"',
         'names the stage and the key, or the setting, that refers to it. *Slanted*: the comment in',
-        'the config.',
+        'the config. The command line reads a value as what it may be; True and False are also',
+        'written yes, no, on, off, 1 and 0.',
     ]
     for family, title in FAMILIES.items():
         paths = sorted((ROOT / 'configs' / family).glob('*.py'))
@@ -112,11 +114,17 @@ def settings_page() -> str:
             '',
             f'## {title}',
             '',
-            '| setting | value | meaning | reaches |',
-            '|---|---|---|---|',
+            '| setting | value | may be | meaning | reaches |',
+            '|---|---|---|---|---|',
         ]
         lines += [
-            _row(f'`{s.name}`', s.shown(), s.meaning(comments.get(s.name)), s.places())
+            _row(
+                f'`{s.name}`',
+                s.shown(),
+                str(TYPES.get(s.name, '')),
+                s.meaning(comments.get(s.name)),
+                s.places(),
+            )
             for s in settings
             if not s.is_block
         ]

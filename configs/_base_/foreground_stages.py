@@ -60,7 +60,7 @@ found_model = dict(
 )
 single_gate_head = "${found_head if foreground == 'found' else length_head}"
 trained_model = "${found_model if foreground == 'found' else gate_model}"
-found_pipeline = '${embedding_dataset.pipeline}'
+found_pipeline = '${classifier_pipeline}'
 attention_pipeline = ['${loading}', '${attention_cropping}']
 self_training_hook = dict(type='SelfTrainingHook', start='${self_training_from}')
 queue_hook = dict(type='FeatureQueueHook', start_epoch=0)

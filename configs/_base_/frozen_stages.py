@@ -15,15 +15,6 @@ feature_maps_hook = dict(type='FeatureMapsHook', source='${feature_source}')
 feature_source = dict(maps='${feature_maps if cache_maps else None}', map_outputs='${map_outputs}')
 embedding_dataset = dict(pipeline=['${loading}', '${resizing}', dict(type='PackImage')])
 
-classified_images = dict(pipeline='${classifier_pipeline}')
-found_pipeline = '${classifier_pipeline}'
-classifier_pipeline = [  # DFF's classifiers and FOUND's head want images of one size
-    '${loading}',
-    '${resizing}',
-    dict(type='CenterCrop', crop_size='${crop_size}'),
-    dict(type='PackImage'),
-]
-
 use_pyramid_head = True
 category_window = '${label_window}'  # of predictions: a pixel takes the category around it
 pyramid_head = dict(
@@ -59,9 +50,6 @@ image_samples = [
 ]
 
 stages = dict(
-    dff_f=dict(train_dataloader=dict(dataset=dict(pipeline='${classifier_pipeline}'))),
-    dff_g=dict(train_dataloader=dict(dataset=dict(pipeline='${classifier_pipeline}'))),
-    dff_h=dict(train_dataloader=dict(dataset=dict(pipeline='${classifier_pipeline}'))),
     finetune=dict(
         # The very backbone whose maps are kept: batch statistics may have changed in `attention`.
         load_from='${feature_source.checkpoint}',

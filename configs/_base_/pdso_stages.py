@@ -76,6 +76,17 @@ label_dataset = dict(
     ]
 )
 
+classifier_pipeline = [  # a batch holds images of one size: a long, thin one is continued mirrored
+    '${loading}',
+    '${resizing}',
+    dict(
+        type='CenterCrop',
+        crop_size='${crop_size}',
+        auto_pad=True,
+        pad_cfg=dict(type='Pad', padding_mode='reflect'),
+    ),
+    dict(type='PackImage'),
+]
 kmeans_labels = '${work_dir}/clusters/assignment.npy'
 classified_images = dict(  # all training images with their k-means cluster
     type='ClassLabelDataset',
@@ -83,7 +94,7 @@ classified_images = dict(  # all training images with their k-means cluster
     data_prefix=dict(img_path='${train_split}'),
     class_labels='${kmeans_labels}',
     seed='${seed}',
-    pipeline='${embedding_dataset.pipeline}',
+    pipeline='${classifier_pipeline}',
 )
 attention_source = dict(
     config='${work_dir}/attention/config.py',
@@ -131,7 +142,7 @@ def classifier_stage(model, epochs, batch_size, selected, custom_hooks):
                 data_root='${data_root}',
                 data_prefix=dict(img_path='${train_split}'),
                 seed='${seed}',
-                pipeline='${embedding_dataset.pipeline}',
+                pipeline='${classifier_pipeline}',
                 **selected,
             ),
         ),

@@ -11,6 +11,7 @@ import numpy as np
 
 from luss_mm.datasets.image_index import ImageIndex
 
+SHOWN_PAIRS = 10  # in a message
 BLOCK = 4096  # images that are located at once
 
 
@@ -243,16 +244,21 @@ def refuse_shared_label_maps(entries: Sequence[dict], label_paths: Iterable[str]
         label_paths: Their `seg_map_path` in the same order.
 
     Raises:
-        ValueError: Naming both images.
+        ValueError: Naming the first pairs and the number of all.
     """
+    pairs = []
     for position, first in find_repeated(label_paths, len(entries)):
         entry, owner = entries[position], entries[first]
         shared = entry['seg_map_path'] == owner['seg_map_path']  # not only a hash
         if shared and entry['img_path'] != owner['img_path']:
-            raise ValueError(
+            pairs.append(
                 f'{entry["img_path"]} and {owner["img_path"]} share the label map '
-                f'{entry["seg_map_path"]}. Rename one of them.'
+                f'{entry["seg_map_path"]}'
             )
+    if pairs:
+        number = f' ({SHOWN_PAIRS} of {len(pairs)} pairs)' if len(pairs) > SHOWN_PAIRS else ''
+        which = 'of them' if len(pairs) == 1 else 'of each pair'
+        raise ValueError(f'{"; ".join(pairs[:SHOWN_PAIRS])}{number}. Rename one {which}.')
 
 
 def _position(source: ImageSource, image: str) -> int | None:

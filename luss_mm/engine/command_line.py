@@ -8,6 +8,11 @@ from typing import Any
 import torch
 from mmengine.config import DictAction
 
+from luss_mm.engine.setting_types import read_setting
+from luss_mm.engine.settings import SettingsError
+
+BLOCKS = ('{', '[{', 'dict(', '[dict(')  # how a dict or a list of dicts begins
+
 
 def device(text: str) -> str:
     """A device of torch that is there, for argparse.
@@ -25,10 +30,11 @@ def device(text: str) -> str:
 
 
 class OptionAction(DictAction):
-    """mmengine's DictAction with dicts, and without `_` in numbers: `split=1_8` is the text '1_8'.
+    """KEY=VALUE, each read as the type of the setting says; the other keys as mmengine reads them.
 
-    A dict or a list of dicts is written as in Python. A dict is merged into the config's own; with
-    '_delete_': True it takes its place: "segmenter={'_delete_': True, 'type': 'GrabCutSegmenter'}".
+    Unlike with mmengine, `_` stays in numbers, so that `split=1_8` is a text, and a dict or a list
+    of dicts is written as in Python. A dict is merged into the config's own; with '_delete_': True
+    it takes its place: "segmenter={'_delete_': True, 'type': 'GrabCutSegmenter'}".
     """
 
     def __call__(
@@ -39,22 +45,55 @@ class OptionAction(DictAction):
         option_string: str | None = None,
     ) -> None:
         """Add the options; the parser tells of those that are none."""
+        options = dict(getattr(namespace, self.dest, None) or {})
         for value in values:
-            key, sign, _ = value.partition('=')
+            key, sign, text = value.partition('=')
             if not key or not sign:
                 raise ArgumentError(self, f'{value!r}: options are KEY=VALUE')
             try:
-                super().__call__(parser, namespace, [value], option_string)
+                options[key] = _read_option(key, text)
+            except SettingsError as error:
+                raise ArgumentError(self, str(error)) from error
+            except RecursionError as error:  # of mmengine's reader, at brackets within a text
+                raise ArgumentError(self, f'{key}: {text!r} cannot be read') from error
             except (ArgumentTypeError, AssertionError) as error:
                 raise ArgumentError(self, f'{key}: {error}') from error
+        setattr(namespace, self.dest, options)
 
-    @staticmethod
-    def _parse_iterable(val: str) -> Any:
-        if val.startswith(('{', '[{')):
-            try:
-                return ast.literal_eval(val)
-            except (SyntaxError, ValueError) as error:
-                message = f'{val} is no dict or list of dicts as Python writes it'
-                raise ArgumentTypeError(message) from error
-        parsed = DictAction._parse_iterable(val)
-        return val if '_' in val and isinstance(parsed, (int, float)) else parsed
+
+def _read_option(key: str, text: str) -> Any:
+    try:
+        return read_setting(key, text)
+    except KeyError:
+        pass
+    if text.startswith(BLOCKS):
+        return _read_block(text)
+    parsed = DictAction._parse_iterable(text)
+    return text if '_' in text and isinstance(parsed, (int, float)) else parsed
+
+
+def _read_block(text: str) -> Any:
+    """Dicts, lists and what they hold, as Python writes them, `dict(a=1)` included.
+
+    Raises:
+        ArgumentTypeError: If it is anything else.
+    """
+    try:
+        return _literal(ast.parse(text, mode='eval').body)
+    except (SyntaxError, ValueError) as error:
+        message = f'{text} is no dict or list of dicts as Python writes it'
+        raise ArgumentTypeError(message) from error
+
+
+def _literal(node: ast.expr) -> Any:
+    match node:
+        case ast.Call(func=ast.Name('dict'), args=[], keywords=keywords):
+            if all(keyword.arg for keyword in keywords):
+                return {keyword.arg: _literal(keyword.value) for keyword in keywords}
+        case ast.Dict(keys=keys, values=values) if all(keys):
+            return {ast.literal_eval(k): _literal(v) for k, v in zip(keys, values, strict=True)}
+        case ast.List(elts=parts):
+            return [_literal(part) for part in parts]
+        case ast.Tuple(elts=parts):
+            return tuple(_literal(part) for part in parts)
+    return ast.literal_eval(node)

@@ -1,5 +1,6 @@
 """Reading a config file that somebody names, with a message of one line if it is none."""
 
+import copy
 import os
 import traceback
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from luss_mm.engine.settings import SettingsError, did_you_mean
 
 SUFFIXES = ('.py', '.json', '.yaml', '.yml')  # that mmengine knows
 READERS = ('_file2dict', '_is_lazy_import', '_parse_lazy_import')  # of mmengine, one file each
+FAULTS_OF_OPTIONS = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 LONGEST = 300  # characters of a reason
 
 
@@ -63,7 +65,7 @@ def merge_options(config: Config, options: Mapping[str, Any] | None) -> None:
     Raises:
         SettingsError: If one fits nowhere. A recipe finds those that nothing uses by itself.
     """
-    options = options or {}
+    options = {key: _with_own_hooks(config, key, value) for key, value in (options or {}).items()}
     for key in options if 'stages' not in config else ():
         outer = key.partition('.')[0]
         if outer not in config and outer not in RUNNER_KEYS:
@@ -71,10 +73,30 @@ def merge_options(config: Config, options: Mapping[str, Any] | None) -> None:
             raise SettingsError(f'--cfg-options {key}: the config has no {outer!r}{near}')
     try:
         config.merge_from_dict(dict(options))
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+    except FAULTS_OF_OPTIONS as error:
+        wrong = (key for key, value in options.items() if not _fits(config, {key: value}))
+        key = next(wrong, ', '.join(options))  # all of them where only together they do not fit
         raise SettingsError(
-            f'--cfg-options {", ".join(options)}: does not fit the config ({_shortened(error)})'
+            f'--cfg-options {key}: does not fit the config ({_shortened(error)})'
         ) from error
+
+
+def _with_own_hooks(config: Config, key: str, value: Any) -> Any:
+    """Hooks of the command line are added to those of the config, which its stages need."""
+    if key.rpartition('.')[2] != 'custom_hooks':
+        return value
+    own: Any = config
+    for part in key.split('.'):
+        own = own.get(part) if isinstance(own, (Config, Mapping)) else None
+    return [*(own or ()), *([value] if isinstance(value, Mapping) else value or ())]
+
+
+def _fits(config: Config, options: dict[str, Any]) -> bool:
+    try:
+        copy.deepcopy(config).merge_from_dict(options)
+    except FAULTS_OF_OPTIONS:
+        return False
+    return True
 
 
 def refuse_incomplete(config: Config, path: str | Path, keys: Sequence[str]) -> None:

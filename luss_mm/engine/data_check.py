@@ -5,18 +5,21 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from mmengine.dataset import Compose
 from mmengine.dist import broadcast_object_list, get_world_size, is_main_process
 from mmengine.registry import DefaultScope
-from mmseg.registry import HOOKS
+from mmseg.registry import DATASETS, HOOKS
 
 from luss_mm.datasets import SemiSampler
 from luss_mm.engine.dataset_facts import dataset_parts
+from luss_mm.engine.path_suggestion import did_you_mean_path
 from luss_mm.engine.recipe import Recipe
 from luss_mm.engine.settings import REFERENCE, SettingsError
 
+NO_FOLDER = ': no such folder'  # of our data sets, behind the path
 LOADERS = ('train_dataloader', 'val_dataloader')
 SEMI_ARGUMENTS = ('labelled', 'unlabelled', 'partners')  # of the sampler, they give its batch
 
@@ -35,35 +38,69 @@ def check_data(recipe: Recipe, names: Sequence[str]) -> None:
     Raises:
         SettingsError: On all ranks, naming the stage and the mend.
     """
+    small: dict[str, str] = {}  # what is wrong with a batch to the first place of it
     for name in names:
         config = recipe.stage(name, '<stage_dir>')
         with DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmseg')):
             for key in LOADERS:
                 if config.get(key) and not is_yet_to_come(recipe, names, config[key]['dataset']):
-                    _check_loader(recipe, name, key, config[key])
-            mistake = [_find_mistake_of_hooks(config) if is_main_process() else None]
-            broadcast_object_list(mistake)
-        if mistake[0]:
-            raise SettingsError(f'stages.{name}.custom_hooks: {mistake[0]}')
+                    if mistake := _check_loader(recipe, name, key, config[key]):
+                        small.setdefault(mistake, f'stages.{name}.{key}')
+            found = [_find_mistake_of_hooks(config) if is_main_process() else None]
+            broadcast_object_list(found)
+        if found[0]:
+            raise SettingsError(f'stages.{name}.custom_hooks: {found[0]}')
+    if small:
+        raise SettingsError(' '.join(f'{where}: {mistake}' for mistake, where in small.items()))
 
 
-def _check_loader(recipe: Recipe, name: str, key: str, loader: Mapping[str, Any]) -> None:
+def _check_loader(recipe: Recipe, name: str, key: str, loader: Mapping[str, Any]) -> str | None:
+    """Refuse what cannot be loaded.
+
+    Returns:
+        What is wrong with the size of its batches, so that all stages are told of at once, or None.
+    """
     where = f'stages.{name}.{key}'
     try:
         for part in dataset_parts(loader['dataset']):
             Compose(part.get('pipeline', []))
         facts = recipe.dataset_facts(loader['dataset'])
+        for part in dataset_parts(loader['dataset']):
+            _refuse_shared_label_maps(recipe, part)
     except (KeyError, TypeError, ValueError) as error:
+        if (hint := _missing_root(recipe)) and str(error).startswith(hint[0]):
+            raise SettingsError(f'{where}: {hint[1]}') from error
+        path, missing, _ = str(error).partition(NO_FOLDER)
+        near = did_you_mean_path(path) if missing else ''
         mend = ' Without a labelled split, set evaluate=False.' if key.startswith('val') else ''
-        raise SettingsError(f'{where}: {_reason(error)}{mend}') from error
+        raise SettingsError(f'{where}: {_reason(error)}{near}{mend}') from error
     if missing := facts['missing_masks']:
         raise SettingsError(
             f'{where}: {len(missing)} of {facts["images"]} images have no mask, {missing[0]} for '
             'one. Add them, or set evaluate=False if they are for scoring only.'
         )
-    name_of = partial(_name_setting, recipe, name, key)
-    if mistake := _find_mistake_of_batches(loader, facts, name_of):
-        raise SettingsError(f'{where}: {mistake}')
+    name_of = partial(name_setting, recipe, name, key)
+    return _find_mistake_of_batches(loader, facts, name_of)
+
+
+def _missing_root(recipe: Recipe) -> tuple[str, str] | None:
+    """The folder `data_root` and a message that names it, if there is no such folder."""
+    values = recipe.settings.values
+    root = str(recipe.settings.resolve(values.get('data_root') or '', 'data_root'))
+    if not root or Path(root).is_dir():
+        return None
+    return root, f'data_root={root}: no such folder.{did_you_mean_path(root)}'
+
+
+def _refuse_shared_label_maps(recipe: Recipe, dataset: Mapping[str, Any]) -> None:
+    """Refuse two images that the label maps, which the run has yet to make, could not tell apart.
+
+    Raises:
+        ValueError: Naming them.
+    """
+    folder = (dataset.get('data_prefix') or {}).get('seg_map_path') or '/'
+    if Path(folder).is_relative_to(recipe.work_dir) and dataset['type'] == 'LUSSDataset':
+        DATASETS.build(dict(dataset, pipeline=[]))
 
 
 def _find_mistake_of_batches(
@@ -74,6 +111,8 @@ def _find_mistake_of_batches(
         return 'SemiSampler and SemiDataset go together, this has only one of them'
     if draws_both:
         return _find_mistake_of_semi_batches(loader, facts['unlabelled'], name_of)
+    if loader.get('batch_size', 1) < 1:
+        return f'a batch has no image. Set a larger {name_of("batch_size")}.'
     ranks, needed = get_world_size(), loader.get('batch_size', 1) if loader.get('drop_last') else 1
     if math.ceil(facts['images'] / ranks) < needed:
         return (
@@ -108,7 +147,7 @@ def _find_mistake_of_semi_batches(
     return None
 
 
-def _name_setting(recipe: Recipe, *place: str) -> str:
+def name_setting(recipe: Recipe, *place: str) -> str:
     """Name of the setting that something in a stage's config refers to, else its own name."""
     value: Any = recipe.templates
     for key in place:

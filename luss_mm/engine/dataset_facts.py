@@ -11,6 +11,7 @@ from mmseg.registry import DATASETS, TRANSFORMS
 
 from luss_mm.datasets.transforms import LoadLabelMap
 
+LABEL_ARGUMENTS = {'class_labels', 'losses', 'small_loss'}  # of ClassLabelDataset
 SEMI_PARTS = ('labelled', 'unlabelled')
 
 
@@ -63,6 +64,14 @@ def without_loading(dataset: Mapping[str, Any], work_dir: Path) -> dict[str, Any
     if Path(config.get('tags') or '/').is_relative_to(work_dir):
         config['tags'] = None
     return config
+
+
+def without_class_labels(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Config of the same images where their classes are yet to come."""
+    if config['type'] != 'ClassLabelDataset':
+        return dict(config)
+    kept = {k: v for k, v in config.items() if k not in LABEL_ARGUMENTS}
+    return kept | dict(type='LUSSDataset')
 
 
 def without_index(value: Any) -> Any:

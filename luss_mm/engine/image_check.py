@@ -103,6 +103,16 @@ def _check(recipe: Recipe, names: Sequence[str], loader: str, output: str) -> Pa
 
 def _refuse_other_number(dataset: SeededDataset, num_ids: int | None, scored: bool) -> None:
     """Refuse image tags that the network cannot learn, or names that the metric cannot count."""
+    if (
+        scored
+        and isinstance(dataset, LUSSDataset)
+        and len(dataset.metainfo.get('classes') or ()) == 1
+    ):
+        raise SettingsError(
+            f'{dataset.image_folders[0]}: no image lies in the folder of a category, so nothing '
+            'could be scored. Put images and masks into a folder for each category, list the '
+            f'categories in {CLASSES}, or set evaluate=False.'
+        )
     if num_ids is None:
         return
     if scored:

@@ -54,7 +54,7 @@ def look_at_folder(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]
             lines.append(f'{root}: no folder validation/, so nothing is scored (evaluate=False)')
     if 'num_categories' in wanted:
         if found.get('evaluate', values.get('evaluate')):
-            _refuse_to_guess(root / 'validation')
+            _refuse_to_guess(root / 'validation', bool(values.get('use_dff')))
         number, line = _guess_categories(root / split, values['work_dir'])
         found['num_categories'] = number
         if root.is_dir():  # else whoever needs the images says so
@@ -83,12 +83,14 @@ def _refuse_to_write_into(images: Path, work_dir: Path) -> None:
         )
 
 
-def _refuse_to_guess(validation: Path) -> None:
+def _refuse_to_guess(validation: Path, use_dff: bool) -> None:
     """Scores need as many clusters as categories, which nobody has named."""
     if folders := len(category_names([validation])):
+        # The classifiers of DFF cannot tell one category apart.
+        also = ' and use_dff=False' if folders == 1 and use_dff else ''
         raise SettingsError(
             f'{validation.parent} has {folders} categories (folders, or lines of classes.txt): to '
-            f'be scored against them set num_categories={folders}, or set evaluate=False.'
+            f'be scored against them set num_categories={folders}{also}, or set evaluate=False.'
         )
 
 

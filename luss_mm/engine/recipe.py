@@ -16,12 +16,11 @@ from luss_mm.engine.config_check import RUNNER_KEYS, check_stage, typed_blocks
 from luss_mm.engine.dataset_facts import look_at, without_loading
 from luss_mm.engine.nested_values import merged, plain, without_absent, without_effectless
 from luss_mm.engine.own_folder import look_at_folder
-from luss_mm.engine.setting_ranges import check_ranges
+from luss_mm.engine.setting_types import check_settings
 from luss_mm.engine.settings import Settings, SettingsError, did_you_mean
 from luss_mm.engine.stage_check import check_schedule
 from luss_mm.engine.stage_visualizer import stage_visualizer
 from luss_mm.packaged_weights import find_packaged
-from luss_mm.pipeline.changes import RULES
 
 # Keys of a recipe that are neither settings nor shared by the stages.
 RECIPE_KEYS = {
@@ -36,6 +35,7 @@ RECIPE_KEYS = {
 }
 # Keys of a stage that mmengine does not know.
 STAGE_KEYS = {'labels_used', 'task', 'enabled'}
+SHOWN_UNUSED = 3  # settings that a message names
 # Set by the launcher or by this runner, never by a stage.
 RUN_KEYS = {'work_dir', 'launcher', 'resume', 'load_from'}
 VALIDATION_KEYS = {
@@ -72,10 +72,13 @@ class Recipe:
                 f'load_from={values["load_from"]!r} does not say which stage starts from it: set '
                 'stages.<stage>.load_from'
             )
+        # Looking at the folder reads some; what depends on its findings follows.
+        check_settings({name: value for name, value in values.items() if value is not None})
         # Absolute: a relative one would be read below data_root where label maps are looked up.
         self.work_dir = Path(values['work_dir']).absolute()
         found, self.notes = look_at_folder(values | dict(work_dir=str(self.work_dir)))
         values |= found
+        check_settings(values)
         order = values['stage_order']  # '--cfg-options stage_order=pretrain' gives a string
         order = [order] if isinstance(order, str) else list(order)
         self.templates: dict[str, dict] = values['stages']
@@ -84,18 +87,12 @@ class Recipe:
         self.vis_backends = values.get('vis_backends')
         self.evaluate: bool = values.get('evaluate', True)
         self.on_bad_image: str = values.get('on_bad_image', 'error')
-        if self.on_bad_image not in ('error', 'skip'):
-            raise SettingsError(f"on_bad_image: 'error' or 'skip', not {self.on_bad_image!r}")
         self.on_change: str = values.get('on_change', 'anew')
-        if self.on_change not in RULES:
-            named = ', '.join(map(repr, RULES))
-            raise SettingsError(f'on_change: one of {named}, not {self.on_change!r}')
         self.bad_images: Path | None = None  # once they are known, training leaves them out
         self.image_index: Path | None = None  # a run's own folder for the lists of its images
         self.shared = {k: v for k, v in values.items() if k in RUNNER_KEYS - RUN_KEYS}
         chosen = {k: v for k, v in values.items() if k not in RUNNER_KEYS | RECIPE_KEYS | RUN_KEYS}
         self.settings = Settings(chosen | dict(work_dir=str(self.work_dir)))
-        check_ranges(self.settings.values)
         self._refuse_unknown_stages(order)
         self.stage_order: list[str] = [name for name in order if self._is_enabled(name)]
         self._check()
@@ -212,6 +209,11 @@ class Recipe:
     def _resolved(self, name: str, values: Mapping[str, Any]) -> dict:
         settings = Settings(values)
         template = merged(self.shared, self.templates[name])
+        if self.shared.get('custom_hooks'):  # further hooks; the stage needs its own
+            template['custom_hooks'] = [
+                *self.templates[name].get('custom_hooks', ()),
+                *self.shared['custom_hooks'],
+            ]
         config = {k: v for k, v in template.items() if k not in STAGE_KEYS}
         # Resolved before anything is left out: without evaluation its settings are not unused.
         config = settings.resolve(config, f'stages.{name}')
@@ -270,7 +272,13 @@ class Recipe:
         self.settings.used |= {'work_dir', 'stage_dir'}
         if unused := self.settings.unused():
             known = sorted(self.settings.used | RECIPE_KEYS)
-            named = ', '.join(f'{u!r}{did_you_mean(u, known)}' for u in unused)
+            named = ', '.join(f'{u!r}{did_you_mean(u, known)}' for u in unused[:SHOWN_UNUSED])
+            if len(unused) > SHOWN_UNUSED:
+                named += (
+                    f' and {len(unused) - SHOWN_UNUSED} more. If a stage sets custom_hooks, these '
+                    "replace the recipe's: set custom_hooks outside of stages, which adds them to "
+                    'those of every training'
+                )
             raise SettingsError(f'no stage uses the setting {named}')
 
     @cached_property

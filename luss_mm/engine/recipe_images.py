@@ -12,13 +12,12 @@ from mmseg.registry import DATASETS
 
 from luss_mm.datasets.image_file import ImageFileError, read_image_size
 from luss_mm.datasets.image_walk import walk_images
-from luss_mm.engine.dataset_facts import without_loading
+from luss_mm.engine.dataset_facts import without_class_labels, without_loading
 from luss_mm.engine.recipe import Recipe
 from luss_mm.engine.settings import SettingsError
 from luss_mm.engine.trial_step import PHOTOGRAPH
 from luss_mm.pipeline.imagenet_s_lists import NUM_IMAGES
 
-LABEL_ARGUMENTS = {'class_labels', 'losses', 'small_loss'}
 LOOKED_AT = 16  # images whose size is read
 SELECTED = 0.6  # share of the images whose loss counts as small; .45 to .75 in runs here
 
@@ -64,10 +63,7 @@ class RecipeImages:
     def _found(self, dataset: Mapping[str, Any]) -> int:
         if not self._root.is_dir() and (number := self._published(dataset)):
             return number
-        config = without_loading(dataset, self._recipe.work_dir)
-        if config['type'] == 'ClassLabelDataset':  # its labels are yet to come
-            config = {k: v for k, v in config.items() if k not in LABEL_ARGUMENTS}
-            config['type'] = 'LUSSDataset'
+        config = without_class_labels(without_loading(dataset, self._recipe.work_dir))
         key = json.dumps(config, sort_keys=True, default=str)
         if key not in self._counts:
             self._counts[key] = _count(config)

@@ -2,6 +2,8 @@
 
 import gc
 import json
+import logging
+import math
 import re
 import shutil
 from collections.abc import Mapping
@@ -12,7 +14,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import barrier, broadcast_object_list, is_main_process
+from mmengine.dist import barrier, broadcast_object_list, get_world_size, is_main_process
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 from mmengine.utils import ManagerMixin
@@ -22,6 +24,7 @@ from luss_mm.atomic_files import remove_leftovers, write_atomically
 from luss_mm.engine.checkpoint import find_newest_checkpoint
 from luss_mm.engine.compile_check import check_compile
 from luss_mm.engine.data_check import check_data
+from luss_mm.engine.extremes_check import check_extremes
 from luss_mm.engine.hooks.class_names import ClassNamesHook
 from luss_mm.engine.hooks.final_validation import SCORES
 from luss_mm.engine.hooks.stop_request import StopRequestHook
@@ -110,6 +113,7 @@ class StagedRunner:
                     time_left.expect(estimate)
                 checked.update(trainings)
                 self._check_images([name for name in order if name in checked])
+                check_extremes(self.recipe, trainings)
             anew = not list(self.work_dir.glob(f'{name}.partial-*'))
             if line := time_left.begin(name, anew):
                 print_log(line, logger='current')
@@ -191,6 +195,7 @@ class StagedRunner:
         # `resume=True` with `load_from` resumes that file: only one of the two is ever meant.
         config['resume'] = newest[0] is not None
         config['load_from'] = str(newest[0]) if newest[0] else config.get('load_from')
+        self._fit_batch(name, config['train_dataloader'])
         config |= device_overrides(config)
         # mmengine writes the config's text into every checkpoint, and formatting it takes seconds.
         forget(self._last_instances)
@@ -217,6 +222,25 @@ class StagedRunner:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+    def _fit_batch(self, name: str, loader: dict[str, Any]) -> None:
+        """Make a batch as small as the images that the stages before have left.
+
+        Those of the folders were counted before the first stage. How many have a small loss is
+        known only now, hours later.
+        """
+        if not loader.get('drop_last') or 'SemiSampler' in str(loader.get('sampler')):
+            return
+        images = self.recipe.dataset_facts(loader['dataset'])['images']
+        images = math.ceil(images / get_world_size())  # of each rank
+        if 0 < images < loader['batch_size']:
+            print_log(
+                f'{name}: batches of {images} images rather than {loader["batch_size"]}, as many '
+                'as are left to train on',
+                'current',
+                logging.WARNING,
+            )
+            loader['batch_size'] = images
 
     def _refuse_empty_epochs(self, name: str, runner: Runner) -> None:
         """Small losses may have left too few images, which only the built data set knows."""

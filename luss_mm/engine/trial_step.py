@@ -61,7 +61,7 @@ def count_step(stage: Mapping[str, Any], image_size: tuple[int, int], device: st
         samples, loading = draw_made_up_samples(
             stage['train_dataloader'], TRIAL_SAMPLES, image_size
         )
-        model = _build(stage['model'], device)
+        model = build_model(stage['model'], device)
         batch = collate(stage['train_dataloader'], samples)
         sizes: dict[int, int] = {}
         with FlopCounterMode(display=False) as counter, _recording(model, sizes):
@@ -90,7 +90,7 @@ def measure_step(
     with DefaultScope.overwrite_default_scope('mmseg'), sample_randomness(0, 0, 0):
         loader = stage['train_dataloader']
         samples, _ = draw_made_up_samples(loader, TRIAL_SAMPLES, image_size)
-        model = _build(stage['model'], device)
+        model = build_model(stage['model'], device)
         batch = collate(loader, [samples[i % TRIAL_SAMPLES] for i in range(loader['batch_size'])])
         wanted = stage['optim_wrapper']['optimizer']
         optimizer = OPTIMIZERS.build(dict(wanted, params=list(model.parameters())))
@@ -201,8 +201,8 @@ def collate(loader: Mapping[str, Any], samples: Sequence[Any]) -> Any:
     return FUNCTIONS.get(kind)(samples)
 
 
-def _build(config: Mapping[str, Any], device: str) -> nn.Module:
-    # Synchronised batch norm would wait for the other ranks.
+def build_model(config: Mapping[str, Any], device: str) -> nn.Module:
+    """A model in training mode, with batch norm that does not wait for other ranks."""
     return revert_sync_batchnorm(MODELS.build(dict(config))).to(device).train()
 
 

@@ -19,6 +19,7 @@ from luss_mm.functional.principal_directions import principal_directions, projec
 from luss_mm.functional.torch_kmeans import TorchKMeans
 
 MAX_REPAIR_ROUNDS = 100
+FEWER = 'Form fewer clusters (num_categories of a recipe) or check the features'
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +141,7 @@ def fit_kmeans(
     else:
         raise ValueError(
             f'{num_empty} of {num_clusters} clusters are still empty after {MAX_REPAIR_ROUNDS} '
-            'repairs: the embeddings are nearly all alike. Lower num_clusters or check the features'
+            f'repairs: the embeddings are nearly all alike. {FEWER}'
         )
 
     _check_centroids(centroids, largest_norm)
@@ -220,7 +221,7 @@ def _reseed_empty(
         if not movable[farthest] or distances[farthest] <= same_point:
             raise ValueError(
                 f'{len(centroids)} clusters need as many distinct embeddings, but there are only '
-                f'{np.unique(assignment).size}: lower num_clusters or check the features'
+                f'{np.unique(assignment).size}. {FEWER}'
             )
         centroids[cluster] = seed_point
         for rows, values in wide_chunks(embeddings, CHUNK_ROWS):

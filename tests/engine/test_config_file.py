@@ -82,6 +82,7 @@ def test_a_fault_in_an_imported_module_keeps_its_traceback(folder, monkeypatch):
         ({'train_cfg.max_epoch': 3}, None),  # a key of mmengine that the config does not set
         ({'rate.a': 3}, 'rate.a: does not fit the config (rate='),
         ({'views.1.size': 3}, 'views.1.size: does not fit the config ("Index 1 exceeds'),
+        ({'model.depth': 3, 'rate.a': 3}, '--cfg-options rate.a: does not fit'),
         ({'model.depth': 3, 'rate': 4}, None),
     ],
 )
@@ -93,6 +94,17 @@ def test_options(folder, options, message):
     with pytest.raises(SettingsError) as error:
         read_config(folder / 'good.py', options)
     assert message in str(error.value) and '\n' not in str(error.value)
+
+
+def test_hooks_of_the_command_line_are_added():
+    options = {
+        'stages.finetune.custom_hooks': [dict(type='EMAHook')],
+        'custom_hooks': dict(type='A'),
+    }
+    config, plain = read_config(RECIPE, options), read_config(RECIPE)
+    own = plain.stages.finetune.custom_hooks
+    assert config.stages.finetune.custom_hooks == [*own, dict(type='EMAHook')]
+    assert config.custom_hooks == [dict(type='A')]
 
 
 def test_settings_of_a_recipe_are_left_to_the_recipe():

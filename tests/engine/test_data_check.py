@@ -86,7 +86,12 @@ def test_what_can_work_is_let_pass(data_root):
             'a smaller batch_size.',
         ),
         (dict(batch=7), 'Set a smaller batch.'),
-        (dict(data_root='/nowhere'), '/nowhere/train: no such folder. Set data_root'),
+        (dict(data_root='/nowhere'), 'train_dataloader: data_root=/nowhere: no such folder.'),
+        (dict(batch=0), 'stages.first.train_dataloader: a batch has no image. Set a larger batch.'),
+        (
+            dict(batch=7, stages__second__train_dataloader__batch_size=8),
+            'Set a smaller batch. stages.second.train_dataloader: 6 images do not fill one batch',
+        ),
         (
             dict(stages__second__val_dataloader__dataset__data_prefix__img_path='val'),
             'val: no such folder. Set data_root or data_prefix. Without a labelled split, set eval',
@@ -106,6 +111,29 @@ def test_what_can_work_is_let_pass(data_root):
 def test_mistakes_name_the_stage_and_the_mend(data_root, changes, message):
     with pytest.raises(SettingsError, match=re.escape(message)):
         check(**(dict(data_root=data_root) | changes))
+
+
+def test_a_folder_of_nearly_the_name_is_named(data_root):
+    near = data_root.with_name(f'{data_root.name}s')
+    with pytest.raises(SettingsError, match=f'data_root={near}: .* Did you mean {data_root}\\?'):
+        check(near)
+    changes = dict(stages__first__train_dataloader__dataset__data_prefix__img_path='trian')
+    with pytest.raises(SettingsError, match='trian: no such folder.*Did you mean .*/train\\?'):
+        check(data_root, **changes)
+
+
+def test_images_that_differ_in_the_suffix_are_all_named_before_the_first_stage(data_root):
+    paths = sorted((data_root / 'train').rglob('*.JPEG'))
+    for path in paths[:2]:
+        shutil.copy(path, path.with_suffix('.jpg'))
+    with pytest.raises(SettingsError) as error:
+        check(data_root)
+    message = str(error.value)
+    assert message.startswith('stages.second.train_dataloader: ')
+    assert message.endswith('Rename one of each pair.')
+    for path in paths[:2]:
+        assert str(path) in message and str(path.with_suffix('.jpg')) in message
+    check(data_root, stage_order='first')  # makes no label maps
 
 
 def test_one_missing_mask_is_named(data_root):

@@ -289,6 +289,19 @@ def test_tags_that_the_network_cannot_learn_are_refused(data_root, tmp_path):
         check_images_of(found, ['only'])
 
 
+def test_validation_images_without_categories_are_refused(data_root, tmp_path):
+    write_image(data_root / 'flat/0.png', np.zeros((4, 4, 3)))
+    write_label_map(data_root / 'flat-masks/0.png', np.ones((4, 4), int))
+    found = labelled_recipe(data_root, tmp_path / 'run')
+    scored = loader('flat', 'flat-masks', categories='folders')
+    metric = dict(type='UnsupervisedIoUMetric', num_clusters=2)
+    found.templates['only'] |= dict(val_dataloader=scored, val_evaluator=metric)
+    with pytest.raises(SettingsError, match='flat: no image lies in the folder of a category'):
+        check_images_of(found, ['only'])
+    (data_root / 'classes.txt').write_text('ant\nbee\n')
+    check_images_of(found, ['only'])
+
+
 def test_names_that_the_metric_cannot_count_are_refused(data_root, tmp_path):
     found = labelled_recipe(data_root, tmp_path / 'run')
     found.templates['only']['train_dataloader'] = loader('train')

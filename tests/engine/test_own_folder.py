@@ -70,6 +70,12 @@ def test_a_folder_with_splits(tmp_path):
         write_images(tmp_path / 'validation' / category, 1)
     with pytest.raises(SettingsError, match=re.escape('set num_categories=3, or set evaluate=')):
         look(tmp_path)
+    for unneeded in 'bc':
+        (tmp_path / f'validation/{unneeded}/0.png').unlink()
+    with pytest.raises(SettingsError, match='num_categories=1 and use_dff=False, or set evalu'):
+        look(tmp_path, use_dff=True)
+    with pytest.raises(SettingsError, match='num_categories=1, or set evaluate=False'):
+        look(tmp_path, use_dff=False)
     assert look(tmp_path, evaluate=False)[0] == dict(train_split='train', num_categories=5)
     assert look(tmp_path, num_categories=3) == (dict(train_split='train', evaluate=True), [])
 

@@ -254,6 +254,21 @@ def test_a_stage_may_be_turned_off():
     assert 'enabled' not in recipe(**off | dict(use_first=True)).stage('first', 'x')
 
 
+def test_hooks_outside_of_the_stages_are_added_to_those_of_each():
+    own, further = dict(type='FeatureQueueHook'), dict(type='EMAHook')
+    found = recipe(stages__first__custom_hooks=[own], custom_hooks=[further])
+    assert found.stage('first', 'x')['custom_hooks'] == [own, further]
+    assert found.stage('second', 'x')['custom_hooks'] == [further]
+
+
+def test_of_many_unused_settings_a_few_are_named():
+    unused = {f'unused_{i}': i for i in range(20)}
+    with pytest.raises(SettingsError) as error:
+        recipe(**unused)
+    message = str(error.value)
+    assert message.count("'unused_") == 3 and 'and 17 more. If a stage sets custom_hooks' in message
+
+
 def test_hooks_and_transforms_may_be_left_out():
     changes = dict(
         use_it=True,

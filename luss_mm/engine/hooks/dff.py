@@ -83,6 +83,18 @@ class SelectionHook(Hook):
         self.num_categories = num_categories
         self.pictures: Path | None = None
 
+    def check(self) -> None:
+        """Refuse, before any stage trains, labels that all are the same.
+
+        Raises:
+            ValueError: Naming the settings.
+        """
+        if self.num_categories == 1:
+            raise ValueError(
+                'num_categories=1 gives every image the same label, which leaves classifiers '
+                'nothing to tell apart. Set use_dff=False, or another num_categories.'
+            )
+
     def before_train(self, runner) -> None:
         """Write the list."""
         dataset = runner.train_dataloader.dataset

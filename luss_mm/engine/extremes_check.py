@@ -1,0 +1,198 @@
+"""One dry pass: the extreme images of each data set through every transform of every stage.
+
+The images that a step cannot take are rare ones, a panorama among photographs, say. Without the
+pass they would stop a run in the stage that first makes a batch of them.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dataset import Compose
+from mmengine.dist import broadcast_object_list, get_world_size, is_main_process
+from mmengine.registry import DefaultScope
+from mmseg.models import EncoderDecoder
+from mmseg.registry import DATASETS, MODELS
+
+from luss_mm.datasets import SeededDataset
+from luss_mm.datasets.image_file import ImageFileError, read_image_size
+from luss_mm.datasets.sample_seed import sample_randomness
+from luss_mm.engine.config_check import typed_blocks
+from luss_mm.engine.data_check import LOADERS, is_yet_to_come, name_setting
+from luss_mm.engine.dataset_facts import dataset_parts, without_class_labels, without_loading
+from luss_mm.engine.recipe import Recipe
+from luss_mm.engine.settings import SettingsError
+from luss_mm.engine.stage_check import TRIAL_SIDE
+from luss_mm.engine.trial_step import build_model, collate, made_up_labels, made_up_maps
+
+MOST_SIZES = 20_000  # images whose size is read, evenly spread over larger sets: some seconds
+IRRELEVANT = {'categories', 'ignore_index', 'seed', 'test_mode'}  # to sizes and paths
+THREADS = 16  # they wait for the disk most of the time
+
+
+def check_extremes(recipe: Recipe, names: Sequence[str]) -> None:
+    """Refuse stages that cannot take the widest, tallest and smallest image of their data sets.
+
+    Each goes through the transforms of the stage's data sets and of those of its hooks; those of
+    the training set then form a batch. Label maps that the run has yet to make are zeros.
+    Collective, rank 0 looks.
+
+    Args:
+        recipe: Passed `check_images_of`, which has named what cannot be read.
+        names: Stages with a training, whose images are there.
+
+    Raises:
+        SettingsError: On all ranks, naming the stage, the image and the reason.
+    """
+    mistake: list[str | None] = [None]
+    if is_main_process():
+        try:
+            mistake = [_find_mistake(recipe, names)]
+        except (KeyError, OSError, TypeError, ValueError) as error:  # the other ranks wait
+            mistake = [_first_line(error)]
+    broadcast_object_list(mistake)
+    if mistake[0]:
+        raise SettingsError(mistake[0])
+
+
+def extreme_images(dataset: SeededDataset) -> list[int]:
+    """Positions of the widest, the tallest and the smallest image, each once.
+
+    Args:
+        dataset: Of more than MOST_SIZES images so many are looked at.
+    """
+    positions = np.unique(np.linspace(0, len(dataset) - 1, MOST_SIZES).round().astype(int))
+    with ThreadPoolExecutor(THREADS) as pool:
+        found = pool.map(partial(_size, dataset), positions.tolist())
+        sizes = [(*size, p) for p, size in zip(positions.tolist(), found, strict=True) if size]
+    if not sizes:
+        return []
+    widest = max(sizes, key=lambda size: size[1] / size[0])
+    tallest = max(sizes, key=lambda size: size[0] / size[1])
+    smallest = min(sizes, key=lambda size: min(size[:2]))
+    return list(dict.fromkeys(size[2] for size in (widest, tallest, smallest)))
+
+
+def _size(dataset: SeededDataset, index: int) -> tuple[int, int] | None:
+    try:
+        return read_image_size(dataset.get_data_info(index)['img_path'])
+    except (ImageFileError, OSError):
+        return None  # the check of all images has named it
+
+
+def _find_mistake(recipe: Recipe, names: Sequence[str]) -> str | None:
+    entries: dict[str, list[dict]] = {}  # of the same images
+    for name in names:
+        stage = recipe.stage(name, '<stage_dir>')
+        with (
+            DefaultScope.overwrite_default_scope(stage.get('default_scope', 'mmseg')),
+            sample_randomness(0, 0, 0),
+        ):
+            for where, dataset, loader in _datasets(stage):
+                if is_yet_to_come(recipe, names, without_loading(dataset, recipe.work_dir)):
+                    continue
+                found = _extreme_entries(recipe, dataset, entries)
+                preprocessor = loader and stage['model'].get('data_preprocessor')
+                if mistake := _try_transforms(dataset, found, loader, preprocessor):
+                    return f'stages.{name}.{where}: {mistake}'
+            if mistake := _find_mistake_of_single(stage):
+                setting = name_setting(recipe, name, 'train_dataloader', 'batch_size')
+                return f'stages.{name}: {mistake}. Set a larger {setting}.'
+    return None
+
+
+def _datasets(stage: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], Mapping | None]]:
+    """Place and config of each data set, with its data loader where it alone makes the batches."""
+    for key in LOADERS:
+        if not stage.get(key):
+            continue
+        parts = list(dataset_parts(stage[key]['dataset']))
+        for part in parts:
+            yield key, part, stage[key] if len(parts) == 1 else None
+    for _, block in typed_blocks(stage.get('custom_hooks') or ()):
+        # Masks may be there for a rule that is not chosen: they need not exist.
+        if 'pipeline' in block and not (block.get('data_prefix') or {}).get('seg_map_path'):
+            yield 'custom_hooks', block, None
+
+
+def _extreme_entries(
+    recipe: Recipe, dataset: Mapping[str, Any], known: dict[str, list[dict]]
+) -> list[dict]:
+    """What the transforms are given of the extreme images; none of data sets that are not ours."""
+    config = without_loading(dataset, recipe.work_dir)
+    if config.get('tags') != dataset.get('tags'):
+        return []  # tags that the run has yet to make may be needed
+    config = without_class_labels(config)  # any number will do
+    kind = DATASETS.get(config['type'])
+    if not (isinstance(kind, type) and issubclass(kind, SeededDataset)):
+        return []
+    key = json.dumps({k: v for k, v in config.items() if k not in IRRELEVANT}, sort_keys=True)
+    if key not in known:
+        images = DATASETS.build(config)
+        known[key] = [
+            images.get_data_info(index) | dict(class_label=0) for index in extreme_images(images)
+        ]
+    return known[key]
+
+
+def _try_transforms(
+    dataset: Mapping[str, Any],
+    entries: Iterable[dict],
+    loader: Mapping[str, Any] | None,
+    preprocessor: Mapping[str, Any] | None,
+) -> str | None:
+    samples = []
+    for entry in entries:
+        height, width = read_image_size(entry['img_path'])
+        steps = [_stand_in(t, entry, (height, width)) for t in dataset.get('pipeline', ())]
+        try:
+            samples.append(Compose(steps)(dict(entry)))
+        except Exception as error:  # of any transform: the cause is kept
+            return f'{entry["img_path"]} ({width} x {height} pixels): {_first_line(error)}'
+    if loader is None or not samples or not loader.get('drop_last'):
+        return None
+    try:
+        batch = collate(loader, samples)
+        if preprocessor is not None:
+            MODELS.build(dict(preprocessor))(batch, True)
+    except Exception as error:
+        images = ', '.join(entry['img_path'] for entry in entries)
+        return f'{images} do not fit into one batch: {_first_line(error)}'
+    return None
+
+
+def _stand_in(transform: Mapping[str, Any], entry: dict, size: tuple[int, int]) -> Any:
+    """A transform, or what takes its place where it reads what the run has yet to make."""
+    if transform['type'] == 'LoadCachedMaps':
+        return lambda results: results | dict(ori_shape=size) | made_up_maps(transform, size)
+    if 'LabelMap' in transform['type'] and entry.get('seg_map_path') is None:
+        return made_up_labels
+    return transform
+
+
+def _find_mistake_of_single(stage: Mapping[str, Any]) -> str | None:
+    """Normalisation over a batch of one image fails where a head pools the image to one value."""
+    loader, epochs = stage['train_dataloader'], (stage.get('train_cfg') or {}).get('max_epochs')
+    if loader.get('batch_size') != 1 or get_world_size() > 1 or epochs == 0:
+        return None
+    model = build_model(stage['model'], 'cpu')
+    if not isinstance(model, EncoderDecoder):
+        return None
+    try:
+        with torch.no_grad():
+            model(torch.zeros(1, 3, TRIAL_SIDE, TRIAL_SIDE), mode='tensor')
+    except ValueError as error:
+        if 'more than 1 value per channel' in str(error):
+            return (
+                'batches of one image on one process are too small for the batch normalisation '
+                f'({_first_line(error)})'
+            )
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    return f'{type(error).__name__}: {error}'.partition('\n')[0]
