@@ -226,7 +226,7 @@ def training_views(work_dir):
     """All views of the first image in the first epoch."""
     config = Config.fromfile(work_dir / 'pretrain' / 'config.py')
     with DefaultScope.overwrite_default_scope('mmseg'):
-        return DATASETS.build(config.train_dataloader.dataset)[0]['inputs']
+        return DATASETS.build(config.train_dataloader.dataset)[EpochIndex(0, 0)]['inputs']
 
 
 # ---------------------------------------------------------------- other networks, no labels

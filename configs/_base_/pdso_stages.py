@@ -83,7 +83,9 @@ classifier_pipeline = [  # a batch holds images of one size: a long, thin one is
         type='CenterCrop',
         crop_size='${crop_size}',
         auto_pad=True,
-        pad_cfg=dict(type='Pad', padding_mode='reflect'),
+        pad_cfg=dict(
+            type='Pad', padding_mode='reflect', pad_val=dict(img=0, seg='${ignore_index}')
+        ),
     ),
     dict(type='PackImage'),
 ]

@@ -3,8 +3,8 @@
 Run     python tools/train.py configs/luss/pass_photos.py --cfg-options data_root=DIR
         num_categories=K; DIR holds images, or train/ and with masks validation/; see
         docs/own_folder.md
-Time    4.4 to 5.6 minutes for 452 photographs on two CPU cores that other jobs shared
-Score   49.8 mIoU on 13 animals of Caltech-101; the plain baseline has 40.1, or 42.6 at 160
+Time    4.4 to 8.7 minutes for 452 photographs on two CPU cores that other jobs shared
+Score   57.7 mIoU on 13 animals of Caltech-101; the plain baseline has 40.1, or 42.6 at 160
         pixels (docs/results.md)
 Labels  ImageNet's labels trained the default weights; validation masks for matching and scoring
 """

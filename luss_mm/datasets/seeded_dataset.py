@@ -69,11 +69,17 @@ class SeededDataset(BaseSegDataset):
         bad_images: str | None = None,
         **kwargs: object,
     ) -> None:
-        for name, instead in WITHOUT_EFFECT.items():
-            if kwargs.get(name):
+        refused = dict(
+            ann_file=kwargs.get('ann_file'),
+            filter_cfg=kwargs.get('filter_cfg'),
+            img_suffix=kwargs.get('img_suffix'),
+            reduce_zero_label=kwargs.get('reduce_zero_label'),
+        )
+        for name, value in refused.items():
+            if value:
                 raise ValueError(
-                    f'{name}={kwargs[name]!r} has no effect on a {type(self).__name__}: {instead}. '
-                    'Remove it.'
+                    f'{name}={value!r} has no effect on a {type(self).__name__}: '
+                    f'{WITHOUT_EFFECT[name]}. Remove it.'
                 )
         self.seed = seed
         self.bad_images = None if bad_images is None else BadImages(bad_images)

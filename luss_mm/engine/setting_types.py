@@ -229,7 +229,6 @@ TYPES: dict[str, Kind] = dict(
     csd_limit=Number(optional=True),
     csd_rule=Choice(words=('margin', 'ratio', 'distance')),
     data_root=PATH,
-    dense_crf=FLAG,
     dff_batch_size=FROM_1,
     dff_epochs=FROM_1,
     dff_f_batch_size=FROM_1,

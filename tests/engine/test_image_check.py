@@ -293,6 +293,7 @@ def test_validation_images_without_categories_are_refused(data_root, tmp_path):
     write_image(data_root / 'flat/0.png', np.zeros((4, 4, 3)))
     write_label_map(data_root / 'flat-masks/0.png', np.ones((4, 4), int))
     found = labelled_recipe(data_root, tmp_path / 'run')
+    found.templates['only']['train_dataloader'] = loader('train')
     scored = loader('flat', 'flat-masks', categories='folders')
     metric = dict(type='UnsupervisedIoUMetric', num_clusters=2)
     found.templates['only'] |= dict(val_dataloader=scored, val_evaluator=metric)

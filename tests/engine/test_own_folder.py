@@ -120,7 +120,7 @@ def test_recipes_for_folders_take_photographs_alone(tmp_path, name):
     recipe = folder_recipe(
         name, data_root=str(tmp_path / 'photos'), batch_size=4, finetune_batch_size=4
     )
-    assert len(recipe.notes) == 3 and recipe.evaluate is False
+    assert len(recipe.notes) == 4 and recipe.evaluate is False
     check_data(recipe, ['pretrain', 'attention'])
     for stage in recipe.stage_order:
         dataset = recipe.stage(stage, 'x')['train_dataloader']['dataset']
@@ -140,7 +140,7 @@ def test_another_number_of_categories_keeps_what_comes_before_clustering(tmp_pat
     sources = [
         hook['source']
         for recipe in (first, second)
-        for hook in recipe.stage('dff_f' if name == 'pdso' else 'finetune', 'x')['custom_hooks']
+        for hook in recipe.stage('finetune', 'x')['custom_hooks']
         if hook['type'] == 'ClusterHook'
     ]
     assert len(sources) == 2 and sources[0] == sources[1]  # so features are kept, too

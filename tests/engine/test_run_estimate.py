@@ -86,8 +86,8 @@ def test_every_part_is_there(estimate):
     assert by_name['pseudo_labels'].files == 6
     kmeans = by_name['clusters (k-means, K = 3)']
     assert (
-        kmeans.operations == 2 * 6 * CHANNELS * 3 * 2 * 21
-    )  # two restarts of 20 iterations and a last
+        kmeans.operations == 2 * 6 * CHANNELS * 3 * 2 * 51
+    )  # two restarts of 50 iterations and a last
     assert all(cost.seconds > 0 and cost.memory > 0 for cost in estimate.costs)
     table = estimate.table()
     for text in (*PARTS, 'mostly within a factor of 2', '  time ', '  memory ', '  disk '):

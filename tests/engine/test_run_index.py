@@ -53,7 +53,8 @@ def runner(data_root, work_dir):
 
 def started(data_root, work_dir, monkeypatch, stages=lambda runner, name: None):
     """A runner whose stages do nothing, after its start."""
-    monkeypatch.setattr('luss_mm.engine.staged_runner.check_data', lambda *_: None)
+    for check in ('check_data', 'check_features', 'check_extremes'):
+        monkeypatch.setattr(f'luss_mm.engine.staged_runner.{check}', lambda *_: None)
     monkeypatch.setattr(StagedRunner, '_check_images', lambda *_: None)
     monkeypatch.setattr(StagedRunner, '_run_stage', stages)
     monkeypatch.setattr(StagedRunner, 'closing_lines', lambda _: [])

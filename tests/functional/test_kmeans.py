@@ -174,7 +174,7 @@ def test_centroids_are_means_also_where_faiss_split_a_cluster_last():
 def test_fewer_distinct_points_than_clusters_is_an_error():
     points = np.repeat(unit_noise(4, 6), 10, axis=0)
     with pytest.raises(
-        ValueError, match='5 clusters need as many distinct embeddings.* only 4.* num_categories'
+        ValueError, match='5 clusters need as many distinct embeddings.* only 4.*num_categories'
     ):
         fit_kmeans(points, 5, restarts=2)
 
