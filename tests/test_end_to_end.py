@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmseg.registry import DATASETS
 
+from luss_mm.datasets.sample_seed import EpochIndex
 from tests.killable_tools import REPOSITORY, run_tool
 from tests.small_recipe import (
     MADE_BY_THE_LABEL_HOOK,
@@ -165,9 +166,10 @@ def test_the_tools_of_mmseg_train_and_test(finished, tmp_path):
     assert 'score (finetune)' in closing_lines(output)
     assert_same_run(finished, work_dir)
     stage = work_dir / 'finetune'
-    shutil.rmtree(stage / 'evaluation')
-    run_tool(MMSEG_TOOLS / 'test.py', stage / 'config.py', stage / 'final.pth', log=log)
-    assert scores_in(stage / 'evaluation') == final_scores(finished)
+    out = tmp_path / 'out'
+    arguments = ['--work-dir', out, '--cfg-options', f'test_evaluator.output_dir={out}']
+    run_tool(MMSEG_TOOLS / 'test.py', stage / 'config.py', stage / 'final.pth', *arguments, log=log)
+    assert scores_in(out) == final_scores(finished)
 
 
 def test_our_test_tool_scores_and_writes_predictions(finished, tmp_path):
