@@ -167,6 +167,8 @@ def test_label_generation_and_its_quality_by_themselves(finished, tmp_path):
         accuracy = figures.pop('cluster accuracy')
         assert (accuracy is None) == (name == 'prediction') and 0 <= (accuracy or 0) <= 100
         assert all(0 <= value <= 100 for value in figures.values())
+        # One epoch on some CPUs leaves a head that calls everything background.
+        assert figures['coverage'] > 0 or name == 'prediction'
         assert figures['mIoU, true categories'] >= figures['mIoU']
     predicted, scores = quality['steps']['prediction'], final_scores(work_dir)
     assert round(predicted['mIoU'], 2) == scores['mIoU']
