@@ -5,6 +5,10 @@
 _base_ = './foreground_stages.py'
 
 use_dff = False  # it trains the backbone, of which the maps then are
+use_csd = False  # its clusters were no better, see docs/results.md
+spo_prompts = 'score'
+sigma = 4.0  # the largest squared distance there is: every category of the label map is prompted
+segmenter = dict(_delete_=True, type='GrabCutSegmenter')
 
 cache_maps = True  # False keeps nothing on the disk and runs the backbone in every step
 feature_maps = '${work_dir}/feature_maps'  # may be deleted when the run is finished

@@ -25,12 +25,7 @@ resize_side = 160
 crop_size = 160
 map_outputs = [1, 2, 3]  # of strides 8, 16, 16
 output_channels = [64, 128, '${feature_channels}']
-attention_upsample = 1
 gate_power = 0.5  # of a network that saw few photographs, long vectors are less sure
 num_workers = 2
 checkpoint_interval = 5
-use_csd = False
 dff_epochs = 20  # of g and of h: short, like the rest of this schedule
-spo_prompts = 'score'
-sigma = 4.0  # the largest squared distance there is: every category of the label map is prompted
-segmenter = dict(_delete_=True, type='GrabCutSegmenter')

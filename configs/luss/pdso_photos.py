@@ -32,11 +32,5 @@ backbone = dict(out_indices=(2, 3, 4))  # strides 8, 16, 16
 in_index = 2
 shallow_heads = []
 output_channels = [40, '${shallow_channels}', '${feature_channels}']
-finetune_epochs = None  # a rule for the number of images
 num_workers = 2
 amp = False  # the head is small: bfloat16 takes twice as long on a CPU that has it
-use_dff = False
-use_csd = False
-spo_prompts = 'score'
-sigma = 4.0  # the largest squared distance there is: every category of the label map is prompted
-segmenter = dict(_delete_=True, type='GrabCutSegmenter')

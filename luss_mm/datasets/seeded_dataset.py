@@ -15,15 +15,6 @@ from luss_mm.datasets.sample_seed import EpochIndex, fresh_key, sample_randomnes
 from luss_mm.functional.palette import category_palette
 
 IGNORE_INDEX = 1000
-# Arguments of BaseSegDataset that have no meaning here, and what to use instead.
-WITHOUT_EFFECT = {
-    'ann_file': 'folders or an image_list name the images',
-    'filter_cfg': 'choose images by indices or an image_list',
-    'img_suffix': 'files of all image formats are read',
-    'reduce_zero_label': 'id 0 is a category, renumber the masks',
-}
-
-
 READ_AS_COLOURS = (
     'was read as colours, but holds id = R + 256 * G: put LoadLabelMap in the place of '
     'LoadAnnotations'
@@ -69,17 +60,20 @@ class SeededDataset(BaseSegDataset):
         bad_images: str | None = None,
         **kwargs: object,
     ) -> None:
-        refused = dict(
-            ann_file=kwargs.get('ann_file'),
-            filter_cfg=kwargs.get('filter_cfg'),
-            img_suffix=kwargs.get('img_suffix'),
-            reduce_zero_label=kwargs.get('reduce_zero_label'),
-        )
-        for name, value in refused.items():
+        for name, value, instead in (
+            ('ann_file', kwargs.get('ann_file'), 'folders or an image_list name the images'),
+            ('filter_cfg', kwargs.get('filter_cfg'), 'choose images by indices or an image_list'),
+            ('img_suffix', kwargs.get('img_suffix'), 'files of all image formats are read'),
+            (
+                'reduce_zero_label',
+                kwargs.get('reduce_zero_label'),
+                'id 0 is a category, renumber the masks',
+            ),
+        ):
             if value:
                 raise ValueError(
-                    f'{name}={value!r} has no effect on a {type(self).__name__}: '
-                    f'{WITHOUT_EFFECT[name]}. Remove it.'
+                    f'{name}={value!r} has no effect on a {type(self).__name__}: {instead}. '
+                    'Remove it.'
                 )
         self.seed = seed
         self.bad_images = None if bad_images is None else BadImages(bad_images)

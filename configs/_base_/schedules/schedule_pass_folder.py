@@ -16,7 +16,7 @@ pretrain_optimizer = dict(type='AdamW', lr='${pretrain_lr}', weight_decay=0.05)
 
 attention_epochs = 20  # where gates are trained (foreground='attention')
 attention_views = [dict(num=2, size=64, scale=(0.3, 1.0))]
-attention_upsample = 4
+attention_upsample = 1
 attention_queue_length = 1024
 attention_lr = 4.0
 attention_min_lr = 0.0006
