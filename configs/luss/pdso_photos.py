@@ -5,8 +5,8 @@ Run     python tools/train.py configs/luss/pdso_photos.py --cfg-options data_roo
         docs/own_folder.md
 Time    about 6 minutes for 452 photographs on two CPU cores that other jobs shared (put together
         from runs that share stages)
-Score   58.6 mIoU on 13 animals of Caltech-101; the plain baseline has 40.1, or 42.6 at 160
-        pixels (docs/results.md)
+Score   58.6 mIoU (57.3 to 60.0, three seeds) on 13 animals of Caltech-101; the plain baseline
+        has 40.1 (38.0 to 42.3, five seeds), or 42.6 at 160 pixels (docs/results.md)
 Labels  ImageNet's labels trained the default weights; validation masks for matching and scoring
 """
 
