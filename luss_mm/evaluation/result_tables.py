@@ -9,6 +9,8 @@ REFINED = ', refined'
 SHOWN = {PDSO: 'all (PDSO)', PDSO + REFINED: 'all (PDSO), refined'}
 COMPARED_WITH = {PASS: PLAIN, **dict.fromkeys(METHODS[2:], PASS)}
 NOT_RUN = 'not run'
+FEWEST_SEEDS = 3  # a range over fewer says nothing
+TOO_FEW = 'too few seeds'
 KEY = ('set', 'weights', 'method', 'seed', 'setting')
 
 Entries = Sequence[Mapping[str, Any]]
@@ -154,9 +156,11 @@ def cell(values: Sequence[float]) -> str:
 
 
 def compare(values: Sequence[float], others: Sequence[float]) -> str:
-    """Whether two ranges are apart: 'above', 'below', 'none', or that one has not been run."""
+    """Whether two ranges are apart: 'above', 'below' or 'none', if both have seeds enough."""
     if not values or not others:
         return NOT_RUN
+    if min(len(values), len(others)) < FEWEST_SEEDS:
+        return TOO_FEW
     if min(values) > max(others):
         return 'above'
     return 'below' if max(values) < min(others) else 'none'

@@ -2,6 +2,7 @@ import pytest
 
 from luss_mm.evaluation.result_tables import (
     NOT_RUN,
+    TOO_FEW,
     cell,
     check_method,
     compare,
@@ -25,11 +26,12 @@ def entry(method, seed, miou, name='eth', weights='lite0', setting='', labels=('
 
 ENTRIES = [
     *(entry('plain baseline', seed, 20 + seed) for seed in range(3)),
-    *(entry('PASS', seed, 30 + seed) for seed in range(2)),
+    *(entry('PASS', seed, 30 + seed) for seed in range(3)),
     *(entry('PASS', seed, 5, 'cal') for seed in range(2)),
-    entry('PASS, refined', 0, 31.5),
-    entry('PDSO', 0, 30.5),
-    entry('+ DFF', 0, 29.5),
+    *(entry('PASS, refined', seed, 33 + seed) for seed in range(3)),
+    *(entry('PDSO', seed, 30.5) for seed in range(3)),
+    *(entry('+ DFF', seed, 29.5) for seed in range(3)),
+    entry('+ SPO', 0, 50),
 ]
 
 
@@ -46,11 +48,11 @@ def test_cells_hold_mean_range_and_number():
     methods = ['PASS', 'PASS, refined', '+ DFF', '+ CSD', '+ SPO', 'all (PDSO)']
     assert list(found) == ['plain baseline', *methods] and list(found['PASS']) == ['cal', 'eth']
     assert found['plain baseline']['eth'] == '21.0 (20.0 to 22.0), 3 seeds'
-    assert found['all (PDSO)']['eth'] == '30.5 (30.5 to 30.5), 1 seed'
+    assert found['+ SPO']['eth'] == '50.0 (50.0 to 50.0), 1 seed'
     assert found['plain baseline']['cal'] == found['+ CSD']['eth'] == NOT_RUN
     others = rows(text, 'Image accuracy and F-beta:')
-    assert others['PASS']['eth, ImgAcc'] == '31.5 (31.0 to 32.0), 2 seeds'
-    assert others['PASS']['eth, F-beta'] == '32.5 (32.0 to 33.0), 2 seeds'
+    assert others['PASS']['eth, ImgAcc'] == '32.0 (31.0 to 33.0), 3 seeds'
+    assert others['PASS']['eth, F-beta'] == '33.0 (32.0 to 34.0), 3 seeds'
     assert 'have seen: ImageNet.' in text
 
 
@@ -61,15 +63,22 @@ def test_ranges_that_are_apart_are_named():
     assert others['PASS, refined'] == 'PASS' and 'plain baseline' not in others
     assert found['PASS'] == dict(eth='above', cal=NOT_RUN)
     assert found['PASS, refined']['eth'] == 'above' and found['+ DFF']['eth'] == 'below'
-    assert found['all (PDSO)']['eth'] == 'none' and found['+ SPO']['eth'] == NOT_RUN
+    assert found['all (PDSO)']['eth'] == 'none' and found['+ CSD']['eth'] == NOT_RUN
+    assert found['+ SPO']['eth'] == TOO_FEW
 
 
 def test_compare_by_all_pairs():
-    for values, others in [([1, 2], [3]), ([3, 4], [1, 2]), ([1, 3], [2]), ([2], [2])]:
+    for values, others in [
+        ([1, 1, 2], [3, 3, 3]),
+        ([3, 4, 5], [1, 2, 2]),
+        ([1, 3, 3], [2, 2, 2]),
+        ([2, 2, 2], [2, 2, 2]),
+    ]:
         pairs = [(v > o) - (v < o) for v in values for o in others]
         expected = {1: 'above', -1: 'below'}[pairs[0]] if abs(sum(pairs)) == len(pairs) else 'none'
         assert compare(values, others) == expected
     assert compare([], [1]) == compare([1], []) == NOT_RUN == cell([])
+    assert compare([1, 1], [2, 2, 2]) == compare([3, 3, 3], [2]) == TOO_FEW
 
 
 def test_settings_have_tables_of_their_own_with_the_plain_baseline():
