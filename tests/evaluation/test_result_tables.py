@@ -104,7 +104,7 @@ def test_the_same_key_is_replaced_and_the_order_does_not_matter():
     merged = merge_entries(ENTRIES, [again])
     assert len(merged) == len(ENTRIES) and again in merged
     assert merge_entries([again], [e for e in ENTRIES if e != entry('PASS', 1, 31)]) == merged
-    assert len(merge_entries(ENTRIES, [entry('PASS', 1, 99, setting='other')])) == len(ENTRIES)
+    assert len(merge_entries(ENTRIES, [entry('PASS', 1, 99, setting='other')])) == len(ENTRIES) + 1
 
 
 def test_unknown_methods_are_refused():
