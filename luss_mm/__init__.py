@@ -10,7 +10,26 @@ import os
 # other busy program makes training several times slower. Loading processes inherit it.
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 
-from luss_mm import datasets, engine, evaluation, models, pipeline
+from luss_mm import (
+    checkpoints,
+    datasets,
+    engine,
+    evaluation,
+    imagenet_s,
+    inference,
+    models,
+    pipeline,
+)
 from luss_mm.version import __version__
 
-__all__ = ['__version__', 'datasets', 'engine', 'evaluation', 'models', 'pipeline']
+__all__ = [
+    '__version__',
+    'checkpoints',
+    'datasets',
+    'engine',
+    'evaluation',
+    'imagenet_s',
+    'inference',
+    'models',
+    'pipeline',
+]

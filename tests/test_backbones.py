@@ -11,10 +11,10 @@ import torch
 from mmengine.config import Config
 from mmseg.registry import MODELS
 
-from luss_mm.engine.convert_checkpoint import convert_checkpoint
-from luss_mm.engine.recipe import Recipe
-from luss_mm.engine.settings import SettingsError
+from luss_mm.checkpoints.conversion import convert_checkpoint
 from luss_mm.engine.staged_runner import StagedRunner
+from luss_mm.recipes.recipe import Recipe
+from luss_mm.recipes.settings import SettingsError
 from tests.published_self_supervised import small_published_weights
 from tests.test_configs import CONFIGS, load_recipe, trainings
 from tests.tiny_layout import write_image, write_label_map

@@ -9,8 +9,8 @@ import pytest
 from luss_mm.datasets.image_file import ImageFileError, find_image_problem
 from luss_mm.datasets.luss_dataset import list_images
 from luss_mm.datasets.transforms import LoadBoundedImage, LoadLabelMap
-from luss_mm.engine.image_preparation import ImagePreparation
 from luss_mm.pipeline.check_images import CheckedDataset
+from luss_mm.recipes.image_preparation import ImagePreparation
 from tests.bad_images import (
     HEIGHT,
     WIDTH,

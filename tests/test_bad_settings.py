@@ -1,6 +1,6 @@
 """Absurd numbers and data that does not fit: one line each, before anything trains.
 
-Misspelt keys and the like: tests/test_recipe_mistakes.py, tests/engine/test_config_check.py.
+Misspelt keys and the like: tests/test_recipe_mistakes.py, tests/recipes/test_config_check.py.
 """
 
 import re
@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 
-from luss_mm.engine.data_check import check_data
-from luss_mm.engine.recipe import Recipe
-from luss_mm.engine.settings import SettingsError
+from luss_mm.recipes.data_check import check_data
+from luss_mm.recipes.recipe import Recipe
+from luss_mm.recipes.settings import SettingsError
 from tests.tiny_layout import write_image, write_label_map
 
 SETTINGS = {

@@ -8,11 +8,11 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from luss_mm.datasets.transforms import MultiCrop
-from luss_mm.engine.config_check import _find
-from luss_mm.engine.config_check import typed_blocks as find_typed_blocks
 from luss_mm.engine.optimizers import LARS
-from luss_mm.engine.recipe import Recipe
 from luss_mm.models import LUSSSegmentor, PASSPretrainer, ViewsPreprocessor
+from luss_mm.recipes.config_check import _find
+from luss_mm.recipes.config_check import typed_blocks as find_typed_blocks
+from luss_mm.recipes.recipe import Recipe
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 RECIPES = sorted((CONFIGS / 'luss').glob('*.py'))

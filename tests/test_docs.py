@@ -13,9 +13,9 @@ import pytest
 import yaml
 from mmengine.config import Config
 
-from luss_mm.engine.config_check import RUNNER_KEYS
-from luss_mm.engine.recipe import Recipe
 from luss_mm.functional.mask_prompts import MaskPrompt
+from luss_mm.recipes.config_check import RUNNER_KEYS
+from luss_mm.recipes.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md'))]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from luss_mm.engine.settings import SettingsError
+from luss_mm.recipes.settings import SettingsError
 from tests.test_configs import CONFIGS, load_recipe, trainings
 
 MODELS = dict(length='ForegroundModel', attention='PixelAttentionModel', found='FoundModel')

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from luss_mm.costs.run_estimate import estimate_run
 from luss_mm.datasets.cached_maps import CachedMaps, WithDeepMap
-from luss_mm.engine.export import export_segmentor
-from luss_mm.engine.feature_source import FeatureSource
-from luss_mm.engine.inferencer import LUSSInferencer
-from luss_mm.engine.label_steps import find_label_steps
-from luss_mm.engine.recipe import Recipe
-from luss_mm.engine.run_estimate import estimate_run
-from luss_mm.engine.trained_segmentor import find_segmentor
+from luss_mm.inference.export import export_segmentor
+from luss_mm.inference.feature_source import FeatureSource
+from luss_mm.inference.inferencer import LUSSInferencer
+from luss_mm.inference.label_steps import find_label_steps
+from luss_mm.inference.trained_segmentor import find_segmentor
+from luss_mm.recipes.recipe import Recipe
 from tests.frozen_recipe import run, tiny_config, write_inputs
 from tests.test_backbones import backbone_of
 from tests.test_backbones import nothing_beside as nothing_beside
@@ -48,7 +48,7 @@ def test_a_finished_run_labels_and_predicts_other_images(finished, tmp_path, mon
     step = find_label_steps(finished)[-1]
     lines = []
     monkeypatch.setattr(
-        'luss_mm.engine.feature_source.print_log', lambda text, *_: lines.append(text)
+        'luss_mm.inference.feature_source.print_log', lambda text, *_: lines.append(text)
     )
     labels = step.label_split('validation', tmp_path / 'validation')
     assert len(list(labels.rglob('*.png'))) == 7

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from luss_mm.engine.config_check import typed_blocks
-from luss_mm.engine.recipe import Recipe
+from luss_mm.recipes.config_check import typed_blocks
+from luss_mm.recipes.recipe import Recipe
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 # One of each family of stages.

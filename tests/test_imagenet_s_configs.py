@@ -14,8 +14,8 @@ from mmseg.registry import DATASETS, MODELS
 
 from luss_mm.datasets.transforms import DistortColours
 from luss_mm.engine.hooks import ReceptiveFieldHook
-from luss_mm.engine.settings import SettingsError
 from luss_mm.engine.staged_runner import StagedRunner
+from luss_mm.recipes.settings import SettingsError
 from tests.engine.tiny_training import Killed
 from tests.test_configs import (
     CONFIGS,

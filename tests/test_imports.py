@@ -11,7 +11,19 @@ import luss_mm
 PACKAGE = Path(luss_mm.__file__).parent
 FILES = sorted(PACKAGE.rglob('*.py'))
 LEVELS = dict(
-    functional=0, datasets=1, models=1, pipeline=2, evaluation=3, visualization=3, engine=4
+    functional=0,
+    work_dir=1,
+    datasets=2,
+    models=2,
+    pipeline=3,
+    evaluation=4,
+    visualization=4,
+    imagenet_s=4,
+    recipes=5,
+    checkpoints=6,
+    inference=7,
+    costs=8,
+    engine=9,
 )
 MATHEMATICS = {'torch', 'numpy', 'scipy', 'faiss'}
 MAX_LINES = 600
@@ -68,7 +80,12 @@ def test_mathematics_imports_mathematics_only(path):
 
 
 def test_what_every_folder_may_import_imports_nothing_of_ours():
-    for name in ('version.py', 'atomic_files.py', 'packaged_weights.py', 'pickle_check.py'):
+    for name in (
+        'version.py',
+        'work_dir/atomic_files.py',
+        'packaged_weights.py',
+        'pickle_check.py',
+    ):
         assert not any(m.startswith('luss_mm') for m in imported_modules(PACKAGE / name))
 
 
@@ -81,11 +98,11 @@ def test_relative_imports_are_understood(tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], 'PACKAGE', tmp_path)
     (tmp_path / 'models').mkdir()
     path = tmp_path / 'models' / 'a.py'
-    path.write_text('from ..engine import recipe\nfrom . import b\nfrom .c import d\nimport e.f\n')
+    path.write_text('from ..recipes import recipe\nfrom . import b\nfrom .c import d\nimport e.f\n')
     assert list(imported_modules(path)) == [
-        'luss_mm.engine.recipe',
+        'luss_mm.recipes.recipe',
         'luss_mm.models.b',
         'luss_mm.models.c.d',
         'e.f',
     ]
-    assert [folder_of(m) for m in imported_modules(path)] == ['engine', 'models', 'models', None]
+    assert [folder_of(m) for m in imported_modules(path)] == ['recipes', 'models', 'models', None]

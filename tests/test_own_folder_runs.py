@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from luss_mm.engine.settings import SettingsError
 from luss_mm.engine.staged_runner import StagedRunner
+from luss_mm.recipes.settings import SettingsError
 from tests.engine.small_folder_recipe import CHANNELS, SMALL_HEAD, recipe
 from tests.killable_tools import run_tool
 from tests.small_recipe import OPTIONS, TRAIN, finished_run

@@ -12,9 +12,9 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmseg.registry import DATASETS, MODELS
 
-from luss_mm.engine.settings import SettingsError
 from luss_mm.engine.staged_runner import StagedRunner
 from luss_mm.pipeline.tagged_labels import SCALES
+from luss_mm.recipes.settings import SettingsError
 from tests.small_pct import SIZE, tiny_folders, tiny_lists
 from tests.test_configs import (
     CONFIGS,

@@ -3,7 +3,7 @@
 import pytest
 from mmseg.registry import HOOKS
 
-from luss_mm.engine.settings import SettingsError
+from luss_mm.recipes.settings import SettingsError
 from tests.test_configs import CONFIGS, hook, load_recipe, trainings
 
 RECIPES = ['pdso_s50', 'pdso_s300', 'pdso_s919']

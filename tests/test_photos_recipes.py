@@ -5,10 +5,10 @@ import json
 import pytest
 from mmengine.config import Config
 
-from luss_mm.engine.inferencer import LUSSInferencer
 from luss_mm.engine.staged_runner import StagedRunner
-from luss_mm.pipeline.artifact import read_manifest
+from luss_mm.inference.inferencer import LUSSInferencer
 from luss_mm.pipeline.tiny_shapes import RenderTinyShapes
+from luss_mm.work_dir.artifact import read_manifest
 from tests.test_backbones import nothing_beside as nothing_beside
 from tests.test_configs import CONFIGS
 

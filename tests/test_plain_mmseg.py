@@ -14,11 +14,11 @@ from mmengine.structures import PixelData
 from mmseg.apis import MMSegInferencer, inference_model, init_model, show_result_pyplot
 from mmseg.registry import DATASETS, MODELS, TRANSFORMS
 
-from luss_mm.engine.inferencer import LUSSInferencer
-from luss_mm.engine.stage_config import bounded_loading, plain_loading
 from luss_mm.evaluation import UnsupervisedIoUMetric
 from luss_mm.evaluation.cluster_names import run_names
 from luss_mm.functional.palette import category_palette
+from luss_mm.inference.inferencer import LUSSInferencer
+from luss_mm.recipes.stage_config import bounded_loading, plain_loading
 from tests import small_recipe
 from tests.killable_tools import run_tool
 from tests.tiny_layout import write_image

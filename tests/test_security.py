@@ -1,20 +1,20 @@
 """Files from elsewhere execute nothing: every way in, with every kind of malicious checkpoint.
 
 way in                                        tested in
-load_from, resume, init_cfg (with prefix)     here, tests/engine/test_checkpoint.py
-http, torchvision://, open-mmlab://           tests/engine/test_checkpoint.py
-tools/convert_checkpoint.py                   here, tests/engine/test_convert_checkpoint.py
+load_from, resume, init_cfg (with prefix)     here, tests/checkpoints/test_loading.py
+http, torchvision://, open-mmlab://           tests/checkpoints/test_loading.py
+tools/convert_checkpoint.py                   here, tests/checkpoints/test_conversion.py
 checkpoint of SAM                             here, tests/models/test_sam_network.py
 tools/test.py                                 here
-LUSSInferencer, tools/infer.py                here, tests/engine/test_trained_segmentor.py
+LUSSInferencer, tools/infer.py                here, tests/inference/test_trained_segmentor.py
 tools/export_segmentor.py                     here
 tools/report.py, merging of receptive fields  here
-config beside or within a checkpoint          here, tests/engine/test_trained_segmentor.py
+config beside or within a checkpoint          here, tests/inference/test_trained_segmentor.py
 .npy: centroids, features, clusters, scores   here, tests/datasets/test_class_labels.py
-zip and tar archives                          tests/pipeline/test_safe_archives.py
-zips for the server (make_submission --check) tests/evaluation/test_submission.py
+zip and tar archives                          tests/imagenet_s/test_safe_archives.py
+zips for the server (make_submission --check) tests/imagenet_s/test_submission.py
 paths in lists                                tests/datasets/test_image_list.py,
-                                              tests/pipeline/test_imagenet_s_lists.py
+                                              tests/imagenet_s/test_lists.py
 names in report pages                         tests/visualization/test_report_page.py
 code that would load in another way           here
 """
@@ -33,20 +33,20 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
+from luss_mm.checkpoints.conversion import convert_centroids
+from luss_mm.checkpoints.loading import CheckpointError, load_checkpoint
 from luss_mm.datasets.class_labels import ClassLabelDataset
-from luss_mm.engine.checkpoint import CheckpointError, load_checkpoint
-from luss_mm.engine.convert_checkpoint import convert_centroids
-from luss_mm.engine.inferencer import LUSSInferencer
-from luss_mm.engine.literal_config import ConfigError, parse_literal_config
 from luss_mm.engine.merge_receptive_fields import MergeReceptiveFields
 from luss_mm.engine.run_report import prototype_use
 from luss_mm.evaluation.score_folders import read_foreground_score
+from luss_mm.inference.inferencer import LUSSInferencer
 from luss_mm.models.segmenters import SAMSegmenter, SegmenterError
 from luss_mm.pipeline.cluster_features import load_clusters
 from luss_mm.pipeline.extract_features import load_features
 from luss_mm.pipeline.reference_features import load_references
+from luss_mm.recipes.literal_config import ConfigError, parse_literal_config
+from tests.checkpoints.test_loading import Payload
 from tests.engine.small_run import make_run
-from tests.engine.test_checkpoint import Payload
 from tests.engine.tiny_training import CountingMetric, Points, TinyModel, make_runner
 from tests.models.small_sam import SIZES
 
@@ -257,7 +257,7 @@ def test_dumped_configs_still_read():
 
 
 # Where the package itself is careful; each has a test above.
-LOADERS = {'luss_mm/engine/checkpoint.py', 'luss_mm/models/segmenters/sam_network.py'}
+LOADERS = {'luss_mm/checkpoints/loading.py', 'luss_mm/models/segmenters/sam_network.py'}
 FORBIDDEN = {
     *('eval', 'exec', 'os.system', 'os.popen', 'pickle.load', 'pickle.loads', 'torch.load'),
     *('torch.jit.load', 'mmengine.load', 'yaml.load', 'joblib.load', 'torch.hub.load'),

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from luss_mm.datasets.transforms import DistortColours
-from luss_mm.engine.command_line import OptionAction
-from luss_mm.engine.settings import Settings
 from luss_mm.models import DSSNSegmentor
+from luss_mm.recipes.command_line import OptionAction
+from luss_mm.recipes.settings import Settings
 from tests.semi_recipes import NAMES, PAIRS, SETS, config_path, data_of
 from tests.test_configs import (
     CONFIGS,

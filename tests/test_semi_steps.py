@@ -9,10 +9,10 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmseg.registry import DATASETS, MODELS
 
-from luss_mm.engine.checkpoint import load_weights
-from luss_mm.engine.recipe import Recipe
-from luss_mm.engine.settings import SettingsError
+from luss_mm.checkpoints.loading import load_weights
 from luss_mm.engine.staged_runner import StagedRunner
+from luss_mm.recipes.recipe import Recipe
+from luss_mm.recipes.settings import SettingsError
 from tests.semi_recipes import NAMES, ROOT, tiny_config
 
 each_recipe = pytest.mark.parametrize('name', NAMES)

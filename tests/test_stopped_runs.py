@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from luss_mm.pipeline.stop_request import EXIT_STATUS
+from luss_mm.work_dir.stop_request import EXIT_STATUS
 from tests.killable_tools import SECONDS
 from tests.left_over import left_over
 from tests.small_recipe import assert_same_run, finished_run, start_training, train

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import luss_mm  # noqa: F401  registers everything
 from luss_mm.engine.browse_samples import draw_samples, stage_config
-from luss_mm.engine.command_line import OptionAction
-from luss_mm.engine.config_file import read_config, refuse_incomplete
 from luss_mm.engine.expected_errors import one_line_stops
+from luss_mm.recipes.command_line import OptionAction
+from luss_mm.recipes.config_file import read_config, refuse_incomplete
 from luss_mm.visualization import save_picture
 
 from mmengine.config import Config

@@ -13,7 +13,7 @@ import argparse
 from collections import Counter
 
 import luss_mm  # noqa: F401  registers everything
-from luss_mm.engine.convert_checkpoint import (
+from luss_mm.checkpoints.conversion import (
     CENTROIDS,
     FORMATS,
     ConvertedCheckpoint,

@@ -17,11 +17,8 @@ import os
 from pathlib import Path
 
 import luss_mm  # noqa: F401  registers everything
-from luss_mm.atomic_files import write_atomically
-from luss_mm.engine.checkpoint import load_backbone
-from luss_mm.engine.config_file import read_config
+from luss_mm.checkpoints.loading import load_backbone
 from luss_mm.engine.expected_errors import one_line_stops
-from luss_mm.engine.staged_runner import FINAL_CHECKPOINT
 from luss_mm.evaluation.cluster_matching import category_ids
 from luss_mm.evaluation.label_map_pairs import list_pairs
 from luss_mm.evaluation.score_folders import FolderCounter, count_folders
@@ -33,13 +30,16 @@ from luss_mm.evaluation.score_report import (
 )
 from luss_mm.functional.distance_matching import NEIGHBOURS, TEMPERATURE
 from luss_mm.models.views_preprocessor import ViewsPreprocessor
-from luss_mm.pipeline.artifact import fingerprint_file, read_manifest
 from luss_mm.pipeline.image_batches import Progress, ShardedBatches
 from luss_mm.pipeline.reference_features import (
     PixelFeatures,
     extract_references,
     label_by_references,
 )
+from luss_mm.recipes.config_file import read_config
+from luss_mm.work_dir.artifact import fingerprint_file, read_manifest
+from luss_mm.work_dir.atomic_files import write_atomically
+from luss_mm.work_dir.run_folder import FINAL_CHECKPOINT
 
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope

@@ -13,13 +13,13 @@ import json
 from pathlib import Path
 
 import luss_mm  # noqa: F401  registers everything
-from luss_mm.atomic_files import refuse_unwritable, write_atomically
-from luss_mm.engine.command_line import OptionAction
-from luss_mm.engine.config_file import read_config, refuse_incomplete
+from luss_mm.costs.run_estimate import estimate_run
 from luss_mm.engine.expected_errors import one_line_stops
-from luss_mm.engine.recipe import Recipe
-from luss_mm.engine.run_estimate import estimate_run
-from luss_mm.engine.settings import SettingsError
+from luss_mm.recipes.command_line import OptionAction
+from luss_mm.recipes.config_file import read_config, refuse_incomplete
+from luss_mm.recipes.recipe import Recipe
+from luss_mm.recipes.settings import SettingsError
+from luss_mm.work_dir.atomic_files import refuse_unwritable, write_atomically
 
 
 @one_line_stops()

@@ -26,7 +26,6 @@ import sys
 import time
 from pathlib import Path
 
-from luss_mm.atomic_files import refuse_unwritable, write_atomically
 from luss_mm.engine.expected_errors import one_line_stops
 from luss_mm.evaluation.cluster_matching import (
     ClusterMatching,
@@ -47,6 +46,7 @@ from luss_mm.evaluation.score_report import (
 from luss_mm.functional.matching import MATCHING_RULES
 from luss_mm.functional.thresholds import SWEEP_THRESHOLDS, SweepCounts, best_threshold
 from luss_mm.pipeline.image_batches import Progress
+from luss_mm.work_dir.atomic_files import refuse_unwritable, write_atomically
 
 IGNORED = 1000  # ImageNet-S
 PROTOCOLS = ('unsupervised', 'distance', 'semi', 'free')

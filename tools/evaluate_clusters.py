@@ -10,15 +10,15 @@ import json
 from pathlib import Path
 
 import luss_mm  # noqa: F401  registers the data sets
-from luss_mm.engine.config_file import read_own_config, refuse_incomplete
 from luss_mm.engine.expected_errors import one_line_stops
 from luss_mm.functional.clustering_scores import (
     clustering_accuracy,
     contingency,
     normalized_mutual_information,
 )
-from luss_mm.pipeline.artifact import MANIFEST
 from luss_mm.pipeline.cluster_features import load_clusters
+from luss_mm.recipes.config_file import read_own_config, refuse_incomplete
+from luss_mm.work_dir.artifact import MANIFEST
 
 import numpy as np
 from mmengine.registry import init_default_scope

@@ -19,15 +19,8 @@ import json
 from pathlib import Path
 
 import luss_mm  # noqa: F401  registers everything
-from luss_mm.atomic_files import write_atomically
 from luss_mm.datasets.transforms.loading import keeps_stored_pixels, read_label_map
 from luss_mm.engine.expected_errors import one_line_stops
-from luss_mm.engine.label_steps import (
-    LabelStep,
-    PredictionStep,
-    find_label_steps,
-    find_prediction_step,
-)
 from luss_mm.evaluation.label_quality import (
     TRUE_CATEGORIES,
     TRUE_FOREGROUND,
@@ -36,9 +29,16 @@ from luss_mm.evaluation.label_quality import (
     where_lost,
 )
 from luss_mm.functional.palette import category_palette
+from luss_mm.inference.label_steps import (
+    LabelStep,
+    PredictionStep,
+    find_label_steps,
+    find_prediction_step,
+)
 from luss_mm.visualization.curves import plot_curves
 from luss_mm.visualization.overlays import blend_labels, picture_strip, save_picture
 from luss_mm.visualization.run_pictures import read_rgb
+from luss_mm.work_dir.atomic_files import write_atomically
 
 import numpy as np
 from mmengine.registry import init_default_scope

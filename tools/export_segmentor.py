@@ -18,12 +18,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 import luss_mm  # noqa: F401  registers everything
-from luss_mm.atomic_files import write_atomically
 from luss_mm.engine.expected_errors import one_line_stops
-from luss_mm.engine.export import CHECKED_SIZES, NETWORKS, export_segmentor
-from luss_mm.engine.image_preparation import image_transforms
-from luss_mm.engine.trained_segmentor import TrainedSegmentor, find_segmentor
 from luss_mm.evaluation.cluster_names import name_of, run_names
+from luss_mm.inference.export import CHECKED_SIZES, NETWORKS, export_segmentor
+from luss_mm.inference.trained_segmentor import TrainedSegmentor, find_segmentor
+from luss_mm.recipes.image_preparation import image_transforms
+from luss_mm.work_dir.atomic_files import write_atomically
 
 from torch import nn
 

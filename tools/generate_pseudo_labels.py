@@ -7,12 +7,12 @@ finished. Label maps are shared out over the ranks in shards; what is finished i
 """
 
 import luss_mm  # noqa: F401  registers everything
-from luss_mm.engine.config_file import refuse_incomplete
 from luss_mm.engine.expected_errors import one_line_stops
 from luss_mm.engine.hooks import ClusterHook, PseudoLabelHook
 from luss_mm.engine.processes import start_process_group
-from luss_mm.engine.recipe import Recipe
-from luss_mm.pipeline.artifact import MANIFEST
+from luss_mm.recipes.config_file import refuse_incomplete
+from luss_mm.recipes.recipe import Recipe
+from luss_mm.work_dir.artifact import MANIFEST
 
 from mmengine.registry import init_default_scope
 from mmengine.runner import get_priority

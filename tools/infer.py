@@ -23,10 +23,10 @@ import sys
 from pathlib import Path
 
 import luss_mm  # noqa: F401  registers everything
-from luss_mm.engine.command_line import device
 from luss_mm.engine.expected_errors import one_line_stops
-from luss_mm.engine.infer_folder import BAD_IMAGES, LISTING, OUTPUTS, FolderInference
-from luss_mm.engine.inferencer import BAD_IMAGE_RULES, LUSSInferencer
+from luss_mm.inference.infer_folder import BAD_IMAGES, LISTING, OUTPUTS, FolderInference
+from luss_mm.inference.inferencer import BAD_IMAGE_RULES, LUSSInferencer
+from luss_mm.recipes.command_line import device
 
 SHOWN_BAD_IMAGES = 20
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import luss_mm  # noqa: F401  registers everything
 from luss_mm.engine.expected_errors import one_line_stops
-from luss_mm.engine.label_steps import find_label_steps
+from luss_mm.inference.label_steps import find_label_steps
 
 from mmengine.registry import init_default_scope
 

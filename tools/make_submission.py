@@ -10,9 +10,9 @@ Instead of --method, the six lines of method.txt can be given one by one.
 import argparse
 from pathlib import Path
 
-from luss_mm.datasets.imagenet_s import SUBSETS
 from luss_mm.engine.expected_errors import one_line_stops
-from luss_mm.evaluation.submission import (
+from luss_mm.imagenet_s.dataset import SUBSETS
+from luss_mm.imagenet_s.submission import (
     METHOD_LINES,
     SubmittedSplit,
     check_submission,

@@ -13,13 +13,13 @@ import json
 from pathlib import Path
 
 import luss_mm  # noqa: F401  registers everything
-from luss_mm.atomic_files import refuse_unwritable, write_atomically
-from luss_mm.engine.command_line import OptionAction
-from luss_mm.engine.config_file import read_config, refuse_incomplete
 from luss_mm.engine.expected_errors import one_line_stops
-from luss_mm.engine.plain_baseline import FIGURES, read_plain_baseline, score_plain_baseline
-from luss_mm.engine.recipe import Recipe
-from luss_mm.engine.settings import Settings
+from luss_mm.inference.plain_baseline import FIGURES, read_plain_baseline, score_plain_baseline
+from luss_mm.recipes.command_line import OptionAction
+from luss_mm.recipes.config_file import read_config, refuse_incomplete
+from luss_mm.recipes.recipe import Recipe
+from luss_mm.recipes.settings import Settings
+from luss_mm.work_dir.atomic_files import refuse_unwritable, write_atomically
 
 
 def parse_arguments() -> argparse.Namespace:

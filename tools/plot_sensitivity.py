@@ -16,17 +16,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import luss_mm  # noqa: F401  registers everything
-from luss_mm.atomic_files import write_atomically
-from luss_mm.engine.config_file import read_own_config
 from luss_mm.engine.expected_errors import one_line_stops
-from luss_mm.engine.label_steps import LabelStep, find_label_steps
 from luss_mm.evaluation.label_quality import evaluate_labels
 from luss_mm.functional.clustering_scores import clustering_accuracy, contingency
-from luss_mm.pipeline.artifact import read_manifest
+from luss_mm.inference.label_steps import LabelStep, find_label_steps
 from luss_mm.pipeline.cluster_features import load_clusters
 from luss_mm.pipeline.denoise_clusters import DenoisingRules, denoise_clusters
 from luss_mm.pipeline.extract_features import load_features
+from luss_mm.recipes.config_file import read_own_config
 from luss_mm.visualization.curves import plot_curves
+from luss_mm.work_dir.artifact import read_manifest
+from luss_mm.work_dir.atomic_files import write_atomically
 
 import numpy as np
 from mmengine.registry import init_default_scope

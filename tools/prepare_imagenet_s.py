@@ -10,12 +10,12 @@ The same command resumes, and checks what is there. See docs/data.md.
 import argparse
 from pathlib import Path
 
-from luss_mm.datasets.imagenet_s import SUBSETS
 from luss_mm.engine.expected_errors import one_line_stops
-from luss_mm.pipeline.imagenet_s_lists import MASKED_SPLITS, NUM_IMAGES
-from luss_mm.pipeline.imagenet_s_masks import download, look_through
-from luss_mm.pipeline.link_or_copy import MODES
-from luss_mm.pipeline.prepare_imagenet_s import ImageNetSPreparation, SplitReport
+from luss_mm.imagenet_s.dataset import SUBSETS
+from luss_mm.imagenet_s.link_or_copy import MODES
+from luss_mm.imagenet_s.lists import MASKED_SPLITS, NUM_IMAGES
+from luss_mm.imagenet_s.masks import download, look_through
+from luss_mm.imagenet_s.prepare import ImageNetSPreparation, SplitReport
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

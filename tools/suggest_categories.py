@@ -12,7 +12,6 @@ import argparse
 import json
 from pathlib import Path
 
-from luss_mm.atomic_files import refuse_unwritable, write_atomically
 from luss_mm.engine.expected_errors import one_line_stops
 from luss_mm.functional.cluster_number import (
     MOST_CLUSTERS,
@@ -24,6 +23,7 @@ from luss_mm.functional.cluster_number import (
 from luss_mm.functional.kmeans import fit_kmeans
 from luss_mm.pipeline.extract_features import EMBEDDINGS, load_features
 from luss_mm.visualization.curves import plot_curves
+from luss_mm.work_dir.atomic_files import refuse_unwritable, write_atomically
 
 import numpy as np
 import torch

@@ -9,18 +9,18 @@ import os
 from pathlib import Path
 
 import luss_mm  # noqa: F401  registers everything
-from luss_mm.engine.command_line import OptionAction
-from luss_mm.engine.config_file import (
+from luss_mm.engine.expected_errors import one_line_stops
+from luss_mm.engine.processes import device_overrides, start_process_group
+from luss_mm.inference.trained_segmentor import refine_predictions
+from luss_mm.recipes.command_line import OptionAction
+from luss_mm.recipes.config_file import (
     merge_options,
     read_config,
     read_own_config,
     refuse_incomplete,
 )
-from luss_mm.engine.expected_errors import one_line_stops
-from luss_mm.engine.processes import device_overrides, start_process_group
-from luss_mm.engine.stage_config import bounded_loading, innermost_dataset
-from luss_mm.engine.staged_runner import FINAL_CHECKPOINT
-from luss_mm.engine.trained_segmentor import refine_predictions
+from luss_mm.recipes.stage_config import bounded_loading, innermost_dataset
+from luss_mm.work_dir.run_folder import FINAL_CHECKPOINT
 
 from mmengine.config import Config
 from mmengine.runner import Runner

@@ -11,10 +11,10 @@ import os
 from pathlib import Path
 
 import luss_mm  # noqa: F401  registers everything, also for configs without custom_imports
-from luss_mm.engine.command_line import OptionAction
-from luss_mm.engine.config_file import read_config, refuse_incomplete
 from luss_mm.engine.expected_errors import one_line_stops
 from luss_mm.engine.processes import device_overrides, start_process_group
+from luss_mm.recipes.command_line import OptionAction
+from luss_mm.recipes.config_file import read_config, refuse_incomplete
 
 from mmengine.config import Config
 from mmengine.runner import Runner

@@ -19,9 +19,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from luss_mm.atomic_files import refuse_unwritable, write_atomically
 from luss_mm.engine.expected_errors import one_line_stops
 from luss_mm.models.segmenters.sam_network import SAMSizes, build_sam
+from luss_mm.work_dir.atomic_files import refuse_unwritable, write_atomically
 
 import cv2
 import numpy as np

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import luss_mm  # noqa: F401  registers everything
-from luss_mm.engine.config_check import RUNNER_KEYS
-from luss_mm.engine.setting_types import TYPES
-from luss_mm.engine.settings import REFERENCE
+from luss_mm.recipes.config_check import RUNNER_KEYS
+from luss_mm.recipes.setting_types import TYPES
+from luss_mm.recipes.settings import REFERENCE
 
 from mmengine.config import Config
 from mmengine.registry import Registry

@@ -11,7 +11,6 @@ from luss_mm.datasets.coarse_classes import (
 from luss_mm.datasets.coco import COCOListDataset
 from luss_mm.datasets.endless_passes import IterationSampler
 from luss_mm.datasets.image_list import ImageListDataset
-from luss_mm.datasets.imagenet_s import ImageNetSDataset, imagenet_s_categories
 from luss_mm.datasets.luss_dataset import IGNORE_INDEX, LUSSDataset
 from luss_mm.datasets.relabelled import RelabelledDataset
 from luss_mm.datasets.sample_seed import EpochIndex, EpochSampler, sample_randomness
@@ -30,7 +29,6 @@ __all__ = [
     'EpochIndex',
     'EpochSampler',
     'ImageListDataset',
-    'ImageNetSDataset',
     'IterationSampler',
     'LUSSDataset',
     'Potsdam3Dataset',
@@ -39,7 +37,6 @@ __all__ = [
     'SemiDataset',
     'SemiSampler',
     'VOCListDataset',
-    'imagenet_s_categories',
     'sample_randomness',
     'transforms',
 ]

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 from mmengine.logging import print_log
 
-from luss_mm.atomic_files import opened_atomically
 from luss_mm.datasets.image_walk import IMAGE_SUFFIXES, size_of, stamp_of, walk_images
+from luss_mm.work_dir.atomic_files import opened_atomically
 
 FORMAT = 2  # also of the rule for hidden names
 ALIGNMENT = 64  # of the header, so that the numbers behind it lie at multiples of their size

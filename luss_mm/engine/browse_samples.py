@@ -17,11 +17,11 @@ from torch.utils.data import Dataset
 from luss_mm.datasets import SemiDataset
 from luss_mm.datasets.sample_seed import EpochIndex, sample_randomness
 from luss_mm.datasets.transforms import MultiCrop
-from luss_mm.engine.image_check import TRAINING
-from luss_mm.engine.recipe import Recipe
-from luss_mm.engine.settings import SettingsError, did_you_mean
 from luss_mm.functional.colour_changes import change_colours
 from luss_mm.pipeline.check_images import BAD_IMAGES
+from luss_mm.recipes.image_check import TRAINING
+from luss_mm.recipes.recipe import Recipe
+from luss_mm.recipes.settings import SettingsError, did_you_mean
 from luss_mm.visualization.browse import (
     HEIGHT,
     hatch_ignored,

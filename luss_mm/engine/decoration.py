@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from mmengine.logging import print_log
 
-from luss_mm.pipeline.stop_request import stop_asked
+from luss_mm.work_dir.stop_request import stop_asked
 
 
 @contextmanager

@@ -10,14 +10,14 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+from luss_mm.checkpoints.loading import CheckpointError
 from luss_mm.datasets.image_file import ImageFileError
-from luss_mm.engine.checkpoint import CheckpointError
 from luss_mm.engine.hooks.finite_loss import InfiniteLossError
-from luss_mm.engine.path_suggestion import did_you_mean_path
-from luss_mm.engine.settings import SettingsError
-from luss_mm.engine.work_dir_lock import WorkDirInUseError
-from luss_mm.pipeline.artifact import ManifestError
 from luss_mm.pipeline.feature_maps import NoRoomError
+from luss_mm.recipes.path_suggestion import did_you_mean_path
+from luss_mm.recipes.settings import SettingsError
+from luss_mm.work_dir.artifact import ManifestError
+from luss_mm.work_dir.lock import WorkDirInUseError
 
 # Their messages name the thing and the mend.
 SELF_EXPLAINING = (

@@ -10,13 +10,13 @@ import torch
 from mmseg.registry import TASK_UTILS
 from torch import Tensor
 
-from luss_mm.atomic_files import write_atomically
-from luss_mm.engine.checkpoint import load_checkpoint
+from luss_mm.checkpoints.loading import load_checkpoint
 from luss_mm.engine.hooks.receptive_fields import STRUCTURE
-from luss_mm.engine.settings import SettingsError
 from luss_mm.functional.merged_kernel import merge_dilated_kernels
 from luss_mm.models.receptive_fields import Dilation, branch_dilations, branch_shares
-from luss_mm.pipeline.artifact import fingerprint_file
+from luss_mm.recipes.settings import SettingsError
+from luss_mm.work_dir.artifact import fingerprint_file
+from luss_mm.work_dir.atomic_files import write_atomically
 
 MERGED_CHECKPOINT = 'merged.pth'
 DILATION = re.compile(r'receptive_field\.multiple\.(.+)\.dilation')

@@ -8,7 +8,7 @@ import torch
 from mmengine.dist import init_dist, is_distributed
 from mmengine.logging import print_log
 
-from luss_mm.engine.optimizers.bfloat16 import cpu_has_fast_bfloat16
+from luss_mm.models.cpu_speed import cpu_has_fast_bfloat16
 
 # k-means runs on rank 0 and may take hours, during which the others wait. torch's own limits (10
 # minutes for NCCL, 30 for gloo) would end a healthy run. A rank that dies is noticed by its closed

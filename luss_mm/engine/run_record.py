@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 
-from luss_mm.atomic_files import write_atomically
 from luss_mm.engine.hooks.final_validation import SCORES
-from luss_mm.engine.plain_baseline import labels_of_weights
 from luss_mm.evaluation.result_tables import METHODS, PDSO, PLAIN, REFINED, merge_entries
-from luss_mm.pipeline.artifact import installed_versions
+from luss_mm.inference.plain_baseline import labels_of_weights
 from luss_mm.pipeline.run_health import judge_run
 from luss_mm.visualization.report.run_files import FinishedRun, read_json
+from luss_mm.work_dir.artifact import installed_versions
+from luss_mm.work_dir.atomic_files import write_atomically
 
 PARTS = ('use_dff', 'use_csd', 'use_spo')
 CPU_INFO = Path('/proc/cpuinfo')

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from mmengine.logging import print_log
 
-from luss_mm.engine.checkpoint import load_checkpoint
+from luss_mm.checkpoints.loading import load_checkpoint
 from luss_mm.visualization.report import report_is_current, write_report
 from luss_mm.visualization.report.page import LARGEST_PAGE, PAGE
 from luss_mm.visualization.report.run_files import FinishedRun

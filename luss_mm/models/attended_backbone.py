@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from luss_mm.functional.guided_filter import box_mean, guided_filter
 from luss_mm.functional.pixel_attention import foreground_score, gated_embedding, upsample_features
 from luss_mm.functional.thresholds import centre_scores
-from luss_mm.models.memory_format import use_channels_last
+from luss_mm.models.cpu_speed import use_channels_last
 
 SMALLEST_LENGTH = 1e-12  # of a feature vector, as F.normalize
 

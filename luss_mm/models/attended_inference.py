@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from luss_mm.functional.pixel_attention import foreground_score, upsample_features
 from luss_mm.models.attended_backbone import SMALLEST_LENGTH, AttendedBackbone, PixelAttentionHead
-from luss_mm.models.memory_format import use_channels_last
+from luss_mm.models.cpu_speed import use_channels_last
 
 PRECISIONS = ('float32', 'bfloat16')
 # Values of enlarged maps that go through the attention together on a CPU, so that they stay in a

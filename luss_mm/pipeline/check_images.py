@@ -11,12 +11,12 @@ import numpy as np
 from mmengine.dist import barrier, get_dist_info, is_main_process
 from torch.utils.data import Dataset
 
-from luss_mm.atomic_files import write_atomically
 from luss_mm.datasets.image_file import find_image_problem, read_image_size
 from luss_mm.datasets.transforms import LoadLabelMap
-from luss_mm.pipeline.artifact import produce
 from luss_mm.pipeline.image_batches import Progress
-from luss_mm.pipeline.shards import FinishedShards
+from luss_mm.work_dir.artifact import produce
+from luss_mm.work_dir.atomic_files import write_atomically
+from luss_mm.work_dir.shards import FinishedShards
 
 BAD_IMAGES, BAD_MASKS = 'bad_images.json', 'bad_masks.json'
 ODD_MASKS = 'odd_masks.json'  # without the id of their category folder

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from mmengine.dist import is_main_process
 
-from luss_mm.atomic_files import write_array, write_atomically
 from luss_mm.functional.kmeans import fit_kmeans
-from luss_mm.pipeline.artifact import produce
 from luss_mm.pipeline.image_batches import Progress
-from luss_mm.pipeline.stop_request import stop_if_asked
+from luss_mm.work_dir.artifact import produce
+from luss_mm.work_dir.atomic_files import write_array, write_atomically
+from luss_mm.work_dir.stop_request import stop_if_asked
 
 
 @dataclass(frozen=True)

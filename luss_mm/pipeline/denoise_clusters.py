@@ -10,7 +10,6 @@ import numpy as np
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
-from luss_mm.atomic_files import write_array, write_atomically
 from luss_mm.functional.kmeans import fit_kmeans
 from luss_mm.functional.nearest_centroids import assign_to_centroids, two_nearest_distances
 from luss_mm.functional.sample_selection import (
@@ -20,7 +19,6 @@ from luss_mm.functional.sample_selection import (
     filter_noise,
     sample_quality,
 )
-from luss_mm.pipeline.artifact import produce
 from luss_mm.pipeline.cluster_features import (
     Clusters,
     count_restart,
@@ -28,7 +26,9 @@ from luss_mm.pipeline.cluster_features import (
     write_clusters,
 )
 from luss_mm.pipeline.image_batches import Progress
-from luss_mm.pipeline.mapped_array import create_mapped_array
+from luss_mm.work_dir.artifact import produce
+from luss_mm.work_dir.atomic_files import write_array, write_atomically
+from luss_mm.work_dir.mapped_array import create_mapped_array
 
 KEPT = 'kept.npy'
 QUALITY = 'quality.npy'

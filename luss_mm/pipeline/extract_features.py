@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from mmengine.dist import barrier, is_main_process
 
-from luss_mm.atomic_files import write_array
 from luss_mm.models.attended_inference import AttendedInference
-from luss_mm.pipeline.artifact import produce
 from luss_mm.pipeline.image_batches import ShardedBatches, stack_features, stack_images
-from luss_mm.pipeline.mapped_array import create_mapped_array
-from luss_mm.pipeline.shards import JOINED, FinishedShards
+from luss_mm.work_dir.artifact import produce
+from luss_mm.work_dir.atomic_files import write_array
+from luss_mm.work_dir.mapped_array import create_mapped_array
+from luss_mm.work_dir.shards import JOINED, FinishedShards
 
 EMBEDDINGS = 'embeddings.npy'
 SCORE_COUNTS = 'foreground_score_counts.npy'

@@ -10,12 +10,12 @@ import torch
 from mmengine.dist import barrier
 from mmengine.logging import print_log
 
-from luss_mm.atomic_files import write_array
 from luss_mm.datasets.cached_maps import CachedMaps, layout_path, values_path
 from luss_mm.models.attended_inference import AttendedInference
-from luss_mm.pipeline.artifact import produce
 from luss_mm.pipeline.image_batches import ShardedBatches, stack_images
-from luss_mm.pipeline.shards import FinishedShards
+from luss_mm.work_dir.artifact import produce
+from luss_mm.work_dir.atomic_files import write_array
+from luss_mm.work_dir.shards import FinishedShards
 
 __all__ = ['CachedMaps', 'NoRoomError', 'cache_feature_maps']
 

@@ -11,7 +11,6 @@ import torch
 from mmengine.dist import all_gather_object, is_main_process
 from mmengine.logging import print_log
 
-from luss_mm.atomic_files import write_atomically
 from luss_mm.functional.pixel_assignment import label_by_centroid, resize_score
 from luss_mm.functional.score_quantiles import certain_scores
 from luss_mm.functional.thresholds import (
@@ -22,9 +21,10 @@ from luss_mm.functional.thresholds import (
     sweep_counts,
 )
 from luss_mm.models.attended_inference import AttendedInference
-from luss_mm.pipeline.artifact import produce
 from luss_mm.pipeline.image_batches import ShardedBatches, stack_images
-from luss_mm.pipeline.stop_request import stop_if_asked
+from luss_mm.work_dir.artifact import produce
+from luss_mm.work_dir.atomic_files import write_atomically
+from luss_mm.work_dir.stop_request import stop_if_asked
 
 CERTAIN_QUANTILES = (0.4, 0.9)  # of the training scores: surely background, surely object
 

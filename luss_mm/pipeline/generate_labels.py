@@ -14,7 +14,6 @@ import torch
 from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
 
-from luss_mm.atomic_files import write_atomically
 from luss_mm.datasets import LUSSDataset
 from luss_mm.datasets.transforms import GeneratePseudoLabel
 from luss_mm.functional.distances import squared_distances
@@ -23,10 +22,11 @@ from luss_mm.functional.label_health import count_unusual_clusters, median_of_co
 from luss_mm.functional.pixel_assignment import resize_nearest
 from luss_mm.functional.pixel_attention import upsample_features
 from luss_mm.models.attended_inference import AttendedInference
-from luss_mm.pipeline.artifact import produce
-from luss_mm.pipeline.background_writer import BackgroundWriter
 from luss_mm.pipeline.image_batches import ShardedBatches, stack_features, stack_images
-from luss_mm.pipeline.shards import FinishedShards
+from luss_mm.work_dir.artifact import produce
+from luss_mm.work_dir.atomic_files import write_atomically
+from luss_mm.work_dir.background_writer import BackgroundWriter
+from luss_mm.work_dir.shards import FinishedShards
 
 OUTCOMES = 'outcomes.json'
 EMPTY_IMAGES, FULL_IMAGES = 'images without foreground', 'images without background'

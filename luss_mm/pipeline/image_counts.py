@@ -9,8 +9,8 @@ from typing import NamedTuple, TextIO
 import numpy as np
 from mmengine.dist import get_dist_info
 
-from luss_mm.atomic_files import temporary_path
 from luss_mm.functional.image_tally import ImageTally
+from luss_mm.work_dir.atomic_files import temporary_path
 
 PATTERN = 'image_counts.{}.jsonl'  # one file a rank
 

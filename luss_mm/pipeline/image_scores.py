@@ -11,11 +11,11 @@ import torch
 from mmengine.dist import barrier, is_main_process
 from torch.nn import functional as F
 
-from luss_mm.atomic_files import write_array, write_atomically
 from luss_mm.models.image_classifier import ImageClassifier
-from luss_mm.pipeline.artifact import produce
 from luss_mm.pipeline.image_batches import ShardedBatches
-from luss_mm.pipeline.shards import JOINED, FinishedShards
+from luss_mm.work_dir.artifact import produce
+from luss_mm.work_dir.atomic_files import write_array, write_atomically
+from luss_mm.work_dir.shards import JOINED, FinishedShards
 
 LOSSES = 'losses.npy'
 LABELS = 'labels.npy'

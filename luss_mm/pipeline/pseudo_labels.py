@@ -9,12 +9,12 @@ import torch
 
 from luss_mm.datasets.transforms import GeneratePseudoLabel
 from luss_mm.models.attended_inference import AttendedInference
-from luss_mm.pipeline.artifact import read_manifest
 from luss_mm.pipeline.cluster_features import load_clusters
 from luss_mm.pipeline.extract_features import load_features
 from luss_mm.pipeline.foreground_threshold import ThresholdRule, choose_threshold
 from luss_mm.pipeline.generate_labels import PixelLabeller, generate_labels
 from luss_mm.pipeline.image_batches import ShardedBatches
+from luss_mm.work_dir.artifact import read_manifest
 
 THRESHOLD = 'threshold'
 PSEUDO_LABELS = 'pseudo_labels'

@@ -13,7 +13,6 @@ from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from luss_mm.atomic_files import write_array, write_atomically
 from luss_mm.functional.distance_matching import (
     NEIGHBOURS,
     TEMPERATURE,
@@ -23,10 +22,11 @@ from luss_mm.functional.distance_matching import (
 from luss_mm.functional.pixel_assignment import resize_nearest
 from luss_mm.functional.pixel_attention import upsample_features
 from luss_mm.models.views_preprocessor import ViewsPreprocessor
-from luss_mm.pipeline.artifact import produce
 from luss_mm.pipeline.generate_labels import label_path, save_label_map
 from luss_mm.pipeline.image_batches import ShardedBatches
-from luss_mm.pipeline.shards import JOINED, FinishedShards
+from luss_mm.work_dir.artifact import produce
+from luss_mm.work_dir.atomic_files import write_array, write_atomically
+from luss_mm.work_dir.shards import JOINED, FinishedShards
 
 DIRECTIONS = 'directions.npy'
 CATEGORIES = 'categories.npy'

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from mmengine.dist import is_main_process
 
-from luss_mm.atomic_files import write_atomically
 from luss_mm.datasets import ClassLabelDataset
-from luss_mm.pipeline.artifact import produce
+from luss_mm.work_dir.artifact import produce
+from luss_mm.work_dir.atomic_files import write_atomically
 
 
 def write_selection(

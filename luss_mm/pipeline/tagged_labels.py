@@ -17,10 +17,10 @@ from torch.utils.data import Dataset
 
 from luss_mm.datasets.semi_dataset import SemiDataset
 from luss_mm.functional.view_average import argmax_of_average
-from luss_mm.pipeline.artifact import produce
 from luss_mm.pipeline.generate_labels import label_path, save_label_map, sum_outcomes
 from luss_mm.pipeline.image_batches import ShardedBatches
-from luss_mm.pipeline.shards import FinishedShards
+from luss_mm.work_dir.artifact import produce
+from luss_mm.work_dir.shards import FinishedShards
 
 TAGGED_LABELS = 'tagged_labels'
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5)  # the range is the authors', the steps are ours

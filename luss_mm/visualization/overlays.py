@@ -6,8 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from luss_mm.atomic_files import write_atomically
 from luss_mm.visualization.lettering import draw_text, line_height
+from luss_mm.work_dir.atomic_files import write_atomically
 
 HATCH = 4  # width in pixels of the stripes over ignored pixels
 HATCH_GREYS = (90, 200)

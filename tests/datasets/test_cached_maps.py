@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from mmengine.dataset import Compose, pseudo_collate
 
-from luss_mm.atomic_files import write_array
 from luss_mm.datasets.cached_maps import layout_path, values_path
 from luss_mm.datasets.sample_seed import sample_randomness
 from luss_mm.datasets.transforms import CropCachedMaps, FlipCachedMaps, LoadCachedMaps
+from luss_mm.work_dir.atomic_files import write_array
 from tests.tiny_layout import write_label_map
 
 SIZE, STRIDES, IGNORED = 32, (4, 8, 8), 1000

@@ -2,7 +2,7 @@
 
 from mmengine.config import Config
 
-from luss_mm.engine.recipe import Recipe
+from luss_mm.recipes.recipe import Recipe
 from tests.small_recipe import OPTIONS
 
 CHANNELS = 64

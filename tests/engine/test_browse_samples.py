@@ -8,7 +8,7 @@ from mmengine.runner import Runner
 
 from luss_mm.engine import browse_samples
 from luss_mm.engine.browse_samples import draw_samples, stage_config
-from luss_mm.engine.settings import SettingsError
+from luss_mm.recipes.settings import SettingsError
 from tests.semi_recipes import tiny_config
 from tests.small_recipe import OPTIONS
 from tests.test_configs import CONFIGS

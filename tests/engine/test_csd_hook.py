@@ -11,10 +11,10 @@ from mmseg.registry import HOOKS, MODELS
 from luss_mm.engine.hooks import csd
 from luss_mm.engine.hooks.csd import CSDHook
 from luss_mm.engine.hooks.pseudo_labels import PseudoLabelHook
-from luss_mm.pipeline.artifact import read_manifest
 from luss_mm.pipeline.cluster_features import load_clusters
 from luss_mm.pipeline.denoise_clusters import DenoisingRules, denoise_clusters
 from luss_mm.pipeline.extract_features import load_features
+from luss_mm.work_dir.artifact import read_manifest
 from tests.engine.tiny_training import make_runner
 from tests.models.small_networks import RESNET, RESNET_CHANNELS, prototype_head
 

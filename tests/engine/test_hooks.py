@@ -11,8 +11,8 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.runner import IterBasedTrainLoop
 from torch.utils.data import DataLoader
 
+from luss_mm.checkpoints.loading import find_newest_checkpoint
 from luss_mm.datasets import EpochSampler, LUSSDataset
-from luss_mm.engine.checkpoint import find_newest_checkpoint
 from luss_mm.engine.hooks import (
     EpochSeedHook,
     FeatureQueueHook,

@@ -6,7 +6,7 @@ import torch
 
 from luss_mm.engine.hooks import ReceptiveFieldHook
 from luss_mm.engine.merge_receptive_fields import MergeReceptiveFields
-from luss_mm.engine.settings import SettingsError
+from luss_mm.recipes.settings import SettingsError
 from tests.models.small_rf_segmentors import (
     CONVOLUTIONS,
     STRUCTURE,

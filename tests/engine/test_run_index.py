@@ -7,11 +7,11 @@ from mmengine.config import Config
 from mmseg.registry import DATASETS
 
 from luss_mm.datasets import image_index
-from luss_mm.engine.data_check import check_data
-from luss_mm.engine.dataset_facts import without_index
-from luss_mm.engine.image_check import check_images_of
 from luss_mm.engine.staged_runner import StagedRunner
-from luss_mm.pipeline.artifact import read_manifest
+from luss_mm.recipes.data_check import check_data
+from luss_mm.recipes.dataset_facts import without_index
+from luss_mm.recipes.image_check import check_images_of
+from luss_mm.work_dir.artifact import read_manifest
 from tests.two_ranks import run_on_two_ranks
 
 pytestmark = pytest.mark.usefixtures('mmseg_scope')

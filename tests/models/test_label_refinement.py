@@ -10,8 +10,8 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import nn
 
-from luss_mm.engine.export import ExportError, export_segmentor
 from luss_mm.functional.pixel_assignment import foreground_probability
+from luss_mm.inference.export import ExportError, export_segmentor
 from luss_mm.models import LUSSSegmentor
 from luss_mm.models.segmenters import PromptableSegmenter
 from tests.models.slow_segmentation import slow_maps

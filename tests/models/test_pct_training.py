@@ -8,7 +8,7 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from mmseg.registry import MODELS
 
-from luss_mm.engine.checkpoint import load_checkpoint
+from luss_mm.checkpoints.loading import load_checkpoint
 from luss_mm.models import SemiPreprocessor
 from luss_mm.models.pct_segmentor import PCTSegmentor
 from tests.models.small_networks import without_batch_statistics

@@ -4,8 +4,8 @@ import pytest
 import torch
 from mmseg.registry import MODELS
 
-from luss_mm.engine.checkpoint import load_checkpoint
-from luss_mm.engine.convert_checkpoint import convert_checkpoint
+from luss_mm.checkpoints.conversion import convert_checkpoint
+from luss_mm.checkpoints.loading import load_checkpoint
 from luss_mm.models import TIMMFeatureMaps
 from tests.semi_recipes import TINY_XCEPTION, register_tiny_xception
 

@@ -15,11 +15,11 @@ from luss_mm.datasets import LUSSDataset
 from luss_mm.functional.label_codec import decode_label_map
 from luss_mm.models.attended_inference import AttendedInference
 from luss_mm.pipeline import generate_labels as labelling
-from luss_mm.pipeline.artifact import read_manifest
 from luss_mm.pipeline.extract_features import extract_features
 from luss_mm.pipeline.generate_labels import PixelLabeller, generate_labels
 from luss_mm.pipeline.image_batches import ShardedBatches
-from luss_mm.pipeline.shards import FinishedShards
+from luss_mm.work_dir.artifact import read_manifest
+from luss_mm.work_dir.shards import FinishedShards
 from tests.models.test_attended_inference import trained_model
 
 SHARD, K = 4, 6

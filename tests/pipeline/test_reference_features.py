@@ -11,13 +11,13 @@ from luss_mm.datasets import LUSSDataset
 from luss_mm.functional.label_codec import decode_label_map
 from luss_mm.models import ViewsPreprocessor
 from luss_mm.pipeline import reference_features
-from luss_mm.pipeline.artifact import read_manifest
 from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.pipeline.reference_features import (
     PixelFeatures,
     extract_references,
     label_by_references,
 )
+from luss_mm.work_dir.artifact import read_manifest
 from tests.functional.test_distance_matching import slow_cell, slow_references, slow_vote
 from tests.tiny_layout import write_image, write_label_map
 from tests.two_ranks import run_on_two_ranks

@@ -13,15 +13,15 @@ from mmseg.registry import DATASETS
 from mmseg.structures import SegDataSample
 
 from luss_mm.pipeline import image_batches, tagged_labels
-from luss_mm.pipeline.artifact import read_manifest
 from luss_mm.pipeline.image_batches import ShardedBatches
-from luss_mm.pipeline.shards import FinishedShards
 from luss_mm.pipeline.tagged_labels import (
     LABELS_USED,
     NumberedImages,
     TaggedLabeller,
     generate_tagged_labels,
 )
+from luss_mm.work_dir.artifact import read_manifest
+from luss_mm.work_dir.shards import FinishedShards
 from tests.models.small_segmentors import small_segmentor
 from tests.tiny_layout import write_image, write_label_map
 

@@ -19,6 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
+from luss_mm.checkpoints.conversion import convert_centroids
+from luss_mm.checkpoints.loading import CheckpointError, load_checkpoint
 from luss_mm.datasets.image_file import (
     ImageFileError,
     decode_image,
@@ -27,24 +29,22 @@ from luss_mm.datasets.image_file import (
 )
 from luss_mm.datasets.image_list import _read_lines, _read_tags
 from luss_mm.datasets.transforms.loading import read_label_map
-from luss_mm.engine.checkpoint import CheckpointError, load_checkpoint
-from luss_mm.engine.convert_checkpoint import convert_centroids
-from luss_mm.engine.literal_config import ConfigError, read_literal_config
 from luss_mm.evaluation.cluster_matching import read_match
 from luss_mm.evaluation.cluster_names import read_names
 from luss_mm.evaluation.label_map_pairs import label_map_size
 from luss_mm.evaluation.score_folders import read_foreground_score
-from luss_mm.evaluation.submission import (
+from luss_mm.functional.matching import given_mapping
+from luss_mm.imagenet_s.lists import read_list
+from luss_mm.imagenet_s.safe_archives import ArchiveError, list_members, unpack
+from luss_mm.imagenet_s.submission import (
     SubmissionError,
     _decode,
     check_method,
     generated_ids,
 )
-from luss_mm.functional.matching import given_mapping
 from luss_mm.models.segmenters.promptable_segmenter import SegmenterError
 from luss_mm.models.segmenters.sam_network import _read_state
-from luss_mm.pipeline.imagenet_s_lists import read_list
-from luss_mm.pipeline.safe_archives import ArchiveError, list_members, unpack
+from luss_mm.recipes.literal_config import ConfigError, read_literal_config
 from tests.stress.fuzz_readers_files import (
     ARCHIVES,
     LABELS,

@@ -11,8 +11,8 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 
-from luss_mm.evaluation.submission import METHOD_LINES, method_text
 from luss_mm.functional.label_codec import encode_label_map
+from luss_mm.imagenet_s.submission import METHOD_LINES, method_text
 
 LABELS = np.arange(1001).reshape(7, 143)
 LIST = b'a/one.JPEG a/one.png\na/two.JPEG\nb/gr\xc3\xbcn.JPEG b/3.png\n'

@@ -2,7 +2,7 @@ import cv2
 import pytest
 from mmengine.config import Config
 
-from luss_mm.engine.recipe import Recipe
+from luss_mm.recipes.recipe import Recipe
 from tests.engine.test_browse_samples import recipe
 from tests.tools.test_infer import load_tool
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from luss_mm.engine.checkpoint import load_checkpoint
+from luss_mm.checkpoints.loading import load_checkpoint
 from tests.published_networks import PublishedViT, mae_extras, randomise
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'convert_checkpoint.py'

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.engine.small_run import make_run
-from tests.engine.test_inferencer import smooth_image
+from tests.inference.test_inferencer import smooth_image
 from tests.tiny_layout import write_image
 
 TOOLS = Path(__file__).parents[2] / 'tools'

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import torch
 
-from luss_mm.pipeline.artifact import MANIFEST
 from luss_mm.visualization.overlays import save_picture
 from luss_mm.visualization.run_pictures import STRIPS, strip_name
+from luss_mm.work_dir.artifact import MANIFEST
 
 NASTY = ('<script>alert(1)</script>', 'a & "b"', "it's <b>bold</b>")  # names of the first classes
 STAGES = ('pretrain', 'attention', 'dff_f', 'finetune')

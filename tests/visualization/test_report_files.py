@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from luss_mm.engine.expected_errors import explain_stop
-from luss_mm.pipeline.artifact import ManifestError, finished_outputs
 from luss_mm.visualization.report import write_report
 from luss_mm.visualization.report.bad_images import bad_images
 from luss_mm.visualization.report.clusters import cluster_cards
@@ -16,6 +15,7 @@ from luss_mm.visualization.report.pictures import PictureFolder
 from luss_mm.visualization.report.run_files import FinishedRun
 from luss_mm.visualization.report.training import stage_rows
 from luss_mm.visualization.run_pictures import read_losses
+from luss_mm.work_dir.artifact import ManifestError, finished_outputs
 
 from .made_up_run import make_run
 

@@ -24,11 +24,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from luss_mm.atomic_files import write_atomically
 from luss_mm.functional.clustering_scores import clustering_accuracy, contingency
 from luss_mm.functional.kmeans import fit_kmeans
 from luss_mm.functional.nearest_centroids import assign_to_centroids, two_nearest_distances
 from luss_mm.functional.sample_selection import balance_clusters, filter_noise, sample_quality
+from luss_mm.work_dir.atomic_files import write_atomically
 
 import numpy as np
 

@@ -22,13 +22,13 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
 
-from luss_mm.atomic_files import write_atomically
 from luss_mm.evaluation.cluster_matching import GivenMatching
 from luss_mm.evaluation.label_map_pairs import LabelMapPair, list_pairs
 from luss_mm.evaluation.score_folders import FolderCounter, count_folders
 from luss_mm.evaluation.score_report import official_figures
 from luss_mm.functional.label_codec import encode_label_map
 from luss_mm.functional.matching import match_clusters
+from luss_mm.work_dir.atomic_files import write_atomically
 
 import cv2
 import numpy as np

@@ -18,12 +18,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import luss_mm  # noqa: F401  registers everything
-from luss_mm.atomic_files import write_atomically
-from luss_mm.engine.image_preparation import image_transforms
-from luss_mm.engine.infer_folder import FolderInference
-from luss_mm.engine.inferencer import LUSSInferencer
+from luss_mm.inference.image_stream import image_path, input_images
+from luss_mm.inference.infer_folder import FolderInference
+from luss_mm.inference.inferencer import LUSSInferencer
 from luss_mm.pipeline.generate_labels import save_label_map
-from luss_mm.pipeline.image_stream import image_path, input_images
+from luss_mm.recipes.image_preparation import image_transforms
+from luss_mm.work_dir.atomic_files import write_atomically
 
 import cv2
 import numpy as np

@@ -23,8 +23,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from luss_mm.atomic_files import write_atomically
 from luss_mm.functional.kmeans import fit_kmeans
+from luss_mm.work_dir.atomic_files import write_atomically
 
 import numpy as np
 import torch

@@ -16,8 +16,8 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import luss_mm  # noqa: F401  registers everything
-from luss_mm.atomic_files import write_atomically
-from luss_mm.engine.recipe import Recipe
+from luss_mm.recipes.recipe import Recipe
+from luss_mm.work_dir.atomic_files import write_atomically
 
 import torch
 from comparison import cost

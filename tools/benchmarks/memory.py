@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from luss_mm.atomic_files import write_atomically
+from luss_mm.work_dir.atomic_files import write_atomically
 
 import numpy as np
 from comparison import cost
@@ -204,7 +204,7 @@ def denoise(folder: Path, size: int) -> Callable[[], object]:
 def load(stage: str, folder: Path, size: int) -> Callable[[], object]:
     """Eight batches of a stage's loader."""
     import luss_mm  # noqa: F401  registers everything
-    from luss_mm.engine.recipe import Recipe
+    from luss_mm.recipes.recipe import Recipe
 
     from mmengine.config import Config
     from mmengine.registry import DefaultScope

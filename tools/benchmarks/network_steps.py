@@ -50,8 +50,8 @@ def label_maps(folder: Path, size: int, segmenter: dict[str, Any] | None) -> Cal
 
 def infer(folder: Path, size: int) -> Callable[[], object]:
     """What `tools/infer.py --outputs labels` does."""
-    from luss_mm.engine.infer_folder import FolderInference
-    from luss_mm.engine.inferencer import LUSSInferencer
+    from luss_mm.inference.infer_folder import FolderInference
+    from luss_mm.inference.inferencer import LUSSInferencer
 
     import torch
     from mmengine.config import Config
@@ -77,7 +77,7 @@ def attended_inference() -> Any:
 def recipe_stage(name: str) -> dict[str, Any]:
     """Config of a stage of the small recipe; its types are mmseg's from now on."""
     import luss_mm  # noqa: F401  registers everything
-    from luss_mm.engine.recipe import Recipe
+    from luss_mm.recipes.recipe import Recipe
 
     from mmengine.config import Config
     from mmengine.registry import init_default_scope

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from luss_mm.atomic_files import write_atomically
+from luss_mm.work_dir.atomic_files import write_atomically
 
 import torch
 

@@ -21,9 +21,9 @@ from contextlib import nullcontext
 from pathlib import Path
 from timeit import timeit
 
-from luss_mm.atomic_files import write_atomically
 from luss_mm.engine.optimizers import cpu_has_fast_bfloat16
-from luss_mm.engine.recipe import Recipe
+from luss_mm.recipes.recipe import Recipe
+from luss_mm.work_dir.atomic_files import write_atomically
 
 import torch
 from comparison import rate

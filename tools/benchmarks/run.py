@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
-from luss_mm.atomic_files import write_atomically
+from luss_mm.work_dir.atomic_files import write_atomically
 
 from performance_table import current_machine, make_table, replace_table
 

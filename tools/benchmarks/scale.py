@@ -20,8 +20,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from luss_mm.atomic_files import write_atomically
 from luss_mm.visualization.curves import plot_curves
+from luss_mm.work_dir.atomic_files import write_atomically
 
 from comparison import cost
 from label_map_storage import compare_storage

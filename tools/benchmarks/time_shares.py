@@ -187,7 +187,7 @@ STEPS = dict(views=views, evaluation=evaluation, kmeans=kmeans, listing=listing)
 
 def main() -> None:
     """Profile, write the JSON file and print it."""
-    from luss_mm.atomic_files import write_atomically
+    from luss_mm.work_dir.atomic_files import write_atomically
 
     import torch
 

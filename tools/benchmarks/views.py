@@ -17,10 +17,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from luss_mm.atomic_files import write_atomically
 from luss_mm.datasets.luss_dataset import list_images
 from luss_mm.datasets.transforms import LoadBoundedImage, MultiCrop
 from luss_mm.functional.colour_changes import change_colours
+from luss_mm.work_dir.atomic_files import write_atomically
 
 import cv2
 import numpy as np

@@ -15,8 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from luss_mm.atomic_files import write_atomically
-from luss_mm.engine.recipe import Recipe
+from luss_mm.recipes.recipe import Recipe
+from luss_mm.work_dir.atomic_files import write_atomically
 
 import torch
 from comparison import rate

@@ -8,7 +8,7 @@ from mmengine.hooks import Hook
 from mmseg.registry import HOOKS
 
 from luss_mm.engine.decoration import decoration
-from luss_mm.engine.stage_visualizer import LOCAL_BACKEND
+from luss_mm.recipes.stage_visualizer import LOCAL_BACKEND
 from luss_mm.visualization.run_pictures import read_rgb
 
 SUFFIXES = ('.png', '.jpg')

@@ -6,9 +6,9 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmseg.registry import HOOKS
 
-from luss_mm.engine.feature_source import FeatureSource
-from luss_mm.pipeline.artifact import read_manifest
+from luss_mm.inference.feature_source import FeatureSource
 from luss_mm.pipeline.cluster_features import cluster_features
+from luss_mm.work_dir.artifact import read_manifest
 
 
 @HOOKS.register_module()

@@ -10,11 +10,11 @@ from mmseg.registry import DATASETS, HOOKS
 from luss_mm.datasets.image_entries import ImagePaths
 from luss_mm.engine.decoration import decoration
 from luss_mm.engine.hooks.clusters import ClusterHook
-from luss_mm.pipeline.artifact import produce, read_manifest
 from luss_mm.pipeline.cluster_features import load_clusters
 from luss_mm.pipeline.denoise_clusters import KEPT, QUALITY, DenoisingRules, denoise_clusters
 from luss_mm.pipeline.extract_features import load_features
 from luss_mm.visualization.dropped_samples import save_dropped_sheets
+from luss_mm.work_dir.artifact import produce, read_manifest
 
 
 @HOOKS.register_module()

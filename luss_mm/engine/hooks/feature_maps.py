@@ -8,8 +8,8 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmseg.registry import DATASETS, HOOKS
 
-from luss_mm.engine.checkpoint import load_checkpoint
-from luss_mm.engine.feature_source import FeatureSource
+from luss_mm.checkpoints.loading import load_checkpoint
+from luss_mm.inference.feature_source import FeatureSource
 
 
 @HOOKS.register_module()

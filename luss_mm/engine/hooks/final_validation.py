@@ -6,7 +6,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmseg.registry import HOOKS
 
-from luss_mm.atomic_files import write_atomically
+from luss_mm.work_dir.atomic_files import write_atomically
 
 SCORES = 'scores.json'
 

@@ -12,14 +12,13 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmseg.registry import DATASETS, HOOKS, TRANSFORMS
 
-from luss_mm.atomic_files import write_atomically
 from luss_mm.datasets import LUSSDataset
 from luss_mm.datasets.image_entries import ImagePaths
 from luss_mm.datasets.transforms.loading import keeps_stored_pixels
 from luss_mm.engine.decoration import decoration
-from luss_mm.engine.feature_source import FeatureSource
 from luss_mm.functional.palette import category_palette
 from luss_mm.functional.pixel_assignment import resize_score
+from luss_mm.inference.feature_source import FeatureSource
 from luss_mm.pipeline.cluster_features import load_clusters
 from luss_mm.pipeline.extract_features import load_features
 from luss_mm.pipeline.generate_labels import PixelLabeller
@@ -36,6 +35,7 @@ from luss_mm.visualization.run_pictures import (
     save_threshold_histogram,
     strip_name,
 )
+from luss_mm.work_dir.atomic_files import write_atomically
 
 
 @HOOKS.register_module()

@@ -7,7 +7,7 @@ from mmengine.device import get_device
 from mmengine.hooks import Hook
 from mmseg.registry import HOOKS, TRANSFORMS
 
-from luss_mm.engine.feature_source import FeatureSource
+from luss_mm.inference.feature_source import FeatureSource
 from luss_mm.pipeline.foreground_threshold import CERTAIN_QUANTILES, ThresholdRule
 from luss_mm.pipeline.pseudo_labels import PseudoLabelJob, make_pseudo_labels
 

@@ -10,8 +10,8 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmseg.registry import HOOKS
 
-from luss_mm.atomic_files import write_atomically
 from luss_mm.models import ReceptiveFieldSegmentor
+from luss_mm.work_dir.atomic_files import write_atomically
 
 STRUCTURE = 'receptive_fields.json'
 

@@ -4,7 +4,7 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import IterBasedTrainLoop
 from mmseg.registry import HOOKS
 
-from luss_mm.pipeline.stop_request import stop, stop_asked_on_any_rank, stop_if_asked
+from luss_mm.work_dir.stop_request import stop, stop_asked_on_any_rank, stop_if_asked
 
 
 @HOOKS.register_module()

@@ -12,11 +12,10 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmseg.registry import DATASETS, HOOKS, MODELS
 
+from luss_mm.checkpoints.loading import load_weights
 from luss_mm.datasets.transforms.loading import keeps_stored_pixels
-from luss_mm.engine.checkpoint import load_weights
 from luss_mm.engine.decoration import decoration
 from luss_mm.functional.palette import category_palette
-from luss_mm.pipeline.artifact import fingerprint_file
 from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.pipeline.tagged_labels import (
     SCALES,
@@ -29,6 +28,7 @@ from luss_mm.pipeline.tagged_labels import (
 )
 from luss_mm.visualization.label_strips import save_label_strip
 from luss_mm.visualization.run_pictures import read_rgb
+from luss_mm.work_dir.artifact import fingerprint_file
 
 
 @HOOKS.register_module()

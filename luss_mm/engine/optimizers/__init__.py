@@ -1,7 +1,7 @@
 """Optimisers and what wraps them. Importing registers them."""
 
-from luss_mm.engine.optimizers.bfloat16 import CPUAmpOptimWrapper, cpu_has_fast_bfloat16
+from luss_mm.engine.optimizers.bfloat16 import CPUAmpOptimWrapper
 from luss_mm.engine.optimizers.lars import LARS
 from luss_mm.engine.optimizers.layer_decay import LayerDecayConstructor
 
-__all__ = ['LARS', 'CPUAmpOptimWrapper', 'LayerDecayConstructor', 'cpu_has_fast_bfloat16']
+__all__ = ['LARS', 'CPUAmpOptimWrapper', 'LayerDecayConstructor']

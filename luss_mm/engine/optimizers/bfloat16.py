@@ -21,12 +21,3 @@ class CPUAmpOptimWrapper(OptimWrapper):
         """Autocast around mmengine's own context."""
         with super().optim_context(model), torch.autocast('cpu', dtype=torch.bfloat16):
             yield
-
-
-def cpu_has_fast_bfloat16() -> bool:
-    """Whether the CPU multiplies bfloat16 matrices in hardware (AMX or AVX-512).
-
-    Measured with AVX-512 alone: ResNet-18, forward and backward, takes 0.54 of the time of float32
-    (`tools/benchmarks/pretraining_step.py`).
-    """
-    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()

@@ -13,12 +13,12 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from luss_mm.atomic_files import temporary_path, write_atomically
-from luss_mm.pipeline.artifact import artifact_key, finished_outputs
 from luss_mm.version import __version__
 from luss_mm.visualization.report import bad_images, charts, clusters, scores, strips, training
 from luss_mm.visualization.report.pictures import FOLDER, Picture, PictureFolder
 from luss_mm.visualization.report.run_files import FinishedRun, MissingPartError
+from luss_mm.work_dir.artifact import artifact_key, finished_outputs
+from luss_mm.work_dir.atomic_files import temporary_path, write_atomically
 
 PACKAGE = 'luss_mm.visualization.report'
 PAGE = Path('report', 'index.html')  # below the work directory

@@ -9,8 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from luss_mm.atomic_files import write_atomically
 from luss_mm.visualization.contact_sheet import thumbnail
+from luss_mm.work_dir.atomic_files import write_atomically
 
 FOLDER = 'pictures'
 GAP = 2  # pixels between tiles

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from luss_mm.datasets.luss_dataset import list_images
-from luss_mm.pipeline.artifact import finished_outputs, read_manifest
 from luss_mm.pipeline.check_images import BAD_IMAGES
+from luss_mm.work_dir.artifact import finished_outputs, read_manifest
 
 CONFIG = 'config.py'
 OUTPUTS = 'outputs.json'

@@ -1,0 +1,277 @@
+"""Published backbones beside mmseg's ResNet and mmpretrain's VisionTransformer and ConvNeXt.
+
+One table a format. Where the names come from: docs/checkpoints.md.
+"""
+
+from luss_mm.checkpoints.key_mapping import Layout, Part, Presence, Unit
+
+# Tensors of a layer and their dimensions; '?' marks what old checkpoints and Jittor's lack.
+CONVOLUTION = dict(weight=4)
+CONVOLUTION_WITH_BIAS = dict(weight=4, bias=1)
+LINEAR = dict(weight=2, bias=1)
+LAYER_NORM = dict(weight=1, bias=1)
+STATISTICS = {'running_mean': 1, 'running_var': 1, 'num_batches_tracked?': 0}
+BATCH_NORM = dict(weight=1, bias=1) | STATISTICS
+VECTOR = {'': 1}
+TOKENS = {'': 3}  # (1, N, C)
+
+STAGES = range(4)
+CLASSIFIER = 'the classifier of the pretraining data: ours has other categories'
+FINAL_NORM = r'backbone\.(ln1|norm3)\..*'  # a recipe may norm in its head instead
+NOT_BACKBONE = {r'(?!backbone\.).*': 'not a part of the backbone'}
+
+
+def same(name: str, tensors: dict[str, int]) -> Part:
+    """A layer that has one name in both layouts."""
+    return Part(name, name, tensors)
+
+
+def resnet() -> tuple[Unit, ...]:
+    """Torchvision's ResNet and mmseg's, whose names agree. Blocks with conv3 are bottlenecks."""
+    units = [Unit('', 'backbone', (same('conv1', CONVOLUTION), same('bn1', BATCH_NORM)))]
+    for stage in STAGES:
+        block = f'layer{stage + 1}.{{n}}'
+        target = f'backbone.{block}'
+        units += [
+            Unit(block, target, _convolutions(1, 2)),
+            Unit(block, target, _convolutions(3), Presence.ALL_OR_NONE),
+            Unit(
+                f'{block}.downsample',
+                f'{target}.downsample',
+                (same('0', CONVOLUTION), same('1', BATCH_NORM)),
+                Presence.ANYWHERE,
+            ),
+        ]
+    return tuple(units)
+
+
+def _convolutions(*numbers: int) -> tuple[Part, ...]:
+    return tuple(
+        same(f'{kind}{number}', tensors)
+        for number in numbers
+        for kind, tensors in (('conv', CONVOLUTION), ('bn', BATCH_NORM))
+    )
+
+
+def _vision_transformer() -> tuple[Unit, ...]:
+    """Timm's VisionTransformer of 2021, which MAE, DINO and SERE have in common."""
+    block = (
+        Part('norm1', 'ln1', LAYER_NORM),
+        same('attn.qkv', LINEAR),
+        same('attn.proj', LINEAR),
+        Part('norm2', 'ln2', LAYER_NORM),
+        Part('mlp.fc1', 'ffn.layers.0.0', LINEAR),
+        Part('mlp.fc2', 'ffn.layers.1', LINEAR),
+    )
+    embedding = (
+        same('cls_token', TOKENS),
+        same('pos_embed', TOKENS),
+        Part('patch_embed.proj', 'patch_embed.projection', CONVOLUTION_WITH_BIAS),
+    )
+    return (
+        Unit('', 'backbone', embedding),
+        Unit('blocks.{n}', 'backbone.layers.{n}', block),
+        # Fine-tuned with mean pooling, the last norm is called fc_norm.
+        Unit('norm', 'backbone.ln1', (same('', LAYER_NORM),), synonyms=('fc_norm',)),
+    )
+
+
+# DINOv2 scales what each half of a block adds.
+_LAYER_SCALES = Unit(
+    'blocks.{n}',
+    'backbone.layers.{n}',
+    (
+        Part('ls1.gamma', 'attn.gamma1.weight', VECTOR),
+        Part('ls2.gamma', 'ffn.gamma2.weight', VECTOR),
+    ),
+)
+
+
+def _convnext(
+    downsamplings: list[str], blocks: list[str], block: tuple[Part, ...], final_norm: str
+) -> tuple[Unit, ...]:
+    """Mmpretrain's ConvNeXt.
+
+    Args:
+        downsamplings: Source name of what comes before each stage.
+        blocks: Source name of each stage's blocks.
+        block: Parts of a block.
+        final_norm: Source name of the norm behind the last stage.
+    """
+    units = [Unit(final_norm, 'backbone.norm3', (same('', LAYER_NORM),))]
+    for stage in STAGES:
+        layers = (CONVOLUTION_WITH_BIAS, LAYER_NORM) if stage == 0 else _NORM_FIRST
+        parts = tuple(same(str(i), layer) for i, layer in enumerate(layers))
+        units += [
+            Unit(downsamplings[stage], f'backbone.downsample_layers.{stage}', parts),
+            Unit(blocks[stage], f'backbone.stages.{stage}.{{n}}', block),
+        ]
+    return tuple(units)
+
+
+_NORM_FIRST = (LAYER_NORM, CONVOLUTION_WITH_BIAS)
+_CONVNEXT_ADDED = NOT_BACKBONE | {
+    r'backbone\.norm[0-2]\..*': 'mmpretrain normalises every output, the source only the last'
+}
+
+
+def _convnext_block(
+    convolution: str, norm: str, first: str, second: str, gamma: str, singletons: int = 0
+) -> tuple[Part, ...]:
+    return (
+        Part(convolution, 'depthwise_conv', CONVOLUTION_WITH_BIAS),
+        Part(norm, 'norm', LAYER_NORM),
+        Part(first, 'pointwise_conv1', LINEAR),
+        Part(second, 'pointwise_conv2', LINEAR),
+        Part(gamma, 'gamma', VECTOR, singletons),
+    )
+
+
+def _xception() -> tuple[Unit, ...]:
+    """Timm's aligned Xception, which `TIMMFeatureMaps` has by timm's own names."""
+    layer = (same('conv', CONVOLUTION), same('bn', BATCH_NORM))
+    separable = tuple(
+        part
+        for number in (1, 2, 3)
+        for kind in ('dw', 'pw')
+        for part in (
+            same(f'conv{number}.conv_{kind}', CONVOLUTION),
+            same(f'conv{number}.bn_{kind}', BATCH_NORM),
+        )
+    )
+    target = 'backbone.network.'
+    return (
+        Unit('stem.{n}', f'{target}stem.{{n}}', layer),
+        Unit('blocks.{n}.stack', f'{target}blocks.{{n}}.stack', separable),
+        Unit('blocks.{n}.shortcut', f'{target}blocks.{{n}}.shortcut', layer, Presence.ANYWHERE),
+    )
+
+
+_VIT_FILE = ('', 'model', 'state_dict', 'teacher')
+_MOCO_FILE = dict(prefixes=('module.', 'base_encoder.'), containers=('state_dict', ''))
+_MOCO_DROPPED = {
+    r'momentum_encoder\..*': "the slow copy: MoCo v3's own evaluation takes the base encoder",
+    r'predictor\..*': 'a head of the pretraining loss',
+}
+
+BACKBONE_LAYOUTS: dict[str, Layout] = {
+    'mae': Layout(
+        "a checkpoint of MAE's ViT",
+        _vision_transformer(),
+        dropped={
+            r'mask_token|decoder_.*': "MAE's decoder paints pixels and ends with pretraining",
+            r'head\..*': CLASSIFIER,
+        },
+        added=NOT_BACKBONE,
+        spare=FINAL_NORM,
+        containers=('model', '', 'state_dict', 'teacher'),
+    ),
+    'sere': Layout(
+        "a checkpoint of SERE's ViT",
+        _vision_transformer(),
+        dropped={
+            r'(channel|pixel)_sere(_local)?\..*': 'a head of the self-relation losses',
+            r'masked_embed': 'stands for masked patches in pretraining',
+            r'head\..*': 'the head of the pretraining loss, or a classifier',
+        },
+        added=NOT_BACKBONE,
+        spare=FINAL_NORM,
+        prefixes=('module.', 'backbone.'),
+        containers=_VIT_FILE,
+    ),
+    'dino': Layout(
+        "a checkpoint of DINO's ViT",
+        _vision_transformer(),
+        dropped={r'head\..*': 'the head of the pretraining loss, or a classifier'},
+        added=NOT_BACKBONE,
+        spare=FINAL_NORM,
+        prefixes=('module.', 'backbone.'),
+        containers=_VIT_FILE,
+    ),
+    'dinov2': Layout(
+        "a checkpoint of DINOv2's ViT without registers",
+        (*_vision_transformer(), _LAYER_SCALES),
+        dropped={
+            r'mask_token': 'stands for masked patches in pretraining',
+            r'(dino|ibot)_head\..*': 'a head of the pretraining losses',
+        },
+        added=NOT_BACKBONE,
+        spare=FINAL_NORM,
+        prefixes=('module.', 'backbone.'),
+        containers=_VIT_FILE,
+    ),
+    'moco-v3-vit': Layout(
+        "a checkpoint of MoCo v3's ViT",
+        _vision_transformer(),
+        dropped=_MOCO_DROPPED | {r'head\..*': 'the head of the pretraining loss'},
+        added=NOT_BACKBONE,
+        spare=FINAL_NORM,
+        **_MOCO_FILE,
+    ),
+    'moco-v3-resnet': Layout(
+        "a checkpoint of MoCo v3's ResNet",
+        resnet(),
+        dropped=_MOCO_DROPPED | {r'fc\..*': 'the head of the pretraining loss'},
+        added=NOT_BACKBONE,
+        **_MOCO_FILE,
+    ),
+    'swav-resnet': Layout(
+        "a checkpoint of SwAV's ResNet",
+        resnet(),
+        dropped={r'(projection_head|prototypes)\..*': 'a head of the pretraining loss'},
+        added=NOT_BACKBONE,
+        containers=('', 'state_dict'),
+    ),
+    'torchvision-resnet': Layout(
+        'a ResNet of torchvision or timm',
+        resnet(),
+        dropped={r'fc\.(weight|bias)': CLASSIFIER},
+        added=NOT_BACKBONE,
+        containers=('', 'state_dict', 'model'),
+    ),
+    'convnext': Layout(
+        "a checkpoint of the authors' ConvNeXt",
+        _convnext(
+            [f'downsample_layers.{stage}' for stage in STAGES],
+            [f'stages.{stage}.{{n}}' for stage in STAGES],
+            _convnext_block('dwconv', 'norm', 'pwconv1', 'pwconv2', 'gamma'),
+            'norm',
+        ),
+        dropped={r'head\.(weight|bias)': CLASSIFIER},
+        added=_CONVNEXT_ADDED,
+        spare=FINAL_NORM,
+        containers=('model', '', 'state_dict'),
+    ),
+    'timm-convnext': Layout(
+        "a checkpoint of timm's ConvNeXt",
+        _convnext(
+            ['stem', *(f'stages.{stage}.downsample' for stage in STAGES[1:])],
+            [f'stages.{stage}.blocks.{{n}}' for stage in STAGES],
+            _convnext_block('conv_dw', 'norm', 'mlp.fc1', 'mlp.fc2', 'gamma'),
+            'head.norm',
+        ),
+        dropped={r'head\.fc\.(weight|bias)': CLASSIFIER},
+        added=_CONVNEXT_ADDED,
+        spare=FINAL_NORM,
+        containers=('', 'state_dict', 'model'),
+    ),
+    'timm-xception': Layout(
+        "a checkpoint of timm's aligned Xception, such as xception65",
+        _xception(),
+        dropped={r'head\.fc\.(weight|bias)': CLASSIFIER},
+        added=NOT_BACKBONE,
+        containers=('', 'state_dict', 'model'),
+    ),
+    'torchvision-convnext': Layout(
+        "a checkpoint of torchvision's ConvNeXt",
+        _convnext(
+            [f'features.{2 * stage}' for stage in STAGES],
+            [f'features.{2 * stage + 1}.{{n}}' for stage in STAGES],
+            _convnext_block('block.0', 'block.2', 'block.3', 'block.5', 'layer_scale', 2),
+            'classifier.0',
+        ),
+        dropped={r'classifier\.2\.(weight|bias)': CLASSIFIER},
+        added=_CONVNEXT_ADDED,
+        spare=FINAL_NORM,
+    ),
+}

@@ -1,0 +1,276 @@
+"""Label maps of any images from a trained segmentor."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.infer import BaseInferencer
+from mmengine.structures import BaseDataElement
+from mmseg.registry import INFERENCERS
+from torch import Tensor, nn
+
+from luss_mm.evaluation.cluster_names import name_of, read_names, run_names
+from luss_mm.functional.label_codec import MAX_ID
+from luss_mm.functional.palette import category_palette
+from luss_mm.inference.image_stream import (
+    batches_of_equal_size,
+    image_path,
+    input_images,
+    load_ahead,
+)
+from luss_mm.inference.trained_segmentor import find_segmentor, refine_predictions
+from luss_mm.recipes.image_preparation import ImagePreparation, PreparedImage
+from luss_mm.visualization.overlays import blend_labels
+
+WINDOW = 256  # images that wait for others of their size
+BAD_IMAGE_RULES = ('skip', 'error')
+
+
+class BadImageError(ValueError):
+    """An image cannot be read."""
+
+
+@INFERENCERS.register_module()
+class LUSSInferencer(BaseInferencer):
+    """Segments files, folders and arrays; ids may exceed 255 and sizes may differ.
+
+    Images of one input size go through the network together and nothing is padded, so every image
+    gets the label map that it would get alone. Works for every mmseg segmentor whose predictions
+    hold `pred_sem_seg`.
+
+        inferencer = LUSSInferencer('work_dirs/pass_s50')
+        result = inferencer(['a.jpg', bgr_array], return_vis=True)
+        result['predictions'][0]  # ids, uint16 (H, W)
+
+    Args:
+        model: Run directory, folder of a finished stage, or checkpoint; or, with `weights`, a
+            config (a file, which is executed, or a Config).
+        weights: Checkpoint of a config given as `model`.
+        device: 'cpu', 'cuda', 'cuda:1' ...; None takes a GPU if there is one.
+        scope: Of mmengine's registries.
+        show_progress: Unused here: `tools/infer.py` shows the progress of folders.
+        names: JSON file as `read_names` takes it; 'run' takes the categories that the run's
+            clusters were matched to, if they were; 'none' takes cluster numbers.
+        refine: Config of a segmenter that refines predictions, see `LUSSSegmentor`; None leaves
+            that to the model's own config.
+
+    Raises:
+        FileNotFoundError: If there is no such run, checkpoint or file of names.
+        CheckpointError: If the weights do not fit, or could execute code.
+        ConfigError: If the config that came with the checkpoint could execute code, or the model
+            cannot refine its predictions.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Config,
+        weights: str | Path | None = None,
+        device: str | None = None,
+        scope: str = 'mmseg',
+        show_progress: bool = False,
+        names: str | Path = 'run',
+        refine: dict | None = None,
+    ) -> None:
+        if weights is None:
+            self.source = find_segmentor(model)
+        else:
+            self.source = find_segmentor(weights, config=model)
+        if refine is not None:
+            config = refine_predictions(self.source.config, refine)
+            self.source = replace(self.source, config=config)
+        if names == 'none':
+            self.names: dict[int, str] = {}
+        else:
+            self.names = run_names(self.source.folder) if names == 'run' else read_names(names)
+        super().__init__(
+            self.source.config, str(self.source.checkpoint), device, scope, show_progress
+        )
+
+    def _init_model(self, cfg: Config, weights: str | None, device: str = 'cpu') -> nn.Module:
+        return self.source.build(str(device))
+
+    def _init_pipeline(self, cfg: Config) -> ImagePreparation:
+        return ImagePreparation(self.source.test_pipeline)
+
+    def _init_collate(self, cfg: Config) -> Callable:
+        return pseudo_collate  # lists: `stream` has grouped the images already
+
+    def _init_visualizer(self, cfg: Config) -> None:
+        """None: overlays need no visualizer, and the config's would write into the run."""
+
+    def __call__(
+        self,
+        inputs: str | Path | np.ndarray | Sequence[str | Path | np.ndarray],
+        return_datasamples: bool = False,
+        batch_size: int = 16,
+        return_vis: bool = False,
+        on_bad_image: str = 'error',
+        num_workers: int = 2,
+    ) -> dict[str, list]:
+        """Segment images and keep all results in memory; `stream` does not.
+
+        Args:
+            inputs: An image file, a folder (read recursively), an array (BGR uint8, (H, W, 3), as
+                OpenCV reads it), or a list of files and arrays.
+            return_datasamples: Return mmseg's data samples as predictions.
+            batch_size: Images of one size that are segmented together at most.
+            return_vis: Also return overlays.
+            on_bad_image: 'error' stops at the first image that cannot be read; 'skip' puts None in
+                its place.
+            num_workers: Threads that load images.
+
+        Returns:
+            `predictions`: label maps, uint16 (H, W), in the order of the inputs. `shares`: a dict
+            for each image, predicted ids to shares of its area. `visualization`: RGB pictures, if
+            asked for. `problems`: index to reason of bad images. Lists are as long as the inputs.
+
+        Raises:
+            BadImageError: If an image cannot be read and `on_bad_image` is 'error'.
+        """
+        if on_bad_image not in BAD_IMAGE_RULES:
+            raise ValueError(f'on_bad_image is one of {BAD_IMAGE_RULES}, not {on_bad_image!r}')
+        images = self._inputs_to_list(inputs)
+        results: list[PreparedImage] = [PreparedImage(index) for index in range(len(images))]
+        for result in self.stream(images, batch_size, num_workers, with_pictures=return_vis):
+            if result.problem is not None and on_bad_image == 'error':
+                raise BadImageError(_named_problem(images, result))
+            results[result.index] = result
+        visualization = self.visualize(images, results) if return_vis else []
+        return self.postprocess(results, visualization, return_datasamples)
+
+    def stream(
+        self,
+        inputs: Iterable[str | Path | np.ndarray],
+        batch_size: int = 16,
+        num_workers: int = 2,
+        with_pictures: bool = False,
+        window: int = WINDOW,
+    ) -> Iterator[PreparedImage]:
+        """Segment any number of images; each result comes as soon as its batch is through.
+
+        Args:
+            inputs: Files and arrays, taken as they are needed.
+            batch_size: Images of one size that are segmented together at most.
+            num_workers: Threads that load images.
+            with_pictures: Keep the images, shrunk, for overlays.
+            window: Images that wait in memory for others of their size at most.
+
+        Yields:
+            Every input once, not in their order: `index` says which, `problem` what was bad.
+        """
+        load = partial(self.pipeline, with_picture=with_pictures)
+        loaded = load_ahead(enumerate(inputs), load, num_workers, ahead=batch_size + num_workers)
+        # Bad images have a shape of their own, and are passed on like the others.
+        batches = batches_of_equal_size(loaded, _input_shape, batch_size, window)
+        for batch in batches:
+            if batch[0].problem is None:
+                self._segment(batch)
+            yield from batch
+
+    def _segment(self, batch: list[PreparedImage]) -> None:
+        """Set the label maps of images of one size."""
+        data = self.collate_fn([image.packed for image in batch])
+        for image, sample in zip(batch, self.forward(data), strict=True):
+            if 'pred_sem_seg' not in sample:
+                raise ValueError(
+                    f'{type(self.model).__name__}.predict fills no pred_sem_seg: this is not a '
+                    'segmentor of mmseg'
+                )
+            image.labels = _as_ids(sample.pred_sem_seg.data)
+            image.packed = dict(data_samples=sample.cpu())
+
+    def _inputs_to_list(
+        self, inputs: str | Path | np.ndarray | Sequence[str | Path | np.ndarray]
+    ) -> list[str | Path | np.ndarray]:
+        if isinstance(inputs, (str, Path)):
+            return [image_path(inputs, relative) for relative in input_images(inputs)]
+        return [inputs] if isinstance(inputs, np.ndarray) else list(inputs)
+
+    def visualize(
+        self, inputs: list, preds: list[PreparedImage], show: bool = False
+    ) -> list[np.ndarray | None]:
+        """Images coloured by their label maps, RGB uint8, 1024 pixels long at most.
+
+        Args:
+            inputs: Not looked at: the pictures were kept when the images were loaded.
+            preds: With pictures; bad images yield None.
+            show: Not supported: show the returned pictures.
+        """
+        return [None if pred.labels is None else overlay(pred) for pred in preds]
+
+    def postprocess(
+        self,
+        preds: list[PreparedImage],
+        visualization: list[np.ndarray | None],
+        return_datasample: bool = False,
+    ) -> dict[str, list]:
+        """Pack results; see `__call__`."""
+        predictions: list[np.ndarray | BaseDataElement | None] = [pred.labels for pred in preds]
+        if return_datasample:
+            predictions = [pred.packed and pred.packed['data_samples'] for pred in preds]
+        return dict(
+            predictions=predictions,
+            visualization=visualization,
+            shares=[None if p.labels is None else area_shares(p.labels) for p in preds],
+            problems={p.index: p.problem for p in preds if p.problem is not None},
+        )
+
+    @property
+    def refined_by(self) -> str | None:
+        """Type of the segmenter that refines predictions, if one does."""
+        return getattr(self.model, 'refined_by', None)
+
+    def name_of(self, predicted_id: int) -> str:
+        """The matched category of an id, or `cluster <id>`."""
+        return name_of(predicted_id, self.names)
+
+
+def overlay(image: PreparedImage) -> np.ndarray:
+    """The picture of a segmented image, coloured by its label map; id 0 stays as it is."""
+    height, width = image.picture.shape[:2]
+    labels = cv2.resize(image.labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    palette = category_palette(int(labels.max()) + 1)
+    return blend_labels(image.picture, labels, palette, ignore_index=-1)  # ids only
+
+
+def area_shares(labels: np.ndarray) -> dict[int, float]:
+    """Share of the area of each id that occurs, the largest first.
+
+    Args:
+        labels: Ids. Shape (H, W).
+    """
+    return {number: pixels / labels.size for number, pixels in count_ids(labels).items()}
+
+
+def count_ids(labels: np.ndarray) -> dict[int, int]:
+    """Pixels of each id that occurs, the most frequent first, of equals the lowest id."""
+    counts = np.bincount(labels.ravel())
+    order = np.argsort(-counts, kind='stable')[: np.count_nonzero(counts)]
+    return {int(number): int(counts[number]) for number in order}
+
+
+def _input_shape(image: PreparedImage) -> tuple[int, ...]:
+    return () if image.packed is None else tuple(image.packed['inputs'].shape)
+
+
+def _as_ids(labels: Tensor) -> np.ndarray:
+    """Label map on the CPU, uint16 (H, W)."""
+    lowest, highest = (int(bound) for bound in labels.aminmax())
+    if lowest < 0 or highest > MAX_ID:
+        raise ValueError(f'predicted ids {lowest} to {highest} do not fit into [0, {MAX_ID}]')
+    # int32 first: torch's uint16 cannot be indexed on every device
+    return labels.to(torch.int32).cpu().numpy().reshape(labels.shape[-2:]).astype(np.uint16)
+
+
+def _named_problem(images: Sequence[str | Path | np.ndarray], result: PreparedImage) -> str:
+    """Why an image is bad, and which it is, once."""
+    image = images[result.index]
+    name = f'image {result.index}' if isinstance(image, np.ndarray) else str(image)
+    named = result.problem if name in result.problem else f'{name}: {result.problem}'
+    return f"{named} (or set on_bad_image='skip')"

@@ -1,0 +1,311 @@
+"""The one owner of "is it finished?": outputs that are complete, named by what made them.
+
+`produce` gives a directory the plain name it was asked for, with a manifest of inputs and settings.
+If a finished output of that name was made from something else, it is kept beside the new one under
+`<name>.<key>`, and comes back as soon as its settings do (other rules: `changes.on_change`). Work
+in progress is `<name>.partial-<key>`.
+"""
+
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import mmengine
+import numpy as np
+import torch
+from mmengine.dist import barrier, broadcast_object_list, is_main_process
+from mmengine.logging import print_log
+
+from luss_mm.packaged_weights import checkpoint_file
+from luss_mm.version import __version__
+from luss_mm.work_dir.atomic_files import remove_leftovers, write_atomically
+from luss_mm.work_dir.changes import ChangedOutputError, explain_difference, rule_on_change
+from luss_mm.work_dir.output_files import MANIFEST, describe_files, find_unusable_files, hash_file
+
+RECIPE = '.recipe.json'  # of an output that is not finished
+
+
+class ManifestError(ValueError):
+    """A damaged manifest.
+
+    Args:
+        path: Of the manifest.
+        problem: What is wrong with it.
+    """
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(
+            f'{path}: damaged ({problem}). Delete the folder {path.parent.name}, or rename it, and '
+            'run the recipe again: it is made anew.'
+        )
+
+
+def produce(
+    directory: str | Path,
+    make: Callable[[Path], None],
+    inputs: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    *,
+    seed: int | None = None,
+    used_ground_truth: tuple[str, ...] = (),
+    used_sam: bool = False,
+) -> Path:
+    """Return a finished output, making it if there is none with these inputs and settings.
+
+    Collective: all ranks call it, all ranks run `make`, rank 0 alone decides and renames.
+
+    Args:
+        directory: Where the finished output lies.
+        make: Fills the directory that it is given. After an interruption it is called again with
+            the same directory and what was left in it, so it should keep finished pieces.
+        inputs: What the output is made from: names to keys of other artifacts or fingerprints.
+        settings: What else decides the output's content. JSON-like.
+        seed: Of the run.
+        used_ground_truth: What labels were looked at and for what, a line each.
+        used_sam: Whether SAM, which human masks trained, took part.
+
+    Returns:
+        The directory.
+    """
+    directory = Path(directory)
+    recipe = _jsonable(dict(inputs=inputs, settings=settings, seed=seed))
+    key = artifact_key(recipe)
+    partial = directory.with_name(f'{directory.name}.partial-{key}')
+
+    def take_finished() -> bool:
+        if _take_finished(directory, recipe, key):
+            return True
+        if not partial.exists():
+            _notice_begun(directory, recipe)
+        remove_leftovers(partial)  # before any rank writes there
+        write_atomically(partial / RECIPE, json.dumps(recipe).encode())
+        return False
+
+    if _decide_on_main(take_finished):
+        return directory
+    started = time.time()
+    partial.mkdir(parents=True, exist_ok=True)
+    make(partial)
+    barrier()
+    if is_main_process():
+        manifest = dict(
+            key=key,
+            **recipe,
+            used_ground_truth=list(used_ground_truth),
+            used_sam=used_sam,
+            seconds=round(time.time() - started, 1),
+            finished=time.strftime('%Y-%m-%d %H:%M:%S'),
+            versions=installed_versions(),
+            files=describe_files(partial),
+        )
+        (partial / RECIPE).unlink()  # the manifest says more
+        write_atomically(partial / MANIFEST, json.dumps(manifest, indent=2).encode())
+        _set_aside(directory)
+        os.rename(partial, directory)
+        _sync_directory(directory.parent)
+    barrier()
+    return directory
+
+
+def artifact_key(recipe: Mapping[str, Any]) -> str:
+    """Twelve hexadecimal digits that name inputs and settings."""
+    text = json.dumps(_jsonable(recipe), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def read_manifest(directory: str | Path) -> dict:
+    """Manifest of a finished output.
+
+    Raises:
+        FileNotFoundError: If the output is not finished.
+        ManifestError: If the manifest is damaged.
+    """
+    path = Path(directory, MANIFEST)
+    if not path.is_file():
+        raise FileNotFoundError(f'{directory}: not a finished output (it has no {MANIFEST}).')
+    try:
+        manifest = json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise ManifestError(path, str(error)) from error
+    if not isinstance(manifest, dict) or 'key' not in manifest:
+        raise ManifestError(path, 'it has no key')
+    return manifest
+
+
+def fingerprint_file(path: str | Path) -> str:
+    """SHA-256 of a file's content, read in blocks; `package:name` is the file of that package."""
+    return hash_file(checkpoint_file(path))
+
+
+def _take_finished(directory: Path, recipe: dict, key: str) -> bool:
+    """Whether the finished output of this key now has the plain name."""
+    if (directory / MANIFEST).is_file():
+        manifest = read_manifest(directory)
+        if manifest['key'] == key:
+            return _is_undamaged(directory, manifest)
+        old = {name: manifest.get(name) for name in recipe}
+        changes = explain_difference(old, recipe)
+        if rule_on_change() == 'keep':
+            print_log(
+                f'{directory} was made with other inputs or settings and is kept as it is '
+                '(on_change=keep). Changed (old -> new):\n  ' + '\n  '.join(changes),
+                logger='current',
+            )
+            return _is_undamaged(directory, manifest)
+        if rule_on_change() == 'stop' and not (_earlier(directory, key) / MANIFEST).is_file():
+            raise ChangedOutputError(
+                directory,
+                'made with other inputs or settings',
+                changes,
+                'Change them back, set on_change=keep to go on with it as it is, or on_change=anew '
+                'to keep it aside and make another.',
+            )
+        print_log(
+            f'{directory} was made with other inputs or settings; it is kept as '
+            f'{directory.name}.{manifest["key"]}. Changed (old -> new):\n  ' + '\n  '.join(changes),
+            logger='current',
+        )
+        _set_aside(directory)
+    return take_up(directory, key)
+
+
+def _notice_begun(directory: Path, recipe: dict) -> None:
+    """Say that what was begun with other settings is not gone on with, or stop."""
+    for other in sorted(directory.parent.glob(f'{directory.name}.partial-*')):
+        recorded = other / RECIPE
+        old = json.loads(recorded.read_text()) if recorded.is_file() else recipe
+        changes = explain_difference(old, recipe)
+        if rule_on_change() == 'stop':
+            raise ChangedOutputError(
+                other,
+                'begun with other inputs or settings',
+                changes,
+                'Change them back, or set on_change=anew to begin again and keep it.',
+            )
+        print_log(
+            f'{other} was begun with other inputs or settings and stays there. Changed '
+            '(old -> new):\n  ' + '\n  '.join(changes),
+            logger='current',
+        )
+
+
+def _is_undamaged(directory: Path, manifest: Mapping[str, Any]) -> bool:
+    """Whether all files are there; if not, the output is set aside."""
+    if changes := explain_difference(manifest.get('versions'), installed_versions()):
+        if rule_on_change() == 'stop':
+            raise ChangedOutputError(
+                directory,
+                'made by other versions',
+                changes,
+                'Set on_change=keep to go on with it, or delete it to have it made anew.',
+            )
+        print_log(
+            f'{directory} was made by other versions ({", ".join(changes)}) and is kept; delete it '
+            'to have it made anew.',
+            logger='current',
+        )
+    problems = find_unusable_files(directory, manifest.get('files', {}))
+    if not problems:
+        return True
+    aside = directory.with_name(f'{directory.name}.damaged-{time.strftime("%Y%m%d-%H%M%S")}')
+    os.rename(directory, aside)
+    print_log(
+        f'{directory} is damaged and made anew; what is left of it is kept as {aside.name}:\n  '
+        + '\n  '.join(problems),
+        logger='current',
+    )
+    return False
+
+
+def take_up(directory: Path, key: str) -> bool:
+    """Give the plain name back to the finished output of a key, on one rank.
+
+    Args:
+        directory: The plain name.
+        key: Of the wanted output.
+
+    Returns:
+        Whether there is such an output; if not, nothing was changed.
+    """
+    if (directory / MANIFEST).is_file() and read_manifest(directory)['key'] == key:
+        return True
+    earlier = _earlier(directory, key)
+    if not (earlier / MANIFEST).is_file():
+        return False
+    _set_aside(directory)
+    os.rename(earlier, directory)
+    print_log(f'{directory}: taken up again from {earlier.name}', logger='current')
+    return True
+
+
+def _earlier(directory: Path, key: str) -> Path:
+    """Where a finished output of a key lies that does not have the plain name."""
+    return directory.with_name(f'{directory.name}.{key}')
+
+
+def finished_outputs(parent: str | Path) -> dict[str, str]:
+    """Names of the finished outputs in a directory and their keys, without those set aside."""
+    outputs = [path.parent for path in Path(parent).glob(f'*/{MANIFEST}')]
+    return {o.name: read_manifest(o)['key'] for o in sorted(outputs) if '.' not in o.name}
+
+
+def _set_aside(directory: Path) -> None:
+    """Free the plain name without losing what lies there."""
+    if not directory.exists():
+        return
+    if (directory / MANIFEST).is_file():
+        suffix = read_manifest(directory)['key']
+    else:
+        suffix = f'foreign-{time.strftime("%Y%m%d-%H%M%S")}'
+    os.rename(directory, directory.with_name(f'{directory.name}.{suffix}'))
+
+
+def _decide_on_main(decide: Callable[[], bool]) -> bool:
+    decision: list[bool | Exception | None] = [None]
+    if is_main_process():
+        try:
+            decision[0] = decide()
+        except Exception as error:  # the other ranks must not wait for a rank that is gone
+            decision[0] = error
+    broadcast_object_list(decision)
+    if isinstance(decision[0], Exception):
+        raise decision[0]
+    return decision[0]
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of this package and of those that decide its numbers."""
+    return dict(
+        luss_mm=__version__,
+        mmengine=mmengine.__version__,
+        torch=torch.__version__,
+        numpy=np.__version__,
+    )
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _jsonable(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(inner) for inner in value]
+    if not (value is None or isinstance(value, (str, int, float, bool))):
+        value = str(value)
+    if isinstance(value, str) and (address := re.search(r'<.* at 0x[0-9a-f]+>', value)):
+        raise TypeError(
+            f'{address[0]} has another address in every process, so no output would ever be found '
+            'finished again: describe it by its config'
+        )
+    return value
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,3 @@
+"""Names in a work directory."""
+
+FINAL_CHECKPOINT = 'final.pth'

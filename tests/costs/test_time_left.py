@@ -1,0 +1,57 @@
+from types import SimpleNamespace
+
+import pytest
+
+from luss_mm.costs.run_estimate import readable_time
+from luss_mm.costs.time_left import TimeLeft
+
+
+def estimate_of(**stages):
+    costs = [SimpleNamespace(stage=s, seconds=t) for s, times in stages.items() for t in times]
+    return SimpleNamespace(costs=costs)
+
+
+@pytest.fixture
+def clock():
+    return SimpleNamespace(now=1000.0)
+
+
+@pytest.fixture
+def time_left(clock):
+    return TimeLeft(lambda: clock.now)
+
+
+def test_what_is_left_shrinks_and_is_corrected(time_left, clock):
+    time_left.expect(estimate_of(pretrain=[50, 10], attention=[20], finetune=[3, 17]))
+    assert time_left.begin('pretrain', True) == 'time left: about 100 s, 60 s of it for pretrain'
+    clock.now += 120  # twice as long
+    time_left.end('pretrain')
+    assert time_left.begin('attention', True) == 'time left: about 80 s, 40 s of it for attention'
+    clock.now += 40
+    time_left.end('attention')
+    assert time_left.begin('finetune', True) == 'time left: about 40 s'
+
+
+def test_a_stage_that_was_begun_before_corrects_nothing(time_left, clock):
+    time_left.expect(estimate_of(pretrain=[60], finetune=[60]))
+    line = time_left.begin('pretrain', False)
+    assert line.endswith('60 s of it for pretrain, less what was done of it before')
+    clock.now += 1
+    time_left.end('pretrain')
+    assert time_left.begin('finetune', True) == 'time left: about 60 s'
+
+
+def test_stages_without_an_estimate_say_nothing(time_left, clock):
+    assert time_left.begin('data', True) == ''
+    clock.now += 10
+    time_left.end('data')
+    time_left.expect(estimate_of(pretrain=[60]))
+    assert time_left.begin('pretrain', True) == 'time left: about 60 s'
+
+
+@pytest.mark.parametrize(
+    ('seconds', 'text'),
+    [(119, '119 s'), (120, '2 min'), (7199, '120 min'), (7200, '2.0 h'), (400_000, '5 days')],
+)
+def test_readable_times(seconds, text):
+    assert readable_time(seconds) == text

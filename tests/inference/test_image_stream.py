@@ -1,0 +1,148 @@
+import os
+import threading
+
+import pytest
+
+from luss_mm.inference.image_stream import (
+    batches_of_equal_size,
+    fingerprint_images,
+    image_path,
+    input_images,
+    load_ahead,
+    shards,
+)
+from tests.permissions import closed
+
+
+@pytest.fixture
+def root(tmp_path):
+    for name in (
+        'b.jpg',
+        'a.PNG',
+        'notes.txt',
+        'z/c.webp',
+        'z/y/d.JPEG',
+        'ä ö/e.bmp',
+        '.hidden.png',
+    ):
+        path = tmp_path / 'root' / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+    return tmp_path / 'root'
+
+
+def test_walks_in_a_fixed_order(root):
+    assert list(input_images(root)) == ['a.PNG', 'b.jpg', 'z/c.webp', 'z/y/d.JPEG', 'ä ö/e.bmp']
+    assert all(image_path(root, relative).is_file() for relative in input_images(root))
+
+
+def test_one_image_is_its_own_folder(root):
+    path = root / 'z' / 'c.webp'
+    assert list(input_images(path)) == ['c.webp'] and image_path(path, 'c.webp') == path
+
+
+def test_links_are_followed_but_not_in_circles(root, tmp_path):
+    (tmp_path / 'elsewhere').mkdir()
+    (tmp_path / 'elsewhere' / 'f.png').touch()
+    (root / 'link').symlink_to(tmp_path / 'elsewhere')
+    (root / 'z' / 'circle').symlink_to(root)
+    walked = list(input_images(root))
+    assert 'link/f.png' in walked and len(walked) == 6
+
+
+def test_folders_that_may_not_be_read(root, tmp_path):
+    with closed(root / 'z'):
+        assert list(input_images(root)) == ['a.PNG', 'b.jpg', 'z/', 'ä ö/e.bmp']
+        assert fingerprint_images(root)[0] == 4
+    with closed(root / 'z' / 'y'):
+        assert list(input_images(root)) == ['a.PNG', 'b.jpg', 'z/c.webp', 'z/y/', 'ä ö/e.bmp']
+    with closed(root), pytest.raises(PermissionError, match='root: may not be read. Change its'):
+        list(input_images(root))
+
+
+def test_folders_are_listed_when_their_turn_comes(root, monkeypatch):
+    listed = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, 'scandir', lambda folder: listed.append(folder) or scandir(folder))
+    walk = input_images(root)
+    next(walk)
+    assert listed == [f'{root}/']
+    assert len(list(walk)) == 4 and len(listed) == 4
+
+
+def test_refusals(root):
+    with pytest.raises(FileNotFoundError, match='gone: no such image or folder'):
+        list(input_images(root / 'gone'))
+    with pytest.raises(ValueError, match='notes.txt: not an image'):
+        list(input_images(root / 'notes.txt'))
+    (root / 'z' / 'c.png').touch()
+    (root / 'z' / 'c' / 'e').mkdir(parents=True)
+    (root / 'z' / 'c' / 'e' / 'c.png').touch()
+    with pytest.raises(ValueError, match='c.webp and c.png would share one label map'):
+        fingerprint_images(root)
+
+
+def test_fingerprint_names_paths_and_sizes(root):
+    count, digest = fingerprint_images(root)
+    assert count == 5 and fingerprint_images(root) == (count, digest)
+    (root / 'notes.txt').write_text('more')
+    assert fingerprint_images(root) == (count, digest)
+    (root / 'b.jpg').write_bytes(b'longer than before')
+    assert fingerprint_images(root)[1] != digest
+    (root / 'b.jpg').rename(root / 'c.jpg')
+    (root / 'dangling.png').symlink_to('nowhere')
+    assert fingerprint_images(root)[0] == 6
+    with pytest.raises(FileNotFoundError, match='holds no image'):
+        (root / 'empty').mkdir()
+        fingerprint_images(root / 'empty')
+
+
+@pytest.mark.parametrize('count, size', [(0, 3), (2, 3), (6, 3), (7, 3)])
+def test_shards(count, size):
+    parts = list(shards(iter(range(count)), size))
+    assert [item for part in parts for item in part] == list(range(count))
+    assert all(len(part) == size for part in parts[:-1])
+
+
+def test_loads_in_order_and_not_too_far_ahead():
+    taken, released = [], threading.Event()
+
+    def items():
+        for number in range(50):
+            taken.append(number)
+            yield number
+
+    def load(number):
+        if number == 0:
+            released.wait(5)  # later items are loaded first
+        return number * 10
+
+    loaded = load_ahead(items(), load, workers=3, ahead=5)
+    threading.Timer(0.05, released.set).start()
+    assert next(loaded) == 0 and len(taken) <= 6
+    assert list(loaded) == [number * 10 for number in range(1, 50)]
+
+
+def test_an_error_while_loading_arrives():
+    with pytest.raises(ZeroDivisionError):
+        list(load_ahead([1, 0, 2], lambda number: 1 / number, workers=2, ahead=2))
+
+
+@pytest.mark.parametrize('batch_size, window', [(1, 10), (3, 4), (4, 100)])
+def test_batches_hold_one_size_and_everything_once(batch_size, window):
+    samples = [(number, (number * 7 % 5, 3)) for number in range(60)]
+    waiting = most = 0
+    taken = []
+
+    def counted():
+        for sample in samples:
+            taken.append(sample)
+            yield sample
+
+    seen = []
+    for batch in batches_of_equal_size(counted(), lambda s: s[1], batch_size, window):
+        assert len({shape for _, shape in batch}) == 1 and 1 <= len(batch) <= batch_size
+        waiting = len(taken) - len(seen)
+        most = max(most, waiting)
+        seen += batch
+    assert sorted(seen) == samples and most <= window

@@ -1,0 +1,193 @@
+import csv
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from luss_mm.inference.infer_folder import FolderInference
+from luss_mm.inference.inferencer import BadImageError, LUSSInferencer
+from luss_mm.work_dir.shards import FinishedShards
+from tests.engine.small_run import make_run
+from tests.inference.test_inferencer import SIZES, smooth_image
+from tests.permissions import closed
+from tests.tiny_layout import write_image
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp('run'))
+
+
+@pytest.fixture(scope='module')
+def inferencer(run):
+    return LUSSInferencer(run, device='cpu')
+
+
+@pytest.fixture
+def images(tmp_path):
+    for number, size in enumerate(SIZES):
+        folder = ('', 'a/', 'a/b b/', 'ü/')[number % 4]
+        suffix = ('png', 'BMP')[number % 2]
+        write_image(tmp_path / 'images' / f'{folder}{number}.{suffix}', smooth_image(size, number))
+    return tmp_path / 'images'
+
+
+def label_maps(out):
+    """Relative paths to ids, decoded by hand."""
+    maps = {}
+    for path in sorted((out / 'labels').rglob('*.png')):
+        bgr = cv2.imread(str(path)).astype(int)
+        assert not bgr[..., 0].any()
+        maps[path.relative_to(out / 'labels').as_posix()] = bgr[..., 2] + 256 * bgr[..., 1]
+    return maps
+
+
+def rows_of(out):
+    with open(out / 'listing.csv', newline='', encoding='utf-8') as file:
+        return list(csv.DictReader(file))
+
+
+def segmented(monkeypatch, inferencer):
+    """Names of the images that go through the network from now on."""
+    names, stream = [], inferencer.stream
+
+    def noted(inputs, *args):
+        names.extend(path.name for path in inputs)
+        return stream(inputs, *args)
+
+    monkeypatch.setattr(inferencer, 'stream', noted)
+    return names
+
+
+def test_outputs_mirror_the_images(images, inferencer, tmp_path):
+    out = FolderInference(inferencer, images).write(tmp_path / 'out')
+    maps = label_maps(out)
+    paths = sorted(path for path in images.rglob('*') if path.is_file())
+    assert set(maps) == {p.relative_to(images).with_suffix('.png').as_posix() for p in paths}
+    rows = rows_of(out)
+    for path in paths:
+        relative = path.relative_to(images)
+        labels = maps[relative.with_suffix('.png').as_posix()]
+        np.testing.assert_array_equal(labels, inferencer(path)['predictions'][0])
+        overlay = cv2.imread(str((out / 'overlays' / relative).with_suffix('.jpg')))
+        assert overlay.shape[0] > labels.shape[0] and overlay.shape[1] == labels.shape[1]
+        own = [row for row in rows if row['image'] == relative.as_posix()]
+        assert {int(r['id']): int(r['pixels']) for r in own} == dict(
+            zip(*np.unique(labels, return_counts=True), strict=True)
+        )
+        assert sum(float(row['share']) for row in own) == pytest.approx(1, abs=1e-3)
+        assert all(r['name'] == ('others' if r['id'] == '0' else f'cluster {r["id"]}') for r in own)
+    summary = json.loads((out / 'summary.json').read_text())
+    assert summary['images'] == summary['segmented'] == len(SIZES)
+    everything = np.concatenate([labels.ravel() for labels in maps.values()])
+    assert {entry['id']: entry['share'] for entry in summary['ids']} == pytest.approx(
+        {i: (everything == i).mean() for i in np.unique(everything)}
+    )
+    assert everything.max() > 255
+
+
+def test_labels_alone(images, inferencer, tmp_path):
+    out = FolderInference(inferencer, images, outputs=['labels']).write(tmp_path / 'out')
+    assert len(label_maps(out)) == len(SIZES) and not (out / 'overlays').exists()
+
+
+def test_one_image(images, inferencer, tmp_path):
+    out = FolderInference(inferencer, images / 'a' / '1.BMP').write(tmp_path / 'out')
+    assert set(label_maps(out)) == {'1.png'}
+
+
+def test_goes_on_after_an_interruption(images, inferencer, tmp_path, monkeypatch):
+    whole = FolderInference(inferencer, images, shard_size=3).write(tmp_path / 'whole')
+    add = FinishedShards.add
+
+    def killed(finished, shard, *record):
+        if shard == 2:
+            raise KeyboardInterrupt
+        add(finished, shard, *record)
+
+    names = segmented(monkeypatch, inferencer)
+    job = FolderInference(inferencer, images, shard_size=3)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(FinishedShards, 'add', killed)
+        job.write(tmp_path / 'out')
+    assert len(names) == len(SIZES) and not (tmp_path / 'out').exists()
+    names.clear()
+    out = job.write(tmp_path / 'out')
+    assert len(names) == len(SIZES) - 6  # two shards were finished
+    assert (out / 'listing.csv').read_bytes() == (whole / 'listing.csv').read_bytes()
+    ours, theirs = label_maps(out), label_maps(whole)
+    assert ours.keys() == theirs.keys()
+    assert all((ours[path] == theirs[path]).all() for path in ours)
+    names.clear()
+    job.write(tmp_path / 'out')
+    assert not names  # finished
+
+
+def test_another_image_is_noticed_and_the_old_output_kept(images, inferencer, tmp_path):
+    job = FolderInference(inferencer, images)
+    job.write(tmp_path / 'out')
+    write_image(images / 'new.png', smooth_image((40, 50), 9))
+    job.write(tmp_path / 'out')
+    assert 'new.png' in label_maps(tmp_path / 'out')
+    kept = [path for path in tmp_path.glob('out.*') if 'partial' not in path.name]
+    assert len(kept) == 1 and len(label_maps(kept[0])) == len(SIZES)
+
+
+def test_bad_images_are_listed(images, inferencer, tmp_path):
+    (images / 'a' / 'bad.jpg').write_bytes(b'no image')
+    (images / 'gone.png').symlink_to(tmp_path / 'nowhere.png')
+    out = FolderInference(inferencer, images, shard_size=3).write(tmp_path / 'out')
+    bad = json.loads((out / 'bad_images.json').read_text())
+    assert sorted(entry['image'] for entry in bad) == ['a/bad.jpg', 'gone.png']
+    assert 'not a readable image' in bad[1]['problem'] + bad[0]['problem']
+    assert len(label_maps(out)) == len(SIZES)
+    assert json.loads((out / 'summary.json').read_text())['bad_images'] == 2
+    for target in ('out', 'other'):  # also where skipping has finished before
+        job = FolderInference(inferencer, images, on_bad_image='error')
+        with pytest.raises(BadImageError, match=r"(bad.jpg|gone.png): .* on_bad_image='skip'"):
+            job.write(tmp_path / target)
+
+
+def test_a_folder_that_may_not_be_read(images, inferencer, tmp_path):
+    """It is listed and counted, so that nobody misses what lies in it."""
+    with closed(images / 'a'):
+        out = FolderInference(inferencer, images).write(tmp_path / 'out')
+        with pytest.raises(BadImageError, match="a/: .*/a: cannot be read .* on_bad_image='skip'"):
+            FolderInference(inferencer, images, on_bad_image='error').write(tmp_path / 'other')
+    bad = json.loads((out / 'bad_images.json').read_text())
+    problem = f'{images}/a: cannot be read (Permission denied).'
+    assert bad == [dict(image='a/', problem=problem)]
+    assert json.loads((out / 'summary.json').read_text())['bad_images'] == 1
+    assert 0 < len(label_maps(out)) < len(SIZES)
+    assert len(label_maps(FolderInference(inferencer, images).write(out))) == len(SIZES)
+
+
+def test_only_bad_images(inferencer, tmp_path):
+    (tmp_path / 'images').mkdir()
+    (tmp_path / 'images' / 'bad.png').write_bytes(b'')
+    with pytest.raises(BadImageError, match='none of 1 images can be read: .*bad.png'):
+        FolderInference(inferencer, tmp_path / 'images').write(tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+
+
+def test_names_that_are_not_text(images, inferencer, tmp_path):
+    data = (images / '0.png').read_bytes()
+    with open(bytes(images) + b'/\xff.png', 'wb') as file:
+        file.write(data)
+    out = FolderInference(inferencer, images).write(tmp_path / 'out')
+    bad = json.loads((out / 'bad_images.json').read_text())
+    assert [entry['image'] for entry in bad] == ['\\udcff.png']
+    assert 'the name is not UTF-8. Rename the file' in bad[0]['problem']
+    assert len(label_maps(out)) == len(SIZES)
+
+
+def test_refusals(images, inferencer, tmp_path):
+    with pytest.raises(ValueError, match='a later run would take it for images'):
+        FolderInference(inferencer, images).write(images / 'out')
+    with pytest.raises(ValueError, match='outputs are some of'):
+        FolderInference(inferencer, images, outputs=['masks'])
+    with pytest.raises(ValueError, match='on_bad_image is one of'):
+        FolderInference(inferencer, images, on_bad_image='ignore')
+    with pytest.raises(FileNotFoundError, match='no such image or folder'):
+        FolderInference(inferencer, tmp_path / 'gone').write(tmp_path / 'out')

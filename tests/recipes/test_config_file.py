@@ -1,0 +1,118 @@
+"""A config that cannot be used ends in one line with the file and the reason."""
+
+import re
+import sys
+
+import pytest
+
+from luss_mm.engine.expected_errors import explain_stop
+from luss_mm.recipes.config_file import read_config, refuse_incomplete
+from luss_mm.recipes.literal_config import ConfigError
+from luss_mm.recipes.settings import SettingsError
+from tests.permissions import closed
+
+RECIPE = 'configs/luss/pass_folder.py'
+GOOD = "model = dict(type='A', depth=1)\nrate = 3\nviews = [dict(size=1)]\n"
+WRONG = {  # content of a file, and what is said of it
+    'a.txt': ('a = 1', r'a.txt: not a config. Name a file that ends in .py'),
+    'prose.py': ('no config here\n', r'prose.py, line 1: not a config \(SyntaxError: invalid'),
+    'cut.py': ('a = 1\nb = dict(\n', r'cut.py, line 2: not a config \(SyntaxError: .*never closed'),
+    'name.py': ('a = 1\nb = c\n', r"name.py, line 2: not a config \(NameError: name 'c'"),
+    'bytes.py': (b'\xff\xfe\0', r'bytes.py: not a config \(UnicodeDecodeError'),
+    'cut.json': ('{"a": ', r'cut.json: not a config \(JSONDecodeError'),
+    'base.py': ("_base_ = 'godo.py'\n", r'base.py: its _base_ .*godo.py is not .* mean .*good.py'),
+    'deep.py': ("_base_ = 'name.py'\n", r'name.py, line 2: not a config'),
+    'import.py': (
+        "custom_imports = dict(imports=['no_such_module'])\n",
+        r"import.py: custom_imports: No module named 'no_such_module'",
+    ),
+    'open.py': ("a = open('gone.txt')\n", r'open.py, line 1: not a config \(FileNotFoundError'),
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, (content, _) in WRONG.items():
+        content = content.encode() if isinstance(content, str) else content
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / 'good.py').write_text(GOOD)
+    return tmp_path
+
+
+@pytest.mark.parametrize('name', WRONG)
+def test_files_that_are_no_configs(folder, name):
+    with pytest.raises(ConfigError) as error:
+        read_config(folder / name)
+    line = explain_stop(error.value)
+    assert re.search(WRONG[name][1], line) and '\n' not in line
+    assert line.startswith(f'{folder}/')
+
+
+def test_paths_that_are_wrong(folder):
+    for path, message in (
+        (folder / 'goood.py', f'Did you mean {folder}/good.py?'),
+        (folder, 'Is a directory. Name a file.'),
+        (folder / 'good.py' / 'x.py', 'A folder on its way is a file'),
+    ):
+        with pytest.raises(OSError) as error:
+            read_config(path)
+        assert message in explain_stop(error.value)
+
+
+def test_a_config_that_may_not_be_read(folder):
+    with closed(folder / 'good.py'), pytest.raises(PermissionError) as error:
+        read_config(folder / 'good.py')
+    assert explain_stop(error.value).startswith(f'{folder}/good.py: Permission denied. Change its')
+
+
+def test_a_fault_in_an_imported_module_keeps_its_traceback(folder, monkeypatch):
+    (folder / 'broken_module_of_a_user.py').write_text('1 / 0\n')
+    (folder / 'uses.py').write_text("custom_imports = dict(imports=['broken_module_of_a_user'])\n")
+    monkeypatch.syspath_prepend(folder)
+    with pytest.raises(ZeroDivisionError) as error:
+        read_config(folder / 'uses.py')
+    assert explain_stop(error.value) is None
+    assert 'broken_module_of_a_user' not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'modl.depth': 3}, "modl.depth: the config has no 'modl'; did you mean 'model'"),
+        ({'train_cfg.max_epoch': 3}, None),  # a key of mmengine that the config does not set
+        ({'rate.a': 3}, 'rate.a: does not fit the config (rate='),
+        ({'views.1.size': 3}, 'views.1.size: does not fit the config ("Index 1 exceeds'),
+        ({'model.depth': 3, 'rate.a': 3}, '--cfg-options rate.a: does not fit'),
+        ({'model.depth': 3, 'rate': 4}, None),
+    ],
+)
+def test_options(folder, options, message):
+    if message is None:
+        config = read_config(folder / 'good.py', options)
+        assert config.model.depth in (1, 3) and len(config.views) == 1
+        return
+    with pytest.raises(SettingsError) as error:
+        read_config(folder / 'good.py', options)
+    assert message in str(error.value) and '\n' not in str(error.value)
+
+
+def test_hooks_of_the_command_line_are_added():
+    options = {
+        'stages.finetune.custom_hooks': [dict(type='EMAHook')],
+        'custom_hooks': dict(type='A'),
+    }
+    config, plain = read_config(RECIPE, options), read_config(RECIPE)
+    own = plain.stages.finetune.custom_hooks
+    assert config.stages.finetune.custom_hooks == [*own, dict(type='EMAHook')]
+    assert config.custom_hooks == [dict(type='A')]
+
+
+def test_settings_of_a_recipe_are_left_to_the_recipe():
+    assert read_config(RECIPE, {'no_such_setting': 1}).no_such_setting == 1
+
+
+def test_incomplete_configs(folder):
+    config = read_config(folder / 'good.py')
+    refuse_incomplete(config, 'good.py', ['model', 'rate'])
+    with pytest.raises(ConfigError, match='good.py: sets no train_dataloader. Name a recipe'):
+        refuse_incomplete(config, 'good.py', ['model', 'train_dataloader'])

@@ -1,0 +1,227 @@
+import re
+import shutil
+
+import pytest
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmseg.registry import HOOKS
+
+from luss_mm.recipes.data_check import check_data
+from luss_mm.recipes.image_check import check_images_of
+from luss_mm.recipes.recipe import Recipe
+from luss_mm.recipes.settings import SettingsError
+from tests.two_ranks import run_on_two_ranks
+
+IMAGES = 6  # of the fixture data_root
+NO_SIZE = dict(type='MultiCrop', views=[dict(num=2)])
+
+
+@HOOKS.register_module()
+class ObjectingHook(Hook):
+    """Objects to a number."""
+
+    def __init__(self, number=0):
+        if number == 1:
+            raise ValueError('not 1')
+        self.number = number
+
+    def check(self):
+        if self.number == 2:
+            raise ValueError('not 2. Set 3.')
+
+
+def loader(split, masks='', **settings):
+    dataset = dict(
+        type='LUSSDataset',
+        data_root='${data_root}',
+        data_prefix=dict(img_path=split, seg_map_path=masks),
+        pipeline=[dict(type='LoadBoundedImage')],
+    )
+    return dict(dict(batch_size='${batch}', drop_last=True, dataset=dataset), **settings)
+
+
+def recipe(data_root, work_dir='work_dirs/test', **changes):
+    """Two stages; the second trains on label maps that the run makes, and is scored."""
+    first = dict(model=dict(type='PASSPretrainer'), train_dataloader=loader('train'))
+    second = dict(
+        model=dict(type='LUSSSegmentor'),
+        train_dataloader=loader('train', '${work_dir}/pseudo_labels'),
+        val_dataloader=loader('validation', 'validation-segmentation', batch_size=1),
+        custom_hooks=[dict(type='ObjectingHook', number='${number}')],
+    )
+    config = Config(
+        dict(
+            work_dir=str(work_dir),
+            stage_order=['first', 'second'],
+            stages=dict(first=first, second=second),
+            data_root=str(data_root),
+            batch=3,
+            number=0,
+            default_scope='mmseg',
+        )
+    )
+    config.merge_from_dict({key.replace('__', '.'): value for key, value in changes.items()})
+    return Recipe(config)
+
+
+def check(*args, **kwargs):
+    found = recipe(*args, **kwargs)
+    check_data(found, found.stage_order)
+
+
+def test_what_can_work_is_let_pass(data_root):
+    check(data_root)
+    check(data_root, batch=IMAGES)
+    check(
+        data_root, batch=99, stages__first__train_dataloader__drop_last=False, stage_order='first'
+    )
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (
+            dict(stages__second__train_dataloader__batch_size=7),
+            'stages.second.train_dataloader: 6 images do not fill one batch of 7 on 1 rank(s). Set '
+            'a smaller batch_size.',
+        ),
+        (dict(batch=7), 'Set a smaller batch.'),
+        (dict(data_root='/nowhere'), 'train_dataloader: data_root=/nowhere: no such folder.'),
+        (dict(batch=0), 'stages.first.train_dataloader: a batch has no image. Set a larger batch.'),
+        (
+            dict(batch=7, stages__second__train_dataloader__batch_size=8),
+            'Set a smaller batch. stages.second.train_dataloader: 6 images do not fill one batch',
+        ),
+        (
+            dict(stages__second__val_dataloader__dataset__data_prefix__img_path='val'),
+            'val: no such folder. Set data_root or data_prefix. Without a labelled split, set eval',
+        ),
+        (
+            dict(stages__second__val_dataloader__dataset__data_prefix__seg_map_path='masks'),
+            'stages.second.val_dataloader: 4 of 4 images have no mask, ',
+        ),
+        (
+            dict(stages__first__train_dataloader__dataset__pipeline=[NO_SIZE]),
+            'a group of views has num, size and scale',
+        ),
+        (dict(number=1), 'stages.second.custom_hooks: ObjectingHook: '),
+        (dict(number=2), 'stages.second.custom_hooks: ObjectingHook: not 2. Set 3.'),
+    ],
+)
+def test_mistakes_name_the_stage_and_the_mend(data_root, changes, message):
+    with pytest.raises(SettingsError, match=re.escape(message)):
+        check(**(dict(data_root=data_root) | changes))
+
+
+def test_a_folder_of_nearly_the_name_is_named(data_root):
+    near = data_root.with_name(f'{data_root.name}s')
+    with pytest.raises(SettingsError, match=f'data_root={near}: .* Did you mean {data_root}\\?'):
+        check(near)
+    changes = dict(stages__first__train_dataloader__dataset__data_prefix__img_path='trian')
+    with pytest.raises(SettingsError, match='trian: no such folder.*Did you mean .*/train\\?'):
+        check(data_root, **changes)
+
+
+def test_images_that_differ_in_the_suffix_are_all_named_before_the_first_stage(data_root):
+    paths = sorted((data_root / 'train').rglob('*.JPEG'))
+    for path in paths[:2]:
+        shutil.copy(path, path.with_suffix('.jpg'))
+    with pytest.raises(SettingsError) as error:
+        check(data_root)
+    message = str(error.value)
+    assert message.startswith('stages.second.train_dataloader: ')
+    assert message.endswith('Rename one of each pair.')
+    for path in paths[:2]:
+        assert str(path) in message and str(path.with_suffix('.jpg')) in message
+    check(data_root, stage_order='first')  # makes no label maps
+
+
+def test_one_missing_mask_is_named(data_root):
+    path = sorted((data_root / 'validation-segmentation').rglob('*.png'))[2]
+    path.unlink()
+    with pytest.raises(SettingsError, match=re.escape(f'1 of 4 images have no mask, {path} for')):
+        check(data_root)
+    check(data_root, evaluate=False)
+
+
+def test_data_that_an_earlier_stage_makes_is_not_looked_at(data_root):
+    made = dict(stages__second__train_dataloader__dataset__data_root='${work_dir}/first')
+    check(data_root, **made)
+    with pytest.raises(SettingsError, match='first/train: no such folder'):
+        found = recipe(data_root, **made)
+        check_data(found, ['second'])  # the first is finished
+
+
+def test_label_maps_of_the_run_are_no_input(data_root):
+    """Also where the work directory lies within the data: they come into being during the stage."""
+    found = [recipe(data_root, data_root / 'runs/1').stage_inputs('second')]
+    labels = data_root / 'runs/1/pseudo_labels/ant'
+    labels.mkdir(parents=True)
+    source = next((data_root / 'validation-segmentation').rglob('*.png'))
+    shutil.copy(source, labels / 'train_ant_0.png')
+    found.append(recipe(data_root, data_root / 'runs/1').stage_inputs('second'))
+    assert found[0] == found[1]
+
+
+def test_given_masks_are_an_input(data_root):
+    found = [recipe(data_root).stage_inputs('second')]
+    path = next((data_root / 'validation-segmentation').rglob('*.png'))
+    path.write_bytes(path.read_bytes() + b' ')
+    found.append(recipe(data_root).stage_inputs('second'))
+    assert found[0]['train_dataloader'] == found[1]['train_dataloader']
+    assert found[0]['val_dataloader'] != found[1]['val_dataloader']
+
+
+@pytest.mark.parametrize(
+    'wrap',
+    [
+        lambda inner: dict(type='RepeatDataset', times=2, dataset=inner),
+        lambda inner: dict(type='ConcatDataset', datasets=[inner, inner]),
+    ],
+    ids=['repeat', 'concat'],
+)
+def test_wrapped_images_are_looked_at(data_root, tmp_path, wrap):
+    inner = loader('train')['dataset']
+    changes = dict(
+        stages__first__train_dataloader=dict(
+            _delete_=True, batch_size='${batch}', drop_last=True, dataset=wrap(inner)
+        ),
+        batch=12,
+        stage_order='first',
+    )
+    check(data_root, **changes)
+    with pytest.raises(SettingsError, match='12 images do not fill one batch of 13'):
+        check(data_root, **changes | dict(batch=13))
+    before = recipe(data_root, tmp_path / 'run', **changes).stage_inputs('first')
+    path = next((data_root / 'train').rglob('*.JPEG'))
+    path.write_bytes(path.read_bytes()[:-9])
+    found = recipe(data_root, tmp_path / 'run', **changes)
+    assert found.stage_inputs('first') != before
+    with pytest.raises(SettingsError, match=re.escape(f'{path}: truncated')):
+        check_images_of(found, ['first'])
+
+
+def rank_message(rank, data_root, changes):
+    try:
+        check(data_root, **changes)
+    except SettingsError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (dict(), None),
+        (
+            dict(batch=4),
+            'stages.first.train_dataloader: 6 images do not fill one batch of 4 on 2 ra',
+        ),
+        (dict(number=2), 'stages.second.custom_hooks: ObjectingHook: not 2. Set 3.'),
+        (dict(stages__first__train_dataloader__dataset__data_prefix__img_path='x'), 'stages.first'),
+    ],
+)
+def test_all_ranks_stop(data_root, changes, message):
+    answers = run_on_two_ranks(rank_message, data_root, changes)
+    assert answers[0] == answers[1]
+    assert answers[0] is None if message is None else answers[0].startswith(message)

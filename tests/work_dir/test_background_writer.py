@@ -1,0 +1,96 @@
+import threading
+
+import numpy as np
+import pytest
+
+from luss_mm.work_dir.background_writer import BackgroundWriter
+
+
+def array(value, length=10):
+    return np.full(length, value, dtype=np.uint8)
+
+
+def test_everything_is_written_when_it_is_finished(tmp_path):
+    with BackgroundWriter(threads=3) as writer:
+        for round_ in range(2):  # it can be used again
+            for i in range(20):
+                writer.submit(np.save, tmp_path / f'{round_}-{i}.npy', array(i))
+            writer.finish()
+            found = [np.load(tmp_path / f'{round_}-{i}.npy') for i in range(20)]
+            np.testing.assert_array_equal(found, [array(i) for i in range(20)])
+
+
+def test_no_more_waits_than_may():
+    most = waiting = 0
+    lock, threads = threading.Lock(), set()
+
+    def write(path, values):
+        nonlocal waiting
+        threads.add(threading.get_ident())
+        with lock:
+            waiting -= values.nbytes
+
+    with BackgroundWriter(threads=2, waiting_bytes=35) as writer:
+        for _ in range(50):
+            with lock:
+                most = max(most, waiting)
+                waiting += 10
+            writer.submit(write, None, array(0))
+        writer.finish()
+    assert waiting == 0 and 10 <= most <= 40
+    assert threading.get_ident() not in threads
+
+
+def test_an_array_above_the_bound_is_written_all_the_same():
+    written = []
+    with BackgroundWriter(waiting_bytes=5) as writer:
+        for i in range(3):
+            writer.submit(lambda path, values: written.append(values[0]), None, array(i))
+        writer.finish()
+    assert sorted(written) == [0, 1, 2]
+
+
+@pytest.mark.parametrize('error', [OSError('disk full'), SystemExit(1)])
+def test_errors_and_ends_of_threads_reach_the_main_thread(error):
+    def write(path, values):
+        if values[0] == 1:
+            raise error
+
+    with pytest.raises(type(error)), BackgroundWriter() as writer:
+        for i in range(3):
+            writer.submit(write, None, array(i))
+        writer.finish()
+
+
+def test_an_error_is_noticed_before_the_end():
+    def write(path, values):
+        raise OSError(str(values[0]))
+
+    submitted = 0
+    with pytest.raises(OSError, match='0'), BackgroundWriter(waiting_bytes=20) as writer:
+        for i in range(100):
+            writer.submit(write, None, array(i))
+            submitted = i
+    assert submitted < 5
+
+
+def test_what_waits_when_an_error_comes_is_not_written():
+    started, free = threading.Event(), threading.Event()
+    written = []
+
+    def write(path, values):
+        started.set()
+        free.wait(10)
+        written.append(values[0])
+
+    def fail():
+        with BackgroundWriter(threads=1) as writer:
+            for i in range(5):
+                writer.submit(write, None, array(i))
+            started.wait(10)
+            threading.Timer(0.05, free.set).start()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert written == [0]

@@ -1,0 +1,49 @@
+import errno
+import os
+import resource
+import shutil
+
+import numpy as np
+import pytest
+
+from luss_mm.work_dir.mapped_array import create_mapped_array
+
+
+def test_what_is_assigned_is_read_back(tmp_path):
+    path = tmp_path / 'a.npy'
+    array = create_mapped_array(path, (3, 5))
+    array[1] = np.arange(5)
+    array.flush()
+    expected = np.zeros((3, 5), np.float32)
+    expected[1] = range(5)
+    np.testing.assert_array_equal(np.load(path), expected)
+
+
+def test_the_disk_has_set_the_blocks_aside(tmp_path):
+    path = tmp_path / 'a.npy'
+    create_mapped_array(path, (1000, 1000))
+    assert os.stat(path).st_blocks * 512 >= 4_000_000
+
+
+def test_a_disk_without_room_is_named_and_not_filled(tmp_path):
+    path = tmp_path / 'a.npy'
+    rows = shutil.disk_usage(tmp_path).free // 4096 + 1
+    with pytest.raises(OSError) as raised:
+        create_mapped_array(path, (rows, 1024))
+    assert raised.value.errno == errno.ENOSPC
+    assert raised.value.filename == str(path)
+    assert not path.exists()
+
+
+def test_a_file_that_may_not_be_so_long_is_removed_again(tmp_path):
+    path = tmp_path / 'a.npy'
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, limits[1]))
+    try:
+        with pytest.raises(OSError) as raised:
+            create_mapped_array(path, (1024, 1024))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert raised.value.errno == errno.EFBIG
+    assert raised.value.filename == str(path)
+    assert not path.exists()
