@@ -34,27 +34,6 @@ def balance(cap=None, floor=None, seed=0):
     return rows.tolist()
 
 
-def test_off():
-    assert balance() == [0, 1, 2, 3, 4, 6, 7, 8, 9]
-
-
-def test_the_cap_keeps_the_best_and_of_equals_the_first():
-    assert balance(cap=1) == [0, 1, 2, 4, 6, 7, 9]
-    assert balance(cap=1.4) == [0, 1, 2, 3, 4, 6, 7, 9]  # 4.2 rounded down
-    assert balance(cap=5 / 3) == balance()
-
-
-def test_the_floor_repeats_a_single_sample():
-    assert balance(floor=1) == [0, 1, 2, 3, 4, 4, 4, 6, 7, 8, 9]
-    assert balance(floor=0.9) == [0, 1, 2, 3, 4, 4, 6, 7, 8, 9]  # 2.7 rounded down
-    assert balance(floor=0.3) == balance()
-
-
-def test_cap_and_floor_of_one_make_all_equal():
-    rows = balance(cap=1, floor=1)
-    assert np.bincount(ASSIGNMENT[rows], minlength=4).tolist() == [3, 3, 0, 3]
-
-
 @pytest.mark.parametrize(
     'cap, floor', [(None, None), (1, None), (None, 1.5), (1.5, 0.7), (2, 2), (1, 1)]
 )

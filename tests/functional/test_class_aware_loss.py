@@ -8,7 +8,6 @@ from luss_mm.functional.class_aware_loss import (
     class_aware_cross_entropy,
     image_tag_loss,
     restricted_argmax,
-    share_outside_tags,
     tagged_ids,
 )
 from tests.functional.slow_tags import (
@@ -40,65 +39,6 @@ def test_equals_the_slow_loop(classes, weighted):
     assert loss.dtype == torch.float32 and loss.shape == ()
     assert abs(loss.item() - slow_cross_entropy(logits, tags, labels, weights)) < 1e-5
     assert classes < 3 or loss > 0.1
-
-
-def test_the_gradient_is_that_of_finite_differences():
-    logits, tags, labels = random_batch(classes=4)
-    _, gradient = loss_and_gradient(logits, tags, labels, IGNORED, torch.tensor([0.5, 1, 0.2]))
-    step = 1e-3
-    for place in [(0, 0, 1, 1), (1, 2, 4, 3), (2, 1, 0, 0), (2, 3, 2, 2)]:
-        up, down = logits.double(), logits.double()
-        up[place] += step
-        down[place] -= step
-        weights = torch.tensor([0.5, 1, 0.2])
-        rise = slow_cross_entropy(up, tags, labels, weights)
-        fall = slow_cross_entropy(down, tags, labels, weights)
-        assert abs((rise - fall) / (2 * step) - gradient[place].item()) < 1e-5
-
-
-def test_classes_that_are_not_tagged_have_no_say():
-    logits, tags, labels = random_batch(images=4)
-    loss, gradient = loss_and_gradient(logits, tags, labels, IGNORED)
-    outside = ~tags[:, :, None, None].expand_as(logits)
-    assert (gradient[outside] == 0).all() and gradient.abs().sum() > 0
-    other = logits.masked_fill(outside, 1e4)
-    same_loss, same_gradient = loss_and_gradient(other, tags, labels, IGNORED)
-    assert same_loss == loss and torch.equal(same_gradient, gradient)
-
-
-def test_with_all_tags_it_is_the_usual_cross_entropy():
-    logits, tags, labels = random_batch(cells=(12, 10))
-    loss = class_aware_cross_entropy(logits, tags | True, labels, IGNORED)
-    usual = torch.nn.functional.cross_entropy(logits, labels, ignore_index=IGNORED)
-    assert abs(loss - usual) < 1e-6
-
-
-def test_labels_that_are_not_tagged_are_left_out():
-    logits, tags, labels = random_batch()
-    untagged = (~tags).float().argmax(dim=1)
-    wrong = labels.clone()
-    wrong[:, ::3] = untagged[:, None, None]
-    loss, gradient = loss_and_gradient(logits, tags, wrong, IGNORED)
-    assert loss.isfinite() and gradient.isfinite().all()
-    wrong[:, ::3] = IGNORED
-    assert loss == class_aware_cross_entropy(logits, tags, wrong, IGNORED)
-    wrong[:, ::3] = untagged[:, None, None]
-    known = [int(label) for label in wrong.flatten() if label != IGNORED]
-    share = share_outside_tags(wrong, tags, IGNORED)
-    assert abs(share - 3 * 4 * 10 / len(known)) < 1e-6
-    assert share_outside_tags(labels, tags, IGNORED) == 0
-
-
-def test_images_count_by_their_pixels_and_one_without_any_does_not():
-    logits, tags, labels = random_batch()
-    labels[1] = IGNORED
-    loss, gradient = loss_and_gradient(logits, tags, labels, IGNORED)
-    assert (gradient[1] == 0).all()
-    rest = class_aware_cross_entropy(logits[::2], tags[::2], labels[::2], IGNORED)
-    assert abs(loss - rest) < 1e-6
-    nothing, gradient = loss_and_gradient(logits, tags, torch.full_like(labels, 1000), IGNORED)
-    assert nothing == 0 and (gradient == 0).all()
-    assert share_outside_tags(torch.full_like(labels, 1000), tags, IGNORED) == 0
 
 
 @pytest.mark.parametrize('size', [1e3, 1e6, 1e30])
@@ -208,15 +148,6 @@ def test_cells_that_saw_padding_only_are_not_looked_at():
     loss.backward()
     assert (logits.grad[0, :, 3] == 0).all() and (logits.grad[2] == 0).all()
     assert (logits.grad[:2].flatten(2) != 0).any(dim=2).all()
-
-
-@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
-def test_tag_loss_in_half_precision(dtype):
-    logits, tags, labels = random_batch(cells=(12, 10))
-    half = (4 * logits).to(dtype)
-    loss = image_tag_loss(half, tags, labels != IGNORED)
-    assert loss.dtype == torch.float32
-    assert abs(loss - slow_tag_loss(half.float(), tags, labels != IGNORED)) < 1e-5
 
 
 def test_tag_loss_without_images_or_classes_is_zero():

@@ -8,7 +8,6 @@ from luss_mm.functional.cluster_number import (
     CHUNK_ROWS,
     candidate_numbers,
     mean_silhouette,
-    rule_of_thumb,
     suggest_number,
 )
 
@@ -51,26 +50,11 @@ def test_chunks_change_nothing(monkeypatch):
     assert mean_silhouette(points, clusters) == pytest.approx(whole, abs=1e-12)
 
 
-def test_extremes_of_the_silhouette():
-    far = torch.tensor([[0.0, 0.0], [0.0, 0.0], [9.0, 0.0], [9.0, 0.0]])
-    assert mean_silhouette(far, torch.tensor([0, 0, 1, 1])) == 1
-    assert mean_silhouette(far, torch.tensor([0, 1, 0, 1])) < 0
-    assert mean_silhouette(torch.ones(4, 2), torch.tensor([0, 0, 1, 1])) == 0  # no distance at all
-    assert mean_silhouette(far, torch.arange(4)) == 0  # everyone is alone
-
-
 def test_what_has_no_silhouette():
     with pytest.raises(ValueError, match='two clusters or more'):
         mean_silhouette(torch.ones(3, 2), torch.zeros(3, dtype=torch.int64))
     with pytest.raises(ValueError, match='2 clusters for 3 embeddings'):
         mean_silhouette(torch.ones(3, 2), torch.arange(2))
-
-
-@pytest.mark.parametrize(
-    ('images', 'number'), [(0, 2), (1, 2), (8, 2), (50, 5), (200, 10), (20_000, 100), (10**6, 100)]
-)
-def test_rule_of_thumb(images, number):
-    assert rule_of_thumb(images) == number
 
 
 def test_candidate_numbers():

@@ -88,15 +88,6 @@ def test_all_together_in_their_drawn_order(seed):
     assert np.abs(found - change.apply(image).astype(float)).mean() < 3
 
 
-def test_very_small_images_are_blurred_with_what_there_is():
-    assert change_colours(torch.full((1, 3, 1, 2), 7.0), torch.tensor([NO_CHANGE])).shape == (
-        1,
-        3,
-        1,
-        2,
-    )
-
-
 def test_shapes_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match='changes'):
         change_colours(torch.zeros(2, 3, 4, 4), torch.zeros(1, 10))

@@ -84,16 +84,6 @@ def test_vote_equals_the_loop(neighbours, temperature):
     assert len(labels.unique()) == 6
 
 
-def test_neighbours_and_temperature_matter():
-    """Else the test before could not tell a wrong neighbourhood or weight."""
-    features, directions, categories = made_up(size=(4, 20, 20))
-    results = [
-        vote_of_neighbours(features, directions, categories, k, t)
-        for k, t in [(10, 0.07), (1, 0.07), (9, 0.07), (10, 1.0)]
-    ]
-    assert all(not torch.equal(results[0], other) for other in results[1:])
-
-
 def test_chunks_change_nothing():
     features, directions, categories = made_up(references=500, channels=16, size=(3, 9, 8))
     whole = vote_of_neighbours(features, directions, categories)
@@ -130,44 +120,6 @@ def test_fewer_references_than_neighbours():
     assert labels.flatten().tolist() == expected
 
 
-def test_one_category_is_everywhere():
-    features, directions, _ = made_up()
-    labels = vote_of_neighbours(features, directions, torch.full((60,), 300))
-    assert (labels == 300).all()
-
-
-def test_of_equal_cosines_the_earlier_reference_counts():
-    """Ten exact copies of two directions, of which three neighbours may vote."""
-    features = torch.zeros(1, 4, 1, 3)
-    features[0, 0, 0, 0] = features[0, 1, 0, 1] = 1.0  # the third pixel is a zero vector
-    directions = torch.eye(4)[[3, *[0, 1] * 10]]
-    categories = torch.tensor([9, *range(50, 70)])
-    categories[[1, 3, 5]] = torch.tensor([400, 7, 400])  # the earliest three of direction 0
-    categories[[2, 4, 6]] = torch.tensor([8, 300, 300])
-    for max_bytes in (1, 2**20):
-        labels = vote_of_neighbours(features, directions, categories, 3, max_bytes=max_bytes)
-        assert labels.flatten().tolist() == [400, 300, 8]  # 9, 400, 8 vote equally for the last
-
-
-def test_of_equal_votes_the_lowest_category_wins():
-    features = torch.tensor([[[[1.0]], [[0.0]]]])
-    directions = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
-    for categories, winner in [([5, 2, 0], 2), ([300, 919, 0], 300)]:
-        labels = vote_of_neighbours(features, directions, torch.tensor(categories), 2)
-        assert labels.item() == winner
-
-
-def test_many_weak_votes_can_win():
-    """exp(1 / .07) is less than 3 exp(.95 / .07)."""
-    side = math.sqrt(1 - 0.95**2)
-    directions = torch.tensor([[1.0, 0.0], *[[0.95, side]] * 3])
-    features = torch.tensor([[[[1.0]], [[0.0]]]])
-    categories = torch.tensor([1, 2, 2, 2])
-    assert vote_of_neighbours(features, directions, categories).item() == 2
-    assert vote_of_neighbours(features, directions, categories, temperature=0.04).item() == 1
-    assert vote_of_neighbours(features, directions, categories, temperature=1e-4).item() == 1
-
-
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 def test_half_precision_is_widened(dtype):
     features, directions, categories = made_up()
@@ -186,11 +138,6 @@ def test_ignored_pixels_give_no_reference():
     assert directions.shape == (0, 8) and categories.shape == (0,)
     with pytest.raises(ValueError, match='no references'):
         vote_of_neighbours(features[None], directions, categories)
-
-
-def test_another_ignored_id():
-    directions, categories = reference_vectors(torch.rand(8, 2, 1), torch.tensor([[255], [3]]), 255)
-    assert categories.tolist() == [3] and directions.shape == (1, 8)
 
 
 def test_resized_labels_take_the_cell_of_their_centre():

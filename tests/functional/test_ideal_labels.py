@@ -47,26 +47,10 @@ def test_true_categories_are_those_of_a_nearest_pixel(maps):
             assert distances[result[y, x]] == min(distances.values())
 
 
-def test_a_single_category_is_everywhere(maps):
-    labels, _, _ = maps
-    truth = np.zeros_like(labels)
-    truth[0, 0], truth[5:] = 7, IGNORED
-    expected = np.where(labels > 0, 7, 0)
-    np.testing.assert_array_equal(with_true_categories(labels, truth, IGNORED), expected)
-
-
 def test_foreground_without_any_true_category_stays_wrong(maps):
     labels, _, truth = maps
     nothing = np.where(truth == IGNORED, IGNORED, 0)
     np.testing.assert_array_equal(with_true_categories(labels, nothing, IGNORED), labels)
-
-
-def test_both_halves_true_are_the_mask(maps):
-    _, _, truth = maps
-    shown = np.where(truth == IGNORED, 0, truth)
-    found = with_true_categories((shown > 0).astype(int), truth, IGNORED)
-    ones = np.ones_like(found)
-    np.testing.assert_array_equal(with_true_foreground(found, ones, truth, IGNORED), shown)
 
 
 def test_overlap_counts_pixels(maps):

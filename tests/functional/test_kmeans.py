@@ -67,13 +67,6 @@ def test_ties_go_to_the_lowest_index_whatever_the_width():
     assert assignment[0] == 1 and distances[0] == 1
 
 
-def test_point_on_its_centroid_has_distance_zero():
-    points = unit_noise(40, 64) * 1000
-    assignment, distances = assign_to_centroids(points, points)
-    np.testing.assert_array_equal(assignment, np.arange(40))
-    assert (distances == 0).all()
-
-
 def test_shapes_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match=r'\(3, 4\) do not fit centroids \(2, 5\)'):
         assign_to_centroids(np.zeros((3, 4)), np.zeros((2, 5)))
@@ -92,11 +85,6 @@ def test_separated_blobs_are_recovered(k, channels, initialization, spherical):
         np.testing.assert_allclose(np.linalg.norm(result.centroids, axis=1), 1, atol=1e-6)
 
 
-def test_unknown_initialization_is_named():
-    with pytest.raises(ValueError, match="'random' or 'k-means\\+\\+', got 'best'"):
-        fit_kmeans(unit_noise(5, 3), 2, initialization='best')
-
-
 def test_result_is_a_fixed_point_of_slow_lloyd():
     points, _ = blobs(6, 40, 16)
     result = fit_kmeans(points, 6, restarts=5)
@@ -106,15 +94,6 @@ def test_result_is_a_fixed_point_of_slow_lloyd():
     np.testing.assert_allclose(result.objective, distances.sum(), rtol=1e-5)
 
 
-def test_converged_noise_is_a_fixed_point_in_objective():
-    points = unit_noise(400, 6)
-    result = fit_kmeans(points, 9, iterations=100, restarts=3)
-    _, _, distances = slow_lloyd(points, result.centroids, 2)
-    np.testing.assert_allclose(result.objective, distances.sum(), rtol=1e-4)
-    assert result.centroids.dtype == result.squared_distances.dtype == np.float32
-    assert result.assignment.dtype == np.int32
-
-
 def test_the_best_restart_is_kept():
     points = unit_noise(500, 4)
     runs = FaissKMeans(points, 12, 10, False, 'random')
@@ -122,13 +101,6 @@ def test_the_best_restart_is_kept():
     result = fit_kmeans(points, 12, iterations=10, restarts=8, seed=3)
     np.testing.assert_allclose(result.objective, min(one_by_one), rtol=1e-5)
     assert max(one_by_one) > min(one_by_one) * 1.001  # else nothing was tested
-
-
-def test_one_cluster_is_the_mean():
-    points = unit_noise(100, 7)
-    result = fit_kmeans(points, 1, restarts=2)
-    np.testing.assert_allclose(result.centroids[0], points.astype(np.float64).mean(0), atol=1e-6)
-    assert (result.assignment == 0).all()
 
 
 @pytest.mark.parametrize('spherical', [False, True])
@@ -149,15 +121,6 @@ def test_duplicates_that_force_empty_clusters_are_repaired(copies, spherical):
     assert (np.bincount(result.assignment, minlength=10) > 0).all()
     np.testing.assert_array_equal(result.assignment, slow_assign(many, result.centroids)[0])
     assert result.objective < 1e-8
-
-
-def test_repair_keeps_a_valid_clustering_of_structured_data():
-    points, truth = blobs(5, 40, 16)
-    many = np.concatenate([np.repeat(points[truth == 0][:1], 2000, axis=0), points])
-    result = fit_kmeans(many, 30, iterations=2, restarts=1)
-    counts = np.bincount(result.assignment, minlength=30)
-    assert (counts > 0).all()
-    np.testing.assert_array_equal(result.assignment, slow_assign(many, result.centroids)[0])
 
 
 def test_centroids_are_means_also_where_faiss_split_a_cluster_last():
@@ -242,23 +205,6 @@ def test_threads_do_not_change_a_bit(monkeypatch):
         np.testing.assert_array_equal(results[0].assignment, other.assignment)
 
 
-def test_threads_are_given_back_after_an_error(monkeypatch):
-    before, threads = faiss.omp_get_max_threads(), []
-    faiss.omp_set_num_threads(3)
-
-    def fail(self, seed):
-        threads.append(faiss.omp_get_max_threads())
-        raise ZeroDivisionError
-
-    monkeypatch.setattr(FaissKMeans, '_run', fail)
-    try:
-        with pytest.raises(ZeroDivisionError):
-            FaissKMeans(unit_noise(50, 4), 3, 1, False, 'random').run(0)
-        assert threads == [1] and faiss.omp_get_max_threads() == 3
-    finally:
-        faiss.omp_set_num_threads(before)
-
-
 def test_read_only_memory_map_is_neither_copied_nor_sampled(tmp_path, monkeypatch):
     points = unit_noise(60000, 64)
     points.tofile(tmp_path / 'shard.bin')
@@ -274,9 +220,3 @@ def test_read_only_memory_map_is_neither_copied_nor_sampled(tmp_path, monkeypatc
     # 256 points a centroid is faiss's default sample: its centroids would be far from these
     members = [points[result.assignment == k].astype(np.float64).mean(0) for k in range(3)]
     assert np.abs(np.stack(members) - result.centroids).max() < 0.02
-
-
-def test_progress_counts_restarts():
-    seen = []
-    fit_kmeans(unit_noise(50, 4), 3, restarts=4, progress=lambda *state: seen.append(state))
-    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]

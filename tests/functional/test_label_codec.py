@@ -31,48 +31,12 @@ def test_equals_pixel_by_pixel(dtype):
     np.testing.assert_array_equal(decoded, labels)
 
 
-def test_every_id_survives():
-    labels = np.arange(65536).reshape(256, 256)
-    np.testing.assert_array_equal(decode_label_map(encode_label_map(labels)), labels)
-
-
-def test_small_integers_do_not_overflow():
-    labels = label_map(np.uint8, highest=255)
-    np.testing.assert_array_equal(encode_label_map(labels), slow_encode(labels))
-
-
-def test_blue_is_unused():
-    rgb = np.full((2, 3, 3), (3, 1, 99), dtype=np.uint8)
-    np.testing.assert_array_equal(decode_label_map(rgb), np.full((2, 3), 259))
-
-
 def test_through_a_png_file(tmp_path):
     labels = label_map(np.int64, highest=919)
     path = str(tmp_path / 'mask.png')
     cv2.imwrite(path, encode_label_map(labels)[..., ::-1])
     rgb = cv2.imread(path, cv2.IMREAD_UNCHANGED)[..., ::-1]
     np.testing.assert_array_equal(decode_label_map(rgb), labels)
-
-
-def test_an_empty_map_stays_empty():
-    assert encode_label_map(np.zeros((0, 5), np.int64)).shape == (0, 5, 3)
-    assert decode_label_map(np.zeros((0, 5, 3), np.uint8)).shape == (0, 5)
-
-
-@pytest.mark.parametrize('bad', [-1, 65536])
-def test_ids_that_do_not_fit_are_named(bad):
-    with pytest.raises(ValueError, match=f'{bad}.* do not fit into \\[0, 65535\\]'):
-        encode_label_map(np.full((2, 2), bad))
-
-
-@pytest.mark.parametrize(
-    'labels',
-    [np.zeros((2, 2)), np.zeros((2, 2), bool), np.zeros(4, int), np.zeros((1, 2, 2), int)],
-    ids=['float', 'bool', 'one-dimensional', 'three-dimensional'],
-)
-def test_what_is_no_label_map_is_refused(labels):
-    with pytest.raises(ValueError, match=r'a label map is \(H, W\) integer'):
-        encode_label_map(labels)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 import pytest
 
@@ -7,12 +5,10 @@ from luss_mm.functional.mask_prompts import (
     ForegroundScore,
     MaskPrompt,
     active_categories,
-    attention_point,
     class_prompts,
     component_boxes,
     merge_masks,
     merging_outcome,
-    present_categories,
     prompts_with_score,
     score_trimap,
 )
@@ -87,14 +83,6 @@ def test_sigma_is_inclusive_and_does_not_bind_the_main_category():
     assert active_categories(distances + 5, 0.8) == [3]
 
 
-def test_of_equal_distances_the_lowest_id_is_first():
-    assert active_categories(np.array([1, 0.5, 1, 0.5, 0.5, 1]), 1) == [2, 4, 5, 1, 3, 6]
-
-
-def test_a_centroid_infinitely_far_away_is_not_active():
-    assert active_categories(np.array([np.inf, 0.1, np.inf], np.float32), 0.8) == [2]
-
-
 @pytest.mark.parametrize('distances', [np.zeros((1, 3)), np.zeros(0)])
 def test_distances_of_other_shapes_are_named(distances):
     with pytest.raises(ValueError, match=r'\(K,\) with K >= 1, got \((1, 3|0,)\)'):
@@ -115,34 +103,6 @@ def test_boxes_equal_a_flood_fill(share, shape, min_area):
         boxes = component_boxes(region, min_area)
         assert boxes.dtype == np.float32 and boxes.shape[1:] == (4,)
         assert boxes.tolist() == slow_boxes(region, min_area)
-
-
-def test_diagonal_neighbours_are_one_component_and_corners_are_inclusive():
-    region = picture('1...11', '.1....', '..1...', '.....1') == 1
-    assert component_boxes(region).tolist() == [[0, 0, 2, 2], [4, 0, 5, 0], [5, 3, 5, 3]]
-
-
-def test_components_of_the_minimum_area_stay():
-    region = picture('111..1', '......', '11.1..', '11....') == 1
-    assert len(component_boxes(region)) == 4
-    assert component_boxes(region, 3).tolist() == [[0, 0, 2, 0], [0, 2, 1, 3]]
-    assert component_boxes(region, 4).tolist() == [[0, 2, 1, 3]]
-    assert component_boxes(region, 5).shape == (0, 4)
-
-
-def test_nested_components_keep_their_own_boxes():
-    region = picture('11111', '1...1', '1.1.1', '1...1', '11111') == 1
-    assert component_boxes(region).tolist() == [[0, 0, 4, 4], [2, 2, 2, 2]]
-
-
-def test_attention_point_is_x_and_y_of_the_first_maximum():
-    score = np.zeros((4, 7), dtype=np.float32)
-    score[2, 5] = score[3, 1] = 0.5
-    assert attention_point(score) == (5, 2)
-    assert attention_point(np.full((2, 3), -1.0)) == (0, 0)
-    score[1, 6] = np.nan
-    with pytest.raises(ValueError, match='x 6, y 1 is NaN'):
-        attention_point(score)
 
 
 @pytest.mark.parametrize('num_categories', [1, 3, 919])
@@ -176,35 +136,6 @@ def peak(y, x):
     return score
 
 
-def test_the_main_class_is_first_and_the_point_belongs_to_one_class():
-    prompts = class_prompts(LABELS, peak(1, 0), DISTANCES, 0.8)
-    assert [(p.category, p.point) for p in prompts] == [(2, None), (1, (0, 1)), (4, None)]
-    assert prompts[1].boxes.tolist() == [[0, 0, 1, 1], [0, 3, 1, 3]]
-
-
-@pytest.mark.parametrize('where', [(0, 3), (2, 5)], ids=['on background', 'on an inactive class'])
-def test_a_point_outside_the_active_classes_is_nobodys(where):
-    assert all(p.point is None for p in class_prompts(LABELS, peak(*where), DISTANCES, 0.8))
-
-
-def test_a_main_class_that_the_map_lacks_is_skipped():
-    distances = np.array([0.5, 0.9, 0.9, 0.9, 0.1])
-    prompts = class_prompts(LABELS, peak(0, 0), distances, 0.8)
-    assert [p.category for p in prompts] == [1]
-    assert class_prompts(LABELS, peak(0, 0), distances, 0.4) == []
-
-
-def test_a_class_of_small_components_gives_no_prompt():
-    prompts = class_prompts(LABELS, peak(0, 0), DISTANCES, 0.8, min_area=3)
-    assert [(p.category, p.boxes.tolist()) for p in prompts] == [(1, [[0, 0, 1, 1]])]
-    np.testing.assert_array_equal(prompts[0].region, LABELS == 1)  # all of it
-
-
-def test_an_empty_label_map_gives_no_prompts():
-    assert class_prompts(LABELS * 0, peak(0, 0), DISTANCES, 0.8) == []
-    assert present_categories(LABELS * 0) == []
-
-
 def test_label_map_and_score_of_two_sizes_are_named():
     with pytest.raises(ValueError, match=r'\(4, 6\) and score \(6, 4\)'):
         class_prompts(LABELS, peak(0, 0).T, DISTANCES, 0.8)
@@ -224,12 +155,6 @@ def test_merging_equals_pixel_by_pixel(num_masks, share, dtype):
     np.testing.assert_array_equal(merged, slow_merge(label_map, categories, masks))
     merged += 1
     np.testing.assert_array_equal(label_map, before)  # the result is an array of its own
-
-
-def test_the_earlier_class_has_the_overlap_and_the_rest_becomes_background():
-    masks = [picture('11..') == 1, picture('.11.') == 1]
-    assert merge_masks(picture('1234'), [919, 256], masks).tolist() == [[919, 919, 256, 0]]
-    assert merge_masks(picture('1234'), [256, 919], masks).tolist() == [[256, 256, 919, 0]]
 
 
 @pytest.mark.parametrize('category', [1, 254, 255, 256, 511, 919])
@@ -256,31 +181,12 @@ def outcome(masks_of, distances=DISTANCES, sigma=0.8, min_area=0):
     return merging_outcome(LABELS, active, prompted, masks, merged)
 
 
-def test_outcome_tells_where_every_category_went():
-    distances = np.array([0.5, 0.3, 0.9, 0.8, 0.7, 0.2])  # active: 6, 2, 1, 5, 4
-    everything = dict(labelled=[1, 2, 4], absent=[6, 5], too_small=[], inactive=[3], vanished=[])
-    told = outcome(lambda p: p.region, distances)
-    assert told == everything | dict(kept_coarse=False)
-    assert json.loads(json.dumps(told)) == told
-    small = outcome(lambda p: p.region, distances, min_area=2)
-    assert small == everything | dict(labelled=[1, 2], too_small=[4], kept_coarse=False)
-
-
 def test_outcome_tells_empty_and_covered_masks():
     covering = outcome(lambda p: LABELS >= 0)
     assert covering['labelled'] == [2] and covering['vanished'] == [1, 4]
     one_empty = outcome(lambda p: p.region & (p.category != 1))
     assert one_empty['labelled'] == [2, 4] and one_empty['vanished'] == [1]
     assert not covering['kept_coarse'] and not one_empty['kept_coarse']
-
-
-def test_outcome_tells_a_kept_coarse_map():
-    empty = outcome(lambda p: LABELS < 0)
-    assert empty['kept_coarse'] and empty['labelled'] == [1, 2, 3, 4]
-    assert empty['vanished'] == [2, 1, 4] and empty['inactive'] == [3]
-    unprompted = outcome(lambda p: p.region, np.array([0.9, 0.9, 0.9, 0.9, 0.1]))
-    assert unprompted['kept_coarse'] and unprompted['absent'] == [5]
-    assert not outcome(lambda p: p.region, np.zeros(4))['kept_coarse']  # equal, but not kept
 
 
 def test_every_category_is_in_exactly_one_list():
@@ -339,13 +245,6 @@ def test_trimap_equals_pixel_by_pixel(bounds, steps):
         found = score_trimap(score, here, there)
         assert found.dtype == np.uint8
         np.testing.assert_array_equal(found, expected)
-
-
-def test_without_sure_pixels_the_highest_scores_of_the_region_are():
-    values = np.arange(100, dtype=np.float32).reshape(10, 10) / 200
-    region = values < 0.25  # 50 pixels
-    trimap = score_trimap(ForegroundScore(values, 0.1, 0.3, 0.9), region, ~region)
-    assert np.flatnonzero(trimap == 1).tolist() == [45, 46, 47, 48, 49]
 
 
 def test_bounds_out_of_order_are_named():

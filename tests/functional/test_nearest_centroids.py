@@ -48,22 +48,6 @@ def test_one_centroid_has_no_second():
     assert (assignment == 0).all() and (d2 == np.inf).all()
 
 
-def test_by_hand_with_ties_and_duplicates():
-    centroids = np.array([[0, 2], [0, 0], [0, 0], [3, 0]])
-    points = np.array([[0, 0], [0, 1], [3, 0], [3, 4]], np.float32)
-    assignment, d1, d2 = two_nearest_distances(points, centroids)
-    assert assignment.tolist() == [1, 0, 3, 0]
-    assert d1.tolist() == [0, 1, 0, 13]
-    assert d2.tolist() == [0, 1, 9, 16]
-
-
-def test_the_second_is_never_nearer_than_the_first():
-    """Nearly equal centroids are ties, of which the lowest index and not the nearest is taken."""
-    centroids = np.array([[1 + 1e-7, 0], [1, 0]])
-    assignment, d1, d2 = two_nearest_distances(np.array([[1.0, 0]]), centroids)
-    assert assignment.tolist() == [0] and 0 < d1[0] <= d2[0]
-
-
 def test_memory_map_is_read_by_chunks(tmp_path):
     points = unit_noise(60000, 64)
     np.save(tmp_path / 'points.npy', points)

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
 
 from luss_mm.functional.pixel_alignment import overlap_grids, pixel_to_pixel_loss, sample_points
 from tests.functional.slow_alignment import slow_grid, slow_loss, slow_points, slow_sample
@@ -18,29 +17,6 @@ def random_crops(count, seed=0, height=IMAGE[0], width=IMAGE[1]):
         left, top = generator.integers(width - w + 1), generator.integers(height - h + 1)
         crops.append((left, top, w, h, generator.integers(2)))
     return torch.tensor(np.array(crops), dtype=torch.float32)
-
-
-def resize_by_hand(image, height, width):
-    """Bilinear about pixel centres, without padding: OpenCV's and PyTorch's geometry."""
-
-    def axis(length, wanted):
-        position = np.clip((np.arange(wanted) + 0.5) * length / wanted - 0.5, 0, length - 1)
-        low = np.floor(position).astype(int)
-        return low, np.minimum(low + 1, length - 1), position - low
-
-    top, bottom, v = axis(image.shape[1], height)
-    left, right, u = axis(image.shape[2], width)
-    rows = image[:, top] * (1 - v)[:, None] + image[:, bottom] * v[:, None]
-    return rows[:, :, left] * (1 - u) + rows[:, :, right] * u
-
-
-def cut_view(crop, height, width):
-    """View of an image whose two channels are the coordinates (x, y) of each pixel's centre."""
-    y, x = np.meshgrid(np.arange(IMAGE[0]) + 0.5, np.arange(IMAGE[1]) + 0.5, indexing='ij')
-    left, top, w, h, flipped = (int(v) for v in crop)
-    view = np.stack([x, y])[:, top : top + h, left : left + w]
-    view = resize_by_hand(view, height, width)
-    return torch.from_numpy(view[:, :, ::-1].copy() if flipped else view)
 
 
 def difference(result, expected):
@@ -72,55 +48,11 @@ def test_grids_equal_loops(points, placement):
     assert 5 < overlaps.sum() < 55  # otherwise one of the cases was not tested
 
 
-def test_equal_crops_are_sampled_from_edge_to_edge():
-    crops = torch.tensor([[4.0, 8, 60, 30, 0]])
-    grid, _, _ = overlap_grids(crops, crops)
-    expected = torch.tensor([-1, -2 / 3, -1 / 3, 0, 1 / 3, 2 / 3, 1])
-    assert difference(grid[0, 0, :, 0], expected) < 1e-6
-    assert difference(grid[0, :, 0, 1], expected) < 1e-6
-
-
 @pytest.mark.parametrize('points, placement', [(1, 'edge'), (7, 'corner')])
 def test_impossible_placements_are_refused(points, placement):
     crops = random_crops(2)
     with pytest.raises(ValueError, match=f'not {points} at {placement!r}'):
         overlap_grids(crops, crops, points, placement)
-
-
-@pytest.mark.parametrize('size_a, size_b', [((64, 64), (64, 64)), ((48, 80), (96, 40))])
-@pytest.mark.parametrize('stride', [1, 8])
-def test_both_views_show_the_same_image_points(size_a, size_b, stride):
-    """Through pixels: cut, resize, flip, pool to feature cells, sample; read where that was."""
-    crops_a, crops_b = random_crops(80, seed=3), random_crops(80, seed=4)
-    crops_a[:4, 4], crops_b[:4, 4] = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0, 1])
-    crops_a[:4, :4], crops_b[:4, :4] = torch.tensor([3, 9, 50, 70]), torch.tensor([20, 5, 90, 61])
-    grid_a, grid_b, overlaps = overlap_grids(crops_a, crops_b, placement='centre')
-    checked = 0
-    for i in overlaps.nonzero().flatten().tolist():
-        expected = np.array(slow_points(crops_a[i].tolist(), crops_b[i].tolist(), 7, 'centre'))
-        sides = ((crops_a, grid_a, size_a), (crops_b, grid_b, size_b))
-        for crops, grid, size in sides:
-            view = cut_view(crops[i], *size)[None]
-            pooled = F.avg_pool2d(view, stride)
-            sampled = sample_points(pooled, grid[i : i + 1], 'border')[0]  # (2, 7, 7)
-            # A border repeats its last pixel, and so the border cells are a little off.
-            cell = stride * np.array([crops[i, 2] / size[1], crops[i, 3] / size[0]])
-            margin = 0.5 + 1.5 * cell
-            low = crops[i, :2].numpy() + margin
-            high = crops[i, :2].numpy() + crops[i, 2:4].numpy() - margin
-            inside = torch.from_numpy(((expected >= low) & (expected <= high)).all(axis=2))
-            coordinates = sampled.permute(1, 2, 0)
-            assert inside.sum() == 0 or difference(coordinates[inside], expected[inside]) < 1e-4
-            assert (np.abs(coordinates.numpy() - expected) <= 0.5 + cell / 2 + 1e-4).all()
-            checked += int(inside.sum())
-    assert checked > 500
-
-
-def test_a_flip_mirrors_the_grid():
-    crops = random_crops(20, seed=5)
-    mirrored = crops * torch.tensor([1, 1, 1, 1, 0]) + (1 - crops[:, 4:]) * torch.eye(5)[4]
-    grid, other, _ = overlap_grids(crops, mirrored)
-    assert torch.equal(grid[..., 0], -other[..., 0]) and torch.equal(grid[..., 1], other[..., 1])
 
 
 @pytest.mark.parametrize(
@@ -188,19 +120,6 @@ def test_loss_equals_loops(overlaps):
     loss = pixel_to_pixel_loss(*maps, overlaps)
     assert loss.dtype == torch.float32 and loss.shape == ()
     assert difference(loss, slow_loss(*maps, overlaps)) < 1e-6
-
-
-def test_half_precision_is_compared_in_float32():
-    maps = [m.half() for m in pixel_maps(4)]
-    loss = pixel_to_pixel_loss(*maps, torch.ones(4, dtype=torch.bool))
-    assert loss.dtype == torch.float32
-    assert difference(loss, slow_loss(*maps, torch.ones(4))) < 1e-6
-
-
-def test_pixels_that_agree_lose_minus_one():
-    maps = pixel_maps(2)
-    agreeing = [maps[0], maps[1], 3 * maps[1], 0.1 * maps[0]]
-    assert abs(pixel_to_pixel_loss(*agreeing, torch.tensor([True, True])) + 1) < 1e-6
 
 
 def test_targets_get_no_gradient():

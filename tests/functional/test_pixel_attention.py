@@ -84,20 +84,6 @@ def test_pooling_equals_loops(shape):
     assert difference(embedding, slow_gated_embedding(features, gates)) < 1e-6
 
 
-def test_open_gates_are_global_average_pooling():
-    features, gates = made_up(2, 5, 3, 7)
-    open_gates = torch.ones_like(gates)
-    torch.testing.assert_close(gated_embedding(features, open_gates), features.mean(dim=(2, 3)))
-    assert torch.equal(gated_embedding(features, 0 * gates), torch.zeros(2, 5))
-
-
-def test_each_channel_has_its_own_gate():
-    features, gates = made_up(1, 4, 3, 3)
-    gates[0, 2] = 0
-    embedding = gated_embedding(features, gates)
-    assert embedding[0, 2] == 0 and (embedding[0, [0, 1, 3]] != 0).all()
-
-
 @pytest.mark.parametrize('shape', [(1, 1, 1, 1), (2, 5, 3, 7)])
 def test_foreground_score_equals_loops(shape):
     _, gates = made_up(*shape)

@@ -3,7 +3,6 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from luss_mm.functional.pixel_selection import (
-    select_all,
     select_class_aware,
     selected_cross_entropy,
 )
@@ -33,11 +32,6 @@ def slow_masks(logits, valid, *limits):
     )
 
 
-def one_image(*rows):
-    """Logits (1, K, 1, n) of n pixels with these probabilities."""
-    return torch.tensor(rows).log().T[None, :, None]
-
-
 # ---------------------------------------------------------------- selection
 
 
@@ -49,46 +43,6 @@ def test_selection_equals_the_definition(classes, limits):
     assert selected.dtype == torch.bool
     assert torch.equal(selected, slow_masks(logits, valid, *limits))
     assert 0.02 < selected[0].double().mean() <= 1 and not selected[~valid].any()
-
-
-def test_a_certain_class_takes_what_comes_near_and_an_uncertain_one_nothing():
-    logits = one_image([0.99, 0.01], [0.96, 0.04], [0.94, 0.06], [0.1, 0.9])
-    selected = select_class_aware(logits, torch.ones(1, 1, 4, dtype=torch.bool))
-    assert selected.tolist() == [[[True, True, False, False]]]  # .96 x .99 = .9504; .9 <= .92
-
-
-def test_both_comparisons_are_strict():
-    valid = torch.ones(1, 1, 2, dtype=torch.bool)
-    logits = torch.zeros(1, 2, 1, 2)  # exactly 1/2 everywhere
-    assert not select_class_aware(logits, valid, certain=0.5, fraction=0.5).any()
-    assert not select_class_aware(logits, valid, certain=0.4, fraction=1.0).any()
-    assert select_class_aware(logits, valid, certain=0.4, fraction=0.5).all()
-
-
-def test_every_image_has_its_own_largest_probabilities():
-    certain, less = one_image([0.999, 0.001], [0.95, 0.05]), one_image([0.95, 0.05], [0.93, 0.07])
-    valid = torch.ones(2, 1, 2, dtype=torch.bool)
-    selected = select_class_aware(torch.cat([certain, less]), valid)
-    assert selected.tolist() == [[[True, False]], [[True, True]]]
-
-
-def test_a_pixel_that_passes_for_two_classes_is_selected():
-    logits = one_image([0.5, 0.5, 1e-9], [0.6, 0.4, 1e-9], [0.4, 0.6, 1e-9])
-    selected = select_class_aware(logits, torch.ones(1, 1, 3, dtype=torch.bool), 0.5, 0.5)
-    assert selected.all()
-
-
-def test_padding_sets_no_threshold_and_is_not_selected():
-    logits = one_image([0.95, 0.05], [0.93, 0.07], [0.9999, 0.0001])
-    valid = torch.tensor([[[True, True, False]]])
-    assert select_class_aware(logits, valid).tolist() == [[[True, True, False]]]
-    assert select_class_aware(logits, valid | True).tolist() == [[[False, False, True]]]
-    assert not select_class_aware(logits, valid & False).any()
-
-
-def test_all_selects_the_valid_ones():
-    logits, _, _, valid = random_batch()
-    assert torch.equal(select_all(logits, valid), valid)
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])

@@ -30,20 +30,6 @@ def test_components_out_of_range(components):
         principal_directions(np.eye(8, dtype=np.float32), components)
 
 
-def test_kmeans_of_projections_ignores_noise_in_many_channels():
-    rng = np.random.default_rng(1)
-    labels = rng.integers(0, 4, 200)
-    signal = np.eye(4)[labels] @ unit_rows(rng, (4, 64)).astype(np.float64)
-    noisy = signal + rng.normal(scale=0.12, size=signal.shape)
-    embeddings = (noisy / np.linalg.norm(noisy, axis=1, keepdims=True)).astype(np.float32)
-    result = fit_kmeans(embeddings, 4, restarts=10, initialization='k-means++', components=4)
-    assert result.centroids.shape == (4, 64)
-    np.testing.assert_allclose(np.linalg.norm(result.centroids, axis=1), 1, atol=1e-5)
-    # Each cluster is one label, and the nearest direction of an embedding is its cluster.
-    assert len({(int(c), int(k)) for c, k in zip(result.assignment, labels, strict=True)}) == 4
-    assert ((embeddings @ result.centroids.T).argmax(1) == result.assignment).all()
-
-
 def test_all_components_are_no_projection():
     embeddings = unit_rows(np.random.default_rng(2), (30, 6))
     plain, projected = fit_kmeans(embeddings, 3), fit_kmeans(embeddings, 3, components=6)

@@ -4,10 +4,8 @@ import torch
 
 from luss_mm.functional.scores import (
     f_beta_of_areas,
-    iou_per_class,
     joint_counts,
     matched_counts,
-    mean_over_present,
     rename_rows,
 )
 
@@ -86,24 +84,6 @@ def test_unmatched_rows_are_left_out():
     np.testing.assert_array_equal(stacked[:, 1].numpy(), 2 * expected.diagonal())
 
 
-def test_mean_over_present_classes():
-    scores = torch.tensor([0.5, 0.25, 0.9], dtype=torch.float64)
-    assert mean_over_present(scores, torch.tensor([7, 1, 0])) == 0.375
-    assert mean_over_present(scores, torch.tensor([0, 0, 0])) is None
-
-
-def test_a_mapping_of_another_length_is_named():
-    with pytest.raises(ValueError, match=r'\(2,\) mapped ids for counts \(3, 4\)'):
-        rename_rows(torch.zeros(3, 4), [0, 1], 3)
-
-
-def test_iou_and_absent_classes():
-    iou = iou_per_class(torch.tensor([3, 0, 5]), torch.tensor([4, 0, 5]), torch.tensor([9, 0, 5]))
-    assert iou.dtype == torch.float64
-    np.testing.assert_allclose(iou.numpy(), [0.3, 0.0, 1.0], rtol=1e-9)
-    assert iou[0] == 3 / (10 + 1e-10)
-
-
 def f_beta(predicted, truth, beta_squared=0.3):
     areas = [torch.tensor(mask.sum()) for mask in (predicted & truth, predicted, truth)]
     return f_beta_of_areas(*areas, beta_squared).item()
@@ -121,8 +101,3 @@ def test_f_beta_equals_precision_and_recall(beta_squared):
 @pytest.mark.parametrize('predicted, truth', [(False, False), (True, False), (False, True)])
 def test_f_beta_without_foreground_is_zero(predicted, truth):
     assert f_beta(np.full((3, 3), predicted), np.full((3, 3), truth)) == 0
-
-
-def test_f_beta_of_agreement_is_one():
-    everything = np.ones(3, dtype=bool)
-    assert f_beta(everything, everything) == pytest.approx(1, abs=1e-15)

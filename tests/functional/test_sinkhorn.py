@@ -66,15 +66,6 @@ def test_a_prototype_that_nobody_likes_gets_its_share(epsilon):
     assert plan[:, 2].sum() > 0.5  # 4 would be its equal share
 
 
-def test_a_sample_that_likes_no_prototype_is_assigned():
-    scores = cosines(24, 6)
-    scores[5] = -1
-    for epsilon in (0.05, 0.005):
-        plan = sinkhorn(scores, epsilon)
-        assert difference(plan, slow_sinkhorn(scores, epsilon)) < 1e-4
-        assert abs(plan[5].sum() - 1) < 1e-5
-
-
 @pytest.mark.parametrize('size', [1e2, 1e4, 1e30])
 def test_huge_scores_stay_finite(size):
     scores = cosines(20, 8) * size
@@ -82,10 +73,6 @@ def test_huge_scores_stay_finite(size):
     torch.testing.assert_close(plan.sum(dim=1), torch.ones(20))
     if size == 1e2:
         assert difference(plan, slow_sinkhorn(scores)) < 1e-3
-
-
-def test_one_prototype_takes_all():
-    assert torch.equal(sinkhorn(torch.randn(5, 1)), torch.ones(5, 1))
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64])
@@ -108,11 +95,6 @@ def test_no_gradient_and_the_scores_stay_as_they_are():
     before = scores.detach().clone()
     assert not sinkhorn(scores).requires_grad
     assert torch.equal(scores, before)
-
-
-def test_many_iterations_balance_the_prototypes():
-    plan = sinkhorn(cosines(60, 10), 0.1, 200)
-    torch.testing.assert_close(plan.sum(dim=0), torch.full((10,), 6.0), atol=1e-3, rtol=0)
 
 
 # ---------------------------------------------------------------- two processes

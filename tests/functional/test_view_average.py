@@ -28,13 +28,6 @@ def test_equals_averaging_all_maps_at_full_size(num_classes, sizes, chunk):
     assert torch.equal(found, slow_argmax_of_average(maps, (23, 31)))
 
 
-def test_views_outvote_each_other():
-    sure, unsure = torch.tensor([0.9, 0.1]), torch.tensor([0.3, 0.7])
-    maps = [p[:, None, None].expand(2, 2, 2) for p in (sure, unsure, unsure)]
-    assert (argmax_of_average(maps, (4, 4)) == 0).all()  # 1.5 to 1.5: of equals the lowest
-    assert (argmax_of_average([*maps, maps[1]], (4, 4)) == 1).all()
-
-
 def test_half_precision_is_averaged_in_float32():
     maps = [torch.tensor([2048.0, 2048.0]).half()[:, None, None]] + [
         torch.tensor([0.0, 1.0]).half()[:, None, None]
