@@ -1,14 +1,12 @@
 """Maps whose values are their own coordinates must stay aligned with the label map."""
 
-import pickle
-
 import numpy as np
 import pytest
-from mmengine.dataset import Compose, pseudo_collate
+from mmengine.dataset import Compose
 
 from luss_mm.datasets.cached_maps import layout_path, values_path
 from luss_mm.datasets.sample_seed import sample_randomness
-from luss_mm.datasets.transforms import CropCachedMaps, FlipCachedMaps, LoadCachedMaps
+from luss_mm.datasets.transforms import CropCachedMaps, LoadCachedMaps
 from luss_mm.work_dir.atomic_files import write_array
 from tests.tiny_layout import write_label_map
 
@@ -97,18 +95,6 @@ def test_a_sample_is_a_function_of_its_seed(planted):
     assert len(set(draws)) > 2 and other['inputs'][0].shape == first['inputs'][0].shape
 
 
-def test_a_batch_has_the_images_of_each_level(planted):
-    batch = pseudo_collate([draw(planted, index, 0) for index in range(3)])
-    assert [len(level) for level in batch['inputs']] == [3, 3, 3]
-
-
-def test_maps_are_opened_in_the_loading_process(tmp_path):
-    load = LoadCachedMaps(str(tmp_path / 'later'), **MAPS)
-    assert len(pickle.dumps(load)) < 1000
-    with pytest.raises(FileNotFoundError, match='holds no cached feature maps'):
-        load(dict(sample_idx=0))
-
-
 @pytest.mark.parametrize('other', [dict(strides=(8, 8, 8)), dict(channels=(2, 2, 3))])
 def test_maps_that_do_not_fit_are_named(planted, other):
     with pytest.raises(ValueError, match=r'do not have \(2, 2, .\) channels and strides of'):
@@ -118,12 +104,3 @@ def test_maps_that_do_not_fit_are_named(planted, other):
 def test_a_crop_of_broken_cells_is_refused():
     with pytest.raises(ValueError, match='crop_size=36 must be a multiple'):
         CropCachedMaps(36, STRIDES, IGNORED)
-
-
-def test_flips_are_certain_or_none():
-    results = dict(maps=planted_maps(8, 16), gt_seg_map=np.arange(128).reshape(8, 16))
-    kept = FlipCachedMaps(0.0)(dict(results))
-    assert kept['maps'] is results['maps']
-    turned = FlipCachedMaps(1.0)(dict(results))
-    np.testing.assert_array_equal(turned['gt_seg_map'][:, ::-1], results['gt_seg_map'])
-    np.testing.assert_array_equal(turned['maps'][0][1, 0], [4, 3, 2, 1])

@@ -1,11 +1,9 @@
 """Which folders are categories: the same in every split, and nothing that is none."""
 
-import shutil
-
 import numpy as np
 import pytest
 
-from luss_mm.datasets import LUSSDataset, category_folders
+from luss_mm.datasets import LUSSDataset
 from luss_mm.datasets.category_folders import category_names
 from tests.tiny_layout import write_image
 
@@ -17,14 +15,6 @@ LEFT_OVER = ('.ipynb_checkpoints', '__MACOSX', '@eaDir', '.Trash', '.thumbnails'
 def add(root, *names):
     for name in names:
         write_image(root / name, np.zeros((4, 4, 3)))
-
-
-@pytest.fixture
-def told(monkeypatch):
-    category_folders._say_once.cache_clear()
-    lines = []
-    monkeypatch.setattr(category_folders, 'print_log', lambda text, *_: lines.append(text))
-    return lines
 
 
 @pytest.mark.parametrize('left_over', LEFT_OVER)
@@ -60,14 +50,6 @@ def test_ids_do_not_depend_on_the_split(data_root):
     assert [train[i]['image_tags'] for i in (0, 5)] == [(1,), (3,)]
 
 
-def test_splits_sorted_by_something_else_are_left_aside(data_root):
-    """Photographs by year, of which some lie in categories for scoring."""
-    shutil.rmtree(data_root / 'train')
-    add(data_root / 'train', '2019/0.png', '2020/0.png')
-    for split, names in (('train', ['2019', '2020']), ('validation', ['ant', 'bee'])):
-        assert category_names([data_root / split]) == names
-
-
 def test_a_file_of_classes_decides(data_root):
     make = lambda: LUSSDataset(  # noqa: E731
         data_root, dict(img_path='train'), categories='folders', tags='folders', pipeline=[]
@@ -96,18 +78,3 @@ def test_a_wrong_file_of_classes_is_named(data_root, content, message):
     (data_root / 'classes.txt').write_bytes(content)
     with pytest.raises(ValueError, match=message):
         LUSSDataset(data_root, dict(img_path='train'), categories='folders')
-
-
-def test_folders_that_are_numbers_are_told_once(tmp_path, told):
-    add(tmp_path, 'train/1/0.png', 'train/10/0.png', 'train/2/0.png')
-    for _ in range(2):
-        assert category_names([tmp_path / 'train']) == ['1', '10', '2']
-    (line,) = told
-    assert '(1, 10, 2 ... are the ids 1, 2, 3 ...)' in line and 'classes.txt' in line
-    (tmp_path / 'classes.txt').write_text('1\n2\n10\n')
-    assert category_names([tmp_path / 'train']) == ['1', '2', '10'] and len(told) == 1
-
-
-def test_numbers_of_one_length_are_no_matter(tmp_path, told):
-    add(tmp_path, 'train/01/0.png', 'train/10/0.png', 'train/02/0.png', 'train/a²/0.png')
-    assert category_names([tmp_path / 'train']) == ['01', '02', '10', 'a²'] and not told

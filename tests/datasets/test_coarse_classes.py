@@ -6,7 +6,7 @@ import torch
 from mmengine.evaluator import Evaluator
 from mmengine.registry import DefaultScope
 from mmengine.structures import PixelData
-from mmseg.datasets import COCOStuffDataset, PotsdamDataset
+from mmseg.datasets import COCOStuffDataset
 from mmseg.registry import DATASETS
 from PIL import Image
 
@@ -52,15 +52,6 @@ def one_row_of_ids(folder, kind, img_suffix, seg_map_suffix, ids, **settings):
     return [classes[i] for i in data[0]['gt_seg_map'][0]]
 
 
-def test_cityscapes_ids_without_void(tmp_path):
-    ids = [0, 6, 7, 8, 9, 11, 23, 24, 26, 33, 255]
-    found = one_row_of_ids(
-        tmp_path, 'Cityscapes27Dataset', '_leftImg8bit.png', '_gtFine_labelIds.png', ids
-    )
-    named = ['road', 'sidewalk', 'parking', 'building', 'sky', 'person', 'car', 'bicycle']
-    assert found == [None, None, *named, None]
-
-
 def test_coco_stuff_has_the_same_classes_in_both_codings(tmp_path):
     names = COCOStuffDataset.METAINFO['classes']
     (tmp_path / 'train').mkdir()
@@ -85,18 +76,6 @@ def test_coco_stuff_has_the_same_classes_in_both_codings(tmp_path):
     assert {name: group_of[name] for name in expected} == expected
     with pytest.raises(ValueError, match="'train' or 'coco'"):
         build('COCOStuff27Dataset', tmp_path / 'coco', label_ids='fine')
-
-
-def test_potsdam_merges_six_classes_into_three(tmp_path):
-    ids = range(7)  # 0 counts nowhere, then the classes of mmseg
-    found = one_row_of_ids(tmp_path, 'Potsdam3Dataset', '.png', '.png', ids)
-    fine = dict(zip(PotsdamDataset.METAINFO['classes'], found[1:], strict=True))
-    assert found[0] is None
-    assert fine['impervious_surface'] == fine['car'] == 'roads and cars'
-    assert fine['building'] == fine['clutter'] == 'buildings and clutter'
-    assert fine['tree'] == fine['low_vegetation'] == 'vegetation and trees'
-    with pytest.raises(ValueError, match='classes of its own'):
-        build('Potsdam3Dataset', tmp_path, metainfo=dict(classes=('a', 'b')))
 
 
 def slow_protocol_mask(path, side):

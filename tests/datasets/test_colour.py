@@ -112,8 +112,3 @@ def test_jitter_repeats_with_the_seed_and_keeps_its_input(image):
     np.testing.assert_array_equal(jitter(1), jitter(1))
     assert (jitter(1) != jitter(2)).any()
     np.testing.assert_array_equal(image, before)
-
-
-def test_nothing_changes_at_one(image):
-    for change in (colour.change_brightness, colour.change_contrast, colour.change_saturation):
-        np.testing.assert_array_equal(change(image, 1.0), image)

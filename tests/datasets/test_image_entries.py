@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import pickle
 from pathlib import Path
 
 import numpy as np
@@ -146,14 +145,6 @@ def test_fingerprint_follows_sizes_tags_and_masks(make, root):
     assert len(found) == 4
 
 
-def test_only_masks_below_the_data_count(make, root):
-    """Label maps in a folder that the data lies in: those beside the data belong to a run."""
-    around = dict(img_path='train', seg_map_path=str(root.parent))
-    before = make(prefix=around).fingerprint()
-    write_image(root.parent / 'ant/0.png', np.zeros((4, 4, 3)))
-    assert make(prefix=around).fingerprint() == before
-
-
 TAGS = dict(wnids=('cat', 'bee', 'ant', 'bee-'))
 
 
@@ -194,14 +185,6 @@ def test_mmengine_wrappers_and_lazy_data_sets(make, root):
     count = len(make())
     assert twice.get_data_info(count + 2)['img_path'] == late.get_data_info(2)['img_path']
     assert RepeatDataset(make(), 3).get_data_info(2 * count + 1)['sample_idx'] == 1
-
-
-def test_pickles(make, root):
-    dataset = make(indices=[4, 2])
-    again = pickle.loads(pickle.dumps(dataset))
-    assert infos(again) == infos(dataset) and again.fingerprint() == dataset.fingerprint()
-    arrays = again.data_list.sources[0].index.sizes
-    assert arrays.flags.owndata != bool(dataset.image_index)
 
 
 def test_bad_images_are_left_out(make, root):

@@ -4,15 +4,12 @@ import copy
 import os
 import pickle
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from luss_mm.datasets import image_index
-from luss_mm.datasets.image_index import index_of_paths, kept_index, open_index, scan_images
+from luss_mm.datasets.image_index import kept_index, open_index, scan_images
 from tests.permissions import closed
 
 NAMES = [  # sorted otherwise than their folders are listed
@@ -110,22 +107,6 @@ def test_links_are_followed_but_not_in_circles(linked):
     ]
 
 
-@pytest.mark.parametrize('seed', range(5))
-def test_random_trees(tmp_path, seed):
-    random = np.random.default_rng(seed)
-    letters = list('ab.-0/Z~')
-    for _ in range(60):
-        name = ''.join(random.choice(letters, random.integers(1, 9)))
-        path = tmp_path.joinpath('t', *[part for part in name.split('/') if part.strip('.')])
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.with_name(f'{path.name}.jpg').write_bytes(b'x' * random.integers(9))
-        except (FileExistsError, NotADirectoryError, IsADirectoryError):
-            continue
-    found = contents(scan_images(tmp_path / 't'))
-    assert len(found) > 9 and found == sorted(slow_listing(tmp_path / 't'))
-
-
 def test_positions_and_top_folders(linked):
     index = scan_images(linked)
     assert [index.position(name) for name in index] == list(range(len(index)))
@@ -137,21 +118,6 @@ def test_positions_and_top_folders(linked):
     for name in index:
         firsts.setdefault(name.partition('/')[0], name)
     assert list(index.top_folders()) == list(firsts.items())
-
-
-def test_given_paths_keep_their_order(folder):
-    names = ['a/9.jpg', 'a/0.JPEG', 'gone.jpg']
-    index = index_of_paths(folder, names)
-    assert contents(index) == [(n, os.path.getsize(folder / n)) for n in names[:2]] + [
-        ('gone.jpg', -1)
-    ]
-
-
-def test_no_images(tmp_path):
-    (tmp_path / 'inner').mkdir()
-    with pytest.raises(FileNotFoundError, match='holds no image'):
-        kept_index(tmp_path / 'kept', tmp_path)
-    assert not (tmp_path / 'kept').exists()
 
 
 def test_a_folder_that_may_not_be_read(folder):
@@ -189,12 +155,6 @@ def test_kept_and_mapped(linked, tmp_path, monkeypatch):
     with open(path, 'rb') as file:  # `.npy` arrays one behind the other
         arrays = [np.load(file, allow_pickle=False) for _ in range(7)]
     np.testing.assert_array_equal(arrays[1], fresh.sizes)
-
-
-def test_two_folders_have_two_files(folder, tmp_path):
-    kept_index(tmp_path / 'kept', folder)
-    assert list(kept_index(tmp_path / 'kept', folder / 'a'))[0] == '0.JPEG'
-    assert len(list((tmp_path / 'kept').iterdir())) == 2
 
 
 CHANGES = {
@@ -285,20 +245,3 @@ def test_pickles_name_the_file(folder, tmp_path):
     assert contents(pickle.loads(pickle.dumps(mapped))) == contents(alone)
     with pytest.raises(RuntimeError, match='was replaced'):
         pickle.loads(small)
-
-
-def test_a_new_process_maps_the_file(folder, tmp_path):
-    """As workers do that are started by spawn or forkserver."""
-    mapped = kept_index(tmp_path / 'kept', folder)
-    (tmp_path / 'pickle').write_bytes(pickle.dumps(mapped))
-    program = (
-        'import pickle, sys; index = pickle.load(open(sys.argv[1], "rb"));'
-        'print(len(index), index.origin[0], index.sizes.flags.owndata, ".index" in '
-        'open("/proc/self/maps").read())'
-    )
-    command = [sys.executable, '-W', 'ignore', '-c', program, tmp_path / 'pickle']
-    root = Path(image_index.__file__).parents[2]
-    environment = dict(os.environ, PYTHONPATH=str(root))
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-    expected = f'{len(NAMES)} {mapped.origin[0]} False True'
-    assert done.stdout.splitlines()[-1] == expected

@@ -3,11 +3,9 @@ import shutil
 
 import numpy as np
 import pytest
-from mmseg.registry import DATASETS
 from PIL import Image
 
-from luss_mm.datasets import EpochIndex, ImageListDataset, LUSSDataset
-from luss_mm.datasets.coco import COCOListDataset
+from luss_mm.datasets import ImageListDataset
 from tests.datasets.semi_layout import LABELLED, write_lines, write_split
 from tests.tiny_layout import write_image, write_label_map
 
@@ -39,15 +37,6 @@ def test_images_and_masks_in_the_order_of_the_list(split):
     assert [dataset.relative_path(i) for i in range(3)] == [f'images/{i}.jpg' for i in (2, 0, 1)]
     masks = [entry.get('seg_map_path') for entry in entries(dataset)]
     assert masks == [f'{split[0]}/masks/2.png', None, f'{split[0]}/masks/1.png']
-
-
-def test_samples_depend_on_epoch_and_index_alone(split):
-    crop = dict(type='RandomCrop', crop_size=(8, 8), ignore_index=1000)
-    dataset = dataset_of(split, pipeline=[*LOADING, crop])
-    first, other = (dataset[EpochIndex(1, epoch)]['img'] for epoch in range(2))
-    assert not np.array_equal(first, other)
-    np.testing.assert_array_equal(dataset[EpochIndex(1, 0)]['img'], first)
-    np.testing.assert_array_equal(dataset[EpochIndex(1, 1)]['img'], other)
 
 
 def test_masks_are_not_looked_at_without_masks(split):
@@ -91,12 +80,6 @@ def test_empty_and_missing_lists(split):
         dataset_of(split)
     with pytest.raises(FileNotFoundError, match='nowhere.txt: no such list'):
         ImageListDataset('nowhere.txt')
-
-
-def test_a_last_line_without_its_end(split):
-    path = split[0] / 'open.txt'
-    path.write_text('images/0.jpg\r\nimages/1.jpg')
-    assert len(ImageListDataset(str(path), str(split[0]))) == 2
 
 
 class TestTags:
@@ -166,48 +149,3 @@ def test_fingerprint_follows_list_masks_and_tags(split):
     with (root / 'masks/1.png').open('ab') as file:
         file.write(b'x')
     assert dataset_of(split).fingerprint() != before
-
-
-@pytest.mark.parametrize(
-    ('name', 'number', 'first', 'last'),
-    [
-        ('VOCListDataset', 21, 'background', 'tvmonitor'),
-        ('CityscapesListDataset', 19, 'road', 'bicycle'),
-        ('COCOListDataset', 81, 'background', 'toothbrush'),
-    ],
-)
-def test_classes_of_benchmarks(split, name, number, first, last):
-    config = dict(type=name, image_list=split[1], data_root=str(split[0]), test_mode=True)
-    dataset = DATASETS.build(config)
-    classes = dataset.metainfo['classes']
-    assert len(classes) == len(set(classes)) == len(dataset.metainfo['palette']) == number
-    assert (classes[0], classes[-1]) == (first, last)
-    assert dataset.label_map is None and dataset.ignore_index == 1000
-
-
-def test_coco_names_are_where_coco_has_them():
-    classes = COCOListDataset.METAINFO['classes']
-    places = dict(person=1, cat=16, dog=17, backpack=25, bottle=40, chair=57, tv=63, book=74)
-    assert {name: classes.index(name) for name in places} == places
-
-
-class TestFolderTags:
-    @staticmethod
-    def tags(data_root, **settings):
-        dataset = LUSSDataset(data_root, dict(img_path='train'), tags='folders', **settings)
-        return [entry['image_tags'] for entry in entries(dataset)]
-
-    def test_sorted_folders_are_the_ids(self, data_root):
-        assert self.tags(data_root) == [(1,)] * 3 + [(2,)] * 3
-        assert 'image_tags' not in LUSSDataset(data_root, dict(img_path='train'))[0]
-
-    def test_official_ids_go_before_the_folders_that_are_there(self, data_root):
-        wnids = ('aardvark', 'ant', 'bat', 'bee')
-        assert self.tags(data_root, metainfo=dict(wnids=wnids)) == [(2,)] * 3 + [(4,)] * 3
-
-    def test_an_image_outside_of_them_is_named(self, data_root):
-        write_image(data_root / 'train' / 'z.JPEG', np.zeros((4, 4, 3)))
-        with pytest.raises(ValueError, match=r"train/z.JPEG: tags='folders' needs it in the folde"):
-            self.tags(data_root)
-        with pytest.raises(ValueError, match="'folders' or None, not 'masks'"):
-            LUSSDataset(data_root, tags='masks')

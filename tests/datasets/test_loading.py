@@ -1,7 +1,6 @@
 import cv2
 import numpy as np
 import pytest
-from mmseg.registry import TRANSFORMS
 from PIL import Image
 
 from luss_mm.datasets.image_file import read_image, read_image_size
@@ -57,11 +56,6 @@ def test_a_large_jpeg_is_decoded_small(tmp_path, monkeypatch):
     assert results['ori_shape'] == (2100, 1600)
 
 
-def test_no_bound(tmp_path):
-    path = write_image(tmp_path / 'image.png', ramp(20, 3000))
-    np.testing.assert_array_equal(load(path, None)['img'], ramp(20, 3000))
-
-
 @pytest.mark.parametrize('suffix', ['jpg', 'png', 'webp'])
 @pytest.mark.parametrize('orientation', range(1, 10))  # 9 is none
 def test_images_are_turned_as_people_see_them(tmp_path, orientation, suffix):
@@ -105,38 +99,6 @@ def test_masks_are_compared_with_what_people_see(tmp_path):
         loading[1].transform(loading[0].transform(dict(entry)))
     loading[0].stored_pixels = True
     loading[1].transform(loading[0].transform(dict(entry)))
-
-
-@pytest.mark.parametrize('mode', ['L', '1', 'P', 'RGBA', 'LA', 'CMYK', 'I;16'])
-def test_any_mode_becomes_three_bytes(tmp_path, mode):
-    path = tmp_path / ('a.jpg' if mode == 'CMYK' else 'a.png')
-    image = Image.fromarray(ramp(20, 30).astype(np.uint8))
-    if mode == 'I;16':
-        image = Image.fromarray(ramp(20, 30)[..., 0].astype(np.uint16) * 257)
-    (image if mode == 'I;16' else image.convert(mode)).save(path)
-    loaded = load(path)['img']
-    assert loaded.shape == (20, 30, 3) and loaded.dtype == np.uint8 and np.ptp(loaded) > 200
-
-
-@pytest.mark.parametrize(
-    ('name', 'content'),
-    [
-        ('text.JPEG', lambda whole: b'not an image'),
-        ('empty.JPEG', lambda whole: b''),
-        ('header.JPEG', lambda whole: whole[:60]),
-        ('half.png', lambda whole: whole[: len(whole) // 2]),
-    ],
-)
-def test_broken_images_are_named(tmp_path, name, content):
-    whole = write_image(tmp_path / f'whole_{name}', ramp(40, 50)).read_bytes()
-    (tmp_path / name).write_bytes(content(whole))
-    with pytest.raises(ValueError, match=f'{name}: .*Delete or replace it'):
-        load(tmp_path / name)
-
-
-def test_a_missing_image_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match='gone.JPEG'):
-        load(tmp_path / 'gone.JPEG')
 
 
 def label_results(tmp_path, labels, image_size=None):
@@ -216,8 +178,3 @@ def test_a_mask_with_a_chunk_of_4_gigabytes_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(cv2, 'imread', lambda *_: pytest.fail('OpenCV would take memory for it'))
     with pytest.raises(ValueError, match='mask.png: unreadable'):
         read_label_map(path)
-
-
-def test_registered():
-    for name in ('LoadBoundedImage', 'LoadLabelMap'):
-        assert TRANSFORMS.build(dict(type=name)) is not None

@@ -106,18 +106,6 @@ def test_the_segmenter_is_asked_once_for_one_prompt_a_class():
     assert results['active_categories'] == [2, 1, 4]
 
 
-def test_one_box_a_component():
-    transform = with_segmenter()
-    transform(quadrants((1, 2, 2, 2)) | dict(encoded_image=None))
-    transform(quadrants((1, 2, 1, 3)) | dict(encoded_image=None))
-    results = quadrants((3, 3, 3, 3)) | dict(encoded_image=None)
-    results['features'][:, 2:4] = results['centroids'][3, :, None, None]  # a band of category 4
-    transform(results)
-    boxes = [[p.boxes.tolist() for p in prompts] for _, prompts in transform.segmenter.calls]
-    assert [len(b) for b in boxes[0]] == [1, 1] and boxes[1][1] == [[8, 0, 13, 5]]
-    assert boxes[2][0] == [[0, 0, 13, 3], [0, 8, 13, 11]] and boxes[2][1] == [[0, 4, 13, 7]]
-
-
 def test_masks_are_merged_main_class_first():
     masks = {1: box_mask(0, 0, 9, 5), 2: box_mask(5, 0, 15, 11), 3: box_mask(0, 0, 3, 3)}
     results = with_segmenter(masks)(quadrants() | dict(encoded_image=None))
@@ -130,17 +118,6 @@ def test_masks_are_merged_main_class_first():
         labelled=[1, 2], absent=[4], too_small=[], inactive=[], vanished=[3], kept_coarse=False
     )
     json.dumps([results['label_outcome'], results['active_categories']])
-
-
-def test_if_all_masks_are_empty_the_coarse_label_is_kept():
-    nothing = np.zeros(SIZE, dtype=bool)
-    results = with_segmenter(dict.fromkeys(range(1, 5), nothing))(
-        quadrants() | dict(encoded_image=None)
-    )
-    np.testing.assert_array_equal(results['gt_seg_map'], results['coarse_label'])
-    assert results['gt_seg_map'] is not results['coarse_label']
-    assert results['label_outcome']['kept_coarse']
-    assert results['label_outcome']['vanished'] == [1, 2, 3]
 
 
 def test_an_image_without_foreground_asks_for_nothing():
@@ -209,32 +186,11 @@ def test_a_segmenter_that_answers_otherwise_is_named():
         short(quadrants() | dict(encoded_image=None))
 
 
-@pytest.mark.parametrize('settings', [dict(sigma=float('nan')), dict(min_area=-1)])
-def test_settings_that_mean_nothing_are_refused(settings):
-    with pytest.raises(ValueError, match='must be a number and min_area'):
-        GeneratePseudoLabel(**settings)
-
-
-def test_the_segmenter_is_built_when_first_needed_and_once():
-    transform = with_segmenter()
-    assert KnownMasks.built == 0
-    for _ in range(2):
-        transform(quadrants() | dict(encoded_image=None))
-    assert transform.segmenter is transform.segmenter and KnownMasks.built == 1
-
-
 def test_facts_hold_what_decides_the_label_maps():
     assert GeneratePseudoLabel(sigma=0.3).facts() == GeneratePseudoLabel().facts()
     facts = with_segmenter(sigma=0.3, min_area=5).facts()
     assert facts == dict(sigma=0.3, min_area=5, segmenter=dict(type='KnownMasks', checkpoint=None))
     assert facts != with_segmenter(min_area=5).facts() != with_segmenter().facts()
-
-
-def test_check_passes_the_segmenters_refusal_on():
-    config = dict(type='KnownMasks', checkpoint='sam.pth')
-    with pytest.raises(RuntimeError, match='sam.pth'):
-        GeneratePseudoLabel(segmenter=config).check()
-    with_segmenter().check()
 
 
 def test_prompts_from_the_score_carry_it_and_a_point_for_every_class():
@@ -265,43 +221,3 @@ def test_prompts_from_the_score_need_certain_scores_and_are_a_fact():
     GeneratePseudoLabel(prompts='score')(quadrants())  # nothing is prompted
     facts = with_segmenter(prompts='score').facts()
     assert facts == with_segmenter().facts() | dict(prompts='score')
-
-
-def test_an_unknown_kind_of_prompts_is_refused():
-    with pytest.raises(ValueError, match="prompts is one of region, score, not 'boxes'"):
-        GeneratePseudoLabel(prompts='boxes')
-
-
-def test_the_score_finds_what_the_coarse_label_misses():
-    """Two discs of two categories; features and score see only their left halves."""
-    y, x = np.mgrid[:96, :128]
-    discs = [(x - cx) ** 2 + (y - 48) ** 2 <= 24**2 for cx in (34, 94)]
-    rng = np.random.default_rng(0)
-    image = np.full((96, 128, 3), (60, 110, 160), np.float64)
-    image[discs[0]], image[discs[1]] = (190, 90, 60), (90, 180, 70)
-    image = (image + rng.normal(0, 15, image.shape)).clip(0, 255).astype(np.uint8)
-    score = np.full((96, 128), 0.1, np.float32)
-    for cx, disc in zip((34, 94), discs, strict=True):
-        score[disc] = 0.35
-        score[disc & (x < cx)] = 0.9
-    inputs = dict(
-        features=torch.eye(3)[torch.tensor((x >= 64).astype(int))].permute(2, 0, 1),
-        foreground_score=torch.tensor(score),
-        centroids=torch.eye(3),
-        threshold=0.5,
-        squared_distances=np.array([0.1, 0.2, 0.9], np.float32),
-        ori_shape=(96, 128),
-        encoded_image=image,
-        certain_scores=(0.2, 0.8),
-    )
-
-    def labels(prompts):
-        transform = GeneratePseudoLabel(segmenter=dict(type='GrabCutSegmenter'), prompts=prompts)
-        return transform(dict(inputs))['gt_seg_map']
-
-    def ious(found):
-        masks = [found == 1, found == 2]
-        return [(m & d).sum() / (m | d).sum() for m, d in zip(masks, discs, strict=True)]
-
-    assert max(ious(labels('region'))) < 0.75
-    assert min(ious(labels('score'))) > 0.95

@@ -29,18 +29,6 @@ def relabelled(parts, folder, **settings):
     return RelabelledDataset(parts, dict(seg_map_path=str(folder or '')), **settings)
 
 
-def test_each_image_once_with_its_label_map(folders, tmp_path):
-    write_label_map(tmp_path / 'maps/ant/0.png', np.full((10, 10), 919))
-    write_label_map(tmp_path / 'maps/bee/1.png', np.full((30, 30), 1000))
-    dataset = relabelled(folders, tmp_path / 'maps', pipeline=LOADING)
-    assert [dataset.relative_path(i) for i in range(len(dataset))] == ['ant/0.png', 'bee/1.png']
-    first, second = dataset[0], dataset[1]
-    assert first['img'].shape[0] == 10  # the first part's
-    assert (first['gt_seg_map'] == 919).all() and (second['gt_seg_map'] == 1000).all()
-    assert 'image_tags' not in second
-    assert dataset.metainfo['classes'] == ('others', 'ant', 'bee')
-
-
 def test_lists_of_images(tmp_path, mmseg_scope):
     lists = write_split(tmp_path)
     parts = [
@@ -50,17 +38,6 @@ def test_lists_of_images(tmp_path, mmseg_scope):
     assert len(dataset) == LABELLED + UNLABELLED and len(dataset.metainfo['classes']) == 21
     maps = [dataset.get_data_info(i)['seg_map_path'] for i in range(len(dataset))]
     assert maps == [str(tmp_path / f'maps/images/{i}.png') for i in range(len(dataset))]
-
-
-def test_label_maps_of_the_run_do_not_change_the_fingerprint(folders, tmp_path):
-    run = tmp_path.parent / 'elsewhere'
-    dataset = relabelled(folders, run)
-    before = dataset.fingerprint()
-    write_label_map(run / 'ant/0.png', np.zeros((10, 10), int))
-    assert dataset.fingerprint() == before == relabelled(folders, None).fingerprint()
-    assert 'seg_map_path' not in relabelled(folders, None).get_data_info(0)
-    write_image(tmp_path / 'train/bee/2.png', np.zeros((5, 5, 3)))
-    assert relabelled(folders, run).fingerprint() != before
 
 
 def test_every_epoch_draws_anew_and_repeatably(folders, tmp_path):

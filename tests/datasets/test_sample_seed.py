@@ -7,8 +7,6 @@ import pytest
 import torch
 from mmengine.dataset import (
     ConcatDataset,
-    DefaultSampler,
-    InfiniteSampler,
     RepeatDataset,
     default_collate,
 )
@@ -94,12 +92,6 @@ def test_a_resumed_run_draws_what_an_uninterrupted_one_draws(data_root, workers)
     assert draw_epoch(resumed, 2) == epochs[2]
 
 
-def test_the_seed_decides(data_root):
-    first = draw_epoch(make_loader(data_root, seed=3), 0)
-    assert draw_epoch(make_loader(data_root, seed=3), 0) == first
-    assert draw_epoch(make_loader(data_root, seed=4), 0) != first
-
-
 def test_loading_in_the_main_process_leaves_the_generators_alone(data_root):
     dataset = make_dataset(data_root)
     random.seed(1), np.random.seed(2), torch.manual_seed(3)
@@ -108,14 +100,6 @@ def test_loading_in_the_main_process_leaves_the_generators_alone(data_root):
     assert generator_states() == before
     torch.rand(1), np.random.rand(), random.random()
     assert torch.equal(dataset[EpochIndex(0, 0)]['crops'], first['crops'])
-
-
-def test_generators_come_back_after_an_error():
-    before = generator_states()
-    with pytest.raises(KeyError), sample_randomness(0, 0, 0):
-        torch.rand(3), np.random.rand(), random.random()
-        raise KeyError
-    assert generator_states() == before
 
 
 def test_all_generators_start_from_seed_epoch_and_index():
@@ -189,14 +173,6 @@ def test_workers_do_not_repeat_each_other(data_root):
     assert len(set(found)) == 8
 
 
-def test_free_draws_follow_the_seed_of_the_process(data_root):
-    dataset, found = make_dataset(data_root), []
-    for _ in range(2):
-        np.random.seed(5)
-        found.append([dataset[i]['crops'].numpy().tobytes() for i in (0, 0, 1)])
-    assert found[0] == found[1] and len(set(found[0])) == 3
-
-
 @pytest.mark.parametrize('sampler', [EpochSampler, IterationSampler])
 @pytest.mark.parametrize('workers', ['main process', 'two persistent workers'])
 def test_wrapped_images_are_drawn_exactly_and_no_repetition_alike(data_root, sampler, workers):
@@ -214,27 +190,7 @@ def test_wrapped_images_are_drawn_exactly_and_no_repetition_alike(data_root, sam
         assert draw(wrap()) == found
 
 
-@pytest.mark.parametrize('sampler', [DefaultSampler, InfiniteSampler])
-def test_wrapped_images_under_samplers_without_epochs(data_root, sampler):
-    for dataset in (
-        RepeatDataset(make_dataset(data_root), 3),
-        ConcatDataset([make_dataset(data_root) for _ in range(3)]),
-    ):
-        loader = loader_of(dataset, dict(type=sampler.__name__))
-        found = [crop.numpy().tobytes() for batch in islice(loader, 9) for crop in batch['crops']]
-        assert len(set(found)) == 18
-
-
 def test_a_test_sample_is_always_the_same(data_root):
     names = dict(categories='folders', test_mode=True)
     dataset = LUSSDataset(data_root, dict(img_path='train'), pipeline=PIPELINE, **names)
     assert torch.equal(dataset[-1]['crops'], dataset[len(dataset) - 1]['crops'])
-
-
-def test_indices_are_those_of_a_sequence(data_root):
-    dataset = make_dataset(data_root)
-    assert len(list(dataset)) == len(dataset) == 6
-    assert dataset.get_data_info(-1) == dataset.get_data_info(5)
-    for index in (6, -7, EpochIndex(6, 0)):
-        with pytest.raises(IndexError):
-            dataset[index]

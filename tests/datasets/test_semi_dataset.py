@@ -4,8 +4,8 @@ import torch
 from mmengine.runner import Runner
 from mmseg.registry import DATASETS
 
-from luss_mm.datasets import EpochIndex, SemiDataset
-from tests.datasets.semi_layout import LABELLED, UNLABELLED, semi_config, write_lines, write_split
+from luss_mm.datasets import EpochIndex
+from tests.datasets.semi_layout import LABELLED, UNLABELLED, semi_config, write_split
 
 pytestmark = pytest.mark.usefixtures('mmseg_scope')
 
@@ -53,46 +53,6 @@ def test_samples_depend_on_pass_and_position_alone(config):
         assert not same(dataset[position], dataset[position])  # nothing tells the pass
     views = dataset[LABELLED]['inputs']
     assert not torch.equal(views['weak'], views['strong'])
-
-
-def test_an_image_in_both_parts_is_drawn_independently(config):
-    """As where all images, labelled ones too, serve as unlabelled images."""
-    config['unlabelled'] = config['labelled']
-    dataset = DATASETS.build(config)
-    first = [dataset[EpochIndex(i, 0)] for i in range(2 * LABELLED)]
-    assert not any(same(first[i], first[LABELLED + i]) for i in range(LABELLED))
-
-
-def test_indices_are_those_of_a_sequence(config):
-    dataset = DATASETS.build(config)
-    assert len(list(dataset)) == TOTAL
-    assert dataset.get_data_info(-1) == dataset.get_data_info(TOTAL - 1)
-    with pytest.raises(IndexError):
-        dataset[TOTAL]
-
-
-def test_missing_masks_of_unlabelled_images_do_not_matter(config, tmp_path):
-    for i in range(LABELLED, TOTAL):
-        (tmp_path / f'masks/{i}.png').unlink()
-    dataset = SemiDataset(config['labelled'], config['unlabelled'])
-    assert not dataset[TOTAL - 1]['data_samples']['weak'].has_mask
-
-
-def test_some_of_the_other_images_may_have_masks(config, tmp_path):
-    write_lines(tmp_path / 'unlabelled.txt', 'images/3.jpg', 'images/4.jpg masks/4.png')
-    config['unlabelled']['masks'] = True
-    samples = [DATASETS.build(config)[LABELLED + i]['data_samples']['weak'] for i in range(2)]
-    assert [sample.has_mask for sample in samples] == [False, True]
-    assert not samples[0].gt_sem_seg.data.any() and samples[1].gt_sem_seg.data.any()
-
-
-def test_fingerprint_follows_both_parts(config, tmp_path):
-    found = [DATASETS.build(config).fingerprint()]
-    for name in ('labelled.txt', 'unlabelled.txt'):
-        path = tmp_path / name
-        path.write_text(''.join(path.read_text().splitlines(keepends=True)[::-1]))
-        found.append(DATASETS.build(config).fingerprint())
-    assert len(set(found)) == 3
 
 
 @pytest.mark.parametrize('num_workers', [0, 1])

@@ -1,10 +1,8 @@
-import tracemalloc
 from itertools import islice
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from mmseg.registry import DATA_SAMPLERS
 
 from luss_mm.datasets import IterationSampler, SemiSampler, endless_passes, semi_sampler
 
@@ -70,18 +68,6 @@ def test_equals_drawing_one_by_one(counts, labelled, unlabelled):
     assert batches(sampler, 12) == expected
 
 
-def test_a_pass_sees_every_image_once_and_no_pass_repeats_another():
-    counts = Counts(3, 10)
-    sampler = SemiSampler(counts, 2, 5, seed=0)
-    passes, positions = np.divmod(np.array(batches(sampler, 6)), len(counts))
-    assert sorted(positions[:3, :2].flat) == [0, 0, 1, 1, 2, 2]
-    assert passes[:3, :2].flatten().tolist() == [0, 0, 0, 1, 1, 1]
-    orders = [positions[2 * i : 2 * i + 2, 2:].flatten().tolist() for i in range(3)]
-    assert all(sorted(order) == list(range(3, 13)) for order in orders)
-    assert len({tuple(order) for order in orders}) == 3
-    assert len(set(np.array(batches(sampler, 6)).flat)) == 6 * 7  # nothing is drawn twice alike
-
-
 @pytest.mark.parametrize('unlabelled', [2, 3, 50])
 def test_a_partner_is_another_image_and_any_other(unlabelled):
     sampler = SemiSampler(Counts(1, unlabelled), 1, 4, partners=True, seed=1)
@@ -108,17 +94,6 @@ def test_ranks_together_see_the_batch_of_one_rank(monkeypatch, world_size):
     np.testing.assert_array_equal(np.concatenate(joined, axis=1), batches(whole, 20))
 
 
-def test_epochs_follow_one_another_and_resume():
-    counts = Counts(4, 9)
-    sampler = SemiSampler(counts, 1, 2, seed=0)
-    assert (sampler.batch_size, sampler.epoch_iterations, len(sampler)) == (3, 5, 15)
-    stream = np.concatenate(batches(sampler, 20)).tolist()
-    for epoch in (0, 1, 3):
-        sampler.set_epoch(epoch)
-        seen = joined(sampler, len(counts))
-        assert seen == stream[15 * epoch : 15 * (epoch + 1)] == joined(sampler, len(counts))
-
-
 @pytest.mark.parametrize('iterations', [0, 1, 5, 7])
 def test_skipped_iterations_are_not_seen_again(iterations):
     sampler = SemiSampler(Counts(4, 9), 1, 2, seed=0)
@@ -133,19 +108,6 @@ def test_skipped_iterations_are_not_seen_again(iterations):
         sampler.skip(4)
 
 
-def test_the_seed_decides():
-    drawn = [batches(SemiSampler(Counts(9, 9), 2, 2, seed=s), 4) for s in (0, 0, 1)]
-    assert drawn[0] == drawn[1] != drawn[2]
-    # The two sources do not share an order.
-    both = np.array(drawn[0]).reshape(4, 2, 2)
-    assert (both[:, 0] != both[:, 1] - 9).any()
-
-
-def test_an_epoch_of_a_given_length():
-    sampler = SemiSampler(Counts(2, 3), 1, 1, seed=0, epoch_iterations=40)
-    assert len(list(sampler)) == len(sampler) == 80
-
-
 @pytest.mark.parametrize(
     ('counts', 'settings', 'message'),
     [
@@ -158,22 +120,6 @@ def test_an_epoch_of_a_given_length():
 def test_impossible_numbers_are_named(counts, settings, message):
     with pytest.raises(ValueError, match=message):
         SemiSampler(counts, **(dict(labelled=1, unlabelled=1, seed=0) | settings))
-
-
-def test_built_from_a_config_with_the_seed_of_the_runner():
-    config = dict(type='SemiSampler', labelled=1, unlabelled=2)
-    sampler = DATA_SAMPLERS.build(config, default_args=dict(dataset=Counts(2, 3), seed=5))
-    assert sampler.seed == 5
-    assert SemiSampler(Counts(2, 3), 1, 1).seed is not None
-
-
-def test_a_million_images_are_a_few_arrays():
-    tracemalloc.start()
-    sampler = SemiSampler(Counts(12_000, 1_200_000), 8, 8, partners=True, seed=0)
-    list(islice(sampler, 24 * 100))
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 2 * 8 * 1_212_000 + 1e6  # the present order and the one before, int64
 
 
 class TestIterationSampler:

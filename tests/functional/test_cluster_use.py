@@ -29,15 +29,6 @@ def test_equal_clusters_all_count_and_a_single_one_counts_once():
     assert effective_number([7, 7, 7, 0, 0]) == pytest.approx(3)  # empty ones change nothing
 
 
-def test_no_samples():
-    assert effective_number([0, 0]) == 0
-
-
-def test_negative_counts_are_refused():
-    with pytest.raises(ValueError, match='not negative, got -1'):
-        effective_number([3, -1])
-
-
 def test_collapse_is_a_share_of_all_clusters():
     assert has_collapsed([100, 1, 1, 1], 0.5)
     assert not has_collapsed([100, 100, 1, 1], 0.5)

@@ -65,20 +65,6 @@ def test_dtype_changes_nothing(dtype):
     assert all(torch.equal(*pair) for pair in zip(actual, expected, strict=True))
 
 
-def test_uint8_masks_have_no_ignored_1000():
-    truth = torch.full((5, 5), 1000 % 256, dtype=torch.uint8)
-    tally = tally_image(torch.zeros_like(truth), truth, 3, 250, 1000, radius=1)
-    assert tally.pixels.sum() == 25
-
-
-def test_ignored_everywhere():
-    predicted = torch.ones(4, 4, dtype=torch.int64)
-    tally = tally_image(predicted, torch.full((4, 4), 1000), 2, 2, 1000, radius=1)
-    assert tally.categories.numel() == 0
-    assert not tally.cluster_presence().any() and not tally.dominant_cluster().any()
-    assert tally.f_beta() == 0
-
-
 @pytest.mark.parametrize(
     'predicted, true, message',
     [

@@ -34,36 +34,6 @@ def test_equals_a_list_of_rows(length, batch):
     assert queue.usable and queue.rows.shape == (2, length, 3)
 
 
-def test_an_inactive_queue_stays_empty():
-    queue = FeatureQueue(4, 3)
-    queue.push(numbered(1, 4))
-    assert queue.filled == 0 and not queue.usable and (queue.rows == 0).all()
-
-
-def test_a_full_queue_that_is_switched_off_is_not_used():
-    queue = FeatureQueue(4, 3)
-    queue.active = True
-    queue.push(numbered(1, 4))
-    queue.active = False
-    assert not queue.usable
-    queue.push(numbered(50, 4))
-    assert queue.rows.max() == 4
-
-
-def test_length_zero_is_no_queue():
-    queue = FeatureQueue(0, 3)
-    queue.active = True
-    queue.push(numbered(1, 4))
-    assert not queue.usable and queue.filled == 0 and queue.rows.shape == (2, 0, 3)
-
-
-def test_rows_have_no_gradient():
-    queue = FeatureQueue(4, 3)
-    queue.active = True
-    queue.push([e.clone().requires_grad_() for e in numbered(1, 4)])
-    assert not queue.rows.requires_grad
-
-
 def test_rows_stay_out_of_the_weights_but_move_with_the_model():
     queue = FeatureQueue(4, 3)
     assert not queue.state_dict() and not list(queue.parameters())
@@ -83,16 +53,6 @@ def test_a_restored_queue_goes_on_as_if_nothing_had_happened():
         for one in (queue, restored):
             one.push(numbered(step, 3))
     assert restored.usable
-
-
-def test_a_saved_state_is_a_copy_of_the_rows_alone():
-    queue = FeatureQueue(4, 3)
-    queue.active = True
-    queue.push(numbered(1, 1000))
-    state = queue.state()
-    assert state['rows'].untyped_storage().nbytes() == 2 * 4 * 3 * 4
-    state['rows'].zero_()
-    assert queue.rows.abs().min() > 0
 
 
 @pytest.mark.parametrize('length, channels, views', [(5, 3, 2), (4, 2, 2), (4, 3, 1)])

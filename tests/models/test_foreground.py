@@ -1,13 +1,10 @@
-import numpy as np
 import pytest
 import torch
 from mmseg.registry import MODELS
-from torch.nn import functional as F
 
 from luss_mm.functional.pixel_attention import foreground_score
 from luss_mm.models.attended_backbone import GatePooling
 from luss_mm.models.attended_inference import AttendedInference
-from luss_mm.models.foreground import FeatureLength
 from tests.models.test_attended_inference import images
 from tests.models.test_pixel_attention_model import RESNET, RESNET_CHANNELS
 
@@ -27,21 +24,6 @@ def length_model(**pooling):
             data_preprocessor=dict(type='mmseg.ViewsPreprocessor'),
         )
     ).eval()
-
-
-def test_length_is_scaled_within_each_image():
-    features = torch.randn(2, 5, 3, 4) * torch.tensor([1.0, 50.0]).view(2, 1, 1, 1)
-    gates = FeatureLength()(features, features)
-    for gate, feature in zip(gates, features, strict=True):
-        length = np.sqrt((feature.double().numpy() ** 2).sum(0))
-        expected = (length - length.min()) / (length.max() - length.min())
-        np.testing.assert_allclose(gate[0].numpy(), expected, atol=1e-6)
-
-
-@pytest.mark.parametrize('value', [0.0, 1.0])
-def test_equal_lengths_let_everything_through(value):
-    features = torch.full((1, 3, 2, 2), value)
-    assert FeatureLength()(features, features).eq(1).all()
 
 
 @torch.no_grad()
@@ -71,17 +53,6 @@ def test_inference_equals_the_model(pooling):
     ):
         for one, other in zip(given, computed, strict=True):
             torch.testing.assert_close(one, other)
-
-
-@torch.no_grad()
-def test_a_wide_window_gives_every_pixel_the_embedding():
-    inference = AttendedInference(length_model(gate_power=2.0, label_window=9.0))
-    features, _ = inference.score_pixels(images())
-    gates = inference.attention(*[inference.backbone(images())[-1]] * 2)
-    small = F.adaptive_avg_pool2d(gates**2, features.shape[-2:])
-    expected = (inference.backbone(images())[-1] * small).mean((2, 3))
-    similarity = F.cosine_similarity(features, expected[:, :, None, None].expand_as(features))
-    assert similarity.min() > 0.99  # gates of the enlarged map differ a little from these
 
 
 def test_scores_are_sharpened_to_the_size_of_the_images():

@@ -10,7 +10,6 @@ from torch.nn import functional as F
 from luss_mm.engine.hooks import PreflightHook
 from luss_mm.functional.guided_filter import guided_filter
 from luss_mm.functional.thresholds import otsu_threshold
-from luss_mm.models import FoundHead
 from luss_mm.models.attended_inference import AttendedInference
 from tests.models.small_networks import RESNET, RESNET_CHANNELS, random_views
 
@@ -127,20 +126,6 @@ def test_target_of_self_training_by_hand():
     assert (target.bool() == masks).float().mean() > 0.98  # edges are where the colours have them
 
 
-def test_head_by_hand():
-    head = FoundHead(CHANNELS).eval()
-    nn.init.normal_(head.norm.running_mean)
-    nn.init.uniform_(head.norm.running_var, 0.5, 2)
-    features = torch.randn(2, CHANNELS, 3, 4)
-    enlarged = F.interpolate(features, scale_factor=2, mode='bilinear')
-    mean, variance = (v.view(1, -1, 1, 1) for v in (head.norm.running_mean, head.norm.running_var))
-    normalised = (enlarged - mean) / (variance + head.norm.eps).sqrt()
-    response = (normalised * head.convolution.weight[0]).sum(1, True) + head.convolution.bias
-    gates = head(features, enlarged)
-    assert gates.shape == (2, 1, 6, 8)
-    torch.testing.assert_close(gates, 1 / (1 + torch.exp(-response)))
-
-
 @torch.no_grad()
 @pytest.mark.parametrize('precision, tolerance', [('float32', 1e-5), ('bfloat16', 0.03)])
 def test_inference_equals_the_model(precision, tolerance):
@@ -152,16 +137,6 @@ def test_inference_equals_the_model(precision, tolerance):
     assert scores.shape == (3, 64, 64)  # sharpened: the images' size
     torch.testing.assert_close(found, embeddings, atol=tolerance, rtol=0)
     torch.testing.assert_close(found_scores, scores, atol=tolerance, rtol=0)
-
-
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
-def test_half_precision(dtype):
-    model, images = found_model(planted=False).train(), random_views(3)[0]
-    exact = model(images, mode='loss')['loss_found']
-    with torch.autocast('cpu', dtype):
-        loss = model(images, mode='loss')['loss_found']
-    assert loss.dtype == torch.float32
-    assert abs(loss - exact) < 0.05
 
 
 def test_a_classifier_of_dff_starts_from_it():
@@ -182,8 +157,3 @@ def test_a_classifier_of_dff_starts_from_it():
     del state['attention.convolution.weight']
     with pytest.raises(ValueError, match=r'lacks .* attention\.convolution\.weight'):
         check(SimpleNamespace(model=classifier), dict(state_dict=state))
-
-
-def test_an_unknown_mode_is_named():
-    with pytest.raises(ValueError, match="loss and tensor, not 'predict'"):
-        found_model()(disc_images(1, 0)[0], mode='predict')

@@ -5,7 +5,6 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import nn
 
-from luss_mm.models import FrozenSegmentor
 from tests.models.small_networks import RESNET, RESNET_CHANNELS
 
 OUTPUTS = (1, 2, 3)
@@ -93,10 +92,3 @@ def test_training_leaves_the_backbone_as_it_was(from_maps):
     assert not any(name.startswith('backbone.') for name in changed)
     trained = {n for n, _ in model.decode_head.named_parameters()}
     assert {f'decode_head.{name}' for name in trained} <= changed
-
-
-def test_predictions_are_made_from_images():
-    model = segmentor().eval()
-    (first, *_) = model.test_step(image_batch())
-    assert first.pred_sem_seg.data.shape == (1, 32, 32)
-    assert isinstance(model, FrozenSegmentor)

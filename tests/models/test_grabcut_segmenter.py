@@ -6,7 +6,6 @@ import pytest
 from mmseg.registry import MODELS
 
 from luss_mm.functional.mask_prompts import (
-    BACKGROUND,
     OBJECT,
     PROBABLY_BACKGROUND,
     PROBABLY_OBJECT,
@@ -86,51 +85,6 @@ def test_finds_the_object_within_its_reach(kind, margin):
     assert iou(mask, truth) > iou(region, truth) + 0.05
 
 
-def test_does_not_leave_its_reach():
-    truth, region = disk((40, 30), 17), degraded(disk((40, 30), 17))['shifted']
-    reachable = best_possible(np.ones(SIZE, bool), region)
-    (mask,) = segment(photograph(truth), prompt_of(region))
-    assert (truth & ~reachable).any() and not (mask & ~reachable).any()
-
-
-def test_a_larger_image_is_worked_on_at_a_bounded_side():
-    size = (600, 800)
-    truth = disk((400, 300), 170, size)
-    region = np.roll(truth, (20, -15), axis=(0, 1))
-    (mask,) = segment(photograph(truth, size=size), prompt_of(region), max_side=64)
-    assert iou(mask, truth) > 0.95 > iou(region, truth)
-
-
-def test_every_box_has_a_mask_and_classes_stay_apart():
-    left, right = disk((20, 30), 12), disk((60, 30), 12)
-    image = photograph(left | right)
-    both, only_right, nothing = segment(
-        image,
-        prompt_of(np.roll(left, 2, axis=1) | np.roll(right, 2, axis=1)),
-        prompt_of(np.roll(right, 2, axis=1), category=2),
-        MaskPrompt(3, np.zeros((0, 4), np.float32), None, np.zeros(SIZE, bool)),
-    )
-    assert iou(both, left | right) > 0.9 and iou(only_right, right) > 0.9
-    np.testing.assert_array_equal(both[:, 40:], only_right[:, 40:])
-    assert not only_right[:, :40].any() and not nothing.any()
-
-
-def test_the_point_stays():
-    truth, region = disk((40, 30), 8), disk((40, 30), 17)
-    image = photograph(truth)
-    (without,) = segment(image, prompt_of(region), core=1.0)
-    (with_point,) = segment(image, prompt_of(region, point=(52, 30)), core=1.0)
-    assert not without[30, 52] and with_point[30, 52]
-
-
-def test_a_point_outside_a_box_is_not_its_business():
-    region = disk((20, 30), 12) | disk((60, 30), 12)
-    image = photograph(np.roll(region, 3, axis=1))
-    (without,) = segment(image, prompt_of(region))
-    (with_point,) = segment(image, prompt_of(region, point=(60, 22)))
-    np.testing.assert_array_equal(without[:, :40], with_point[:, :40])
-
-
 def many_prompts(count=12):
     rng = np.random.default_rng(3)
     truth = np.zeros(SIZE, bool)
@@ -180,64 +134,6 @@ def test_the_seed_matters_and_the_callers_random_numbers_do_not_change():
     cv2.setRNGSeed(5)
     segment(image, *prompts)
     np.testing.assert_array_equal(draw(), expected)
-
-
-def test_inputs_are_not_changed():
-    image, prompts = many_prompts(3)
-    copies = image.copy(), [p.region.copy() for p in prompts]
-    segment(image, *prompts)
-    np.testing.assert_array_equal(image, copies[0])
-    np.testing.assert_array_equal([p.region for p in prompts], copies[1])
-
-
-@pytest.mark.parametrize('hole', [0, 1])
-def test_region_without_background_is_the_answer(hole):
-    """One pixel of background vanishes at the working resolution."""
-    region = np.ones(SIZE, bool)
-    region[30, 40] = not hole
-    (mask,) = segment(photograph(disk((40, 30), 17)), prompt_of(region), max_side=20)
-    np.testing.assert_array_equal(mask, region)
-
-
-def test_region_too_thin_for_the_working_resolution_is_the_answer():
-    region = np.zeros((400, 400), bool)
-    np.fill_diagonal(region, True)
-    image = photograph(region, size=region.shape)
-    (mask,) = segment(image, prompt_of(region), max_side=32)
-    np.testing.assert_array_equal(mask, region)
-
-
-def test_image_of_one_colour_keeps_the_region():
-    region = disk((40, 30), 17)
-    (mask,) = segment(np.full((*SIZE, 3), 90, np.uint8), prompt_of(region))
-    np.testing.assert_array_equal(mask, region)
-
-
-def test_grey_image():
-    truth = disk((40, 30), 17)
-    grey = photograph(truth)[..., :1].repeat(3, axis=2)
-    region = degraded(truth)['shifted']
-    (mask,) = segment(grey, prompt_of(region), margin=0.2)
-    assert iou(mask, truth) > 0.97 > iou(region, truth)
-
-
-@pytest.mark.parametrize('where', [(0, 0), (59, 79), (30, 40)])
-def test_region_of_one_pixel(where):
-    region = np.zeros(SIZE, bool)
-    region[where] = True
-    (mask,) = segment(photograph(region), prompt_of(region, point=where[::-1]))
-    assert mask[where] and mask.sum() <= 5
-
-
-def test_the_border_is_no_edge():
-    """An object that the border cuts is sure up to the border."""
-    truth = disk((0, 59), 25)
-    region = disk((0, 59), 22)
-    image = photograph(truth)
-    image[50:, :10] = 60, 110, 160  # the colour of the background
-    (mask,) = segment(image, prompt_of(region), margin=0.2)
-    assert mask[50:, :10].all()
-    assert iou(mask, truth) > 0.93 > iou(region, truth)
 
 
 @pytest.mark.parametrize('size', [(1, 1), (1, 40), (40, 1), (2, 2), (3, 500)])
@@ -336,11 +232,6 @@ def test_without_a_score_each_box_is_cut_by_itself(settings):
 # ---------------------------------------------------------------- from the score
 
 
-def test_labels_before_grabcut_have_opencvs_numbers():
-    ours = BACKGROUND, OBJECT, PROBABLY_BACKGROUND, PROBABLY_OBJECT
-    assert ours == (cv2.GC_BGD, cv2.GC_FGD, cv2.GC_PR_BGD, cv2.GC_PR_FGD)
-
-
 def scored(values, *regions, bounds=(0.2, 0.5, 0.8)):
     """Prompts with a score, the first region's first."""
     score = ForegroundScore(values.astype(np.float32), *bounds)
@@ -371,27 +262,6 @@ def test_the_score_recovers_halves_that_the_region_misses():
     assert not (by_score[0] & by_score[1]).any()
 
 
-def test_other_classes_are_surely_background():
-    """Two objects of one colour: without the other prompt the first class takes both."""
-    first, second = disk((20, 30), 12), disk((59, 30), 12)
-    image, values = photograph(first | second), np.where(first | second, 0.9, 0.1)
-    (alone,) = segment(image, *scored(values, first))
-    together = segment(image, *scored(values, first, second))
-    assert iou(alone, first | second) > 0.95
-    assert iou(together[0], first) > 0.95 and iou(together[1], second) > 0.95
-
-
-def test_a_class_without_sure_pixels_is_seeded_by_its_region():
-    first, second = disk((20, 30), 12), disk((59, 30), 12)
-    image = photograph(first | second)
-    values = np.full(SIZE, 0.1)
-    values[disk((59, 30), 14)] = 0.4
-    values[disk((59, 30), 7)] = 0.6  # no pixel is sure
-    values[first] = 0.9
-    masks = segment(image, *scored(values, first, disk((59, 30), 7)))
-    assert iou(masks[0], first) > 0.95 and iou(masks[1], second) > 0.95
-
-
 def test_boxes_and_scores_may_be_mixed_and_a_prompt_without_pixels_gets_none():
     truth = disk((40, 30), 17)
     image, values = photograph(truth), np.where(truth, 0.9, 0.1)
@@ -401,29 +271,6 @@ def test_boxes_and_scores_may_be_mixed_and_a_prompt_without_pixels_gets_none():
     np.testing.assert_array_equal(masks[0], segment(image, prompt_of(truth))[0])
     np.testing.assert_array_equal(masks[1], segment(image, with_score)[0])
     assert not masks[2].any()
-
-
-@pytest.mark.parametrize('value', [0.6, 0.9])  # probably, surely
-def test_where_everything_is_foreground_all_of_it_is_the_answer(value):
-    (prompt,) = scored(np.full(SIZE, value), np.ones(SIZE, bool))
-    (mask,) = segment(photograph(disk((40, 30), 17)), prompt)
-    assert mask.all()
-
-
-def test_where_nothing_is_foreground_the_highest_scores_of_the_region_are():
-    truth = disk((40, 30), 17)
-    values = np.where(truth, 0.45, 0.1)
-    (mask,) = segment(photograph(truth), *scored(values, disk((40, 30), 5)))
-    assert iou(mask, truth) > 0.95
-
-
-def test_one_colour_gives_the_foreground_outside_of_other_classes():
-    first, second = disk((20, 30), 12), disk((59, 30), 12)
-    values = np.where(first | second, 0.6, 0.1)
-    region = first & disk((20, 30), 5)
-    masks = segment(np.full((*SIZE, 3), 90, np.uint8), *scored(values, region, second))
-    np.testing.assert_array_equal(masks[0], first)
-    np.testing.assert_array_equal(masks[1], second | (first & ~region))
 
 
 @pytest.mark.parametrize('size', [(1, 1), (1, 40), (40, 1), (2, 2), (3, 500)])
@@ -436,16 +283,6 @@ def test_tiny_and_narrow_images_with_a_score(size, side, seed):
     region[0, : max(1, size[1] // 2)] = True
     (mask,) = segment(image, *scored(rng.random(size), region), max_side=side)
     assert mask.dtype == bool and mask.shape == size
-
-
-def test_a_larger_image_with_a_score_is_worked_on_at_a_bounded_side(monkeypatch):
-    size = (600, 800)
-    truth = disk((400, 300), 170, size)
-    shapes, cut = [], cv2.grabCut
-    monkeypatch.setattr(cv2, 'grabCut', lambda *a: (shapes.append(a[0].shape[:2]), cut(*a))[1])
-    (prompt,) = scored(np.where(truth, 0.9, 0.1), truth)
-    (mask,) = segment(photograph(truth, size=size), prompt)
-    assert shapes == [(144, 192)] and iou(mask, truth) > 0.97
 
 
 def test_a_score_of_another_size_is_named():

@@ -83,9 +83,3 @@ def test_all_parameters_learn_in_any_network(model_class, backbone, channels):
     # mmpretrain's backbones normalise every output, of which one is used here
     assert not {n for n in unused if 'norm' not in n}
     assert found['classifier.weight'].abs().sum() > 0
-
-
-@pytest.mark.parametrize('model_class', [ImageClassifier, AttendedClassifier])
-def test_unknown_mode_is_named(model_class):
-    with pytest.raises(ValueError, match="'predict'"):
-        small_classifier(model_class)(random_views(2)[0], mode='predict')

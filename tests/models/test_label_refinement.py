@@ -11,8 +11,6 @@ from mmseg.structures import SegDataSample
 from torch import nn
 
 from luss_mm.functional.pixel_assignment import foreground_probability
-from luss_mm.inference.export import ExportError, export_segmentor
-from luss_mm.models import LUSSSegmentor
 from luss_mm.models.segmenters import PromptableSegmenter
 from tests.models.slow_segmentation import slow_maps
 from tests.models.small_segmentors import (
@@ -138,11 +136,6 @@ def test_refinement_is_off_by_default_and_recovers_the_lower_halves():
         assert iou(after.pred_sem_seg.data[0] == i, ids == i) > 0.93
 
 
-def test_weights_do_not_depend_on_it():
-    plain, refined = segmentor_of(Half()), segmentor_of(Half(), refine=GRABCUT)
-    assert plain.state_dict().keys() == refined.state_dict().keys()
-
-
 @pytest.mark.parametrize('num_classes', [2, 7])
 @pytest.mark.parametrize('size', [(64, 48), (101, 77), (30, 21)])
 def test_inside_the_mask_is_the_most_probable_other_id(known_masks, num_classes, size):
@@ -157,30 +150,6 @@ def test_inside_the_mask_is_the_most_probable_other_id(known_masks, num_classes,
     large = slow_maps(torch.from_numpy(mask)[None].double(), size)[0] > 0.5
     assert torch.equal(labels != 0, large) and large.any()
     assert (labels[large] == expected[large]).double().mean() > 0.999
-
-
-def test_the_segmenter_is_asked_with_the_image_and_its_probability(known_masks):
-    _, image = image_of_discs()
-    model = segmentor_of(Half(), refine=dict(type='KnownMask', whole_image_side=96))
-    model.predict(normalised(image)[None], samples((640, 960)))
-    ((encoded, (prompt,)),) = known_masks
-    np.testing.assert_array_equal(encoded, image.permute(1, 2, 0).byte().numpy())
-    probability = slow_maps(foreground_probability(Half().logits)[None], (64, 96))[0]
-    np.testing.assert_allclose(prompt.score.values, probability, atol=1e-6)
-    assert (prompt.score.low, prompt.score.threshold, prompt.score.high) == (0.1, 0.5, 0.9)
-    np.testing.assert_array_equal(prompt.region, prompt.score.values >= 0.5)
-    assert len(prompt.boxes) == 2
-
-
-def test_large_inputs_are_worked_on_small(known_masks):
-    model = segmentor_of(Half(), refine=dict(type='KnownMask', whole_image_side=24))
-    _, image = image_of_discs()
-    (labels,) = label_maps(model.predict(normalised(image)[None], samples((2000, 3000))))
-    ((encoded, (prompt,)),) = known_masks
-    assert encoded.shape == (16, 24, 3) and prompt.region.shape == (16, 24)
-    edge = (labels[1:] != labels[:-1]).double().mean()  # bilinear: no stairs of 125 pixels
-    steps = (labels != 0).int().diff(dim=1).abs().sum(dim=1).unique_consecutive()
-    assert 0 < edge < 0.01 and len(steps) > 1
 
 
 def test_padding_and_flip_are_undone(known_masks):
@@ -205,14 +174,6 @@ def test_padding_and_flip_are_undone(known_masks):
     assert (labels == expected).double().mean() > 0.99  # cells at the seam of the padding differ
 
 
-def test_an_image_without_foreground_asks_nothing(known_masks):
-    logits = Half(confident=-4, unsure=-4)
-    model = segmentor_of(logits, refine=dict(type='KnownMask'))
-    _, image = image_of_discs()
-    (labels,) = label_maps(model.predict(normalised(image)[None], samples((64, 96))))
-    assert not labels.any() and known_masks == []
-
-
 def test_images_that_are_not_normalised_or_not_converted(known_masks):
     _, image = image_of_discs()
     for settings, given in (
@@ -235,10 +196,3 @@ def test_what_cannot_be_refined_is_refused():
         small_segmentor(num_classes=1, refine=GRABCUT, data_preprocessor=preprocessor())
     with pytest.raises(ValueError, match='mean and std of the images.*not BaseDataPreprocessor'):
         small_segmentor(refine=GRABCUT)
-
-
-def test_refined_predictions_are_not_exported(tmp_path):
-    model = small_segmentor(refine=GRABCUT, data_preprocessor=preprocessor())
-    with pytest.raises(ExportError, match='refined by GrabCutSegmenter cannot be exported'):
-        export_segmentor(model, tmp_path / 'model.ts')
-    assert not list(tmp_path.iterdir()) and isinstance(model, LUSSSegmentor)

@@ -1,13 +1,11 @@
 import pytest
 import torch
 from mmengine.structures import PixelData
-from mmseg.models import EncoderDecoder, SegDataPreProcessor
-from mmseg.registry import MODELS
+from mmseg.models import SegDataPreProcessor
 from mmseg.structures import SegDataSample
 from mmseg.utils import stack_batch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from luss_mm.models import LUSSSegmentor
 from tests.models.slow_segmentation import (
     IGNORED,
     slow_cross_entropy,
@@ -40,29 +38,6 @@ def test_label_maps_equal_the_argmax_of_full_maps(num_classes, in_index):
         assert max(labels.max() for labels in predicted) > 255
 
 
-def test_label_maps_equal_those_of_mmseg():
-    """Exactly where the image has the input's size; elsewhere mmseg resizes twice, we once."""
-    ours, theirs = small_segmentor(), small_segmentor(EncoderDecoder)
-    theirs.load_state_dict(ours.state_dict())
-    images = random_views(2)[0]
-    for size, agreement in (((64, 64), 1), ((96, 150), 0.98)):
-        expected = samples(size, size)
-        for sample in expected:
-            sample.set_metainfo(dict(img_shape=(64, 64)))
-        theirs.predict(images, expected)
-        predicted = label_maps(ours.predict(images, samples(size, size)))
-        for labels, sample in zip(predicted, expected, strict=True):
-            assert (labels == sample.pred_sem_seg.data[0]).double().mean() >= agreement
-
-
-def test_without_data_samples_maps_have_the_size_of_the_input():
-    model = small_segmentor()
-    images = random_views(2)[0]
-    predicted = label_maps(model(images, mode='predict'))
-    expected = label_maps(model.predict(images, samples((64, 64), (64, 64))))
-    assert torch.equal(torch.stack(predicted), torch.stack(expected))
-
-
 @pytest.mark.parametrize('direction, axis', [('horizontal', 2), ('vertical', 1)])
 def test_flipped_inputs_are_flipped_back(direction, axis):
     model = local_segmentor()
@@ -86,16 +61,6 @@ def test_large_images_are_decided_small_and_enlarged(size, small):
     labels = label_maps(model.predict(images, samples(size)))[0]
     decided = label_maps(unlimited.predict(images, samples(small)))[0]
     assert torch.equal(labels, slow_nearest(decided, size))
-
-
-def test_the_limit_is_a_million_pixels():
-    model = small_segmentor(num_classes=3)
-    images = random_views(1)[0]
-    full = label_maps(model.predict(images, samples((1000, 1000))))[0]
-    assert wrong_pixels(full, slow_maps(logits_of(model, images)[0], (1000, 1000))) == 0
-    larger = label_maps(model.predict(images, samples((1250, 1000))))[0]
-    decided = label_maps(model.predict(images, samples((1000, 800))))[0]
-    assert torch.equal(larger, slow_nearest(decided, (1250, 1000)))
 
 
 class LargestTensor(TorchDispatchMode):
@@ -161,31 +126,6 @@ def test_an_image_that_ends_within_a_cell_keeps_its_scale(key, padding):
     assert wrong_pixels(labels, maps) < 0.05
 
 
-def test_padding_to_a_divisor_predicts_what_mmseg_predicts():
-    preprocessor = SegDataPreProcessor(
-        mean=[0.0] * 3, std=[1.0] * 3, test_cfg=dict(size_divisor=32)
-    )
-    ours = small_segmentor(in_index=3, data_preprocessor=preprocessor)
-    theirs = small_segmentor(EncoderDecoder, in_index=3, data_preprocessor=preprocessor)
-    theirs.load_state_dict(ours.state_dict())
-    image = random_views(1, (160,))[0][0, :, :130, :101]
-    predicted = []
-    for model in (ours, theirs):
-        data = dict(inputs=[image], data_samples=samples((195, 152)))
-        predicted.append(model.test_step(data)[0].pred_sem_seg.data)
-    assert predicted[0].shape == predicted[1].shape == (1, 195, 152)
-    assert (predicted[0] == predicted[1]).double().mean() > 0.95
-
-
-def test_large_padded_images_are_decided_small():
-    model = local_segmentor(max_argmax_pixels=2500, max_argmax_side=60)
-    images = random_views(1)[0]
-    padded = samples((90, 120), img_padding_size=(0, 0, 0, 16))
-    labels = label_maps(model.predict(images, padded))[0]
-    alone = label_maps(model.predict(images[:, :, :48], samples((90, 120))))[0]
-    assert torch.equal(labels, alone)
-
-
 # ---------------------------------------------------------------- loss
 
 
@@ -221,18 +161,6 @@ def gradient_of(model, images, labels):
     return losses['decode.loss_ce'].item(), model.decode_head.conv_seg.weight.grad.clone()
 
 
-def test_only_every_second_pixel_counts():
-    model, images, labels = small_segmentor(), random_views(2)[0], random_labels(2, 5)
-    loss, gradient = gradient_of(model, images, labels)
-    other = labels.clone()
-    other[:, 1::2], other[:, :, 1::2] = 4, 4
-    assert not torch.equal(other, labels)
-    same_loss, same_gradient = gradient_of(model, images, other)
-    assert same_loss == loss and torch.equal(same_gradient, gradient)
-    other[:, ::4, ::4] = 0
-    assert gradient_of(model, images, other)[0] != loss
-
-
 def test_1000_is_ignored_and_255_is_a_category():
     model, images = small_segmentor(num_classes=301), random_views(1)[0]
     labels = torch.full((1, 64, 64), 7)
@@ -247,13 +175,6 @@ def test_1000_is_ignored_and_255_is_a_category():
     labels[:] = IGNORED
     nothing, gradient_nothing = gradient_of(model, images, labels)
     assert nothing == 0 and (gradient_nothing == 0).all()
-
-
-def test_the_labels_of_the_data_samples_stay_whole():
-    model, labels = small_segmentor(), random_labels(1, 5)
-    sample = labelled(labels[0])
-    model.loss(random_views(1)[0], [sample])
-    assert torch.equal(sample.gt_sem_seg.data, labels)
 
 
 def test_training_step_pads_with_the_ignored_id():
@@ -278,12 +199,3 @@ def test_training_step_pads_with_the_ignored_id():
 def test_sliding_windows_are_refused():
     with pytest.raises(ValueError, match='predicts whole images: set test_cfg'):
         small_segmentor(test_cfg=dict(mode='slide', crop_size=(32, 32), stride=(16, 16)))
-
-
-def test_aligned_corners_are_refused():
-    with pytest.raises(ValueError, match='align_corners=False'):
-        small_segmentor(head=dict(align_corners=True))
-
-
-def test_is_registered():
-    assert MODELS.get('LUSSSegmentor') is LUSSSegmentor

@@ -5,9 +5,7 @@ import torch
 from mmengine.optim import OptimWrapper
 from torch.nn.parallel import DistributedDataParallel
 
-from luss_mm.models import PASSPretrainer, ViewsPreprocessor, balanced_assignment
-from tests.functional.test_sinkhorn import slow_sinkhorn
-from tests.functional.test_swapped_prediction import slow_swapped_prediction
+from luss_mm.models import PASSPretrainer, ViewsPreprocessor
 from tests.models.slow_pass import slow_losses
 from tests.models.small_networks import (
     CONVNEXT,
@@ -116,24 +114,6 @@ def test_losses_equal_loops(shallow, placement, views, queue_length):
         assert difference(losses[name] * (1 if name == 'loss_p2p' else weights), value) < 2e-5, name
 
 
-@torch.no_grad()
-def test_weights_of_the_total():
-    """(w0 L_image + sum_s w_s L_d2s) / sum w + L_p2p."""
-    settings = dict(image_weight=2.0, deep_to_shallow_weights=[0.5, 3.0])
-    model = without_batch_statistics(small_model(shallow=(1, 2), **settings))
-    plain = without_batch_statistics(small_model(shallow=(1, 2)))
-    images, crops = random_views(4), some_crops(4)
-    parts = {k: 3 * v for k, v in plain(images, crops, mode='loss').items()}
-    weighted = 2 * parts['loss_image'] + 0.5 * parts['loss_d2s_1'] + 3 * parts['loss_d2s_2']
-    total = sum(model(images, crops, mode='loss').values())
-    assert difference(total, weighted / 5.5 + parts['loss_p2p'] / 3) < 1e-5
-
-
-def test_a_weight_too_many_is_named():
-    with pytest.raises(ValueError, match='deep_to_shallow_weights has 2 values for 1'):
-        small_model(deep_to_shallow_weights=[1.0, 1.0])
-
-
 # ---------------------------------------------------------------- backbones and views
 
 
@@ -188,21 +168,6 @@ def test_views_of_one_size_are_one_batch(sizes, expected):
     assert [(shape[0], shape[2]) for shape in batches] == expected
 
 
-def test_shallow_scores_do_not_move_the_prototypes():
-    model = small_model(placement=None)
-    losses = model(random_views(4), mode='loss')
-    losses['loss_d2s_2'].backward()
-    assert model.head.prototypes.weight.grad is None
-    assert all(p.grad is not None for p in model.shallow_heads.parameters())
-
-
-def test_plain_images_give_the_maps_of_the_backbone():
-    model = small_model().eval()
-    images = random_views(2)[0]
-    for result, expected in zip(model(images), model.backbone(images), strict=True):
-        assert torch.equal(result, expected)
-
-
 def test_what_is_missing_or_unknown_is_named():
     with pytest.raises(ValueError, match='needs the crops of the views'):
         small_model()(random_views(2), mode='loss')
@@ -221,76 +186,7 @@ def test_embeddings_and_prototypes_are_unit_vectors_under_mixed_precision():
     torch.testing.assert_close(head.prototypes.weight.norm(dim=1), torch.ones(20))
 
 
-def test_mixed_precision_changes_the_losses_little():
-    model = without_batch_statistics(small_model())
-    images, crops = random_views(4, VIEWS), some_crops(4)
-    with torch.no_grad(), torch.autocast('cpu', torch.bfloat16):
-        losses = model(images, crops, mode='loss')
-    for name, expected in model(images, crops, mode='loss').items():
-        assert losses[name].dtype == torch.float32
-        assert difference(losses[name], expected) < 0.1
-
-
 # ---------------------------------------------------------------- queue
-
-
-def assigned_rows(model, images):
-    """How many rows each Sinkhorn of a forward pass balanced, and how many rows it gave back."""
-    seen = []
-
-    def spy(scores, *settings):
-        seen.append(len(scores))
-        return scores.softmax(dim=1)
-
-    with mock.patch.object(balanced_assignment, 'sinkhorn', spy):
-        losses = model(images, mode='loss')
-    assert all(loss.shape == () for loss in losses.values())
-    return seen
-
-
-def test_the_queue_is_used_only_when_active_and_full():
-    model = small_model(placement=None, queue_length=6)
-    images = random_views(4)
-    assert assigned_rows(model, images) == [4, 4] and model.queue.filled == 0
-    model.queue.active = True
-    assert assigned_rows(model, images) == [4, 4] and model.queue.filled == 4
-    assert assigned_rows(model, images) == [4, 4] and model.queue.filled == 6
-    assert assigned_rows(model, images) == [10, 10]
-    model.queue.active = False
-    assert assigned_rows(model, images) == [4, 4]
-
-
-def test_the_queue_holds_the_embeddings_of_each_global_view():
-    model = without_batch_statistics(small_model(placement=None, queue_length=6))
-    model.queue.active = True
-    first, second = random_views(4, VIEWS, seed=1), random_views(4, VIEWS, seed=2)
-    for images in (first, second):
-        model(images, mode='loss')
-    for view in range(2):
-        newest, older = (
-            model.head.embed(model.backbone(images[view])[-1].mean(dim=(2, 3)))
-            for images in (second, first)
-        )
-        expected = torch.cat([newest, older])[:6]
-        torch.testing.assert_close(model.queue.rows[view], expected.detach(), atol=1e-5, rtol=0)
-    assert not model.queue.rows.requires_grad
-
-
-def test_queued_rows_change_the_assignment_but_are_not_predicted():
-    """The loss is a mean over the batch; with the queue only its targets are others."""
-    model = without_batch_statistics(small_model(shallow=(), placement=None, queue_length=7))
-    images = random_views(4)
-    without = model(images, mode='loss')['loss_image']
-    use_full_queue(model, 7)
-    with mock.patch.object(
-        balanced_assignment, 'sinkhorn', wraps=balanced_assignment.sinkhorn
-    ) as spy:
-        loss = model(images, mode='loss')['loss_image']
-    assert difference(loss, without) > 1e-4
-    rows = [call.args[0] for call in spy.call_args_list]
-    assert [len(r) for r in rows] == [11, 11] and not any(r.requires_grad for r in rows)
-    assignments = [slow_sinkhorn(r)[7:] for r in rows]
-    assert difference(loss, slow_swapped_prediction(assignments, [r[7:] for r in rows])) < 1e-5
 
 
 # ---------------------------------------------------------------- two processes

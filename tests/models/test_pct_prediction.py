@@ -2,13 +2,10 @@
 
 import pytest
 import torch
-from mmengine.config import ConfigDict
-from mmseg.registry import MODELS
 
-from luss_mm.models import SemiPreprocessor
-from luss_mm.models.inner_segmentors import build_segmentor, logits_of_all_heads
+from luss_mm.models.inner_segmentors import build_segmentor
 from luss_mm.models.pct_segmentor import PCTSegmentor
-from tests.models.slow_segmentation import slow_maps, slow_nearest, wrong_pixels
+from tests.models.slow_segmentation import slow_maps, wrong_pixels
 from tests.models.small_networks import random_views
 from tests.models.small_pct import segmentor_config, small_head, small_pct
 from tests.models.small_segmentors import logits_of, samples
@@ -56,12 +53,6 @@ def test_sliding_windows_predict_what_mmseg_predicts():
     assert not torch.equal(other['pred_hybrid'][0], maps['pred_hybrid'][0])
 
 
-def test_sliding_windows_leave_the_data_samples_their_size():
-    model, images = small_pct(mode=SLIDE), random_views(1, (64,))[0]
-    result = model.eval().predict(images, samples((90, 71)))[0]
-    assert result.img_shape == (90, 71) and result.pred_sem_seg.shape == (90, 71)
-
-
 @pytest.mark.parametrize('name', ['hybrid', 'pseudo'])
 def test_one_network_gives_the_main_prediction(name):
     model, images = small_pct(predict_with=name).eval(), random_views(1, (32,))[0]
@@ -95,27 +86,6 @@ def test_restricted_predictions_need_tags():
         model.predict(images, samples((32, 32), img_path='a/b.jpg'))
 
 
-def test_large_images_are_decided_small():
-    limits = dict(max_argmax_pixels=2000, max_argmax_side=30)
-    images = random_views(1, (32,))[0]
-    large = predicted_maps(small_pct(**limits), images, samples((60, 40)))
-    small = predicted_maps(small_pct(), images, samples((30, 20)))
-    for field in FIELDS:
-        assert torch.equal(large[field][0], slow_nearest(small[field][0], (60, 40)))
-
-
-def test_a_plain_test_batch_is_padded_and_cut():
-    preprocessor = SemiPreprocessor(
-        mean=[110.0] * 3, std=[60.0] * 3, test_cfg=dict(size_divisor=32)
-    )
-    model = small_pct(data_preprocessor=preprocessor).eval()
-    image = (60 * random_views(1, (48,))[0][0, :, :40] + 110).clamp(0, 255).byte()
-    result = model.test_step(dict(inputs=[image], data_samples=samples((40, 48))))[0]
-    assert result.img_padding_size == (0, 16, 0, 24)
-    for field in (*FIELDS, 'pred_sem_seg'):
-        assert result.get(field).data.shape == (1, 40, 48)
-
-
 # ---------------------------------------------------------------- settings
 
 
@@ -129,11 +99,6 @@ def test_a_plain_test_batch_is_padded_and_cut():
 def test_impossible_settings_are_named(settings, message):
     with pytest.raises(ValueError, match=message):
         PCTSegmentor(segmentor_config(), **settings)
-
-
-def test_unknown_modes_are_named():
-    with pytest.raises(ValueError, match="not 'train'"):
-        small_pct()(random_views(1, (32,))[0], mode='train')
 
 
 @pytest.mark.parametrize(
@@ -155,18 +120,3 @@ def test_unknown_modes_are_named():
 def test_segmentors_that_cannot_be_used_are_named(config, message):
     with pytest.raises(ValueError, match=message):
         build_segmentor(config)
-
-
-def test_a_head_of_several_maps_is_named():
-    network = MODELS.build(segmentor_config(test_cfg=ConfigDict(mode='whole')))
-    network.decode_head.forward = lambda features: (features[0], features[1])
-    with pytest.raises(TypeError, match='FCNHead gives a tuple where one logit map is needed'):
-        logits_of_all_heads(network, random_views(1, (32,))[0])
-
-
-@pytest.mark.parametrize('auxiliary', [None, dict(small_head(5, 1)), [small_head(5, 0)] * 2])
-def test_auxiliary_heads_may_be_none_one_or_several(auxiliary):
-    network = build_segmentor(segmentor_config(auxiliary_head=auxiliary))
-    maps = logits_of_all_heads(network, random_views(2, (32,))[0])
-    count = len(auxiliary) if isinstance(auxiliary, list) else auxiliary is not None
-    assert len(maps) == 1 + count and all(m.shape[:2] == (2, 5) for m in maps)

@@ -116,67 +116,7 @@ def test_each_loss_teaches_whom_it_should():
         assert min(hybrid, pseudo) == 0
 
 
-def test_every_parameter_takes_part():
-    """So that DDP need not look for unused ones."""
-    model = small_pct(auxiliary=(0, 2))
-    sum(loss for name, loss in model.loss(*batch()).items() if 'loss' in name).backward()
-    assert [name for name, p in model.named_parameters() if p.grad is None] == []
-
-
-def test_weights_scale_the_losses_and_only_those_are_summed():
-    plain, weighted = small_pct(), small_pct(loss_weights=(2, 0.5, 3, 0))
-    plain.class_pixels += 1
-    weighted.class_pixels += 1
-    losses, scaled = plain.loss(*batch()), weighted.loss(*batch())
-    for name, weight in zip(LOSSES, (2, 0.5, 3, 0), strict=True):
-        torch.testing.assert_close(scaled[name], weight * losses[name])
-    total, _ = plain.parse_losses(losses)
-    torch.testing.assert_close(total, sum(losses[name] for name in LOSSES))
-
-
-def test_without_background_every_class_is_told():
-    model = small_pct(has_background=False)
-    inputs, data_samples = batch()
-    hybrid, _ = maps_of(model, inputs)
-    samples = all_samples(data_samples)
-    cells = torch.ones(5, *hybrid[0].shape[2:], dtype=torch.bool)
-    expected = slow_tag_loss(hybrid[0], tags_of(samples, 5), cells)
-    for one in samples:
-        one.gt_sem_seg.data.clamp_(max=4)  # nothing ignored
-    loss = model.loss(inputs, data_samples)['loss_tags']
-    assert abs(loss - expected) < 1e-5
-    assert abs(small_pct().loss(inputs, data_samples)['loss_tags'] - loss) > 1e-3
-
-
 # ---------------------------------------------------------------- pseudo-labels and weights
-
-
-def test_tagged_images_of_badly_segmented_classes_teach_the_hybrid_nothing():
-    model = small_pct()
-    inputs, data_samples = batch()
-    for one in data_samples['tagged']:
-        one.set_metainfo(dict(image_tags=(0, 3)))
-    for one in data_samples['labelled']:
-        one.set_metainfo(dict(image_tags=(0, 1)))
-        one.gt_sem_seg.data.clamp_(max=1)
-    losses = model.loss(inputs, data_samples)
-    assert model.class_pixels[:, 3].sum() == 0  # never met
-    assert losses['loss_cross'] == 0 and losses['progressive_weight'] == 0
-    assert losses['loss_pseudo'] > 0
-
-
-def test_masks_of_tagged_images_are_believed():
-    data = batch(with_masks=(0, 1, 2))
-    model = without_batch_statistics(small_pct())
-    before = model.loss(*data)['loss_pseudo']
-    for one in data[1]['tagged']:
-        one.gt_sem_seg.data[one.gt_sem_seg.data == 0] = one.image_tags[-1]
-    assert abs(model.loss(*data)['loss_pseudo'] - before) > 1e-3
-    unmasked = batch()
-    before = model.loss(*unmasked)['loss_pseudo']
-    for one in unmasked[1]['tagged']:  # whatever is written there, it is no mask
-        one.gt_sem_seg.data[one.gt_sem_seg.data == 0] = one.image_tags[-1]
-    assert model.loss(*unmasked)['loss_pseudo'] == before
 
 
 def test_padding_counts_nowhere():
@@ -197,17 +137,6 @@ def test_padding_counts_nowhere():
         assert (seen[20:] == 0).all() and (seen[:16] > 0).all()
     counted = (truth_of(data_samples['labelled']) != IGNORED).sum()
     assert abs(model.class_pixels[2].sum() - 5 * 9000 * 0.99 - counted) < 1e-6
-
-
-def test_padding_alone_is_no_loss():
-    model = small_pct()
-    inputs, data_samples = batch()
-    for one in all_samples(data_samples):
-        one.gt_sem_seg.data[:] = IGNORED
-    losses = model.loss(inputs, data_samples)
-    assert all(losses[name] == 0 for name in LOSSES)
-    sum(losses[name] for name in LOSSES).backward()
-    assert all((p.grad == 0).all() for p in model.parameters())
 
 
 def test_labels_outside_the_tags_are_reported():

@@ -1,6 +1,5 @@
 import pytest
 import torch
-from mmseg.registry import MODELS
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
@@ -139,36 +138,6 @@ def test_frozen_norm_layers_use_batch_statistics_by_default():
     model(random_views(4), mode='loss')
     assert not torch.equal(model.backbone.bn1.running_mean, before)
     assert norm_modes(model.eval()) == ({False}, {False})
-
-
-def test_frozen_norm_layers_stay_as_they_are_if_so_configured():
-    model = small_model(frozen_norm_eval=True)
-    for _ in range(2):  # also after an evaluation
-        assert norm_modes(model.train()) == ({False}, {True})
-        assert norm_modes(model.eval()) == ({False}, {False})
-    frozen = {k: v.clone() for k, v in model.state_dict().items() if k.startswith('backbone')}
-    model.train()(random_views(4), mode='loss')
-    assert all(torch.equal(model.state_dict()[k], v) for k, v in frozen.items())
-
-
-def test_a_frozen_backbone_drops_nothing():
-    model = small_model(dict(SWIN, drop_path_rate=0.5), SWIN_CHANNELS[-1]).train()
-    images = random_views(4)[0]
-    assert torch.equal(model.attend(images)[0], model.attend(images)[0])
-
-
-def test_the_same_weights_fit_as_after_pretraining():
-    """The names under which pretraining saves backbone and head are those that are loaded here."""
-    pretrainer = MODELS.build(
-        dict(type='PASSPretrainer', backbone=RESNET, head=prototype_head(RESNET_CHANNELS[-1]))
-    )
-    missing, unexpected = small_model().load_state_dict(pretrainer.state_dict(), strict=False)
-    assert not unexpected and all(name.startswith('attention.') for name in missing)
-
-
-def test_an_unknown_mode_is_named():
-    with pytest.raises(ValueError, match="loss and tensor, not 'predict'"):
-        small_model()(random_views(1), mode='predict')
 
 
 # ---------------------------------------------------------------- two processes

@@ -1,5 +1,3 @@
-import json
-
 import pytest
 import torch
 from mmengine.runner.checkpoint import get_state_dict, load_state_dict
@@ -49,15 +47,6 @@ def test_search_moves_to_the_mean_of_the_branches():
 
 
 @pytest.mark.parametrize('mode', ['search', 'single', 'multiple', 'merge'])
-def test_backbone_keeps_its_names(mode):
-    state = segmentor(mode, structure=STRUCTURE).state_dict()
-    plain = segmentor().state_dict()
-    assert {k for k in state if not k.startswith('receptive_field.')} == set(plain)
-    if mode != 'merge':
-        assert all(state[k].shape == v.shape for k, v in plain.items())
-
-
-@pytest.mark.parametrize('mode', ['search', 'single', 'multiple', 'merge'])
 @pytest.mark.parametrize('through_mmengine', [False, True])
 def test_weights_come_back(mode, through_mmengine):
     trained = segmentor(mode, structure=STRUCTURE)
@@ -85,26 +74,6 @@ def test_plain_weights_leave_branches_and_dilations():
     for name in CONVOLUTIONS:
         ours, theirs = model._convolution(name), plain.backbone.get_submodule(name)
         assert torch.equal(ours.weight, theirs.weight) and torch.equal(ours.bias, theirs.bias)
-
-
-def test_another_mode_takes_the_backbone_alone():
-    search = segmentor('search')
-    set_branch_weights(search, 0.0, 1.0, 0.0)
-    search.search_step()
-    model = segmentor('multiple', structure=STRUCTURE)
-    model.load_state_dict(search.state_dict(), strict=False)
-    assert model.dilations() == STRUCTURE
-    name = CONVOLUTIONS[0]
-    assert torch.equal(model._convolution(name).weight, search._convolution(name).weight)
-
-
-def test_single_is_a_dilated_network():
-    single, plain = segmentor('single', structure=STRUCTURE), segmentor()
-    single.load_state_dict(plain.state_dict(), strict=False)
-    for name, (dilation, _) in STRUCTURE.items():
-        conv = plain.backbone.get_submodule(name)
-        conv.dilation, conv.padding = (dilation, dilation), (3 * dilation, 3 * dilation)
-    torch.testing.assert_close(logits_of(single), logits_of(plain), atol=0, rtol=0)
 
 
 def test_checkpoint_of_another_structure_is_refused():
@@ -136,14 +105,6 @@ def test_searched_parameters_are_branches_and_dilated_kernels():
     assert names == {f'backbone.{name}.branch_weights' for name in CONVOLUTIONS}
     single = segmentor('single', structure=STRUCTURE).searched_parameters()
     assert single == {f'backbone.{c}.{p}' for c in CONVOLUTIONS[1:3] for p in ('weight', 'bias')}
-
-
-def test_structure_from_a_file(tmp_path):
-    path = tmp_path / 'receptive_fields.json'
-    with pytest.raises(FileNotFoundError, match='Run the search first'):
-        segmentor('single', structure=str(path))
-    path.write_text(json.dumps(STRUCTURE))
-    assert segmentor('single', structure=str(path)).dilations() == STRUCTURE
 
 
 @pytest.mark.parametrize(

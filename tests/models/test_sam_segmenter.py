@@ -97,30 +97,6 @@ def test_low_resolution_logits_equal_the_predictor(checkpoint):
                 np.testing.assert_allclose(full[0, 0], truth, rtol=0, atol=1e-4)
 
 
-def test_both_passes_and_the_point_matter(checkpoint):
-    size = (40, 40)
-    image = random_image(size)
-    segmenter = segmenter_of(checkpoint)
-    encoded = segmenter.encode([image])[0]
-    with torch.inference_mode():
-        (with_point,) = (b for b in segmenter._batches([prompt(size, ALL, point=(0.2, 0.3))]) if b)
-        (without,) = (b for b in segmenter._batches([prompt(size, ALL)]) if b)
-        twice = segmenter._decode_twice(encoded, with_point)
-        assert (twice - segmenter._decode_twice(encoded, without)).abs().max() > 1e-3
-        boxes = segmenter._scaled(encoded, without[0].box.reshape(1, 2, 2))
-        once, _ = segmenter._decode(encoded, dict(boxes=boxes, points=None), None, False)
-        assert (segmenter._decode_twice(encoded, without) - once).abs().max() > 1e-3
-
-
-def test_a_point_goes_with_the_boxes_that_contain_it(checkpoint):
-    asked = prompt((40, 40), LEFT, RIGHT, point=(0.6, 0.1))  # a corner of the right box
-    batches = [b for b in segmenter_of(checkpoint)._batches([asked]) if b]
-    assert [[(one.point, one.box.tolist()) for one in batch] for batch in batches] == [
-        [(asked.point, asked.boxes[1].tolist())],
-        [(None, asked.boxes[0].tolist())],
-    ]
-
-
 def test_images_of_all_shapes_are_encoded_together(checkpoint):
     images = [random_image(size, seed) for seed, size in enumerate(SHAPES.values())]
     together = segmenter_of(checkpoint, images_per_batch=3).encode(images)
@@ -144,30 +120,11 @@ def test_encoder_in_half_precision(checkpoint, dtype, tolerance):
     assert 0 < difference < tolerance
 
 
-def test_autocast_of_the_caller_changes_nothing(checkpoint):
-    size = (40, 40)
-    segmenter = segmenter_of(checkpoint)
-    exact = segmenter.encode([random_image(size)])[0]
-    with torch.autocast('cpu', torch.bfloat16):
-        again = segmenter.encode([random_image(size)])[0]
-        masks = segmenter.segment(again, [prompt(size, ALL)])
-    assert torch.equal(exact.embedding, again.embedding)
-    np.testing.assert_array_equal(masks, segmenter.segment(exact, [prompt(size, ALL)]))
-
-
 def test_registered_and_marked(checkpoint):
     config = dict(type='SAMSegmenter', checkpoint=str(checkpoint), model_type=SIZES)
     segmenter = MODELS.build(config)
     assert isinstance(segmenter, SAMSegmenter) and segmenter.used_sam
     assert segmenter.to('cpu') is segmenter and segmenter.device == torch.device('cpu')
-
-
-def test_moving_before_and_after_the_weights_are_read(checkpoint):
-    segmenter = segmenter_of(checkpoint).to('meta')
-    assert segmenter.sam.device.type == 'meta'
-    early = segmenter_of(checkpoint)
-    assert early.sam.device.type == 'cpu'
-    assert early.to('meta').sam.device.type == 'meta'
 
 
 def test_facts_follow_the_file_and_the_settings(tmp_path):

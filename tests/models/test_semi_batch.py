@@ -3,7 +3,7 @@ import torch
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
-from luss_mm.models.semi_batch import stack_boxes, stack_has_mask, stack_labels, stack_tags
+from luss_mm.models.semi_batch import stack_boxes, stack_labels, stack_tags
 
 
 def sample(**metainfo):
@@ -33,24 +33,8 @@ def test_tags_without_a_class_are_named(wrong):
         stack_tags([sample()], 4)
 
 
-def test_which_images_have_masks():
-    found = stack_has_mask([sample(has_mask=True), sample(has_mask=False)])
-    assert found.dtype == torch.bool and found.tolist() == [True, False]
-
-
 def test_boxes_with_zeros_for_none():
     boxes = stack_boxes([sample(cutmix_box=(1, 2, 3, 4)), sample(cutmix_box=None)])
     assert boxes.dtype == torch.int64 and boxes.tolist() == [[1, 2, 3, 4], [0, 0, 0, 0]]
     with pytest.raises(KeyError, match='a.jpg has no cutmix_box: add DrawCutMixBox'):
         stack_boxes([sample()])
-
-
-def test_results_lie_where_the_labels_lie():
-    samples = [sample(image_tags=(0,), has_mask=True, cutmix_box=None).to('meta')]
-    for stacked in (stack_tags(samples, 2), stack_has_mask(samples), stack_boxes(samples)):
-        assert stacked.device.type == 'meta'
-
-
-def test_no_samples():
-    assert stack_tags([], 5).shape == (0, 5)
-    assert stack_has_mask([]).shape == (0,) and stack_boxes([]).shape == (0, 4)

@@ -49,14 +49,6 @@ def test_the_first_update_copies_and_the_next_ones_average_parameters_and_buffer
     assert not torch.equal(*(state['backbone.fine.weight'] for state in states(model)))
 
 
-def test_the_teacher_works_in_training_mode():
-    model = small_dssn(network=dict(norm=True))
-    before = states(model)[1]['backbone.norm.running_mean']
-    model.loss(*batch())
-    assert not torch.equal(states(model)[1]['backbone.norm.running_mean'], before)
-    assert model.teacher.module.backbone.norm.training
-
-
 def test_before_the_strong_losses_the_teacher_is_a_plain_copy():
     model = small_dssn(strong_from_epoch=2)
     for epoch, copied in ((0, True), (1, True), (1, True), (2, False), (3, False)):
@@ -109,13 +101,6 @@ def test_a_checkpoint_builds_the_teacher_and_goes_on(load):
         assert torch.equal(value, fresh.state_dict()[name]), name
 
 
-def test_a_checkpoint_without_a_teacher_leaves_the_model_without_one():
-    fresh = small_dssn(teacher=False)
-    fresh.load_state_dict(small_dssn(teacher=False).state_dict())
-    assert fresh.teacher is None
-    assert not any('teacher' in name for name in fresh.state_dict())
-
-
 # ---------------------------------------------------------------- inference
 
 SIZES = ((12, 16), (20, 31))
@@ -146,15 +131,6 @@ def test_both_networks_predict(classes, slide):
             # windows resize the logits at their edges otherwise
             assert wrong_pixels(labels[name][0], slow_maps(maps, size)) <= (0.4 if slide else 0)
             assert classes < 256 or labels[name].max() > 255
-
-
-def test_without_a_teacher_only_the_student_predicts():
-    images = batch()[0]['weak'][:2]
-    sample = predicted(small_dssn(teacher=False), images)[0]
-    assert 'pred_teacher' not in sample and 'pred_student' in sample
-    for mode in ('predict', 'tensor'):
-        with pytest.raises(RuntimeError, match='no teacher yet'):
-            small_dssn(teacher=False, predict_with='teacher')(images, mode=mode)
 
 
 def test_mistakes_are_named():

@@ -2,7 +2,6 @@ import sys
 
 import pytest
 import torch
-from mmseg.registry import MODELS
 
 from luss_mm.checkpoints.conversion import convert_checkpoint
 from luss_mm.checkpoints.loading import load_checkpoint
@@ -14,14 +13,6 @@ def tiny(**arguments):
     pytest.importorskip('timm')
     register_tiny_xception()
     return TIMMFeatureMaps(TINY_XCEPTION, **arguments)
-
-
-@pytest.mark.parametrize('output_stride, deep', [(8, 8), (16, 4), (32, 2)])
-def test_maps_at_the_strides_of_deeplab(output_stride, deep):
-    network = tiny(out_indices=(1, 4), output_stride=output_stride).eval()
-    shallow, last = network(torch.rand(2, 3, 64, 64))
-    assert shallow.shape == (2, 8, 16, 16)
-    assert last.shape == (2, 16, deep, deep)
 
 
 def test_equals_timms_own_feature_network():
@@ -42,20 +33,6 @@ def test_equals_timms_own_feature_network():
         for found, expected in zip(ours(images), theirs(images), strict=True):
             torch.testing.assert_close(found, expected, rtol=0, atol=0)
     assert [feature.shape[1] for feature in ours(images)] == [256, 2048]
-
-
-def test_every_weight_learns():
-    """Data-parallel training would wait for the gradient of an unused one."""
-    network = tiny()
-    sum(maps.sum() for maps in network(torch.rand(2, 3, 32, 32))).backward()
-    assert all(p.grad is not None for p in network.parameters())
-
-
-def test_is_a_backbone_of_mmseg(mmseg_scope):
-    pytest.importorskip('timm')
-    register_tiny_xception()
-    backbone = MODELS.build(dict(type='TIMMFeatureMaps', model_name=TINY_XCEPTION))
-    assert backbone.out_indices == (1, 4)
 
 
 def test_unknown_names_and_maps_are_named():
