@@ -9,7 +9,6 @@ from mmengine.runner import Runner
 from luss_mm.engine import browse_samples
 from luss_mm.engine.browse_samples import draw_samples, stage_config
 from luss_mm.recipes.settings import SettingsError
-from tests.semi_recipes import tiny_config
 from tests.small_recipe import OPTIONS
 from tests.test_configs import CONFIGS
 from tests.tiny_layout import write_label_map
@@ -86,21 +85,6 @@ def test_colours_of_the_device_are_applied(data_root, tmp_path, drawn):
             assert np.abs(view.astype(int) - other).mean() < 2  # but for rounding
 
 
-def test_other_epochs_draw_others(data_root, tmp_path, drawn):
-    stage = stage_config(recipe(data_root, tmp_path / 'run'), None)[1]
-    first, again, other = ([s.caption for s in draw_samples(stage, e, COUNT)] for e in (0, 0, 1))
-    assert first == again != other
-    crops = [[call[2] for call in drawn[n : n + COUNT]] for n in (0, COUNT, 2 * COUNT)]
-    assert all(torch.equal(a, b) for a, b in zip(*crops[:2], strict=True))
-    assert not any(torch.equal(a, b) for a, b in zip(crops[0], crops[2], strict=True))
-
-
-def test_label_maps_that_are_not_there_yet(data_root, tmp_path):
-    stage = stage_config(recipe(data_root, tmp_path / 'run'), 'finetune')[1]
-    with pytest.raises(FileNotFoundError, match='pseudo_labels/.*png: no such label map .yet.'):
-        next(draw_samples(stage, 0, 2))
-
-
 def test_label_maps_of_the_run(data_root, tmp_path, drawn):
     for path in (data_root / 'train').rglob('*.JPEG'):
         labels = np.zeros(cv2.imread(str(path)).shape[:2], int)
@@ -119,36 +103,6 @@ def test_label_maps_of_the_run(data_root, tmp_path, drawn):
         assert ignore_index == 1000 and word == 'cluster'
 
 
-def test_training_by_iterations_counts_passes(tmp_path, drawn):
-    config = tiny_config('supervised_folder', work_dir=str(tmp_path / 'run'), epochs=2)
-    stage = stage_config(config, 'supervised')[1]
-    shown = list(draw_samples(stage, 1, 2))
-    assert [s.caption.split(', ')[-1] for s in shown] == ['pass 1'] * 2
-    assert all(ignore_index == 1000 and word == 'id' for *_, ignore_index, word in drawn)
-
-
-def test_semi_supervised_batches(tmp_path, drawn):
-    config = tiny_config('dssn_folder', work_dir=str(tmp_path / 'run'), epochs=2)
-    stage = stage_config(config, 'dssn')[1]
-    shown = list(draw_samples(stage, 1, 4))
-    (batch, *_) = batches_of(stage, 1)
-    assert [s.name.split('-')[0] for s in shown] == ['labelled'] * 2 + ['unlabelled'] * 2
-    for number, (((_, image),), labels, *_) in enumerate(drawn[:2]):
-        expected = batch['inputs']['labelled'][number].permute(1, 2, 0).numpy()[..., ::-1]
-        np.testing.assert_array_equal(image, expected)
-        annotation = batch['data_samples']['labelled'][number]
-        np.testing.assert_array_equal(labels, annotation.gt_sem_seg.data[0].numpy())
-    for number, (views, partners, boxes) in enumerate(drawn[2:4]):
-        for view in ('weak', 'strong1', 'strong2'):
-            rows = batch['data_samples'][view]
-            valid = rows[number].gt_sem_seg.data[0].numpy() != 1000
-            expected = batch['inputs'][view][number].permute(1, 2, 0).numpy()[..., ::-1]
-            np.testing.assert_array_equal(views[view][valid], expected[valid])
-            assert rows[number + 2].img_path != rows[number].img_path
-            assert partners[view].shape == views[view].shape
-            assert boxes.get(view, 'none') == rows[number].metainfo.get('cutmix_box', 'none')
-
-
 def test_bad_images_are_left_out_as_in_training(data_root, tmp_path, drawn):
     check = tmp_path / 'run' / 'image_check'
     check.mkdir(parents=True)
@@ -159,26 +113,6 @@ def test_bad_images_are_left_out_as_in_training(data_root, tmp_path, drawn):
         shown = list(draw_samples(stage_config(config, 'pretrain')[1], 0, COUNT))
         assert len(shown) == expected
         assert any(str(bad) in s.caption for s in shown) == (rule == 'error')
-
-
-def test_an_ordinary_data_set_of_mmseg_is_drawn_alike_every_time(data_root):
-    dataset = dict(
-        type='BaseSegDataset',
-        data_prefix=dict(img_path=str(data_root / 'train/ant')),
-        img_suffix='.JPEG',
-        pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(type='RandomCrop', crop_size=(16, 16)),
-            dict(type='PackSegInputs'),
-        ],
-    )
-    sampler = dict(type='DefaultSampler', shuffle=True)
-    stage = dict(model=dict(), train_dataloader=dict(sampler=sampler, dataset=dataset))
-    first, again, other = (list(draw_samples(stage, epoch, 3)) for epoch in (0, 0, 5))
-    assert len(first) == 3 and [s.caption for s in first] == [s.caption for s in again]
-    for one, two in zip(first, again, strict=True):
-        np.testing.assert_array_equal(one.picture, two.picture)
-    assert [s.name for s in other] != [s.name for s in first]  # another order
 
 
 def test_what_is_no_training_is_refused(data_root, tmp_path):

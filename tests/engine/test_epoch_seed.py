@@ -132,24 +132,3 @@ def test_an_interrupted_training_is_the_uninterrupted_one(tmp_path, config, load
     assert len(seen) == (0 if num_workers else 6 * ITERATIONS)
     for runner in (whole, resumed):
         runner.train_loop.dataloader_iterator = None  # ends the workers
-
-
-def test_without_the_hook_it_would_not_be(tmp_path, config):
-    whole = make_runner(tmp_path / 'whole', config)
-    whole.train()
-    path = str(tmp_path / 'whole' / f'iter_{KILLED_AT}.pth')
-    resumed = make_runner(tmp_path / 'resumed', config, load_from=path, resume=True)
-    resumed.train()
-    assert resumed.model.drawn != whole.model.drawn[KILLED_AT:]
-
-
-def test_the_seed_decides_every_iteration(tmp_path, config):
-    drawn = []
-    for seed in (0, 0, 1):
-        runner = make_runner(tmp_path / str(next(_numbers)), config, EpochSeedHook())
-        runner._randomness_cfg = dict(seed=seed)
-        runner.set_randomness(seed=seed)
-        runner.train()
-        drawn.append(runner.model.drawn)
-    assert drawn[0] == drawn[1]
-    assert all(a != b for a, b in zip(drawn[0], drawn[2], strict=True))

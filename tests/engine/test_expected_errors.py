@@ -17,9 +17,7 @@ from luss_mm.engine.expected_errors import explain_stop, one_line_stops
 from luss_mm.engine.hooks.finite_loss import FiniteLossHook, InfiniteLossError
 from luss_mm.evaluation.cluster_names import read_names
 from luss_mm.functional.kmeans import fit_kmeans
-from luss_mm.inference.trained_segmentor import find_segmentor
 from luss_mm.pipeline.generate_labels import save_label_map
-from luss_mm.recipes.path_suggestion import did_you_mean_path
 from luss_mm.recipes.settings import SettingsError
 from luss_mm.work_dir.artifact import produce
 from luss_mm.work_dir.atomic_files import write_array, write_atomically
@@ -108,25 +106,6 @@ def test_a_process_of_a_pool_tells_as_much():
         with pytest.raises(TypeError) as error:
             pool.submit(read_names, 3.5).result()
         assert explain_stop(error.value) is None
-
-
-def test_the_nearest_name_is_offered(tmp_path, monkeypatch):
-    (tmp_path / 'work_dirs' / 'pass_s50').mkdir(parents=True)
-    monkeypatch.chdir(tmp_path)
-    for wrong, near in (
-        ('work_dirs/pas_s50/finetune', ' Did you mean work_dirs/pass_s50?'),
-        ('work_dir', ' Did you mean work_dirs?'),
-        (f'{tmp_path}/workdirs/x', f' Did you mean {tmp_path}/work_dirs?'),
-        ('work_dirs', ''),
-        ('elsewhere/work_dirs', ''),
-    ):
-        assert did_you_mean_path(wrong) == near
-    with pytest.raises(FileNotFoundError) as error:
-        find_segmentor('work_dirs/pass_s5')
-    assert explain_stop(error.value).endswith('checkpoint. Did you mean work_dirs/pass_s50?')
-    with pytest.raises(FileNotFoundError) as error:
-        open('work_dirs/pass_s5')
-    assert explain_stop(error.value).endswith('is there. Did you mean work_dirs/pass_s50?')
 
 
 def test_a_program_ends_with_the_line(monkeypatch, tmp_path):

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from mmengine.dataset import ConcatDataset, RepeatDataset
 from mmengine.dataset import DefaultSampler as StockSampler
 from mmengine.optim import build_optim_wrapper
 from mmengine.runner import IterBasedTrainLoop
@@ -19,7 +18,6 @@ from luss_mm.engine.hooks import (
     FinalValidationHook,
     PreflightHook,
     PrototypesHook,
-    SelfTrainingHook,
     preflight,
 )
 from luss_mm.models import PixelAttentionModel
@@ -80,31 +78,8 @@ class TestEpochSeedHook:
         for name, value in whole.model.state_dict().items():
             assert torch.equal(value, resumed.model.state_dict()[name]), name
 
-    def test_workers_do_not_change_the_draws(self, tmp_path):
-        models = []
-        for num_workers in (0, 2):
-            runner = make_runner(
-                tmp_path / str(num_workers), EpochSeedHook(), num_workers=num_workers
-            )
-            runner.train()
-            runner.train_dataloader._iterator = None
-            models.append(runner.model)
-        assert models[0].drawn == models[1].drawn
-
 
 class TestFeatureQueueHook:
-    def test_filled_from_its_epoch_on(self, tmp_path):
-        filled = []
-
-        class Watch(FeatureQueueHook):
-            def after_train_epoch(self, runner):
-                filled.append((runner.model.queue.active, runner.model.queue.filled))
-
-        runner = make_runner(tmp_path, Watch(start_epoch=1), model=TinyModel(queue_length=12))
-        runner.train()
-        assert filled == [(False, 0), (True, 8), (True, 12)]
-        assert runner.model.queue.usable
-
     def test_survives_a_restart_bit_for_bit(self, tmp_path):
         def make_hooks():
             return EpochSeedHook(), FeatureQueueHook(start_epoch=0)
@@ -196,39 +171,11 @@ class TestPrototypesHook:
         for before, after in zip(seen[self.FROZEN :], seen[self.FROZEN + 1 :], strict=False):
             assert (after - before).abs().max() > 1e-4
 
-    @pytest.mark.usefixtures('mmseg_scope')
-    def test_always_on_the_sphere(self):
-        seen, _ = self.steps(dict(type='SGD', momentum=0.9), self.FROZEN, scale=7.0)
-        for weight in seen:
-            torch.testing.assert_close(weight.norm(dim=1), torch.ones(len(weight)))
-
-    @pytest.mark.usefixtures('mmseg_scope')
-    def test_the_rest_of_the_model_trains_meanwhile(self):
-        _, model = self.steps(dict(type='SGD'), frozen_iters=99)
-        assert not torch.equal(
-            model.head.projection[0].weight, TinyModel().head.projection[0].weight
-        )
-
-    def test_in_a_training(self, tmp_path):
-        model = TinyModel()
-        before = model.head.prototypes.weight.detach().clone()
-        make_runner(tmp_path / 'frozen', PrototypesHook(frozen_iters=6), model=model).train()
-        moved = (model.head.prototypes.weight - before).abs().max()
-        assert moved <= 1.2e-7  # the last bit of the normalisation
-        make_runner(tmp_path / 'free', PrototypesHook(frozen_iters=5), model=model).train()
-        assert not torch.equal(model.head.prototypes.weight, before)
-
 
 class TestFinalValidationHook:
     @pytest.fixture(autouse=True)
     def count_from_zero(self, monkeypatch):
         monkeypatch.setattr(CountingMetric, 'validations', 0)
-
-    def test_not_twice_without_a_kill(self, tmp_path):
-        make_runner(tmp_path, FinalValidationHook(), validate=True).train()
-        assert CountingMetric.validations == 1
-        scores = json.loads((tmp_path / 'scores.json').read_text())
-        assert scores == dict(epoch=3, iter=6, metrics=dict(score=2.0))
 
     @pytest.mark.parametrize('kill_at', ['before_val', 'before_val_epoch', 'after_val_iter'])
     def test_validates_after_a_kill_before_the_score(self, tmp_path, kill_at):
@@ -243,20 +190,6 @@ class TestFinalValidationHook:
         killed_and_resumed(tmp_path, kill, lambda: [FinalValidationHook()], validate=True)
         assert CountingMetric.validations == 1
 
-    def test_without_validation(self, tmp_path):
-        make_runner(tmp_path, FinalValidationHook(), epochs=1).train()
-        assert not (tmp_path / 'scores.json').exists()
-
-
-@pytest.mark.parametrize('start, own', [(0.5, 2), (0.3, 2), (0.0, 4), (1.0, 0)])
-def test_self_training_begins_at_its_share_of_the_iterations(start, own):
-    model, found = SimpleNamespace(), []
-    for step in range(4):
-        runner = SimpleNamespace(model=model, iter=step, max_iters=4)
-        SelfTrainingHook(start).before_train_iter(runner, step)
-        found.append(model.self_training)
-    assert found == [False] * (4 - own) + [True] * own
-
 
 class TestPreflightHook:
     @staticmethod
@@ -270,15 +203,6 @@ class TestPreflightHook:
     @pytest.fixture
     def dataset(self, data_root):
         return LUSSDataset(data_root, dict(img_path='train'), pipeline=[])
-
-    @pytest.mark.parametrize(
-        'wrap',
-        [lambda d: d, lambda d: RepeatDataset(d, 2), lambda d: ConcatDataset([d, d])],
-        ids=['plain', 'repeat', 'concat'],
-    )
-    def test_good_loaders_pass(self, dataset, wrap, caplog):
-        self.check(wrap(dataset))
-        assert not caplog.records
 
     @pytest.mark.parametrize(
         'loop, better', [(None, 'EpochSampler'), (IterBasedTrainLoop, 'IterationSampler')]

@@ -1,5 +1,4 @@
 import pytest
-import torch
 from mmengine.model import BaseModel
 from mmseg.registry import MODELS
 from torch import nn
@@ -114,24 +113,6 @@ def test_rates_and_weight_decay(mmseg_scope):
         flat = model.get_parameter(name).ndim == 1
         is_token = name in ('backbone.cls_token', 'backbone.pos_embed')
         assert weight_decay == (0 if flat or is_token else 0.05), name
-
-
-def test_searched_parameters_have_rates_of_their_own(mmseg_scope):
-    model = Segmentor(small_vit())
-    model.searched_parameters = lambda: {'backbone.layers.0.ln1.weight'}
-    rates = rates_of(build_optimizer(model, searched=dict(layer_decay=0.9, multiplier=10)), model)
-    assert rates['backbone.layers.0.ln1.weight'][0] == pytest.approx(0.1 * 10 * 0.9**2)
-    assert rates['backbone.layers.0.ln1.bias'][0] == pytest.approx(0.1 * 0.5**2)
-
-
-def test_every_parameter_moves(mmseg_scope):
-    model = Segmentor(small_resnet())
-    optimizer = build_optimizer(model)
-    before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    for parameter in model.parameters():
-        parameter.grad = torch.ones_like(parameter)
-    optimizer.step()
-    assert all((p != before[name]).any() for name, p in model.named_parameters())
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import torch
 
 from luss_mm.engine.hooks import ReceptiveFieldHook
 from luss_mm.engine.merge_receptive_fields import MergeReceptiveFields
-from luss_mm.recipes.settings import SettingsError
 from tests.models.small_rf_segmentors import (
     CONVOLUTIONS,
     STRUCTURE,
@@ -33,13 +32,6 @@ def train(model, work_dir, epochs, hook):
 def structure_in(work_dir):
     written = json.loads((work_dir / 'receptive_fields.json').read_text())
     return {name: tuple(pair) for name, pair in written.items()}
-
-
-def test_three_steps_of_ten_epochs(tmp_path):
-    model = segmentor('search')
-    found = train(model, tmp_path, range(45), ReceptiveFieldHook())
-    # 1 -> 2 -> 3 -> 4 (round(1.5 x 3) = 4), after epochs 10, 20 and 30, then no more
-    assert found == [1] * 9 + [2] * 10 + [3] * 10 + [4] * 16
 
 
 def test_resumed_search_goes_on(tmp_path):
@@ -79,11 +71,3 @@ def test_merged_network_equals_its_branches(tmp_path):
     expected = logits_of(multiple)
     assert expected.std() > 0.01
     torch.testing.assert_close(logits_of(merged), expected, atol=1e-5, rtol=1e-5)
-
-
-def test_nothing_to_merge_is_named(tmp_path):
-    with pytest.raises(SettingsError, match='mode multiple first'):
-        MergeReceptiveFields(str(tmp_path / 'final.pth')).inputs()
-    torch.save(dict(state_dict=segmentor().state_dict()), tmp_path / 'final.pth')
-    with pytest.raises(SettingsError, match='no branches to merge'):
-        MergeReceptiveFields(str(tmp_path / 'final.pth'))(tmp_path)

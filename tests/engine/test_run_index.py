@@ -11,7 +11,6 @@ from luss_mm.engine.staged_runner import StagedRunner
 from luss_mm.recipes.data_check import check_data
 from luss_mm.recipes.dataset_facts import without_index
 from luss_mm.recipes.image_check import check_images_of
-from luss_mm.work_dir.artifact import read_manifest
 from tests.two_ranks import run_on_two_ranks
 
 pytestmark = pytest.mark.usefixtures('mmseg_scope')
@@ -92,25 +91,6 @@ def test_images_are_listed_once_a_start(data_root, tmp_path, monkeypatch):
         ]
         assert [len(DATASETS.build(dataset)) for dataset in datasets] == [6, 4]
         assert sorted(listed) == sorted(['train', 'validation'] * start)
-
-
-def test_a_size_that_changed_in_place_is_noticed_at_the_next_start(
-    data_root, tmp_path, monkeypatch
-):
-    found = []
-    for content in (b'one', b'other', b'other'):
-        (data_root / 'train/ant/train_ant_0.JPEG').write_bytes(content)  # no folder's time changes
-        recipe = started(data_root, tmp_path / 'run', monkeypatch)
-        found.append(recipe.stage_inputs('first'))
-    assert found[0] != found[1] == found[2]
-
-
-def test_the_check_of_images_does_not_depend_on_it(data_root, tmp_path, monkeypatch):
-    recipe = started(data_root, tmp_path / 'run', monkeypatch)
-    with_index = read_manifest(check_images_of(recipe, recipe.stage_order).parent)
-    recipe.image_index = None
-    assert read_manifest(check_images_of(recipe, recipe.stage_order).parent) == with_index
-    assert 'image_index' not in json.dumps(with_index)
 
 
 def _fingerprints_on_rank(rank, data_root, work_dir):

@@ -22,13 +22,6 @@ def hook(root, **settings):
     )
 
 
-def test_whole_images_replace_those_of_training(tmp_path):
-    made = hook(tmp_path)
-    for part, folder in (('labelled', 'train-semi'), ('unlabelled', 'train')):
-        assert made.dataset[part]['pipeline'] == [dict(type=part)]
-        assert made.dataset[part]['data_prefix'] == dict(img_path=folder)
-
-
 def test_missing_images_are_named(tmp_path, mmseg_scope):
     write_image(tmp_path / 'train-semi/a/0.png', [[0]])
     made = hook(tmp_path)

@@ -109,28 +109,6 @@ def test_the_teacher_follows_every_step(tmp_path):
     )
 
 
-def test_a_resumed_training_is_the_uninterrupted_one(tmp_path):
-    whole, resumed = (
-        make_runner(tmp_path / name, TeacherHook(), SpyHook(), **settings)
-        for name, settings in (
-            ('whole', {}),
-            ('resumed', dict(load_from=f'{tmp_path}/whole/epoch_1.pth', resume=True)),
-        )
-    )
-    whole.train()
-    resumed.train()
-    assert resumed.model.teacher.steps == 8
-    for name, value in whole.model.state_dict().items():
-        assert torch.equal(value, resumed.model.state_dict()[name]), name
-
-
-def test_accumulated_gradients_make_one_update_a_step(tmp_path):
-    spy = SpyHook()
-    runner = make_runner(tmp_path, TeacherHook(), spy, accumulate=3)
-    runner.train()
-    assert [int(state['teacher.steps']) for state in spy.states] == [0, 0, 1, 1, 1, 2, 2, 3]
-
-
 def test_strong_losses_wait_for_their_epoch(tmp_path):
     spy = SpyHook()
     model = small_dssn(teacher=False, strong_from_epoch=1)
@@ -148,12 +126,6 @@ def test_mistakes_are_named(tmp_path):
         make_runner(tmp_path, TeacherHook(), model=model, by_epoch=False).train()
     with pytest.raises(TypeError, match='needs a DSSNSegmentor, not a TinyModel'):
         make_runner(tmp_path, TeacherHook(), model=TinyModel()).train()
-
-
-def test_without_epochs_it_trains_as_well(tmp_path):
-    runner = make_runner(tmp_path, TeacherHook(), by_epoch=False)
-    runner.train()
-    assert runner.model.teacher.steps == 8
 
 
 # ---------------------------------------------------------------- two processes

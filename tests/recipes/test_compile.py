@@ -12,7 +12,6 @@ from luss_mm.recipes.compile_check import check_compile
 from luss_mm.recipes.settings import SettingsError
 from tests.models.small_networks import RESNET, RESNET_CHANNELS, random_views
 from tests.models.test_pass_pretrainer import small_model, some_crops
-from tests.recipes.test_recipe import recipe
 
 SIZES = (32, 32, 16)
 _numbers = count()
@@ -93,23 +92,6 @@ def test_a_compiled_training_is_the_same_and_resumes(tmp_path, wanted):
     rows = (checkpoint['feature_queue']['rows'] for checkpoint in (found, expected))
     torch.testing.assert_close(*rows, rtol=1e-3, atol=1e-3)
     tiny_model().load_state_dict(found['state_dict'])
-
-
-def test_one_key_for_all_stages_or_for_one():
-    both = recipe(compile=True)
-    assert [both.stage(name, 'x')['compile'] for name in both.stage_order] == [True, True]
-    one = recipe(stages__second__compile__backend='eager')
-    assert 'compile' not in one.stage('first', 'x')
-    assert one.stage('second', 'x')['compile'] == dict(backend='eager')
-
-
-def test_it_makes_no_stage_anew():
-    assert recipe(compile=True).settings_of('second') == recipe().settings_of('second')
-
-
-@pytest.mark.parametrize('wanted', [None, False, dict(backend='eager')])
-def test_what_works_is_let_through(wanted):
-    check_compile(dict(first=dict(compile=wanted), second={}))
 
 
 def without_compiler(graph, inputs):

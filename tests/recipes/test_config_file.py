@@ -11,7 +11,6 @@ from luss_mm.recipes.literal_config import ConfigError
 from luss_mm.recipes.settings import SettingsError
 from tests.permissions import closed
 
-RECIPE = 'configs/luss/pass_folder.py'
 GOOD = "model = dict(type='A', depth=1)\nrate = 3\nviews = [dict(size=1)]\n"
 WRONG = {  # content of a file, and what is said of it
     'a.txt': ('a = 1', r'a.txt: not a config. Name a file that ends in .py'),
@@ -94,21 +93,6 @@ def test_options(folder, options, message):
     with pytest.raises(SettingsError) as error:
         read_config(folder / 'good.py', options)
     assert message in str(error.value) and '\n' not in str(error.value)
-
-
-def test_hooks_of_the_command_line_are_added():
-    options = {
-        'stages.finetune.custom_hooks': [dict(type='EMAHook')],
-        'custom_hooks': dict(type='A'),
-    }
-    config, plain = read_config(RECIPE, options), read_config(RECIPE)
-    own = plain.stages.finetune.custom_hooks
-    assert config.stages.finetune.custom_hooks == [*own, dict(type='EMAHook')]
-    assert config.custom_hooks == [dict(type='A')]
-
-
-def test_settings_of_a_recipe_are_left_to_the_recipe():
-    assert read_config(RECIPE, {'no_such_setting': 1}).no_such_setting == 1
 
 
 def test_incomplete_configs(folder):

@@ -144,14 +144,6 @@ def test_one_missing_mask_is_named(data_root):
     check(data_root, evaluate=False)
 
 
-def test_data_that_an_earlier_stage_makes_is_not_looked_at(data_root):
-    made = dict(stages__second__train_dataloader__dataset__data_root='${work_dir}/first')
-    check(data_root, **made)
-    with pytest.raises(SettingsError, match='first/train: no such folder'):
-        found = recipe(data_root, **made)
-        check_data(found, ['second'])  # the first is finished
-
-
 def test_label_maps_of_the_run_are_no_input(data_root):
     """Also where the work directory lies within the data: they come into being during the stage."""
     found = [recipe(data_root, data_root / 'runs/1').stage_inputs('second')]
@@ -161,15 +153,6 @@ def test_label_maps_of_the_run_are_no_input(data_root):
     shutil.copy(source, labels / 'train_ant_0.png')
     found.append(recipe(data_root, data_root / 'runs/1').stage_inputs('second'))
     assert found[0] == found[1]
-
-
-def test_given_masks_are_an_input(data_root):
-    found = [recipe(data_root).stage_inputs('second')]
-    path = next((data_root / 'validation-segmentation').rglob('*.png'))
-    path.write_bytes(path.read_bytes() + b' ')
-    found.append(recipe(data_root).stage_inputs('second'))
-    assert found[0]['train_dataloader'] == found[1]['train_dataloader']
-    assert found[0]['val_dataloader'] != found[1]['val_dataloader']
 
 
 @pytest.mark.parametrize(

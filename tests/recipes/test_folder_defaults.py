@@ -2,11 +2,8 @@ import re
 
 import numpy as np
 import pytest
-from mmengine.config import Config
 
-from luss_mm.recipes.data_check import check_data
 from luss_mm.recipes.folder_defaults import look_at_folder
-from luss_mm.recipes.recipe import Recipe
 from luss_mm.recipes.settings import SettingsError
 from tests.tiny_layout import write_image
 
@@ -80,13 +77,6 @@ def test_a_folder_with_splits(tmp_path):
     assert look(tmp_path, num_categories=3) == (dict(train_split='train', evaluate=True), [])
 
 
-def test_only_the_names_of_splits_count(tmp_path):
-    write_images(tmp_path / 'photos/trains and trams', 3)
-    assert look(tmp_path / 'photos')[0]['train_split'] == ''
-    write_images(tmp_path / 'photos/test', 3)
-    assert look(tmp_path / 'photos')[0]['train_split'] == 'train'
-
-
 def test_splits_without_train_are_a_mistake_not_photographs(tmp_path):
     write_images(tmp_path / 'validation', 3)
     assert look(tmp_path, num_categories=2)[0] == dict(train_split='train', evaluate=True)
@@ -101,49 +91,6 @@ def test_a_run_does_not_train_on_its_own_pictures(tmp_path, inside):
     look(tmp_path / 'photos', tmp_path / inside)
     with pytest.raises(SettingsError, match='lies among the images'):
         look(tmp_path / 'photos', tmp_path / inside, train_split='.')
-
-
-def test_nothing_there_is_left_to_the_check_of_the_data(tmp_path):
-    found, _ = look(tmp_path / 'nowhere')
-    assert found == dict(train_split='train', evaluate=True, num_categories=2)
-
-
-def folder_recipe(name, **settings):
-    config = Config.fromfile(f'configs/luss/{name}_folder.py')
-    config.merge_from_dict(dict(work_dir='/elsewhere/run', num_workers=0) | settings)
-    return Recipe(config)
-
-
-@pytest.mark.parametrize('name', ['pass', 'pdso'])
-def test_recipes_for_folders_take_photographs_alone(tmp_path, name):
-    write_images(tmp_path / 'photos', 40)
-    recipe = folder_recipe(
-        name, data_root=str(tmp_path / 'photos'), batch_size=4, finetune_batch_size=4
-    )
-    assert len(recipe.notes) == 4 and recipe.evaluate is False
-    check_data(recipe, ['pretrain', 'attention'])
-    for stage in recipe.stage_order:
-        dataset = recipe.stage(stage, 'x')['train_dataloader']['dataset']
-        assert dataset['data_prefix']['img_path'] in ('', [''])
-    assert recipe.stage('finetune', 'x')['model']['decode_head']['num_classes'] == 4 + 1
-
-
-@pytest.mark.parametrize('name', ['pass', 'pdso'])
-def test_another_number_of_categories_keeps_what_comes_before_clustering(tmp_path, name):
-    write_images(tmp_path / 'photos', 40)
-    first, second = (
-        folder_recipe(name, data_root=str(tmp_path / 'photos'), num_categories=k) for k in (4, 7)
-    )
-    same = {n for n in first.stage_order if first.settings_of(n) == second.settings_of(n)}
-    assert same == {'pretrain', 'attention'}
-    assert all(first.stage_inputs(n) == second.stage_inputs(n) for n in same)
-    sources = [
-        hook['source']
-        for recipe in (first, second)
-        for hook in recipe.stage('finetune', 'x')['custom_hooks']
-        if hook['type'] == 'ClusterHook'
-    ]
-    assert len(sources) == 2 and sources[0] == sources[1]  # so features are kept, too
 
 
 def test_a_folder_without_images_is_named(tmp_path):

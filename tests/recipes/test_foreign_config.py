@@ -43,14 +43,6 @@ def test_a_config_of_another_account_gets_one_line(lines, stranger, tmp_path, mo
     assert len(lines) == 1
 
 
-def test_ones_own_config_gets_none(lines, tmp_path, monkeypatch):
-    warn_of_foreign_config(write(tmp_path / 'own.py'))
-    monkeypatch.chdir(tmp_path)  # a folder of this account, though the process runs as another
-    monkeypatch.setattr(foreign_config.os, 'geteuid', lambda: os.getuid() + 1)
-    warn_of_foreign_config('own.py')
-    assert not lines
-
-
 def test_configs_of_the_package_get_none(lines, stranger, tmp_path, monkeypatch):
     checkout, wheel = OWN_CONFIGS
     recipe = checkout / 'luss' / 'pass_tiny.py'

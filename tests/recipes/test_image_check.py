@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmseg.registry import DATASETS
 from PIL import Image
 
-from luss_mm.datasets import ClassLabelDataset, EpochIndex, LUSSDataset, category_folders
+from luss_mm.datasets import ClassLabelDataset, EpochIndex, LUSSDataset
 from luss_mm.recipes import image_check
 from luss_mm.recipes.data_check import check_data
 from luss_mm.recipes.image_check import TRAINING, bad_image_lines, check_images_of
@@ -139,13 +139,6 @@ def test_a_folder_that_may_not_be_read(data_root, tmp_path):
     assert check(data_root, tmp_path / 'b').stage_inputs('first') == inputs
 
 
-def test_permissions_that_were_mended_are_noticed(data_root, tmp_path):
-    with closed(data_root / 'train' / 'ant'):
-        refusal(data_root, tmp_path / 'run')
-    found = check(data_root, tmp_path / 'run')
-    assert json.loads(found.bad_images.read_text()) == []
-
-
 @pytest.mark.parametrize('rule', ['error', 'skip'])
 def test_a_validation_folder_that_may_not_be_read(data_root, tmp_path, rule):
     folder = data_root / 'validation' / 'bee'
@@ -156,24 +149,6 @@ def test_a_validation_folder_that_may_not_be_read(data_root, tmp_path, rule):
     assert (
         f'{folder}/: a folder that may not be read' in message and 'Replace it: scores' in message
     )
-
-
-def test_the_folder_of_all_images_may_not_be_read(data_root, tmp_path):
-    folder = data_root / 'train'
-    with closed(folder), pytest.raises(SettingsError) as error:
-        check_data(recipe(data_root, tmp_path / 'run'), ['first'])
-    assert f'{folder}: may not be read. Change its permissions' in str(error.value)
-
-
-def test_leaving_out_is_deleting(data_root, tmp_path):
-    """What a stage is made from does not depend on how the bad image went away."""
-    truncate(data_root / BAD)
-    skipped = check(data_root, tmp_path / 'a', on_bad_image='skip')
-    (data_root / BAD).unlink()
-    deleted = check(data_root, tmp_path / 'b')
-    deleted.bad_images = None
-    assert skipped.stage_inputs('first') == deleted.stage_inputs('first')
-    assert skipped.settings_of('first') == deleted.settings_of('first')
 
 
 @pytest.mark.parametrize('rule', ['error', 'skip'])
@@ -264,19 +239,6 @@ def test_masks_that_count_categories_otherwise_are_told(data_root, tmp_path, mon
     assert len(told) == 1
 
 
-def test_folders_of_unlabelled_images_are_no_categories(data_root, tmp_path, monkeypatch):
-    """Whatever they are called, and whatever `classes.txt` says of the validation images."""
-    monkeypatch.setattr(category_folders, '_say_once', pytest.fail)
-    for name in ('1', '2', '10', 'ant'):
-        write_image(data_root / f'photographs/{name}/0.png', np.zeros((4, 4, 3)))
-    (data_root / 'classes.txt').write_text('ant\nbee\n')
-    found = recipe(data_root, tmp_path / 'run')
-    found.templates['second']['train_dataloader']['dataset']['data_prefix'] = dict(
-        img_path='photographs', seg_map_path='${work_dir}/pseudo_labels'
-    )
-    check_images_of(found, ['second'])
-
-
 def test_tags_that_the_network_cannot_learn_are_refused(data_root, tmp_path):
     tagged = loader('train', tags='folders')
     tagged['dataset']['pipeline'].pop()
@@ -303,27 +265,9 @@ def test_validation_images_without_categories_are_refused(data_root, tmp_path):
     check_images_of(found, ['only'])
 
 
-def test_names_that_the_metric_cannot_count_are_refused(data_root, tmp_path):
-    found = labelled_recipe(data_root, tmp_path / 'run')
-    found.templates['only']['train_dataloader'] = loader('train')
-    scored = loader('validation', 'validation-segmentation', categories=['a', 'b', 'c'])
-    metric = dict(type='CategoryIoUMetric', num_categories=2)
-    found.templates['only'] |= dict(val_dataloader=scored, val_evaluator=metric)
-    with pytest.raises(SettingsError, match='validation: 3 categories .* for num_categories=2'):
-        check_images_of(found, ['only'])
-
-
 def write_grey(path, labels):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(labels.astype(np.uint8)).save(path)
-
-
-def test_images_without_any_good_one(data_root, tmp_path):
-    for path in (data_root / 'train').rglob('*.JPEG'):
-        path.write_bytes(b'')
-    found = check(data_root, tmp_path / 'run', on_bad_image='skip')
-    with pytest.raises(SettingsError, match='none of 6 images can be used, see .*bad_images.json'):
-        found.stage_inputs('first')
 
 
 def skipping(data_root, tmp_path, kind=LUSSDataset, **settings):
@@ -358,13 +302,6 @@ def test_a_stand_in_brings_its_own_label(data_root, tmp_path):
         data_root, tmp_path, ClassLabelDataset, class_labels=str(tmp_path / 'labels.npy')
     )
     assert [dataset[i]['class_label'] for i in range(6)] == [0, 20, 20, 30, 40, 50]
-
-
-def test_without_a_list_such_an_image_stops(data_root):
-    write(data_root / BAD, UNDECODABLE)
-    dataset = LUSSDataset(data_root, dict(img_path='train'), pipeline=LOADING)
-    with pytest.raises(ValueError, match='train_ant_1.JPEG: cannot be decoded'):
-        dataset[1]
 
 
 def _listed_on_rank(rank, data_root, work_dir):

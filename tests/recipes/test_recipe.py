@@ -84,19 +84,6 @@ def test_settings_of_the_command_line_reach_all_stages():
     assert second['load_from'] == str(Path('work_dirs/test/first/final.pth').absolute())
 
 
-def test_every_stage_has_its_own_name():
-    """Stages of one name would share loggers, hubs and scalar files."""
-    names = [recipe().stage(n, 'x') for n in ('first', 'second')]
-    assert [s['experiment_name'] for s in names] == ['test_first', 'test_second']
-    assert [s['visualizer']['name'] for s in names] == ['test_first', 'test_second']
-
-
-def test_what_belongs_to_the_recipe_does_not_reach_mmengine():
-    stage = recipe().stage('second', 'x')
-    assert not {'labels_used', 'stages', 'stage_order', 'data_root', 'runner_type'} & set(stage)
-    assert stage['launcher'] == 'none'
-
-
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
@@ -127,11 +114,6 @@ def test_needed_keys(key):
 def test_a_missing_setting_is_named():
     with pytest.raises(SettingsError, match="optimizer.lr refers to the setting 'lr', which"):
         recipe(without=['lr'])
-
-
-def test_fewer_stages_may_run():
-    assert recipe(stage_order=['second']).stage_order == ['second']
-    assert recipe(stage_order='first').stage_order == ['first']  # as the command line gives it
 
 
 def test_without_evaluation():
@@ -188,14 +170,6 @@ def test_stages_that_a_stage_reads():
     assert recipe(**reads_more).stages_read_by('second') == []  # only the beginning of a name
 
 
-@pytest.mark.parametrize('work_dir', ['Läufe/größe 1', 'a"quoted"', '/absolute/x/', 'dot.s/(x)'])
-def test_any_work_directory(work_dir):
-    found = recipe(work_dir=work_dir)
-    assert found.stages_read_by('second') == ['first']
-    expected = Path(work_dir, 'first', 'final.pth').absolute()
-    assert Path(found.stage('second', 'x')['load_from']) == expected
-
-
 def test_data_sets_are_inputs_by_content(tmp_path):
     for split in ('train', 'val'):
         write_image(tmp_path / 'data' / split / '0.png', [[[1, 2, 3]]])
@@ -247,26 +221,11 @@ def test_a_task_is_made_again_when_its_files_change(tmp_path):
     assert recipe(**changes).stages_read_by('merge') == ['first']
 
 
-def test_a_stage_may_be_turned_off():
-    off = dict(stages__first__enabled='${use_first}', use_first=False)
-    assert recipe(**off).stage_order == ['second']
-    assert recipe(**off | dict(use_first=True)).stage_order == ['first', 'second']
-    assert 'enabled' not in recipe(**off | dict(use_first=True)).stage('first', 'x')
-
-
 def test_hooks_outside_of_the_stages_are_added_to_those_of_each():
     own, further = dict(type='FeatureQueueHook'), dict(type='EMAHook')
     found = recipe(stages__first__custom_hooks=[own], custom_hooks=[further])
     assert found.stage('first', 'x')['custom_hooks'] == [own, further]
     assert found.stage('second', 'x')['custom_hooks'] == [further]
-
-
-def test_of_many_unused_settings_a_few_are_named():
-    unused = {f'unused_{i}': i for i in range(20)}
-    with pytest.raises(SettingsError) as error:
-        recipe(**unused)
-    message = str(error.value)
-    assert message.count("'unused_") == 3 and 'and 17 more. If a stage sets custom_hooks' in message
 
 
 def test_hooks_and_transforms_may_be_left_out():

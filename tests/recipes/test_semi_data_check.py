@@ -9,7 +9,6 @@ from luss_mm.recipes.data_check import check_data
 from luss_mm.recipes.recipe import Recipe
 from luss_mm.recipes.settings import SettingsError
 from tests.datasets.semi_layout import LABELLED, UNLABELLED, semi_config, write_lines, write_split
-from tests.two_ranks import run_on_two_ranks
 
 
 @pytest.fixture
@@ -44,12 +43,6 @@ def recipe(root, dataset=None, work_dir=None, **changes):
 
 def check(root, *args, **changes):
     check_data(recipe(root, *args, **changes), ['semi'])
-
-
-def facts(root, **changes):
-    found = recipe(root, **changes)
-    dataset = found.stage('semi', '<stage_dir>')['train_dataloader']['dataset']
-    return found.dataset_facts(dataset)
 
 
 LOADER = 'stages__semi__train_dataloader__'
@@ -111,20 +104,6 @@ def test_mistakes_are_named_before_training(root, changes, message):
         check(root, **changes)
 
 
-def test_a_partner_needs_another_image(root):
-    write_lines(root / 'unlabelled.txt', 'images/3.jpg')
-    check(root, drawn=1, partners=False, batch=3)
-    with pytest.raises(SettingsError, match=re.escape('needs at least 2 unlabelled images')):
-        check(root, drawn=1, batch=4)
-
-
-def test_one_sampler_alone_is_refused(root):
-    lists = str(root / 'labelled.txt'), str(root / 'unlabelled.txt')
-    only = semi_config(root, lists, dict(labelled=[]), dict(weak=[]))['labelled']
-    with pytest.raises(SettingsError, match='SemiSampler and SemiDataset go together'):
-        check(root, only)
-
-
 def test_missing_masks_of_both_parts_are_named(root):
     (root / 'masks/1.png').unlink()
     with pytest.raises(SettingsError, match=r'labelled.txt, line 2: no file .*masks/1.png'):
@@ -136,62 +115,3 @@ def test_missing_masks_of_both_parts_are_named(root):
     check(root)  # masks=False
     with pytest.raises(SettingsError, match=r'unlabelled.txt, line 3: no file .*masks/5.png'):
         check(root, **{LOADER + 'dataset__unlabelled__masks': True})
-
-
-def test_missing_masks_of_folders_are_named(data_root):
-    def part(split, masks):
-        prefix = dict(img_path=split, seg_map_path=masks)
-        return dict(type='LUSSDataset', data_root=str(data_root), data_prefix=prefix, pipeline=[])
-
-    labelled = part('validation', 'validation-segmentation')
-    for unlabelled in (part('train', ''), part('train', '{work_dir}/made')):
-        unlabelled['data_prefix']['seg_map_path'] = unlabelled['data_prefix'][
-            'seg_map_path'
-        ].format(work_dir=data_root / 'runs')
-        dataset = dict(type='SemiDataset', labelled=labelled, unlabelled=unlabelled)
-        check(data_root, dataset, work_dir=data_root / 'runs')
-    dataset = dict(type='SemiDataset', labelled=labelled, unlabelled=part('train', 'nowhere'))
-    with pytest.raises(SettingsError, match=r'6 of 10 images have no mask, .*train_ant_0.png for'):
-        check(data_root, dataset)
-
-
-def test_facts_count_and_fingerprint_both_parts(root):
-    before = facts(root)
-    assert (before['images'], before['labelled'], before['unlabelled']) == (8, 3, 5)
-    assert before['missing_masks'] == [] and facts(root) == before
-    for name in ('labelled.txt', 'unlabelled.txt'):
-        path = root / name
-        path.write_text(''.join(path.read_text().splitlines(keepends=True)[::-1]))
-        changed = facts(root)
-        assert changed['fingerprint'] != before['fingerprint']
-        before = changed
-
-
-def test_what_the_run_makes_is_no_input(root):
-    made = {
-        LOADER + 'dataset__unlabelled__label_folder': '${work_dir}/made',
-        LOADER + 'dataset__unlabelled__masks': True,
-    }
-    before = facts(root, **made)
-    (root / 'work_dirs/made/images').mkdir(parents=True)
-    (root / 'work_dirs/made/images/3.png').write_bytes(b'x')
-    assert facts(root, **made) == before and before['missing_masks'] == []
-    check(root, **made)
-    assert facts(root, **{LOADER + 'dataset__unlabelled__tags': '${work_dir}/tags.txt'}) == facts(
-        root
-    )
-
-
-def rank_message(rank, root):
-    try:
-        check(root, drawn=3, batch=8)
-    except SettingsError as error:
-        return str(error)
-    return None
-
-
-def test_the_ranks_share_the_images(root):
-    check(root, drawn=3, batch=8)
-    answers = run_on_two_ranks(rank_message, root)
-    assert answers[0] == answers[1]
-    assert '5 unlabelled images do not fill one batch of 3 on 2 rank(s)' in answers[0]

@@ -27,18 +27,6 @@ def test_a_whole_reference_keeps_its_type(settings, name):
     assert found == VALUES[name] and type(found) is type(VALUES[name])
 
 
-def test_references_within_text_and_through_other_settings(settings):
-    assert settings.resolve('${train}') == 'ant/data/train'
-    assert settings.resolve('${data_root}/x-${number}_${rate}') == 'ant/data/x-14_0.5'
-    assert settings.resolve('no reference, $number, {number}') == 'no reference, $number, {number}'
-
-
-def test_nested_structures(settings):
-    config = dict(a=['${backbone}', ('${number}',)], b=dict(c='${backbone.inner.sides}'), d=3)
-    backbone = dict(type='ResNet', depth=18, inner=dict(sides=[14, 3]))
-    assert settings.resolve(config) == dict(a=[backbone, (14,)], b=dict(c=[14, 3]), d=3)
-
-
 @pytest.mark.parametrize(
     ('expression', 'value'),
     [
@@ -71,13 +59,6 @@ def test_a_choice_refers_to_both_of_its_branches():
     assert not settings.unused()
     with pytest.raises(SettingsError, match="'gone', which is not set"):
         settings.resolve('${gone if use_it else other}')
-
-
-def test_resolved_structures_are_independent(settings):
-    first, second = settings.resolve(['${backbone}', '${backbone}'])
-    first['inner']['sides'].append(99)
-    assert second['inner']['sides'] == [14, 3]
-    assert settings.resolve('${backbone.inner.sides}') == [14, 3]
 
 
 @pytest.mark.parametrize(
@@ -125,11 +106,6 @@ def test_places_inside_of_structures_are_named(settings):
 def test_self_reference(values):
     with pytest.raises(SettingsError, match="the setting 'a' refers to itself"):
         Settings(values).resolve('${a}')
-
-
-def test_using_a_setting_twice_is_no_self_reference():
-    settings = Settings(dict(a='${b}${b}', b='${c}', c=1))
-    assert settings.resolve('${a}${b}') == '111'
 
 
 def test_unused_settings(settings):
