@@ -1,7 +1,5 @@
 """A wrapped metric scores its own label map, under its own names and in its own folder."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -10,7 +8,6 @@ from mmengine.registry import DefaultScope
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
-from luss_mm.evaluation import PredictionMetric
 from tests.two_ranks import run_on_two_ranks
 
 CLASSES = dict(classes=('others', 'ant', 'bee'))
@@ -65,46 +62,6 @@ def test_scores_of_each_prediction_side_by_side(mmseg_scope, metric):
     assert scores['hybrid/mIoU'] == pytest.approx(only_others, abs=0.01)
     names = {name for name in scores if '/' not in name}
     assert {f'pseudo/{name}' for name in names} <= scores.keys()
-
-
-def test_same_scores_as_the_metric_alone(mmseg_scope):
-    samples = [made_up(i) for i in range(3)]
-    for sample in samples:
-        sample.pred_sem_seg = sample.pred_hybrid
-    alone = evaluate([category_metric(None)], samples)
-    found = evaluate([wrapped(category_metric(None), 'hybrid')], samples)
-    assert found == {f'hybrid/{name}': value for name, value in alone.items()}
-
-
-def test_files_do_not_overwrite_each_other(mmseg_scope, tmp_path):
-    metric = category_metric(tmp_path)
-    evaluate([metric, wrapped(metric, 'hybrid'), wrapped(metric, 'pseudo')], [made_up(0)])
-    figures = {
-        name: json.loads((tmp_path / name / 'scores.json').read_text())['mIoU']
-        for name in ('.', 'hybrid', 'pseudo')
-    }
-    assert figures['.'] == figures['pseudo'] == 100 and figures['hybrid'] < 50
-
-
-def test_the_folder_may_be_given_from_outside(mmseg_scope, tmp_path):
-    """As `tools/test.py --out` does."""
-    metrics = [
-        wrapped(category_metric(own), 'hybrid') | dict(output_dir=str(tmp_path / 'out'))
-        for own in (None, tmp_path / 'own')
-    ]
-    evaluate(metrics[:1], [made_up(0)])
-    assert (tmp_path / 'out/hybrid/scores.json').is_file()
-    evaluate(metrics[1:], [made_up(0)])
-    assert not (tmp_path / 'own').exists()
-
-
-def test_other_metrics_see_the_samples_unchanged(mmseg_scope):
-    sample = made_up(0).to_dict()
-    before = sample['pred_sem_seg']['data'].clone()
-    metric = PredictionMetric(IOU, 'pred_hybrid', 'hybrid')
-    metric.dataset_meta = CLASSES
-    metric.process(None, [sample])
-    assert torch.equal(sample['pred_sem_seg']['data'], before)
 
 
 def test_a_missing_prediction_is_named(mmseg_scope):

@@ -1,13 +1,8 @@
-import pytest
-
 from luss_mm.evaluation.result_tables import (
     NOT_RUN,
     TOO_FEW,
     cell,
-    check_method,
     compare,
-    compared_with,
-    merge_entries,
     result_tables,
 )
 
@@ -56,17 +51,6 @@ def test_cells_hold_mean_range_and_number():
     assert 'have seen: ImageNet.' in text
 
 
-def test_ranges_that_are_apart_are_named():
-    found = rows(result_tables(ENTRIES), 'of another method:')
-    others = {method: row.pop('compared with') for method, row in found.items()}
-    assert others['PASS'] == 'plain baseline' and others['all (PDSO)'] == 'PASS'
-    assert others['PASS, refined'] == 'PASS' and 'plain baseline' not in others
-    assert found['PASS'] == dict(eth='above', cal=NOT_RUN)
-    assert found['PASS, refined']['eth'] == 'above' and found['+ DFF']['eth'] == 'below'
-    assert found['all (PDSO)']['eth'] == 'none' and found['+ CSD']['eth'] == NOT_RUN
-    assert found['+ SPO']['eth'] == TOO_FEW
-
-
 def test_compare_by_all_pairs():
     for values, others in [
         ([1, 1, 2], [3, 3, 3]),
@@ -92,23 +76,3 @@ def test_settings_have_tables_of_their_own_with_the_plain_baseline():
     own.append(entry('PASS', 0, 50, setting='sharp'))
     other = result_tables(own).split('### lite0, sharp')[1]
     assert rows(other, 'Validation mIoU:')['plain baseline']['eth'].startswith('8.0')
-
-
-def test_a_baseline_alone_has_its_table():
-    assert '### lite0' in result_tables([entry('plain baseline', 0, 8)])
-    assert result_tables([]) == 'No run has been recorded yet.\n'
-
-
-def test_the_same_key_is_replaced_and_the_order_does_not_matter():
-    again = entry('PASS', 1, 99)
-    merged = merge_entries(ENTRIES, [again])
-    assert len(merged) == len(ENTRIES) and again in merged
-    assert merge_entries([again], [e for e in ENTRIES if e != entry('PASS', 1, 31)]) == merged
-    assert len(merge_entries(ENTRIES, [entry('PASS', 1, 99, setting='other')])) == len(ENTRIES) + 1
-
-
-def test_unknown_methods_are_refused():
-    assert check_method('+ CSD, refined') == '+ CSD, refined'
-    assert compared_with('+ CSD, refined') == '+ CSD'
-    with pytest.raises(ValueError, match="no method 'CSD'"):
-        check_method('CSD')

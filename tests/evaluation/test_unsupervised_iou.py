@@ -12,7 +12,7 @@ from tests.left_over import left_over
 from tests.two_ranks import run_on_two_ranks
 
 from .metric_runs import FIGURES, data_sample, evaluate, read
-from .slow_toolbox import IGNORED, made_up_images, slow_scores
+from .slow_toolbox import made_up_images, slow_scores
 
 # ---------------------------------------------------------------- scores
 
@@ -33,41 +33,6 @@ def test_equals_the_slow_reference(num_images, num_clusters, num_categories, tmp
     np.testing.assert_array_equal([row['b-IoU'] for row in rows], ious[1].round(2))
 
 
-def test_renaming_clusters_changes_nothing():
-    images = made_up_images(60, 8, 8)
-    scores = evaluate(images, 8, 8)
-    for seed in range(3):
-        renaming = np.append(0, np.random.default_rng(seed).permutation(8) + 1)
-        assert evaluate([(renaming[p], t) for p, t in images], 8, 8) == scores
-
-
-def test_a_renamed_mask_is_a_perfect_prediction():
-    truth = np.zeros((12, 15), dtype=np.int64)
-    truth[3:9, 4:10] = 1
-    images = [((301 - k) * truth, k * truth) for k in range(1, 301)]  # 255 is an ordinary id
-    assert evaluate(images, 300, 300) == dict.fromkeys([*FIGURES, 'MS', 'BMS'], 100)
-
-
-def test_ignored_everywhere_scores_nothing():
-    predicted, truth = made_up_images(1, 3, 3)[0]
-    scores = evaluate([(predicted, np.full_like(truth, IGNORED))], 3, 3)
-    assert scores == dict.fromkeys(FIGURES, 0)
-
-
-def test_an_ignored_image_counts_as_an_image():
-    predicted, truth = made_up_images(1, 2, 2)[0]
-    alone = evaluate([(predicted, truth)], 2, 2)
-    both = evaluate([(predicted, truth), (predicted, np.full_like(truth, IGNORED))], 2, 2)
-    assert both['mIoU'] == alone['mIoU'] and both['b-mIoU'] == alone['b-mIoU']
-    assert both['F-beta'] == pytest.approx(alone['F-beta'] / 2, abs=0.01)
-
-
-def test_no_foreground():
-    empty = np.zeros((20, 30), dtype=np.int64)
-    scores = evaluate([(empty, empty)], 2, 2)
-    assert scores == {'mIoU': 33.33, 'b-mIoU': 33.33, 'ImgAcc': 0, 'F-beta': 0}
-
-
 def test_clusters_beyond_the_categories_are_never_right_and_never_others(tmp_path):
     truth = np.zeros((20, 20), dtype=np.int64)
     truth[5:15, 5:15] = 1
@@ -80,27 +45,6 @@ def test_clusters_beyond_the_categories_are_never_right_and_never_others(tmp_pat
     assert scores['mIoU'] == 83.33  # others: all right; category 1: found in two images of three
     assert scores['ImgAcc'] == 66.67  # cluster 1 dominates the third image but is no category
     assert scores['F-beta'] == 100  # every cluster is foreground, matched or not
-
-
-def test_a_cluster_under_ignored_pixels_is_not_there(tmp_path):
-    truth = np.zeros((20, 20), dtype=np.int64)
-    truth[5:15, 5:15] = 1
-    truth[:2] = IGNORED
-    hidden = np.where(truth == IGNORED, 2, 0)
-    images = [(hidden, truth), (hidden, truth), (np.where(truth == 1, 1, 0), truth)]
-    evaluate(images, 2, 1, output_dir=tmp_path)
-    assert read(tmp_path / 'match.json') == {'0': 0, '1': 1, '2': 2}
-
-
-def test_unusual_dtypes_and_layouts_give_the_same(tmp_path):
-    images = made_up_images(5, 3, 3)
-    expected = evaluate(images, 3, 3)
-    small = [(p.astype(np.int16), t.astype(np.int32)) for p, t in images]
-    assert evaluate(small, 3, 3) == expected
-    # a head with a single logit yields floating-point 0. and 1.
-    binary = [((p > 0).astype(np.int64), t) for p, t in images]
-    floating = [(p.astype(np.float32), t) for p, t in binary]
-    assert evaluate(floating, 1, 3) == evaluate(binary, 1, 3)
 
 
 # ---------------------------------------------------------------- the metric's behaviour
@@ -151,13 +95,6 @@ def test_predictions_are_saved_with_generated_ids(tmp_path):
     assert not left_over(tmp_path)
 
 
-def test_a_data_set_without_masks_is_only_predicted(tmp_path):
-    images = [(predicted, None) for predicted, _ in made_up_images(3, 5, 5)]
-    assert evaluate(images, 5, 5, output_dir=tmp_path, save_predictions=True) == {}
-    assert len(list(tmp_path.rglob('*.png'))) == 3
-    assert not (tmp_path / 'scores.json').exists()
-
-
 def one_error(predicted, truth, **settings):
     with pytest.raises(ValueError) as error:
         evaluate([(predicted, truth)], 3, 3, **settings)
@@ -203,13 +140,6 @@ def test_missing_or_repeated_images_are_named():
         evaluate(images, 3, 3, size=5)
     with pytest.raises(ValueError, match='3 images were counted on 1 .* the data set has 2'):
         evaluate(images, 3, 3, size=2)
-
-
-def test_masks_for_only_some_images_are_named(tmp_path):
-    images = made_up_images(4, 3, 3)
-    images[2] = (images[2][0], None)
-    with pytest.raises(ValueError, match='1 of 4 images have no mask'):
-        evaluate(images, 3, 3, output_dir=tmp_path, save_predictions=True)
 
 
 # ---------------------------------------------------------------- two processes

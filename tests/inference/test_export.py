@@ -79,14 +79,6 @@ def test_logits_at_sizes_that_were_not_seen(segmentor, tmp_path, suffix):
     assert [path.name for path in tmp_path.iterdir()] == [path.name]
 
 
-def test_a_whole_resnet(tmp_path):
-    model = random_model(run_config())
-    check = export_segmentor(model, tmp_path / 'a.ts', 'logits', SIZES)
-    assert check.largest_difference <= check.tolerance
-    x = images(2, UNSEEN[0])
-    assert (load(tmp_path / 'a.ts')(x) - expected_logits(model, x)).abs().max() <= check.tolerance
-
-
 @pytest.mark.parametrize('suffix', SUFFIXES)
 def test_labels_above_255(segmentor, tmp_path, suffix):
     check = export_segmentor(segmentor, tmp_path / f'a{suffix}', 'labels', SIZES)
@@ -134,37 +126,6 @@ def test_a_file_that_differs_is_not_kept(segmentor, tmp_path, monkeypatch, outpu
         export_segmentor(segmentor, tmp_path / 'a.ts', output, SIZES)
     assert (tmp_path / 'a.ts').read_text() == 'the one before'
     assert len(list(tmp_path.iterdir())) == 1
-
-
-class SizedBackbone(nn.Module):
-    """Depends on the image's size in a way that tracing writes down as a number."""
-
-    def __init__(self, backbone):
-        super().__init__()
-        self.backbone = backbone
-
-    def forward(self, image):
-        features = self.backbone(image)
-        return tuple(level + 0.01 * int(image.shape[2]) for level in features)
-
-
-def test_a_network_of_one_size_is_exported_for_that_size(tmp_path):
-    segmentor = random_model(run_config())
-    segmentor.backbone = SizedBackbone(segmentor.backbone)
-    with pytest.raises(ExportError, match='for one size only'):
-        export_segmentor(segmentor, tmp_path / 'a.ts', 'logits', SIZES)
-    check = export_segmentor(segmentor, tmp_path / 'a.ts', 'logits', SIZES[1:])
-    assert check.sizes == SIZES[1:] and (tmp_path / 'a.ts').exists()
-
-
-def test_what_is_exported_but_cannot_be_saved_is_refused(segmentor, tmp_path, monkeypatch):
-    def fail(*_):
-        raise TypeError('math.ceil')
-
-    monkeypatch.setattr('torch.export.save', fail)
-    with pytest.raises(ExportError, match='cannot export this network: TypeError: math.ceil'):
-        export_segmentor(segmentor, tmp_path / 'a.pt2', 'logits', SIZES[:1])
-    assert not list(tmp_path.iterdir())
 
 
 def test_refusals(segmentor, tmp_path, monkeypatch):

@@ -1,4 +1,3 @@
-import os
 import threading
 
 import pytest
@@ -6,10 +5,8 @@ import pytest
 from luss_mm.inference.image_stream import (
     batches_of_equal_size,
     fingerprint_images,
-    image_path,
     input_images,
     load_ahead,
-    shards,
 )
 from tests.permissions import closed
 
@@ -31,16 +28,6 @@ def root(tmp_path):
     return tmp_path / 'root'
 
 
-def test_walks_in_a_fixed_order(root):
-    assert list(input_images(root)) == ['a.PNG', 'b.jpg', 'z/c.webp', 'z/y/d.JPEG', 'ä ö/e.bmp']
-    assert all(image_path(root, relative).is_file() for relative in input_images(root))
-
-
-def test_one_image_is_its_own_folder(root):
-    path = root / 'z' / 'c.webp'
-    assert list(input_images(path)) == ['c.webp'] and image_path(path, 'c.webp') == path
-
-
 def test_links_are_followed_but_not_in_circles(root, tmp_path):
     (tmp_path / 'elsewhere').mkdir()
     (tmp_path / 'elsewhere' / 'f.png').touch()
@@ -60,16 +47,6 @@ def test_folders_that_may_not_be_read(root, tmp_path):
         list(input_images(root))
 
 
-def test_folders_are_listed_when_their_turn_comes(root, monkeypatch):
-    listed = []
-    scandir = os.scandir
-    monkeypatch.setattr(os, 'scandir', lambda folder: listed.append(folder) or scandir(folder))
-    walk = input_images(root)
-    next(walk)
-    assert listed == [f'{root}/']
-    assert len(list(walk)) == 4 and len(listed) == 4
-
-
 def test_refusals(root):
     with pytest.raises(FileNotFoundError, match='gone: no such image or folder'):
         list(input_images(root / 'gone'))
@@ -80,28 +57,6 @@ def test_refusals(root):
     (root / 'z' / 'c' / 'e' / 'c.png').touch()
     with pytest.raises(ValueError, match='c.webp and c.png would share one label map'):
         fingerprint_images(root)
-
-
-def test_fingerprint_names_paths_and_sizes(root):
-    count, digest = fingerprint_images(root)
-    assert count == 5 and fingerprint_images(root) == (count, digest)
-    (root / 'notes.txt').write_text('more')
-    assert fingerprint_images(root) == (count, digest)
-    (root / 'b.jpg').write_bytes(b'longer than before')
-    assert fingerprint_images(root)[1] != digest
-    (root / 'b.jpg').rename(root / 'c.jpg')
-    (root / 'dangling.png').symlink_to('nowhere')
-    assert fingerprint_images(root)[0] == 6
-    with pytest.raises(FileNotFoundError, match='holds no image'):
-        (root / 'empty').mkdir()
-        fingerprint_images(root / 'empty')
-
-
-@pytest.mark.parametrize('count, size', [(0, 3), (2, 3), (6, 3), (7, 3)])
-def test_shards(count, size):
-    parts = list(shards(iter(range(count)), size))
-    assert [item for part in parts for item in part] == list(range(count))
-    assert all(len(part) == size for part in parts[:-1])
 
 
 def test_loads_in_order_and_not_too_far_ahead():

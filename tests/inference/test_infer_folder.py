@@ -87,16 +87,6 @@ def test_outputs_mirror_the_images(images, inferencer, tmp_path):
     assert everything.max() > 255
 
 
-def test_labels_alone(images, inferencer, tmp_path):
-    out = FolderInference(inferencer, images, outputs=['labels']).write(tmp_path / 'out')
-    assert len(label_maps(out)) == len(SIZES) and not (out / 'overlays').exists()
-
-
-def test_one_image(images, inferencer, tmp_path):
-    out = FolderInference(inferencer, images / 'a' / '1.BMP').write(tmp_path / 'out')
-    assert set(label_maps(out)) == {'1.png'}
-
-
 def test_goes_on_after_an_interruption(images, inferencer, tmp_path, monkeypatch):
     whole = FolderInference(inferencer, images, shard_size=3).write(tmp_path / 'whole')
     add = FinishedShards.add
@@ -122,16 +112,6 @@ def test_goes_on_after_an_interruption(images, inferencer, tmp_path, monkeypatch
     names.clear()
     job.write(tmp_path / 'out')
     assert not names  # finished
-
-
-def test_another_image_is_noticed_and_the_old_output_kept(images, inferencer, tmp_path):
-    job = FolderInference(inferencer, images)
-    job.write(tmp_path / 'out')
-    write_image(images / 'new.png', smooth_image((40, 50), 9))
-    job.write(tmp_path / 'out')
-    assert 'new.png' in label_maps(tmp_path / 'out')
-    kept = [path for path in tmp_path.glob('out.*') if 'partial' not in path.name]
-    assert len(kept) == 1 and len(label_maps(kept[0])) == len(SIZES)
 
 
 def test_bad_images_are_listed(images, inferencer, tmp_path):
@@ -161,14 +141,6 @@ def test_a_folder_that_may_not_be_read(images, inferencer, tmp_path):
     assert json.loads((out / 'summary.json').read_text())['bad_images'] == 1
     assert 0 < len(label_maps(out)) < len(SIZES)
     assert len(label_maps(FolderInference(inferencer, images).write(out))) == len(SIZES)
-
-
-def test_only_bad_images(inferencer, tmp_path):
-    (tmp_path / 'images').mkdir()
-    (tmp_path / 'images' / 'bad.png').write_bytes(b'')
-    with pytest.raises(BadImageError, match='none of 1 images can be read: .*bad.png'):
-        FolderInference(inferencer, tmp_path / 'images').write(tmp_path / 'out')
-    assert not (tmp_path / 'out').exists()
 
 
 def test_names_that_are_not_text(images, inferencer, tmp_path):

@@ -5,14 +5,13 @@ import numpy as np
 import pytest
 import torch
 from mmseg.apis import inference_model, init_model
-from mmseg.models import EncoderDecoder
-from mmseg.registry import INFERENCERS, MODELS
+from mmseg.registry import MODELS
 from PIL import Image
 
 from luss_mm.checkpoints.loading import CheckpointError
-from luss_mm.inference.inferencer import BadImageError, LUSSInferencer, count_ids
+from luss_mm.inference.inferencer import BadImageError, LUSSInferencer
 from luss_mm.recipes.image_preparation import ImagePreparation, image_transforms
-from tests.engine.small_run import PIPELINE, make_run, random_model, run_config
+from tests.engine.small_run import PIPELINE, make_run, run_config
 from tests.tiny_layout import write_image
 
 SIZES = [(40, 50), (64, 32), (40, 50), (33, 70), (80, 100), (50, 40), (40, 50), (64, 32)]
@@ -98,47 +97,6 @@ def test_arrays_files_and_folders_agree(folder, inferencer):
     np.testing.assert_array_equal(inferencer(paths[0])['predictions'][0], from_files[0])
 
 
-def test_an_array_is_bounded_as_a_file_is(tmp_path):
-    pipeline = [dict(type='LoadBoundedImage', max_side=48), *PIPELINE[1:]]
-    inferencer = LUSSInferencer(make_run(tmp_path, pipeline=pipeline), device='cpu')
-    image = smooth_image((60, 90), 0)
-    path = write_image(tmp_path / 'a.png', image)
-    ours, theirs = inferencer([image, path])['predictions']
-    assert ours.shape == (60, 90)
-    np.testing.assert_array_equal(ours, theirs)
-
-
-def test_folder_names_play_no_role(folder, inferencer, tmp_path):
-    image = smooth_image((40, 50), 3)
-    paths = [write_image(tmp_path / name / 'a.png', image) for name in ('cat', 'dog')]
-    ours, theirs = inferencer(paths)['predictions']
-    np.testing.assert_array_equal(ours, theirs)
-
-
-def test_shares_and_pictures(folder, inferencer):
-    paths = images_of(folder)
-    result = inferencer(paths, return_vis=True, batch_size=4)
-    for labels, shares, picture in zip(
-        result['predictions'], result['shares'], result['visualization'], strict=True
-    ):
-        assert picture.shape == (*labels.shape, 3) and picture.dtype == np.uint8
-        expected = {i: (labels == i).mean() for i in np.unique(labels)}
-        assert shares == pytest.approx(expected)
-        assert list(shares.values()) == sorted(shares.values(), reverse=True)
-    untouched = result['predictions'][0] == 0
-    original = cv2.imread(paths[0])[..., ::-1]
-    np.testing.assert_array_equal(result['visualization'][0][untouched], original[untouched])
-    assert (result['visualization'][0][~untouched] != original[~untouched]).any()
-
-
-def test_counts_of_ids():
-    assert list(count_ids(np.array([[7, 300], [300, 2]], np.uint16)).items()) == [
-        (300, 2),
-        (2, 1),
-        (7, 1),
-    ]
-
-
 def test_bad_images(folder, inferencer, tmp_path):
     (tmp_path / 'bad.jpg').write_bytes(b'no image')
     good = images_of(folder)[0]
@@ -169,15 +127,6 @@ def test_stream_takes_inputs_as_it_goes(inferencer):
     seen = [next(results).index for _ in range(40)]
     results.close()
     assert len(set(seen)) == 40 and len(taken) < 40 + 6 + 2 * (2 + 1)
-
-
-def test_data_samples_and_registry(folder, inferencer):
-    assert INFERENCERS.get('LUSSInferencer') is LUSSInferencer
-    result = inferencer(images_of(folder)[:1], return_datasamples=True)
-    sample = result['predictions'][0]
-    expected = inferencer(images_of(folder)[0])['predictions'][0]
-    np.testing.assert_array_equal(sample.pred_sem_seg.data[0].numpy(), expected)
-    assert sample.img_path == images_of(folder)[0]
 
 
 def test_any_segmentor_of_mmseg(folder, tmp_path):
@@ -211,23 +160,6 @@ def test_segmentors_of_two_networks(folder, tmp_path, inferencer, kind, name):
         np.testing.assert_array_equal(labels, expected)
 
 
-def test_label_loaders_of_all_kinds_are_left_out():
-    kinds = ['LoadImageFromFile', 'LoadAnnotations', 'Resize', 'LoadLabelMap', 'PackSegInputs']
-    kept = image_transforms([dict(type=kind) for kind in kinds])
-    assert [transform['type'] for transform in kept] == kinds[::2]
-
-
-def test_a_model_without_label_maps_is_named(folder, tmp_path, inferencer, monkeypatch):
-    @MODELS.register_module(force=True)
-    class NoLabelMaps(EncoderDecoder):
-        def predict(self, inputs, data_samples=None):
-            return data_samples
-
-    run = make_run(tmp_path, kind='NoLabelMaps')
-    with pytest.raises(ValueError, match='NoLabelMaps.predict fills no pred_sem_seg'):
-        LUSSInferencer(run, device='cpu')(images_of(folder))
-
-
 @pytest.mark.parametrize('names, expected', [('run', 'bee'), ('none', 'cluster 2')])
 def test_names(tmp_path, names, expected):
     match = {str(i): (0, 1, 2, 3)[i] for i in range(4)}
@@ -238,13 +170,6 @@ def test_names(tmp_path, names, expected):
     (tmp_path / 'names.json').write_text(json.dumps({'2': 'Gänse'}))
     named = LUSSInferencer(run, device='cpu', names=tmp_path / 'names.json')
     assert [named.name_of(i) for i in range(3)] == ['others', 'cluster 1', 'Gänse']
-
-
-def test_config_and_checkpoint_as_in_mmseg(run, folder, inferencer):
-    ours = LUSSInferencer(run_config(), run / 'finetune' / 'final.pth', device='cpu')
-    path = images_of(folder)[0]
-    expected = inferencer(path)['predictions'][0]
-    np.testing.assert_array_equal(ours(path)['predictions'][0], expected)
 
 
 def test_weights_of_another_model_are_refused(run):
@@ -258,16 +183,3 @@ def test_gpu_agrees(run, folder, inferencer):
     there = LUSSInferencer(run, device='cuda')(paths, batch_size=4)['predictions']
     for ours, theirs in zip(there, inferencer(paths)['predictions'], strict=True):
         assert (ours != theirs).mean() < 0.01  # ties within rounding
-
-
-def test_weights_are_the_runs_own(run, folder, inferencer):
-    other = random_model(run_config(), seed=1)
-    path = images_of(folder)[0]
-    before = inferencer(path)['predictions'][0]
-    state = inferencer.model.state_dict()
-    kept = {key: value.clone() for key, value in state.items()}
-    inferencer.model.load_state_dict(other.state_dict())
-    try:
-        assert (inferencer(path)['predictions'][0] != before).any()
-    finally:
-        inferencer.model.load_state_dict(kept)

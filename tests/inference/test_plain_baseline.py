@@ -13,13 +13,11 @@ from luss_mm.checkpoints.loading import CheckpointError
 from luss_mm.functional.kmeans import fit_kmeans
 from luss_mm.functional.label_codec import decode_label_map
 from luss_mm.inference.plain_baseline import (
-    labels_of_weights,
     read_plain_baseline,
     score_plain_baseline,
 )
 from luss_mm.pipeline.tiny_shapes import CATEGORIES, RenderTinyShapes
 from luss_mm.recipes.settings import Settings, SettingsError
-from luss_mm.work_dir.artifact import produce
 
 MEAN, STD = [120.0, 110.0, 100.0], [60.0, 55.0, 50.0]
 SIDE, K = 64, len(CATEGORIES)
@@ -163,35 +161,6 @@ def test_the_tool_reads_a_run_and_writes_every_seed(
     assert 'labels used: validation masks: matching and scoring' in lines
     assert 'random (labels that they have seen: none)' in lines
     assert len(written['seeds']) == 2 and written['features']['mean'] == MEAN
-
-
-def test_random_weights_come_from_the_seed_of_the_recipe(settings):
-    def run(seed):
-        changed = Settings(dict(settings, seed=seed))
-        return score_plain_baseline(read_plain_baseline(changed, 'random'), seeds=1)
-
-    assert run(0) == run(0)
-    assert run(0)['length_threshold'] != run(1)['length_threshold']
-
-
-def test_labels_of_weights_follow_the_stages(tmp_path):
-    def stage(name, load_from, used=()):
-        path = produce(
-            tmp_path / name,
-            lambda folder: (folder / 'final.pth').touch(),
-            {},
-            dict(load_from=load_from) if load_from else {},
-            used_ground_truth=used,
-        )
-        return str(path / 'final.pth')
-
-    assert labels_of_weights(stage('pretrain', None)) == []
-    on = stage('on', '<work_dir>/pretrain/final.pth', ('tags: training',))
-    assert labels_of_weights(on) == ['tags: training']
-    (packaged,) = labels_of_weights(stage('other', 'package:efficientnet_lite0'))
-    assert 'ImageNet' in packaged
-    (unknown,) = labels_of_weights(stage('from_file', 'dino.pth'))
-    assert unknown == 'dino.pth: not known'
 
 
 def test_what_is_missing_is_named_before_anything_runs(settings, tmp_path):

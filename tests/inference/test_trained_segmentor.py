@@ -6,8 +6,8 @@ import torch
 from mmengine.config import Config
 
 from luss_mm.checkpoints.loading import CheckpointError
-from luss_mm.inference.trained_segmentor import find_segmentor, refine_predictions
-from luss_mm.recipes.literal_config import ConfigError, parse_literal_config, read_literal_config
+from luss_mm.inference.trained_segmentor import find_segmentor
+from luss_mm.recipes.literal_config import ConfigError
 from tests.checkpoints.test_loading import Payload
 from tests.engine.small_run import PIPELINE, make_run, run_config
 
@@ -54,17 +54,6 @@ def test_what_is_missing_is_named(run, tmp_path):
 def test_a_recipe_is_not_a_model(run, recipe):
     with pytest.raises(ConfigError, match='not the config of one model'):
         find_segmentor(run / 'finetune' / 'final.pth', recipe)
-
-
-def test_pipelines_of_wrapped_data_sets_and_of_mmseg(run):
-    config = run_config()
-    wrapped = config.copy()
-    wrapped.test_dataloader.dataset = dict(
-        type='RepeatDataset', dataset=dict(pipeline=PIPELINE[:2])
-    )
-    assert find_segmentor(run, wrapped).test_pipeline == PIPELINE[:2]
-    config.test_pipeline = PIPELINE[:1]
-    assert find_segmentor(run, config).test_pipeline == PIPELINE[:1]
 
 
 @pytest.mark.parametrize(
@@ -118,27 +107,3 @@ def test_malicious_weights_are_refused(run, tmp_path):
     with pytest.raises(CheckpointError, match='refused'):
         find_segmentor(run).build()
     assert not (tmp_path / 'executed').exists() and os.path.exists(run)
-
-
-def test_dumped_configs_read_as_mmengine_reads_them(tmp_path):
-    values = dict(
-        model=dict(type='LUSSSegmentor', backbone=dict(type='mmpretrain.ConvNeXt', depths=(3, 3))),
-        numbers=[1, -2.5, 1e-3, True, None, 'it\'s "quoted"\n'],
-        nested={'a.b': dict(c=()), 'd': [dict(type='x')]},
-    )
-    Config(values).dump(tmp_path / 'config.py')
-    ours = read_literal_config(tmp_path / 'config.py')
-    assert ours.to_dict() == Config.fromfile(tmp_path / 'config.py').to_dict() == values
-
-
-def test_unregistered_types_name_the_way_out():
-    with pytest.raises(ConfigError, match="type 'OwnModel' is not registered.*--config"):
-        parse_literal_config("model = dict(type='OwnModel')", 'config.py')
-
-
-def test_only_our_segmentor_refines_its_predictions():
-    config = run_config()
-    refined = refine_predictions(config, dict(type='GrabCutSegmenter'))
-    assert refined.model.refine.type == 'GrabCutSegmenter' and 'refine' not in config.model
-    with pytest.raises(ConfigError, match='--refine: EncoderDecoder cannot refine'):
-        refine_predictions(run_config('EncoderDecoder'), dict(type='GrabCutSegmenter'))

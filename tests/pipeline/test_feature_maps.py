@@ -7,7 +7,7 @@ import torch
 from mmseg.registry import TRANSFORMS
 
 from luss_mm.datasets import LUSSDataset
-from luss_mm.datasets.cached_maps import CachedMaps, WithDeepMap
+from luss_mm.datasets.cached_maps import WithDeepMap
 from luss_mm.models.attended_inference import AttendedInference
 from luss_mm.pipeline import feature_maps
 from luss_mm.pipeline.extract_features import extract_features
@@ -94,19 +94,6 @@ def test_a_kill_between_shards_loses_and_repeats_nothing(data_root, tmp_path, mo
     assert not hasattr(again.dataset, 'loaded')
 
 
-def test_other_weights_make_other_maps(data_root, tmp_path, model):
-    batches = batches_of(data_root)
-    first = np.array(cache(tmp_path / 'maps', model, batches).maps(0)[0])
-    other = AttendedInference(
-        trained_model(data_preprocessor=dict(type='ViewsPreprocessor'), upsample=1)
-    )
-    for parameter in other.backbone.parameters():
-        parameter.data *= 1.5
-    second = cache(tmp_path / 'maps', other, batches, 'b').maps(0)[0]
-    assert not np.array_equal(first, second)
-    np.testing.assert_array_equal(cache(tmp_path / 'maps', model, batches).maps(0)[0], first)
-
-
 def test_too_full_a_disk_is_refused_before_the_first_shard(data_root, tmp_path, model, monkeypatch):
     lines = []
     monkeypatch.setattr(feature_maps, 'print_log', lambda text, **_: lines.append(text))
@@ -153,8 +140,3 @@ def labels(labeller, sample, features):
     rows = np.array(features.embeddings[[sample['index']]])
     (result,) = labeller.label([sample], rows)
     return np.asarray(result['gt_seg_map'])
-
-
-def test_a_folder_without_maps_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match='holds no cached feature maps'):
-        CachedMaps(tmp_path)

@@ -119,16 +119,6 @@ def test_the_precision_is_part_of_the_key_and_changes_little(data_root, tmp_path
     assert cosine.min() > 0.999 and cosine.min() < 1
 
 
-def test_another_precision_is_not_taken_for_what_is_there(data_root, tmp_path):
-    Labelling(data_root, tmp_path).run()
-    rounded = Labelling(data_root, tmp_path, 'bfloat16')
-    rounded.run()
-    for name in ('features', 'labels'):
-        assert read_manifest(tmp_path / name)['settings']['precision'] == 'bfloat16'
-        (kept,) = tmp_path.glob(f'{name}.*')
-        assert read_manifest(kept)['settings']['precision'] == 'float32'
-
-
 def partial(tmp_path):
     (folder,) = tmp_path.glob('labels.partial-*')
     return folder
@@ -168,21 +158,6 @@ def test_a_map_that_cannot_be_written_is_named(data_root, tmp_path, monkeypatch)
     with pytest.raises(OSError, match='No space left') as error:
         run.run()
     assert re.search(r'ant/train_ant_\d\.png', error.value.filename)
-
-
-def test_maps_come_in_their_turn(data_root, tmp_path):
-    """No batch of full-size maps in memory: an image is labelled when it is asked for."""
-    run = Labelling(data_root, tmp_path)
-    transform = TRANSFORMS.build(dict(type='GeneratePseudoLabel'))
-    labelled = []
-    transform.transform = lambda results: labelled.append(results) or results
-    labeller = PixelLabeller(run.inference, centroids_of(run.features.embeddings), 0.5, transform)
-    samples = [run.batches.dataset[i] for i in range(2)]
-    results = labeller.label(samples, run.features.embeddings[:2])
-    next(results)
-    assert len(labelled) == 1
-    next(results)
-    assert len(labelled) == 2 and next(results, None) is None
 
 
 def test_certain_scores_reach_the_transform_and_the_key(data_root, tmp_path):

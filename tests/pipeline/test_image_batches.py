@@ -3,7 +3,7 @@ import torch
 
 from luss_mm.datasets import LUSSDataset
 from luss_mm.pipeline import image_batches
-from luss_mm.pipeline.image_batches import Progress, ShardedBatches
+from luss_mm.pipeline.image_batches import ShardedBatches
 
 SHAPES = [(3, 4, 6), (3, 6, 4), (3, 4, 4)]
 
@@ -54,13 +54,6 @@ def test_every_sample_once(number, num_workers):
     assert sum(batches.bounds(s)[1] - batches.bounds(s)[0] for s in shards) == number
 
 
-def test_batches_are_full_where_they_can_be():
-    batches = ShardedBatches(Images(64), batch_size=4, shard_size=64)
-    lists = read(batches)[0]
-    partial = [batch for batch in lists if len(batch) < 4]
-    assert len(partial) <= len(SHAPES)
-
-
 @pytest.mark.parametrize('world', [2, 3, 9])
 def test_shards_are_the_same_on_any_number_of_ranks(monkeypatch, world):
     batches = ShardedBatches(Images(50), batch_size=3, shard_size=8)
@@ -85,17 +78,6 @@ def test_finished_shards_are_left_out_and_not_loaded():
     assert read(batches, finished=range(7)) == {}
 
 
-def test_ranks_need_not_see_the_same_finished_shards(monkeypatch):
-    """Rank 1 looks when rank 0 has already finished its first shard: still nothing is missed."""
-    batches = ShardedBatches(Images(50), batch_size=3, shard_size=8)
-    alone = read(batches)
-    together = {}
-    for rank, finished in enumerate([{4}, {4, 0, 2}]):
-        set_rank(monkeypatch, rank, 2)
-        together |= read(batches, finished)
-    assert together == {s: alone[s] for s in alone if s != 4}
-
-
 @pytest.mark.usefixtures('mmseg_scope')
 def test_images_of_a_data_set(data_root):
     pipeline = [dict(type='LoadBoundedImage'), dict(type='PackImage')]
@@ -107,18 +89,3 @@ def test_images_of_a_data_set(data_root):
         assert set(sample) == {'inputs', 'index', 'ori_shape'}
         assert sample['inputs'].dtype == torch.uint8
         assert sample['inputs'].shape == (3, *sample['ori_shape'])
-
-
-def test_progress_speaks_at_intervals_and_at_the_end(monkeypatch):
-    clock, said = [0.0], []
-    monkeypatch.setattr(image_batches.time, 'monotonic', lambda: clock[0])
-    monkeypatch.setattr(image_batches, 'print_log', lambda text, logger: said.append(text))
-    progress = Progress('labels', 100, interval=10)
-    for _ in range(100):
-        clock[0] += 0.25
-        progress.advance()
-    assert said == [
-        'labels: 40/100 (40 %), 4/s, 15 s left',
-        'labels: 80/100 (80 %), 4/s, 5 s left',
-        'labels: 100/100 (100 %), 4/s, 0 s left',
-    ]

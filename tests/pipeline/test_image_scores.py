@@ -138,24 +138,6 @@ def test_interrupted_scoring_keeps_finished_shards(tmp_path, classifier, monkeyp
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_interrupted_between_joining_and_the_manifest(tmp_path, classifier, monkeypatch):
-    monkeypatch.setattr(image_scores, '_join_shards', killed_after(image_scores._join_shards))
-    with pytest.raises(KeyboardInterrupt):
-        score(tmp_path / 'scores', classifier, ScoringRule())
-    monkeypatch.undo()
-    monkeypatch.setattr(image_scores, 'score_batch', None)  # nothing is scored again
-    losses, _ = score(tmp_path / 'scores', classifier, ScoringRule())
-    assert len(losses) == NUMBER
-
-
-def killed_after(function):
-    def run(*arguments):
-        function(*arguments)
-        raise KeyboardInterrupt
-
-    return run
-
-
 def test_unknown_choices_are_named():
     with pytest.raises(ValueError, match="loss_labels: 'given' or 'predicted', not 'mine'"):
         ScoringRule(loss_labels='mine')

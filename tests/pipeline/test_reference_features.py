@@ -1,5 +1,3 @@
-import json
-
 import cv2
 import numpy as np
 import pytest
@@ -17,7 +15,6 @@ from luss_mm.pipeline.reference_features import (
     extract_references,
     label_by_references,
 )
-from luss_mm.work_dir.artifact import read_manifest
 from tests.functional.test_distance_matching import slow_cell, slow_references, slow_vote
 from tests.tiny_layout import write_image, write_label_map
 from tests.two_ranks import run_on_two_ranks
@@ -102,22 +99,6 @@ def test_references_equal_one_image_at_a_time(root):
     assert not list((root / 'references').glob('.shard*'))
 
 
-def test_what_was_found_is_written_down(root):
-    labels = read_labels(root / 'train-semi-segmentation' / 'a/0.png')
-    labels[3, 3] = 919  # one pixel beside the centre of its cell
-    write_label_map(root / 'train-semi-segmentation' / 'a/0.png', labels)
-    references = extract(root)
-    summary = json.loads((root / 'references' / 'summary.json').read_text())
-    assert summary == dict(
-        images=NUMBER,
-        references=len(references.categories),
-        categories=4,
-        too_small_for_a_cell=summary['too_small_for_a_cell'],
-    )
-    assert 919 not in references.categories and summary['too_small_for_a_cell'] == 1
-    assert read_manifest(root / 'references')['used_ground_truth']
-
-
 def test_labels_equal_one_pixel_at_a_time(root):
     references = extract(root)
     out = label(root, references, neighbours=4, temperature=0.1)
@@ -182,21 +163,6 @@ def test_interrupted_between_joining_and_the_manifest(root, monkeypatch):
         assert len(extract(root).categories) > NUMBER
 
 
-def test_interrupted_labels_keep_finished_shards(root, monkeypatch):
-    references = extract(root)
-    whole = label(root, references)
-    run, calls = killed_at(reference_features.save_label_map, 5)
-    monkeypatch.setattr(reference_features, 'save_label_map', run)
-    with pytest.raises(KeyboardInterrupt):
-        label(root, references, 'again')
-    again = label(root, references, 'again')
-    assert len(calls) == 5 + NUMBER - 3
-    for place in PLACES:
-        np.testing.assert_array_equal(
-            read_labels(again / f'{place}.png'), read_labels(whole / f'{place}.png')
-        )
-
-
 def on_a_rank(rank, root):
     with DefaultScope.overwrite_default_scope('mmseg'):
         references = extract(root, 'shared')
@@ -213,14 +179,6 @@ def test_two_ranks_write_what_one_writes(root):
     for place in PLACES:
         ours, theirs = labels / f'{place}.png', root / 'shared_labels' / f'{place}.png'
         assert ours.read_bytes() == theirs.read_bytes()
-
-
-def test_other_features_are_made_anew(root):
-    first = np.array(extract(root).directions)
-    for extractor in (make_extractor(in_index=3), make_extractor(upsample=1)):
-        assert extract(root, extractor=extractor).directions.shape[1] in (32, 64)
-        assert len(list(root.glob('references.*'))) > 0  # the earlier one is kept beside
-    np.testing.assert_array_equal(extract(root).directions, first)
 
 
 def test_a_mask_that_is_missing_or_does_not_fit_is_named(root):

@@ -70,22 +70,3 @@ def test_what_has_failed_and_where(tmp_path, shares, predicted, failures):
     assert len(found) == len(failures)
     for text, expected in zip(found, failures, strict=True):
         assert f'probably failed at its {expected}' in text and 'Try ' in text
-
-
-def test_pictured_images_where_nothing_is_scored(tmp_path):
-    write(tmp_path, [20, 30], [])
-    (tmp_path / 'finetune/evaluation/image_counts.0.jsonl').unlink()
-    assert judge_run(tmp_path, 'finetune').lines == []
-    (tmp_path / 'pictures').mkdir()
-    means = dict(images=7, pseudo_labels=0.4, predictions=0.1)
-    (tmp_path / 'pictures/foreground.json').write_text(json.dumps(means))
-    line, failure = judge_run(tmp_path, 'finetune').lines
-    assert '40.0% of pseudo-labels, 10.0% of predictions (pictured training images)' in line
-    assert 'at its fine-tuning' in failure
-
-
-def test_runs_without_counted_foreground_are_not_judged(tmp_path):
-    assert judge_run(tmp_path, 'finetune').lines == []
-    (tmp_path / 'pseudo_labels').mkdir()
-    (tmp_path / 'pseudo_labels/outcomes.json').write_text('{"images": 3}')
-    assert judge_run(tmp_path, 'finetune').lines == []

@@ -93,21 +93,6 @@ def test_equals_averaging_all_classes_at_full_size(tags, flip, divisor):
         assert len(np.unique(found[0])) > 1
 
 
-def test_scales_and_flip_have_a_say():
-    image, sample = image_of(), sample_of((0, 1, 2, 3, 4))
-    maps = [
-        labeller(scales=scales, flip=flip).label([image], [sample])[0]
-        for scales, flip in [((1.0,), False), ((1.0,), True), ((0.5, 1.0, 1.5), True)]
-    ]
-    assert all((maps[i] != maps[j]).any() for i, j in [(0, 1), (1, 2), (0, 2)])
-
-
-def test_a_mirrored_image_has_mirrored_labels():
-    made, sample = labeller(), sample_of((0, 1, 3))
-    (labels,), (mirrored,) = (made.label([i], [sample]) for i in (image_of(), image_of().flip(-1)))
-    assert (labels == mirrored[:, ::-1]).mean() > 0.998
-
-
 def test_only_the_tags_are_ever_resized(monkeypatch):
     """With 920 classes at full size a label map would cost gigabytes."""
     classes = []
@@ -130,12 +115,6 @@ def test_only_the_tags_are_ever_resized(monkeypatch):
 def test_tags_that_cannot_be_predicted_are_named(tags, message):
     with pytest.raises(ValueError, match=message):
         labeller().label([image_of()], [sample_of(tags)])
-
-
-@pytest.mark.parametrize('scales', [(), (0.5, 0.0)])
-def test_scales_without_a_view_are_refused(scales):
-    with pytest.raises(ValueError, match='at least one, all of them positive'):
-        labeller(scales=scales)
 
 
 # --- a whole data set -----------------------------------------------------------------------------
@@ -210,15 +189,6 @@ def test_masks_are_copied_and_the_others_labelled_with_their_tags(root, images, 
     manifest = read_manifest(directory)
     assert manifest['used_ground_truth'] == list(LABELS_USED)
     assert manifest['settings'] == dict(scales=[0.5, 0.75, 1.0, 1.25, 1.5], flip=True)
-
-
-def test_an_image_of_the_tagged_part_keeps_its_own_mask(images, tmp_path):
-    sample = images[5]
-    size = sample['data_samples'].ori_shape
-    sample['data_samples'].gt_sem_seg = PixelData(data=torch.full((1, *size), 4))
-    sample['data_samples'].set_metainfo(dict(has_mask=True))
-    ((_, labels),) = tagged_labels._label_batch(labeller(), [sample])
-    assert (labels == 4).all()
 
 
 class Interrupted(BaseException):

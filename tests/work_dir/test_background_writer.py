@@ -41,15 +41,6 @@ def test_no_more_waits_than_may():
     assert threading.get_ident() not in threads
 
 
-def test_an_array_above_the_bound_is_written_all_the_same():
-    written = []
-    with BackgroundWriter(waiting_bytes=5) as writer:
-        for i in range(3):
-            writer.submit(lambda path, values: written.append(values[0]), None, array(i))
-        writer.finish()
-    assert sorted(written) == [0, 1, 2]
-
-
 @pytest.mark.parametrize('error', [OSError('disk full'), SystemExit(1)])
 def test_errors_and_ends_of_threads_reach_the_main_thread(error):
     def write(path, values):
@@ -60,18 +51,6 @@ def test_errors_and_ends_of_threads_reach_the_main_thread(error):
         for i in range(3):
             writer.submit(write, None, array(i))
         writer.finish()
-
-
-def test_an_error_is_noticed_before_the_end():
-    def write(path, values):
-        raise OSError(str(values[0]))
-
-    submitted = 0
-    with pytest.raises(OSError, match='0'), BackgroundWriter(waiting_bytes=20) as writer:
-        for i in range(100):
-            writer.submit(write, None, array(i))
-            submitted = i
-    assert submitted < 5
 
 
 def test_what_waits_when_an_error_comes_is_not_written():

@@ -4,7 +4,7 @@ import pytest
 
 from luss_mm.work_dir import artifact
 from luss_mm.work_dir.artifact import produce, read_manifest
-from luss_mm.work_dir.changes import SHOWN, ChangedOutputError, on_change, rule_on_change
+from luss_mm.work_dir.changes import ChangedOutputError, on_change
 
 
 @pytest.fixture
@@ -64,15 +64,6 @@ def test_stop_touches_nothing(tmp_path):
     assert {p: p.read_bytes() for p in tmp_path.rglob('*') if p.is_file()} == before
 
 
-def test_stop_lets_an_earlier_output_come_back(tmp_path):
-    directory = tmp_path / 'features'
-    make(directory, size=1)
-    make(directory, size=2)
-    with on_change('stop'):
-        assert make(directory, size=1) == 0
-    assert (directory / 'content.txt').read_text() == "{'size': 1}"
-
-
 def test_what_was_begun_with_other_settings_is_named(tmp_path, said):
     directory = tmp_path / 'features'
     begin(directory, size=1)
@@ -97,19 +88,3 @@ def test_stop_at_other_versions(tmp_path, monkeypatch):
             assert make(directory, size=1) == 0
     with on_change('stop'), pytest.raises(ChangedOutputError, match='other versions .*torch.*99'):
         make(directory, size=1)
-
-
-def test_many_changes_fit_into_a_line():
-    changes = [f'settings.key{i}: 0 -> 1' for i in range(20)]
-    text = str(ChangedOutputError('run/features', 'made', changes, 'Mend it.'))
-    assert text.count('->') == SHOWN and text.endswith('; 15 more). Mend it.') and '\n' not in text
-
-
-def test_the_rule_of_a_context():
-    with on_change('stop'):
-        with on_change('keep'):
-            assert rule_on_change() == 'keep'
-        assert rule_on_change() == 'stop'
-    assert rule_on_change() == 'anew'
-    with pytest.raises(ValueError, match="one of anew, keep, stop, not 'ask'"), on_change('ask'):
-        pass

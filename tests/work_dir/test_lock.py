@@ -56,11 +56,6 @@ def test_the_second_run_refuses_and_names_the_first(tmp_path, holder):
     )
 
 
-def test_another_directory_is_free(tmp_path, holder):
-    with locked_work_dir(tmp_path / 'other'):
-        assert json.loads((tmp_path / 'other' / LOCK).read_text())['pid'] == os.getpid()
-
-
 def test_a_killed_run_leaves_no_lock(tmp_path, holder):
     end(holder)
     with locked_work_dir(tmp_path / 'run'):
@@ -89,12 +84,6 @@ def test_processes_that_a_killed_run_leaves_behind_hold_nothing(tmp_path):
             pass
     finally:
         os.kill(child, signal.SIGKILL)
-
-
-def test_free_again_after_an_error(tmp_path):
-    with pytest.raises(KeyError), locked_work_dir(tmp_path / 'run'):
-        raise KeyError
-    end(start_holder(tmp_path / 'run'))
 
 
 def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):

@@ -3,20 +3,9 @@ import os
 import resource
 import shutil
 
-import numpy as np
 import pytest
 
 from luss_mm.work_dir.mapped_array import create_mapped_array
-
-
-def test_what_is_assigned_is_read_back(tmp_path):
-    path = tmp_path / 'a.npy'
-    array = create_mapped_array(path, (3, 5))
-    array[1] = np.arange(5)
-    array.flush()
-    expected = np.zeros((3, 5), np.float32)
-    expected[1] = range(5)
-    np.testing.assert_array_equal(np.load(path), expected)
 
 
 def test_the_disk_has_set_the_blocks_aside(tmp_path):

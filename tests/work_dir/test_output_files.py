@@ -1,5 +1,4 @@
 import hashlib
-import json
 
 import pytest
 
@@ -101,15 +100,6 @@ def test_deleted_checkpoints_and_new_scores_are_no_damage(tmp_path):
     produce(directory, lambda unfinished: pytest.fail('made again'), dict(a=1), {})
     (directory / 'final.pth').write_text('')
     assert len(find_unusable_files(directory, read_manifest(directory)['files'])) == 1
-
-
-def test_an_output_without_a_list_of_files_is_taken_as_it_is(tmp_path):
-    """As those of earlier versions."""
-    directory = produce(tmp_path / 'out', fill, dict(a=1), {})
-    manifest = read_manifest(directory)
-    del manifest['files']
-    (directory / 'manifest.json').write_text(json.dumps(manifest))
-    produce(directory, lambda unfinished: pytest.fail('made again'), dict(a=1), {})
 
 
 def test_other_versions_are_noticed_in_one_line(tmp_path, said, monkeypatch):
