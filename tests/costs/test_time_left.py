@@ -2,7 +2,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from luss_mm.costs.run_estimate import readable_time
 from luss_mm.costs.time_left import TimeLeft
 
 
@@ -39,19 +38,3 @@ def test_a_stage_that_was_begun_before_corrects_nothing(time_left, clock):
     clock.now += 1
     time_left.end('pretrain')
     assert time_left.begin('finetune', True) == 'time left: about 60 s'
-
-
-def test_stages_without_an_estimate_say_nothing(time_left, clock):
-    assert time_left.begin('data', True) == ''
-    clock.now += 10
-    time_left.end('data')
-    time_left.expect(estimate_of(pretrain=[60]))
-    assert time_left.begin('pretrain', True) == 'time left: about 60 s'
-
-
-@pytest.mark.parametrize(
-    ('seconds', 'text'),
-    [(119, '119 s'), (120, '2 min'), (7199, '120 min'), (7200, '2.0 h'), (400_000, '5 days')],
-)
-def test_readable_times(seconds, text):
-    assert readable_time(seconds) == text

@@ -4,12 +4,8 @@ from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS, OPTIMIZERS
 from torch.utils.flop_counter import FlopCounterMode
 
-from luss_mm.costs.machine import Machine
 from luss_mm.costs.stage_cost import (
     checkpoint_bytes,
-    decoding_seconds,
-    network_memory,
-    seconds_together,
 )
 from luss_mm.costs.trial_step import (
     TRIAL_SAMPLES,
@@ -22,8 +18,6 @@ from luss_mm.costs.trial_step import (
 from tests.engine.small_folder_recipe import recipe
 
 SIZE = (48, 64)
-CPU = Machine('CPU', 'cpu', 2, 1, 8 * 10**9, 0, 10**9, 10_000)
-GPU = Machine('a GPU', 'cuda', 2, 1, 8 * 10**9, 10**9, 10**9, 10_000)
 
 
 @pytest.fixture(scope='module')
@@ -69,15 +63,6 @@ def test_operations_of_a_known_network(stages):
     assert count_step(stage, SIZE, 'cpu').operations == pytest.approx(expected)
 
 
-def test_activations_grow_with_the_batch(stages):
-    stage = stages['dff_f']
-    loader = stage['train_dataloader']
-    twice = dict(stage, train_dataloader=dict(loader, batch_size=2 * loader['batch_size']))
-    small, large = count_step(stage, SIZE, 'cpu'), count_step(twice, SIZE, 'cpu')
-    assert 0 < small.activations == pytest.approx(large.activations / 2)
-    assert network_memory(twice, large) > network_memory(stage, small)
-
-
 def test_a_step_is_measured(stages):
     counted = count_step(stages['finetune'], SIZE, 'cpu')
     found = measure_step(stages['finetune'], counted, SIZE, 'cpu')
@@ -108,25 +93,3 @@ def test_checkpoints_are_as_large_as_said(stages, tmp_path, optimizer):
     whole, weights = checkpoint_bytes(stage, count_step(stage, SIZE, 'cpu'))
     assert whole == pytest.approx((tmp_path / 'whole').stat().st_size, rel=0.15)
     assert weights == pytest.approx((tmp_path / 'weights').stat().st_size, rel=0.15)
-
-
-def test_seconds_of_loading_and_computing():
-    assert seconds_together(3.0, 2.0, 0, CPU) == 5  # one after the other
-    assert seconds_together(3.0, 2.0, 1, CPU) == 3  # a core is left for the worker
-    assert seconds_together(3.0, 4.0, 1, CPU) == 4
-    assert seconds_together(3.0, 5.0, 8, CPU) == 4  # two cores for all of it
-    assert seconds_together(3.0, 1.0, 8, CPU) == 3
-    assert seconds_together(1.0, 8.0, 8, GPU) == 4  # two cores for eight workers
-    assert decoding_seconds((100, 200)) == pytest.approx(2 * decoding_seconds((100, 100)))
-
-
-def test_labels_are_loaded_where_the_pipeline_loads_them(mmseg_scope):
-    pipeline = [
-        dict(type='LoadBoundedImage'),
-        dict(type='ResizeShortSide', side=32),
-        dict(type='LoadLabelMap', match_image=False),
-        dict(type='PackSegInputs', meta_keys=('ori_shape',)),
-    ]
-    (sample,), _ = draw_made_up_samples(dict(dataset=dict(pipeline=pipeline)), 1, (48, 72))
-    assert sample['inputs'].shape == (3, 32, 48)
-    assert sample['data_samples'].gt_sem_seg.shape == (32, 48)

@@ -8,14 +8,6 @@ from luss_mm.imagenet_s.link_or_copy import partial_name
 from tests.imagenet_s.miniature_ilsvrc import WNIDS, files_of, mask_of, write_zip
 
 
-def test_without_an_archive_they_are_said_to_be_missing(main, s50, tmp_path, capsys):
-    with pytest.raises(SystemExit):
-        main(s50.arguments(tmp_path / 'out'))
-    text = capsys.readouterr().out
-    assert f'{s50.counts["validation"]} files need an archive' in text and '--download' in text
-    assert (tmp_path / 'out/ImageNetS50/validation').is_dir()
-
-
 def test_damaged_archive(main, s50, archive, tmp_path, capsys):
     content = archive.read_bytes()
     name = list(s50.masks)[3]
@@ -30,13 +22,6 @@ def test_damaged_archive(main, s50, archive, tmp_path, capsys):
     archive.write_bytes(content)
     main(s50.arguments(tmp_path / 'out', '--annotations', archive))
     assert len(list(root.glob('*-segmentation'))) == 2
-
-
-def test_half_an_archive_stops_before_anything_is_written(main, s50, archive, tmp_path):
-    archive.write_bytes(archive.read_bytes()[:-100])
-    with pytest.raises(SystemExit, match='Fetch it again'):
-        main(s50.arguments(tmp_path / 'out', '--annotations', archive))
-    assert not (tmp_path / 'out').exists()
 
 
 def test_masks_of_another_subset_are_not_taken(main, s50, tmp_path, capsys):

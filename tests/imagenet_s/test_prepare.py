@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from luss_mm.imagenet_s import lists as imagenet_s_lists
-from luss_mm.imagenet_s import prepare as prepare_imagenet_s
 from luss_mm.imagenet_s.dataset import ImageNetSDataset, imagenet_s_categories
 from luss_mm.imagenet_s.lists import NUM_IMAGES
 from luss_mm.imagenet_s.masks import look_through
@@ -100,27 +99,6 @@ class TestAgain:
         (tmp_path / 'out/ImageNetS50/preparation.json').unlink()
         assert snapshot(tmp_path / 'out') == before
 
-    def test_what_was_deleted_comes_back(self, main, s50, archive, tmp_path, capsys):
-        arguments = s50.arguments(tmp_path / 'out', '--annotations', archive, '--mode', 'copy')
-        main(arguments)
-        before = set(snapshot(tmp_path / 'out'))
-        root = tmp_path / 'out/ImageNetS50'
-        shutil.rmtree(root / 'train' / PLAIN)
-        for pattern in ('test/*/*.JPEG', 'validation-segmentation/*/*.png'):
-            next(root.glob(pattern)).unlink()
-        capsys.readouterr()
-        main(arguments)
-        assert set(snapshot(tmp_path / 'out')) == before
-        made = {r['folder']: r['made'] for r in read_report(root)}
-        assert made == {
-            'train': TRAIN,
-            'train-semi': 0,
-            'train-semi-segmentation': 0,
-            'validation': 0,
-            'validation-segmentation': 1,
-            'test': 1,
-        }
-
     def test_killed_while_copying(self, s50, archive, tmp_path, monkeypatch):
         """A process that dies in the middle of a file leaves no file that looks whole."""
         copied = []
@@ -152,12 +130,6 @@ class TestAgain:
         assert reports[0].kept == 5 and reports[0].made == len(whole) - 5
         assert not list(root.rglob('*partial'))
 
-    def test_two_at_a_time_are_refused(self, s50, tmp_path):
-        first = ImageNetSPreparation(s50.imagenet, tmp_path / 'out', 50, s50.lists)
-        with prepare_imagenet_s._alone_in(first.root):
-            with pytest.raises(RuntimeError, match='another process'):
-                first.run()
-
 
 class TestNotAsItShouldBe:
     def test_missing_images_are_named_and_the_split_is_not_finished(
@@ -177,18 +149,6 @@ class TestNotAsItShouldBe:
         (tmp_path / 'lost.JPEG').rename(lost[0])
         main(arguments)
         assert (root / 'validation').is_dir() and not list(root.glob('*.partial'))
-
-    def test_train_with_another_number_of_images(self, main, s50, tmp_path, capsys):
-        next((s50.imagenet / 'train' / PLAIN).iterdir()).unlink()
-        arguments = s50.arguments(tmp_path / 'out', '--splits', 'train')
-        count = s50.counts['train']
-        with pytest.raises(SystemExit):
-            main(arguments)
-        assert f'{count - 1} files, published are {count}' in capsys.readouterr().out
-        assert (tmp_path / 'out/ImageNetS50/train.partial').is_dir()
-        main([*arguments, '--accept-train-counts'])
-        assert f'note: {count - 1} files' in capsys.readouterr().out
-        assert (tmp_path / 'out/ImageNetS50/train').is_dir()
 
     @pytest.mark.parametrize('mode', ['link', 'copy'])
     def test_foreign_files_stay_as_they_are(self, main, s50, archive, tmp_path, capsys, mode):
@@ -231,15 +191,6 @@ class TestNotAsItShouldBe:
         assert snapshot(s50.imagenet) == before and not list((tmp_path / 'elsewhere').iterdir())
         assert f'{target}/{PLAIN}_0.JPEG' in train.problems[0]
         assert 'is a link' in test.problems[0]
-
-    def test_broken_image_in_the_sample(self, main, s50, tmp_path, capsys):
-        path = s50.imagenet / 'train' / PLAIN / f'{PLAIN}_1.JPEG'
-        path.write_bytes(path.read_bytes()[:-60])
-        with pytest.raises(SystemExit):
-            main(s50.arguments(tmp_path / 'out', '--splits', 'train'))
-        text = capsys.readouterr().out
-        assert 'cannot be decoded' in text and f'{PLAIN}_1.JPEG' in text
-        assert not (tmp_path / 'out/ImageNetS50/train').exists()
 
     def test_wrong_paths_stop_before_anything_is_written(self, main, s50, tmp_path):
         arguments = s50.arguments(tmp_path / 'out')

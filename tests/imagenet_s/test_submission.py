@@ -2,7 +2,6 @@ import io
 import itertools
 import json
 import sys
-import time
 import zipfile
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from luss_mm.imagenet_s import submission
 from luss_mm.imagenet_s.dataset import imagenet_s_categories
 from luss_mm.imagenet_s.lists import NUM_IMAGES
 from luss_mm.imagenet_s.safe_archives import ArchiveError
@@ -89,21 +87,6 @@ class TestMake:
         assert check_submission(out, split) == 5
         assert [p.name for p in out.parent.iterdir()] == ['submission.zip']
 
-    def test_the_same_predictions_give_the_same_bytes(self, predictions, split, tmp_path):
-        make_submission(predictions, tmp_path / 'a.zip', split, TEXT)
-        content = first_of(predictions).read_bytes()
-        first_of(predictions).unlink()
-        time.sleep(0.01)
-        written = sorted(predictions.rglob('*.png'))[0].parent / 'new'
-        written.write_bytes(content)
-        missing = next(
-            name for name in split.prediction_names() if not (predictions / name).exists()
-        )
-        written.rename(predictions / missing)
-        (predictions / missing).chmod(0o600)
-        make_submission(predictions, tmp_path / 'b.zip', split, TEXT)
-        assert (tmp_path / 'a.zip').read_bytes() == (tmp_path / 'b.zip').read_bytes()
-
     def test_a_missing_prediction_is_named(self, predictions, split, tmp_path):
         lost = first_of(predictions)
         lost.unlink()
@@ -111,23 +94,11 @@ class TestMake:
             make_submission(predictions, tmp_path / 'x.zip', split, TEXT)
         assert not list(tmp_path.glob('*.zip*')) and not list(tmp_path.glob('.*'))
 
-    def test_an_incomplete_split_is_named(self, predictions, split, tmp_path):
-        next(split.images.rglob('*.JPEG')).unlink()
-        with pytest.raises(SubmissionError, match='4 images, test of ImageNet-S300 has 5'):
-            make_submission(predictions, tmp_path / 'x.zip', split, TEXT)
-
     def test_an_existing_file_stays(self, predictions, split, tmp_path):
         (tmp_path / 'x.zip').write_bytes(b'mine')
         with pytest.raises(FileExistsError, match='Move it away'):
             make_submission(predictions, tmp_path / 'x.zip', split, TEXT)
         assert (tmp_path / 'x.zip').read_bytes() == b'mine'
-
-    def test_a_fault_leaves_no_zip(self, predictions, split, tmp_path):
-        path = first_of(predictions)
-        write_label_map(path, np.full((6, 30), 3))
-        with pytest.raises(SubmissionError, match=rf'{path.name}: \(6, 30\), its image is'):
-            make_submission(predictions, tmp_path / 'x.zip', split, TEXT)
-        assert not list(tmp_path.glob('*.zip*')) and not list(tmp_path.glob('.*'))
 
 
 class TestCheck:
@@ -210,15 +181,6 @@ class TestCheck:
         with pytest.raises(SubmissionError, match=f'{name}: no readable PNG .*exceeds limit'):
             check_submission(bad, split)
 
-    def test_many_faults_are_counted_and_some_shown(self, archive, split, tmp_path, monkeypatch):
-        monkeypatch.setattr(submission, '_PROBLEMS_SHOWN', 2)
-        bad = repacked(
-            archive, tmp_path / 'x.zip', lambda c: c.update({n: b'' for n in c if '/' in n})
-        )
-        with pytest.raises(SubmissionError, match='5 predictions are wrong') as caught:
-            check_submission(bad, split)
-        assert len(str(caught.value).splitlines()) == 3
-
 
 class TestMethod:
     def test_the_six_lines(self):
@@ -232,15 +194,6 @@ class TestMethod:
             'Method description: value 5\n'
         )
         check_method(method_text(entries).encode())
-
-    @pytest.mark.parametrize('text', ['', ' ', 'one\ntwo', 'one\u2028two'])
-    def test_every_line_needs_a_text(self, text):
-        for line in METHOD_LINES:
-            with pytest.raises(SubmissionError, match=f'"{line}" needs a text'):
-                method_text(METHOD | {line: text})
-
-    def test_a_text_may_go_on(self):
-        check_method(TEXT.replace('Networks: text', 'Networks:\nA\n\nB').encode())
 
     @pytest.mark.parametrize(
         'old, new, message',
@@ -261,10 +214,6 @@ class TestMethod:
 
 
 class TestMatch:
-    def test_ids_that_it_names(self):
-        ids = generated_ids(b'{"0": 0, "12": 4, "3": 4, "500": 5}', 4)
-        assert ids.tolist() == [0, 3, 12, 500]
-
     @pytest.mark.parametrize(
         'text',
         [

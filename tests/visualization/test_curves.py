@@ -1,10 +1,8 @@
-import sys
-
 import cv2
 import numpy as np
 import pytest
 
-from luss_mm.visualization import plot_curves, plot_histogram
+from luss_mm.visualization import plot_curves
 
 
 def read(path):
@@ -22,35 +20,7 @@ def test_curves_of_different_values_differ_and_equal_ones_are_equal(tmp_path):
     assert (a != c).any()
 
 
-def test_no_curves_and_one_point_are_pictures_too(tmp_path):
-    plot_curves({}, 't', 'x', 'y', tmp_path / 'none.png')
-    plot_curves({'one': ([1], [2])}, 't', 'x', 'y', tmp_path / 'one.jpg')
-    assert read(tmp_path / 'none.png').shape == read(tmp_path / 'one.jpg').shape
-
-
 def test_unequal_lengths_are_named(tmp_path):
     with pytest.raises(ValueError, match="'loss': 2 x for 3 y"):
         plot_curves({'loss': ([1, 2], [1, 2, 3])}, 't', 'x', 'y', tmp_path / 'a.png')
     assert not list(tmp_path.iterdir())
-
-
-def test_histogram_colours_change_at_the_threshold(tmp_path):
-    counts, edges = np.ones(10), np.linspace(0, 1, 11)
-    blue = {}
-    for threshold in (0.0, 0.5, 1.0):
-        plot_histogram(counts, edges, threshold, tmp_path / 'h.png')
-        picture = read(tmp_path / 'h.png').astype(int)
-        blue[threshold] = (picture[..., 2] - picture[..., 0] > 80).sum()
-    assert blue[0.0] > 1.8 * blue[0.5] > 0 == blue[1.0]
-
-
-def test_histogram_without_entries_and_with_too_few_edges(tmp_path):
-    plot_histogram([0, 0], [0, 0.5, 1], 0.5, tmp_path / 'h.png', 'no entries', 'score')
-    with pytest.raises(ValueError, match='one more edge'):
-        plot_histogram([1, 2], [0, 1], 0.5, tmp_path / 'h.png')
-
-
-def test_pyplot_is_not_involved(tmp_path):
-    before = 'matplotlib.pyplot' in sys.modules
-    plot_curves({}, 't', 'x', 'y', tmp_path / 'a.png')
-    assert ('matplotlib.pyplot' in sys.modules) == before

@@ -47,14 +47,3 @@ def test_dropped_images_by_cluster_worst_first(tmp_path, paths, sheets):
         'cluster-001.jpg',
         'cluster-003.jpg',
     ]
-
-
-def test_no_more_images_than_asked_for(tmp_path, paths, sheets):
-    save_dropped_sheets(tmp_path, paths, ASSIGNMENT, KEPT, QUALITY, 'distance', 1)
-    assert [names for names, _, _ in sheets] == [['2'], ['3']]
-    assert sheets[0][2].startswith('cluster 1: 2 of 3 images')
-
-
-def test_nothing_dropped(tmp_path, paths, sheets):
-    save_dropped_sheets(tmp_path / 'out', paths, ASSIGNMENT, KEPT | True, QUALITY, 'margin')
-    assert sheets == []

@@ -21,17 +21,3 @@ def test_a_square_of_its_colour_for_each_entry(picture):
     assert [(strip == colour).all(axis=2).any() for colour in (RED, GREEN)] == [True, True]
     first, second = (np.argwhere((strip == c).all(axis=2))[:, 0].mean() for c in (RED, GREEN))
     assert second - first == line_height()
-
-
-def test_more_entries_are_counted(picture):
-    three = add_legend(picture, [('a', RED)] * 3, max_entries=3)
-    many = add_legend(picture, [('a', RED)] * 9, max_entries=3)
-    assert len(many) == len(three) + line_height()
-
-
-def test_nothing_to_say(picture):
-    np.testing.assert_array_equal(add_legend(picture, []), picture)
-
-
-def test_narrow_pictures(picture):
-    assert add_legend(picture[:, :5], [('a long name', RED)]).shape[1] == 5

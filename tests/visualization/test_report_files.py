@@ -13,7 +13,6 @@ from luss_mm.visualization.report.bad_images import bad_images
 from luss_mm.visualization.report.clusters import cluster_cards
 from luss_mm.visualization.report.pictures import PictureFolder
 from luss_mm.visualization.report.run_files import FinishedRun
-from luss_mm.visualization.report.training import stage_rows
 from luss_mm.visualization.run_pictures import read_losses
 from luss_mm.work_dir.artifact import ManifestError, finished_outputs
 
@@ -84,12 +83,6 @@ def test_bad_images_are_told(run):
     assert 'let the run stop' not in text and 'Clusters' in text
 
 
-def test_a_run_without_bad_images_says_so(run):
-    leave_out(run)
-    (run / 'image_check' / 'bad_images.json').write_text('[]')
-    assert 'All images and masks could be used.' in text_of(write_report(run))
-
-
 def test_what_stopped_the_run_is_told(run):
     leave_out(run)
     (run / 'validation_image_check').mkdir()
@@ -99,22 +92,6 @@ def test_what_stopped_the_run_is_told(run):
     found = bad_images(FinishedRun.read(run))
     assert found.stopping == [('validation/b.jpg', 'truncated after 7 bytes')]
     assert 'validation/b.jpg truncated after 7 bytes' in text_of(write_report(run))
-
-
-def test_an_image_check_is_made_from_its_folders(run):
-    leave_out(run)
-    (row,) = [row for row in stage_rows(FinishedRun.read(run)) if row.name == 'image_check']
-    assert row.made_from == ['train']
-
-
-def test_each_stage_stands_before_its_parts(run):
-    leave_out(run)
-    rows = [(row.name, row.within) for row in stage_rows(FinishedRun.read(run))]
-    names = [name for name, _ in rows]
-    assert sorted(names) == sorted(FinishedRun.read(run).manifests)
-    assert not dict(rows)['image_check'] and not dict(rows)['finetune']
-    parts = ['csd_clusters', 'threshold', 'pseudo_labels']
-    assert names[names.index('finetune') + 1 :][:3] == parts and all(map(dict(rows).get, parts))
 
 
 # ---------------------------------------------------------------- damaged files
