@@ -30,16 +30,6 @@ def test_pictures_of_a_recipe_and_of_its_finished_stage(config, tmp_path, capsys
         assert (cv2.imread(str(ours)) == cv2.imread(str(theirs))).all()
 
 
-def test_nothing_is_overwritten(config, tmp_path):
-    browse = load_tool('browse_dataset')
-    (tmp_path / 'mine').mkdir()
-    kept = tmp_path / 'mine' / '0001-note.txt'
-    kept.write_text('mine')
-    with pytest.raises(SystemExit, match='mine: is there and not empty. Remove it, or name'):
-        browse(config, '--out', tmp_path / 'mine')
-    assert list((tmp_path / 'mine').iterdir()) == [kept]
-
-
 @pytest.mark.parametrize(
     'arguments, message',
     [

@@ -1,7 +1,6 @@
 import importlib.util
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -58,25 +57,9 @@ def test_mistakes_end_with_one_line_and_nothing_written(tool, source, tmp_path):
     assert not target.exists()
 
 
-def test_the_model_of_a_recipe_is_tried(tool, source, tmp_path):
-    config = TOOL.parents[1] / 'configs/luss/pass_tiny.py'
-    with pytest.raises(SystemExit) as stop:
-        run(tool, 'mae', source, tmp_path / 'a.pth', '--config', config, '--stage', 'attention')
-    assert 'the model has no backbone.cls_token' in str(stop.value)
-    assert not (tmp_path / 'a.pth').exists()
-
-
 @pytest.mark.parametrize(
     'options', [['--backwards', '--config', 'a.py'], ['--stage', 'pretrain'], ['--unknown']]
 )
 def test_options_that_do_not_go_together(tool, options):
     with pytest.raises(SystemExit, match='2'):
         run(tool, 'mae', 'a.pth', 'b.pth', *options)
-
-
-def test_centroids(tool, tmp_path, capsys):
-    np.save(tmp_path / 'centroids.npy', np.ones((4, 3), np.float32))
-    run(tool, 'pass-centroids', tmp_path / 'centroids.npy', tmp_path / 'ours.npy')
-    assert '4 centroids of 3 channels' in capsys.readouterr().out
-    with pytest.raises(SystemExit, match='2'):
-        run(tool, 'pass-centroids', 'a.npy', 'b.npy', '--backwards')

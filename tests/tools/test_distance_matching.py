@@ -1,6 +1,5 @@
 import importlib.util
 import json
-import re
 import sys
 from pathlib import Path
 
@@ -107,15 +106,6 @@ def test_from_a_work_directory_to_scores(tool, made, tmp_path, monkeypatch, caps
     assert {path: path.stat().st_mtime_ns for path in out.rglob('*.png')} == before
 
 
-def test_the_same_weights_at_other_strides_are_another_model(tool, made, tmp_path, monkeypatch):
-    run(tool, monkeypatch, made, tmp_path, '--in-index', -1)
-    first = np.load(tmp_path / 'references' / 'directions.npy')
-    (made / 'dense.py').write_text(CONFIG.replace('depth=18', 'depth=18, strides=(1, 2, 1, 1)'))
-    model = ('dense.py', 'pretrain/final.pth')
-    run(tool, monkeypatch, made, tmp_path, '--in-index', -1, model=model)
-    assert not np.array_equal(np.load(tmp_path / 'references' / 'directions.npy'), first)
-
-
 def test_options_reach_the_vote(tool, made, tmp_path, monkeypatch):
     def labels(name, *options):
         run(tool, monkeypatch, made, tmp_path / name, *options)
@@ -128,43 +118,6 @@ def test_options_reach_the_vote(tool, made, tmp_path, monkeypatch):
         [('--neighbours', 1), ('--temperature', 9), ('--upsample', 1), ('--in-index', -1)]
     ):
         assert not np.array_equal(labels(f'other{number}', *split, *options), first), options
-
-
-def test_a_split_without_masks_is_labelled_only(tool, made, tmp_path, monkeypatch, capsys):
-    (made / 'data' / 'test').exists() or (made / 'data' / 'test').symlink_to('validation')
-    run(tool, monkeypatch, made, tmp_path, '--split', 'test')
-    assert len(list((tmp_path / 'test').rglob('*.png'))) == 8
-    assert not (tmp_path / 'scores.json').exists()
-    assert 'tools/make_submission.py' in capsys.readouterr().out
-
-
-def test_every_weight_of_the_backbone_is_accounted_for(tool, made, tmp_path, monkeypatch):
-    weights = random_weights()
-    first = next(name for name in weights if name.startswith('backbone.layer1'))
-    path = made / 'other.pth'
-    for changed, message in [
-        ({k: v for k, v in weights.items() if k != first}, f'Missing.*{first[9:]}'),
-        ({**weights, 'backbone.more': torch.ones(1)}, 'Unexpected.*more'),
-        ({**weights, first: torch.ones(2)}, 'size mismatch'),
-        ({k: v for k, v in weights.items() if 'backbone' not in k}, r'no weights backbone\.\*'),
-    ]:
-        torch.save(dict(state_dict=changed), path)
-        model = ('pretrain/config.py', 'other.pth')
-        error = error_of(tool, monkeypatch, made, tmp_path, model=model)
-        assert str(path) in error
-        assert re.search(message, error, re.DOTALL), error
-    assert not list(tmp_path.rglob('*.png'))
-
-
-def test_weights_of_a_parallel_training_are_the_same(tool, made):
-    backbone = MODELS.build(dict(type='mmseg.ResNet', depth=18, stem_channels=8, base_channels=8))
-    weights = random_weights()
-    torch.save(
-        dict(state_dict={f'module.{k}': v for k, v in weights.items()}), made / 'parallel.pth'
-    )
-    tool.load_backbone(backbone, made / 'parallel.pth')
-    for name, weight in backbone.state_dict().items():
-        assert torch.equal(weight, weights[f'backbone.{name}'])
 
 
 @pytest.mark.parametrize(
@@ -181,10 +134,3 @@ def test_weights_of_a_parallel_training_are_the_same(tool, made):
 def test_mistakes_are_named(tool, made, tmp_path, monkeypatch, model, options, message):
     assert message in error_of(tool, monkeypatch, made, tmp_path, *options, model=model)
     assert not (tmp_path / 'scores.json').exists()
-
-
-def test_a_model_of_bgr_images_is_refused(tool, made, tmp_path, monkeypatch):
-    text = CONFIG.replace("'ViewsPreprocessor'", "'SegDataPreProcessor', bgr_to_rgb=False")
-    (made / 'bgr.py').write_text(text)
-    model = ('bgr.py', 'pretrain/final.pth')
-    assert 'bgr_to_rgb=True' in error_of(tool, monkeypatch, made, tmp_path, model=model)

@@ -86,31 +86,6 @@ def test_files_score_as_the_slow_reference(
     assert not left_over(tmp_path)
 
 
-def test_more_clusters_than_categories(tool, tmp_path, monkeypatch):
-    images = made_up_images(30, 9, 4)
-    write_images(tmp_path, images)
-    for rule in ('image_hungarian', 'pixel_hungarian', 'majority'):
-        report = run(
-            tool, monkeypatch, tmp_path, 4, '--clusters', 9, '--matching', rule, '--workers', 1
-        )
-        match = slow_matching(images, 9, 4, rule)
-        assert_equals_slow(report, images, match, 4)
-        assert report['unmatched_clusters'] == [g for g, c in match.items() if c == 5]
-        assert report['matching'] == rule
-
-
-def test_a_match_file_is_taken_instead(tool, tmp_path, monkeypatch):
-    images = made_up_images(10, 3, 3)
-    write_images(tmp_path, images)
-    match = {'1': 2, '2': 2, '3': 4}
-    (tmp_path / 'match.json').write_text(json.dumps(match))
-    options = ['--match', tmp_path / 'match.json', '--workers', 1]
-    report = run(tool, monkeypatch, tmp_path, 3, *options)
-    assert_equals_slow(report, images, {0: 0, 1: 2, 2: 2, 3: 4}, 3)
-    assert report['matching'] == 'given'
-    assert 'to match' not in report['ground_truth_use']
-
-
 @pytest.mark.parametrize('protocol', ['semi', 'free', 'distance'])
 def test_category_ids_are_not_matched(tool, tmp_path, monkeypatch, protocol):
     images = [(np.roll(t, 3) % 1000 % 4, t) for _, t in made_up_images(12, 3, 3)]
@@ -186,15 +161,6 @@ def test_what_is_missing_is_named_before_anything_is_decoded(tool, tmp_path, mon
     (tmp_path / 'masks').mkdir()
     assert 'masks: no label maps' in error_of(*run_it)
     assert not (tmp_path / 'out.json').exists()
-
-
-def test_predictions_without_a_mask_are_told(tool, tmp_path, monkeypatch, capsys):
-    images = made_up_images(4, 3, 3)
-    write_images(tmp_path, images)
-    (tmp_path / 'masks' / f'{name_of(3)}.png').unlink()
-    report = run(tool, monkeypatch, tmp_path, 3, '--workers', 1)
-    assert report['num_images'] == 3
-    assert '1 predictions have no mask' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

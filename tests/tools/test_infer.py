@@ -47,26 +47,6 @@ def test_infers_a_folder_and_says_what_was_bad(run, images, tmp_path, capsys):
     assert (tmp_path / 'out' / 'listing.csv').read_text().startswith('image,height,width,id')
 
 
-def test_refined_predictions_are_named(images, tmp_path, capsys):
-    run = make_run(tmp_path / 'few', num_ids=3)  # id 0 is seldom the best of many
-    infer, maps, summaries = load_tool('infer'), [], []
-    for name, options in (('plain', ()), ('refined', ('--refine',))):
-        out = tmp_path / name
-        infer(run, images, '--out', out, '--device', 'cpu', *options)
-        maps.append((out / 'labels' / 'ä' / '0.png').read_bytes())
-        summaries.append(json.loads((out / 'summary.json').read_text())['refined_by'])
-        said = 'predictions refined by GrabCutSegmenter' in capsys.readouterr().out
-        assert said == (name == 'refined')
-    assert summaries == [None, 'GrabCutSegmenter'] and maps[0] != maps[1]
-
-
-def test_a_checkpoint_with_its_config(run, images, tmp_path):
-    stage = run / 'finetune'
-    arguments = (stage / 'final.pth', images, '--config', stage / 'config.py', '--device', 'cpu')
-    load_tool('infer')(*arguments, '--out', tmp_path / 'out', '--outputs', 'labels')
-    assert not (tmp_path / 'out' / 'overlays').exists()
-
-
 def test_mistakes_end_with_one_line(run, images, tmp_path):
     infer, out = load_tool('infer'), tmp_path / 'out'
     (images / 'bad.jpg').write_bytes(b'no image')

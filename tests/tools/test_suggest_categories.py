@@ -47,20 +47,6 @@ def test_groups_are_counted_and_drawn(tool, monkeypatch, capsys, tmp_path):
     assert 'suggested: 3 ' in capsys.readouterr().out
 
 
-def test_large_sets_are_sampled(tool, monkeypatch, capsys, tmp_path):
-    write_embeddings(tmp_path / 'features', 4, each=50)
-    options = ['--images', 100, '--sample', 60, '--largest', 6, '--restarts', 20]
-    run(tool, monkeypatch, tmp_path, *options)
-    printed = capsys.readouterr().out
-    assert '100 of 200 embeddings' in printed and 'suggested: 4 ' in printed
-
-
-def test_noise_is_said_to_be_noise(tool, monkeypatch, capsys, tmp_path):
-    write_embeddings(tmp_path / 'features', 4, spread=5.0)
-    run(tool, monkeypatch, tmp_path, '--largest', 6)
-    assert 'no clear groups' in capsys.readouterr().out
-
-
 def test_what_is_missing_is_named(tool, monkeypatch, tmp_path):
     with pytest.raises(SystemExit, match='no finished features .features, dff_features.'):
         run(tool, monkeypatch, tmp_path)
