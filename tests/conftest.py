@@ -4,6 +4,8 @@ import os
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')  # read when torch is imported
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -11,13 +13,29 @@ import torch
 from mmengine.registry import DefaultScope
 
 import luss_mm  # noqa: F401  registers everything
+from tests.killable_tools import make_small_runs_quick
 from tests.tiny_layout import write_image, write_label_map
 
 torch.set_num_threads(1)
 cv2.setNumThreads(1)
+make_small_runs_quick()
 
 CATEGORIES = ('ant', 'bee')
 IDS = (0, 1, 2, 255, 256, 919, 1000)
+
+
+def pytest_collection_modifyitems(items):
+    """Whole runs lie beside this file and go first, so that no process ends long after another."""
+    items.sort(key=lambda item: item.path.parent != Path(__file__).parent)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """With `-n`, all tests of a file run in one process: they share its finished runs."""
+    from xdist.scheduler import LoadFileScheduling
+
+    config.option.loadscopereorder = False
+    return LoadFileScheduling(config, log)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import functools
 import json
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import cv2
 import numpy as np
 import torch
 
-from tests.killable_tools import run_command, run_tool, start_tool
+from tests.killable_tools import run_tool, start_tool
 from tests.left_over import left_over
 
 RECIPE = 'configs/luss/pass_tiny.py'
@@ -59,10 +58,9 @@ _directory = tempfile.TemporaryDirectory()
 
 @functools.cache
 def finished_run():
-    """Work directory of an uninterrupted run from the command line. No test may change it."""
+    """Work directory of an uninterrupted run. No test may change it."""
     work_dir = Path(_directory.name, 'finished')
-    command = [sys.executable, TRAIN, *train_arguments(work_dir)]
-    run_command(*command, log=work_dir.with_suffix('.log'))
+    run_tool(TRAIN, *train_arguments(work_dir), log=work_dir.with_suffix('.log'))
     return work_dir
 
 

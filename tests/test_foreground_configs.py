@@ -2,7 +2,6 @@
 
 import pytest
 
-from luss_mm.recipes.settings import SettingsError
 from tests.test_configs import CONFIGS, load_recipe, trainings
 
 MODELS = dict(length='ForegroundModel', attention='PixelAttentionModel', found='FoundModel')
@@ -56,8 +55,3 @@ def test_every_foreground_has_its_model_and_classifier(foreground):
     hooks = {h['type'] for h in stage['custom_hooks']}
     assert ('SelfTrainingHook' in hooks) == whole
     assert ('PrototypesHook' in hooks) == (foreground == 'attention')
-
-
-def test_an_unknown_foreground_is_refused():
-    with pytest.raises(SettingsError, match="foreground must be .*'found', not 'find'"):
-        recipe('find')

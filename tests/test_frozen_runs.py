@@ -2,11 +2,9 @@
 
 import json
 
-import numpy as np
 import pytest
 import torch
 
-from luss_mm.costs.run_estimate import estimate_run
 from luss_mm.datasets.cached_maps import CachedMaps, WithDeepMap
 from luss_mm.inference.export import export_segmentor
 from luss_mm.inference.feature_source import FeatureSource
@@ -66,17 +64,6 @@ def test_a_finished_run_labels_and_predicts_other_images(finished, tmp_path, mon
         export_segmentor(model, tmp_path / f'model.{suffix}')
 
 
-def test_maps_change_embeddings_by_no_more_than_rounding(root, finished):
-    without = run(root, root / 'images', cache_maps=False)
-    assert not (without / 'feature_maps').exists()
-    ours, theirs = (np.load(r / 'features/embeddings.npy') for r in (finished, without))
-    np.testing.assert_allclose(ours, theirs, atol=2e-3)
-    assert not np.array_equal(ours, theirs)
-    tuned = backbone_of(without / 'finetune/final.pth')
-    attended = backbone_of(without / 'attention/final.pth')
-    assert all(torch.equal(attended[name], tuned[name]) for name in attended)
-
-
 def test_a_source_uses_maps_of_its_own_images_and_transforms_only(root, finished):
     config = tiny_config(root, finished)
     recipe = Recipe(config)
@@ -107,15 +94,3 @@ def test_another_backbone_than_that_of_the_maps_is_refused(root):
     options = {'stages.finetune.load_from': str(root / 'other.pth')}
     with pytest.raises(ValueError, match='backbone differs from that of .*attention/final.pth'):
         run(root, root / 'other', **options)
-
-
-@pytest.mark.parametrize('cached', [True, False])
-def test_the_estimate_counts_maps_once(root, finished, cached):
-    recipe = Recipe(tiny_config(root, root / 'estimated', cache_maps=cached))
-    costs = {cost.name: cost for cost in estimate_run(recipe, ['finetune']).costs}
-    assert ('feature_maps' in costs) == cached
-    if cached:
-        maps = CachedMaps(finished / 'feature_maps')
-        kept = sum(level.nbytes for index in range(24) for level in maps.maps(index))
-        assert costs['feature_maps'].disk == pytest.approx(kept, rel=0.35)
-        assert costs['features'].operations < costs['feature_maps'].operations

@@ -19,7 +19,6 @@ RECIPES = (
     'semi/supervised_folder',
     'semi/pct_folder',
 )
-OWNER = CONFIGS / '_base_' / 'default_runtime.py'
 MEAN, STD = [127.5, 127.0, 126.5], [127.5, 120.0, 110.0]
 
 
@@ -37,9 +36,3 @@ def test_mean_and_std_reach_every_training(name):
         found = [b for b in blocks if b['type'].lower().endswith('preprocessor')]
         assert found and all((b['mean'], b['std']) == (MEAN, STD) for b in found), training
         assert recipe.settings_of(training) != plain.settings_of(training)  # so the keys differ
-
-
-def test_configs_write_them_in_one_place():
-    writing = [f for f in CONFIGS.rglob('*.py') if '123.675' in f.read_text()]
-    assert writing == [OWNER]
-    assert OWNER.read_text().count('123.675') == OWNER.read_text().count('58.395') == 1

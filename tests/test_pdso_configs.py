@@ -18,11 +18,6 @@ def stages(request):
     return stages_of(request.param)
 
 
-def test_only_s50_pretrains_longer_than_pass():
-    epochs = [stages_of(name)['pretrain']['train_cfg']['max_epochs'] for name in RECIPES]
-    assert epochs == [400, 100, 100]
-
-
 def test_published_classifiers(stages):
     expected = dict(dff_f=(15, 64), dff_g=(50, 32), dff_h=(50, 32))
     for name, (epochs, batch_size) in expected.items():
@@ -54,13 +49,6 @@ def test_published_selection_and_labels(stages):
     assert transform['sigma'] == 0.8 and transform['min_area'] == 0
     segmenter = transform['segmenter']
     assert (segmenter['type'], segmenter['model_type']) == ('SAMSegmenter', 'vit_b')
-
-
-def test_results_with_sam_are_marked():
-    recipe = load_recipe(CONFIGS / 'luss' / 'pdso_s50.py')
-    assert recipe.used_sam('finetune') and not recipe.used_sam('dff_h')
-    recipe = load_recipe(CONFIGS / 'luss' / 'pdso_folder.py')
-    assert not recipe.used_sam('finetune')
 
 
 @pytest.mark.parametrize('dff', [True, False])

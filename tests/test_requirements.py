@@ -30,7 +30,3 @@ def test_the_tests_run_within_the_bounds(requirement):
         except PackageNotFoundError:
             pass
     assert found and found[0] in requirement.specifier, f'{requirement}: found {found}'
-
-
-def test_the_tests_have_what_photographs_need():
-    assert 'luss_mm[photos]' in EXTRAS['tests'].splitlines()

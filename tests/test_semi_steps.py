@@ -12,16 +12,9 @@ from mmseg.registry import DATASETS, MODELS
 from luss_mm.checkpoints.loading import load_weights
 from luss_mm.engine.staged_runner import StagedRunner
 from luss_mm.recipes.recipe import Recipe
-from luss_mm.recipes.settings import SettingsError
-from tests.semi_recipes import NAMES, ROOT, tiny_config
+from tests.semi_recipes import NAMES, tiny_config
 
 each_recipe = pytest.mark.parametrize('name', NAMES)
-
-
-@pytest.fixture(autouse=True)
-def plain_layout(monkeypatch):
-    """mmengine spends most of such a run on the layout of the configs that it writes."""
-    monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **kwargs: (text, True))
 
 
 @functools.cache
@@ -76,9 +69,3 @@ def test_starts_from_the_pretrained_backbone(name, mmseg_scope):
     assert {f'backbone.{key}' for key in state} == given.keys()
     for key, value in state.items():
         assert torch.equal(value, given[f'backbone.{key}']), key
-
-
-def test_missing_weights_are_named_before_training():
-    config = tiny_config('dssn_folder', checkpoint='nowhere.pth', work_dir=str(ROOT / 'missing'))
-    with pytest.raises(SettingsError, match=r'nowhere.pth: no such file. Set checkpoint'):
-        StagedRunner(config).train()
