@@ -24,6 +24,11 @@ CATEGORIES = ('ant', 'bee')
 IDS = (0, 1, 2, 255, 256, 919, 1000)
 
 
+def slow_but(quick, values):
+    """Parameters of which only the named ones are tried in the quick tests."""
+    return [v if v in quick else pytest.param(v, marks=pytest.mark.slow) for v in values]
+
+
 def pytest_collection_modifyitems(items):
     """Whole runs lie beside this file and go first, so that no process ends long after another."""
     items.sort(key=lambda item: item.path.parent != Path(__file__).parent)

@@ -14,6 +14,7 @@ from mmseg.registry import MODELS
 from luss_mm.checkpoints.conversion import convert_checkpoint
 from luss_mm.engine.staged_runner import StagedRunner
 from luss_mm.recipes.recipe import Recipe
+from tests.conftest import slow_but
 from tests.published_self_supervised import small_published_weights
 from tests.test_configs import CONFIGS
 from tests.tiny_layout import write_image, write_label_map
@@ -155,7 +156,7 @@ def assert_scored(work_dir):
     assert len(list((work_dir / 'pseudo_labels').rglob('*.png'))) == 8
 
 
-@pytest.mark.parametrize('name', PRETRAINED_HERE)
+@pytest.mark.parametrize('name', slow_but(PDSO, PRETRAINED_HERE))
 def test_pass_or_pdso_from_end_to_end(name, tmp_path):
     head = dict(use_pyramid_head=True) if name in ('swin_tiny', 'mit_b0') else {}
     # mmengine keeps what it made under a directory's name: each run has another.
@@ -176,7 +177,7 @@ def weights_from_elsewhere(kind):
     return ROOT / f'{kind}_converted.pth'
 
 
-@pytest.mark.parametrize('kind', FROZEN)
+@pytest.mark.parametrize('kind', slow_but(['dinov2'], FROZEN))
 def test_weights_from_elsewhere_that_stay_frozen(kind, tmp_path):
     file = weights_from_elsewhere(kind)
     name, settings = ELSEWHERE[kind]
@@ -197,7 +198,7 @@ def test_weights_from_elsewhere_that_stay_frozen(kind, tmp_path):
     assert learnt and all(torch.equal(first[key], second[key]) for key in learnt)
 
 
-@pytest.mark.parametrize('kind', ELSEWHERE)
+@pytest.mark.parametrize('kind', slow_but(['moco-v3-resnet'], ELSEWHERE))
 def test_weights_from_elsewhere_that_are_fine_tuned(kind, tmp_path):
     file = weights_from_elsewhere(kind)
     name, settings = ELSEWHERE[kind]

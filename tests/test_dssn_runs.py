@@ -72,7 +72,9 @@ def test_teacher_is_an_average_of_the_student_and_learns_its_statistics(finished
     assert not torch.equal(mean, torch.zeros_like(mean))
 
 
-@pytest.mark.parametrize('call', [ITERATIONS + 2, EPOCHS * ITERATIONS])
+@pytest.mark.parametrize(
+    'call', [ITERATIONS + 2, pytest.param(EPOCHS * ITERATIONS, marks=pytest.mark.slow)]
+)
 def test_killed_and_resumed_equals_uninterrupted(finished, tmp_path, call):
     """In the second epoch and in the last one's last step."""
     work_dir = tmp_path / 'killed'

@@ -15,6 +15,7 @@ from mmseg.registry import DATASETS, MODELS
 from luss_mm.engine.hooks import ReceptiveFieldHook
 from luss_mm.engine.staged_runner import StagedRunner
 from luss_mm.recipes.settings import SettingsError
+from tests.conftest import slow_but
 from tests.engine.tiny_training import Killed
 from tests.test_configs import (
     CONFIGS,
@@ -138,6 +139,7 @@ TINY_NETWORKS = dict(
     },
     resnet={'backbone.base_channels': 2, 'backbone.stem_channels': 2, 'feature_channels': 64},
 )
+QUICK = ('mae_vit_base_ssl_3600', 'pass_resnet50_d16', 'rf_convnext_tiny_merge')
 _directory = tempfile.TemporaryDirectory()
 ROOT = Path(_directory.name)
 
@@ -190,7 +192,7 @@ def run(name):
     return runner.work_dir
 
 
-@each_recipe
+@pytest.mark.parametrize('name', slow_but(QUICK, PUBLISHED))
 def test_trains_a_step_and_predicts(name):
     stage = run(name) / 'finetune'
     scores = json.loads((stage / 'scores.json').read_text())

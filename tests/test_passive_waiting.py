@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import slow_but
+
 REPOSITORY = Path(__file__).parent.parent
 TOOLS = sorted(REPOSITORY.glob('tools/*.py')) + sorted(REPOSITORY.glob('tools/benchmarks/*.py'))
 # Stops at the first import of torch, so that a tool costs a fraction of a second.
@@ -38,7 +40,7 @@ def policy_at_torch(command, *arguments, **variables):
     return done.stdout.strip()
 
 
-@pytest.mark.parametrize('tool', TOOLS, ids=lambda tool: tool.name)
+@pytest.mark.parametrize('tool', slow_but([REPOSITORY / 'tools/train.py'], TOOLS))
 def test_tools_set_it_before_torch_is_imported(tool):
     command = 'import runpy; sys.path[0] = sys.argv[2]; runpy.run_path(sys.argv[1])'
     assert policy_at_torch(command, str(tool), str(tool.parent)) in ('passive', '')

@@ -14,6 +14,7 @@ from mmseg.registry import DATASETS, MODELS
 
 from luss_mm.engine.staged_runner import StagedRunner
 from luss_mm.recipes.settings import SettingsError
+from tests.conftest import slow_but
 from tests.small_pct import SIZE, tiny_folders, tiny_lists
 from tests.test_configs import (
     CONFIGS,
@@ -28,6 +29,8 @@ from tests.test_configs import (
 RECIPES = sorted((CONFIGS / 'semi').glob('pct_*.py'))
 CLASSES = dict(voc=21, coco=81, imagenet_s50=51, folder=51)
 each_recipe = pytest.mark.parametrize('path', RECIPES, ids=lambda path: path.stem)
+QUICK = [CONFIGS / f'semi/pct_{name}.py' for name in ('folder', 'voc_xception65')]
+trained = pytest.mark.parametrize('path', slow_but(QUICK, RECIPES), ids=lambda path: path.stem)
 on_lists = pytest.mark.parametrize(
     'path', [p for p in RECIPES if 'voc' in p.stem or 'coco' in p.stem], ids=lambda p: p.stem
 )
@@ -156,7 +159,7 @@ def run(path):
     return runner.work_dir
 
 
-@each_recipe
+@trained
 def test_trains_a_step_of_each_stage(path):
     work_dir = run(path)
     scores = json.loads((work_dir / 'pct' / 'scores.json').read_text())
@@ -168,7 +171,7 @@ def test_trains_a_step_of_each_stage(path):
     assert len(labels) == (7 if data_of(path) in ('voc', 'coco') else 4)
 
 
-@each_recipe
+@trained
 def test_finished_stages_work_by_themselves(path):
     """Both predict at the size of the file; H and P nothing but tags, unless told otherwise."""
     for name in ('pct', 'retrain'):

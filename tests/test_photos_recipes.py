@@ -33,7 +33,10 @@ def run(recipe, photographs, work_dir):
     return runner.closing_lines()
 
 
-@pytest.mark.parametrize('recipe, segmented', [('pass_photos', False), ('pdso_photos', True)])
+@pytest.mark.parametrize(
+    'recipe, segmented',
+    [pytest.param('pass_photos', False, marks=pytest.mark.slow), ('pdso_photos', True)],
+)
 def test_a_flat_folder_is_segmented_and_what_trained_the_weights_is_said(
     tmp_path, recipe, segmented
 ):

@@ -146,7 +146,9 @@ def test_augmentation_is_the_mean_of_an_image_and_its_mirror_image(stage, image)
     torch.testing.assert_close(merged.pred_sem_seg.data.squeeze(0), expected.argmax(dim=0))
 
 
-@pytest.mark.parametrize('tool', [TOOLS / 'train.py', Path('tools/train.py')], ids=['mmseg', 'own'])
+@pytest.mark.parametrize(
+    'tool', [TOOLS / 'train.py', pytest.param(Path('tools/train.py'), marks=pytest.mark.slow)]
+)
 def test_the_tool_that_trains(stage, tmp_path, tool):
     work_dir = tmp_path / 'again'
     run_tool(tool, stage / 'config.py', '--work-dir', work_dir, log=tmp_path / 'log')

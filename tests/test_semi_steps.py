@@ -12,9 +12,10 @@ from mmseg.registry import DATASETS, MODELS
 from luss_mm.checkpoints.loading import load_weights
 from luss_mm.engine.staged_runner import StagedRunner
 from luss_mm.recipes.recipe import Recipe
+from tests.conftest import slow_but
 from tests.semi_recipes import NAMES, tiny_config
 
-each_recipe = pytest.mark.parametrize('name', NAMES)
+QUICK = ('dssn_folder', 'dssn_coco_xception65', 'supervised_cityscapes_resnet50')
 
 
 @functools.cache
@@ -29,7 +30,7 @@ def run(name):
     return runner.work_dir / method
 
 
-@each_recipe
+@pytest.mark.parametrize('name', slow_but(QUICK, NAMES))
 def test_trains_a_step_and_predicts(name):
     method, stage = name.split('_')[0], run(name)
     scores = json.loads((stage / 'scores.json').read_text())
