@@ -5,14 +5,12 @@ import json
 import pytest
 import torch
 
-from luss_mm.datasets.cached_maps import CachedMaps, WithDeepMap
+from luss_mm.datasets.cached_maps import CachedMaps
 from luss_mm.inference.export import export_segmentor
-from luss_mm.inference.feature_source import FeatureSource
 from luss_mm.inference.inferencer import LUSSInferencer
 from luss_mm.inference.label_steps import find_label_steps
 from luss_mm.inference.trained_segmentor import find_segmentor
-from luss_mm.recipes.recipe import Recipe
-from tests.frozen_recipe import run, tiny_config, write_inputs
+from tests.frozen_recipe import run, write_inputs
 from tests.test_backbones import backbone_of
 from tests.test_backbones import nothing_beside as nothing_beside
 
@@ -62,29 +60,6 @@ def test_a_finished_run_labels_and_predicts_other_images(finished, tmp_path, mon
     model = find_segmentor(finished).build()
     for suffix in ('ts', 'pt2', 'onnx'):
         export_segmentor(model, tmp_path / f'model.{suffix}')
-
-
-def test_a_source_uses_maps_of_its_own_images_and_transforms_only(root, finished):
-    config = tiny_config(root, finished)
-    recipe = Recipe(config)
-    hook = next(
-        h for h in recipe.stage('finetune', 'x')['custom_hooks'] if h['type'] == 'FeatureMapsHook'
-    )
-    source = FeatureSource(**hook['source'])
-    whole = source.dataset
-    assert isinstance(source.batches(whole).dataset, WithDeepMap)
-    pipeline = [*whole['pipeline'][:1], dict(type='KeepLoadedImage'), *whole['pipeline'][1:]]
-    assert isinstance(source.batches(dict(whole, pipeline=pipeline)).dataset, WithDeepMap)
-    smaller = [whole['pipeline'][0], dict(type='ResizeShortSide', side=32), whole['pipeline'][-1]]
-    for other in (
-        dict(whole, pipeline=smaller),
-        dict(whole, data_prefix=dict(img_path='validation')),
-    ):
-        assert not isinstance(source.batches(other).dataset, WithDeepMap)
-    rounded = FeatureSource(**hook['source'] | dict(precision='bfloat16'))
-    exact = FeatureSource(**hook['source'] | dict(precision='float32'))
-    used = [isinstance(s.batches(whole).dataset, WithDeepMap) for s in (rounded, exact)]
-    assert sum(used) == 1
 
 
 def test_another_backbone_than_that_of_the_maps_is_refused(root):

@@ -66,20 +66,6 @@ def finetuning(name):
     return trainings(load_recipe(config_path(name)))['finetune']
 
 
-def test_a_folder_with_a_few_masks():
-    path = CONFIGS / 'imagenet_s' / f'{FOLDER}.py'
-    stage = trainings(load_recipe(path, data_root='/photographs', num_categories=7))['finetune']
-    for key, split in (('train_dataloader', 'train-semi'), ('val_dataloader', 'validation')):
-        dataset = stage[key]['dataset']
-        assert dataset['type'] == 'LUSSDataset' and dataset['data_root'] == '/photographs'
-        masks = f'{split}-segmentation'
-        assert dataset['data_prefix'] == dict(img_path=split, seg_map_path=masks)
-    assert stage['model']['decode_head']['num_classes'] == 8
-    assert (
-        stage['optim_wrapper']['optimizer']['lr'] == 1e-3 and not stage['auto_scale_lr']['enable']
-    )
-
-
 @each_recipe
 def test_published_optimisation(name):
     numbers, stage = PUBLISHED[name], finetuning(name)

@@ -1,15 +1,9 @@
 """A flat folder of photographs from the command line, and what can be done with the result."""
 
 import json
-import re
 import shutil
-from types import SimpleNamespace
 
-import pytest
-
-from luss_mm.engine.staged_runner import StagedRunner
-from luss_mm.recipes.settings import SettingsError
-from tests.engine.small_folder_recipe import CHANNELS, SMALL_HEAD, recipe
+from tests.engine.small_folder_recipe import CHANNELS, SMALL_HEAD
 from tests.killable_tools import run_tool
 from tests.small_recipe import OPTIONS, TRAIN, finished_run
 
@@ -41,29 +35,3 @@ def test_a_flat_folder_is_trained_on_and_its_model_predicts_and_is_exported(tmp_
     assert 'these are training images' in (work_dir / 'report/index.html').read_text()
     manifest = json.loads((work_dir / 'finetune/manifest.json').read_text())
     assert manifest['used_ground_truth'] == []
-
-
-def test_small_losses_that_leave_less_than_a_batch_are_named(tmp_path):
-    for name, option in (('dff_g', 'dff_batch_size'), ('finetune', 'finetune_batch_size')):
-        staged = SimpleNamespace(recipe=recipe(tmp_path))
-        loader = Loader(range(28), 32)
-        runner = SimpleNamespace(train_loop=SimpleNamespace(dataloader=loader), world_size=1)
-        expected = (
-            f'stages.{name}: 28 images are left to train on, which do not fill one batch of 32 on '
-            f'1 rank(s). Set a smaller {option};'
-        )
-        with pytest.raises(SettingsError, match=re.escape(expected)):
-            StagedRunner._refuse_empty_epochs(staged, name, runner)
-    loader.batch_size = 28
-    StagedRunner._refuse_empty_epochs(staged, name, runner)
-
-
-class Loader:
-    """What is asked of a data loader that drops the last batch."""
-
-    def __init__(self, dataset, batch_size):
-        self.dataset = dataset
-        self.batch_size = batch_size
-
-    def __len__(self):
-        return len(self.dataset) // self.batch_size

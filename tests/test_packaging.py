@@ -1,6 +1,5 @@
 """What mim expects of an installed package: configs, tools and model index in `.mim`."""
 
-from collections import Counter
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -8,11 +7,6 @@ import yaml
 
 REPOSITORY = Path(__file__).parent.parent
 FOLDER = REPOSITORY / 'luss_mm' / '.mim'
-
-
-def test_the_links_lead_to_this_repository():
-    found = {path.name: path.resolve() for path in FOLDER.iterdir()}
-    assert found == {n: REPOSITORY / n for n in ('configs', 'tools', 'model-index.yml')}
 
 
 def test_the_package_takes_them_along():
@@ -27,9 +21,3 @@ def test_every_config_of_the_index_is_found_from_there():
     configs = [model['Config'] for metafile in metafiles for model in metafile['Models']]
     assert len(configs) > 20
     assert [config for config in configs if not (FOLDER / config).is_file()] == []
-
-
-def test_mim_finds_one_config_of_a_recipes_name():
-    recipes = [p.name for p in REPOSITORY.glob('configs/*/*.py') if p.parent.name != '_base_']
-    names = Counter(path.name for path in REPOSITORY.glob('configs/**/*.py'))
-    assert {name: names[name] for name in recipes if names[name] > 1} == {}

@@ -63,19 +63,6 @@ def test_published_optimisation(path):
 
 
 @each_recipe
-def test_tags_are_named_among_the_labels_used(path):
-    recipe = load_recipe(path)
-    used = recipe.labels_used('pct')
-    assert any('image tags of the validation images' in text for text in used)
-    assert 'image tags of the tagged images: training' in used
-    without = load_recipe(path, evaluate=False)
-    assert len(without.labels_used('pct')) == 2
-    assert 'masks of the labelled images: copied into the label maps' in without.labels_used(
-        'retrain'
-    )
-
-
-@each_recipe
 def test_no_ignore_value_of_255(path):
     """255 is an ordinary category: neither written nor left to a default of mmseg."""
     for stage in stages_of(path).values():

@@ -72,13 +72,6 @@ def test_init_model_and_inference_model_on_a_file_and_an_array(stage, image):
     assert 'seg_logits' not in from_array
 
 
-def test_logits_on_request(stage, image):
-    result = inference_model(load(stage, **{'model.seg_logits': True}), image)
-    labels = result.pred_sem_seg.data
-    assert result.seg_logits.data.shape == (NUM_IDS, *labels.shape[1:])
-    torch.testing.assert_close(result.seg_logits.data.argmax(dim=0, keepdim=True), labels)
-
-
 def test_names_and_colours_are_those_of_the_matched_categories(stage, image, tmp_path):
     model = load(stage)
     names = run_names(stage)
@@ -120,12 +113,6 @@ def test_the_tool_that_tests(stage, tmp_path):
     assert f'mIoU: {scores["mIoU"]:.4f}' in output
     assert len(list((tmp_path / 'out').rglob('*.png'))) == 13
     assert len(list((tmp_path / 'shown').rglob('vis_image/*.png'))) == 13
-
-
-def test_the_tool_that_tests_with_augmentation(stage, tmp_path):
-    arguments = [stage / 'config.py', stage / 'final.pth', '--work-dir', tmp_path / 'work']
-    output = run_tool(TOOLS / 'test.py', *arguments, '--tta', log=tmp_path / 'log')
-    assert 'mIoU:' in output
 
 
 def test_augmentation_is_the_mean_of_an_image_and_its_mirror_image(stage, image):

@@ -22,21 +22,6 @@ def make(folder, **settings):
     return ClassLabelDataset(data_root=str(folder), **settings)
 
 
-def test_small_losses_are_kept_with_their_own_labels(folder):
-    rule = dict(rule='mean')
-    dataset = make(folder, losses=str(folder / 'losses.npy'), small_loss=rule)
-    samples = [dataset[i] for i in range(len(dataset))]
-    assert [s['class_label'] for s in samples] == [3, 4, 5, 918]
-    assert [int(s['inputs'][0, 0, 0]) for s in samples] == [0, 20, 40, 50]
-    assert [dataset.relative_path(i) for i in range(4)] == ['0.png', '2.png', '4.png', '5.png']
-    assert dataset.kept.tolist() == [True, False, True, False, True, True]
-    assert len(dataset.labels) == 6
-    other = make(
-        folder, losses=str(folder / 'losses.npy'), small_loss=dict(rule='quantile', value=0.5)
-    )
-    assert len(other) == 3 and other.fingerprint() != dataset.fingerprint()
-
-
 def test_labels_may_be_written_after_the_data_set_was_built(folder):
     (folder / 'labels.npy').rename(folder / 'later.npy')
     dataset = make(folder)

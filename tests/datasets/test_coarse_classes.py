@@ -111,28 +111,3 @@ def test_the_protocol_equals_a_slow_one(tmp_path):
         slow.append((predicted, truth))
     scores = evaluator.evaluate(len(data))
     assert (scores['mIoU'], scores['aAcc']) == slow_protocol(slow, 4, 3)
-
-
-@pytest.mark.parametrize(
-    'kind, img_suffix, seg_map_suffix, num_classes',
-    [
-        ('CityscapesDataset', '_leftImg8bit.png', '_gtFine_labelTrainIds.png', 19),
-        ('COCOStuffDataset', '.jpg', '_labelTrainIds.png', 171),
-    ],
-)
-def test_mmsegs_own_data_sets(tmp_path, kind, img_suffix, seg_map_suffix, num_classes):
-    ids = [*range(num_classes), 255]
-    write_files(tmp_path, img_suffix, seg_map_suffix, ids, [(40, 40), (40, 60)])
-    data = build(kind, tmp_path)
-    metric = UnsupervisedIoUMetric(num_classes, background=None, matching='pixel_hungarian')
-    evaluator = Evaluator(metric)
-    evaluator.dataset_meta = data.metainfo
-    renamed = torch.zeros(256, dtype=torch.int64)
-    renamed[:num_classes] = torch.randperm(num_classes)
-    for sample in (data[0]['data_samples'], data[1]['data_samples']):
-        sample.pred_sem_seg = PixelData(data=renamed[sample.gt_sem_seg.data])
-        evaluator.process([sample])
-    scores = evaluator.evaluate(2)
-    assert scores['aAcc'] == scores['mIoU'] == 100
-    with pytest.raises(ValueError, match='Set background=None'):
-        UnsupervisedIoUMetric(num_classes).dataset_meta = data.metainfo

@@ -100,15 +100,3 @@ def test_jitter_draws_factors_and_order(image, monkeypatch):
         assert len(values) == 1000 and low <= values.min() and values.max() <= high
         margin = 0.02 * (high - low)
         assert values.min() < low + margin and values.max() > high - margin
-
-
-def test_jitter_repeats_with_the_seed_and_keeps_its_input(image):
-    before = image.copy()
-
-    def jitter(seed):
-        np.random.seed(seed)
-        return colour.jitter_colours(image, 0.8, 0.8, 0.8, 0.2)
-
-    np.testing.assert_array_equal(jitter(1), jitter(1))
-    assert (jitter(1) != jitter(2)).any()
-    np.testing.assert_array_equal(image, before)

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mmengine.dataset import ConcatDataset, RepeatDataset
 
-from luss_mm.datasets import ClassLabelDataset, LUSSDataset, RelabelledDataset, SemiDataset
+from luss_mm.datasets import ClassLabelDataset, LUSSDataset, RelabelledDataset
 from luss_mm.datasets.image_entries import ImageEntries, ImagePaths
-from tests.datasets.semi_layout import semi_config, write_split
+from tests.datasets.semi_layout import write_split
 from tests.tiny_layout import write_image
 
 pytestmark = pytest.mark.usefixtures('mmseg_scope')
@@ -178,15 +177,6 @@ def test_subsets(make, root, indices):
         make(indices=[len(entries)])
 
 
-def test_mmengine_wrappers_and_lazy_data_sets(make, root):
-    late = make(lazy_init=True, serialize_data=True)
-    assert late.fingerprint() == make().fingerprint() == make(lazy_init=True).fingerprint()
-    twice = ConcatDataset([make(), make()])
-    count = len(make())
-    assert twice.get_data_info(count + 2)['img_path'] == late.get_data_info(2)['img_path']
-    assert RepeatDataset(make(), 3).get_data_info(2 * count + 1)['sample_idx'] == 1
-
-
 def test_bad_images_are_left_out(make, root):
     entries = slow_entries(root, PREFIX)
     bad = [entries[i]['img_path'] for i in (0, 4, 7, 9)]
@@ -260,12 +250,3 @@ def test_relabelled_parts(make, root):
         (str((root / 'maps' / name).with_suffix('.png')), image) for name, image in expected.items()
     ]
     assert len(found) == 2 + 2 + 1 + 5 and dataset.fingerprint() == slow_fingerprint(dataset)
-
-
-def test_label_paths(make, root):
-    assert list(make().label_paths()) == [e['seg_map_path'] for e in slow_entries(root, PREFIX)]
-    assert list(make(prefix=dict(img_path='train')).label_paths()) == []
-    lists = write_split(root / 'lists')
-    config = semi_config(root / 'lists', lists, dict(a=[]), dict(a=[]))
-    masks = [str(root / f'lists/masks/{i}.png') for i in range(3)]
-    assert list(SemiDataset(config['labelled'], config['unlabelled']).label_paths()) == masks

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from luss_mm.datasets import ImageListDataset
-from tests.datasets.semi_layout import LABELLED, write_lines, write_split
+from tests.datasets.semi_layout import write_lines, write_split
 from tests.tiny_layout import write_image, write_label_map
 
 pytestmark = pytest.mark.usefixtures('mmseg_scope')
@@ -37,14 +37,6 @@ def test_images_and_masks_in_the_order_of_the_list(split):
     assert [dataset.relative_path(i) for i in range(3)] == [f'images/{i}.jpg' for i in (2, 0, 1)]
     masks = [entry.get('seg_map_path') for entry in entries(dataset)]
     assert masks == [f'{split[0]}/masks/2.png', None, f'{split[0]}/masks/1.png']
-
-
-def test_masks_are_not_looked_at_without_masks(split):
-    shutil.rmtree(split[0] / 'masks')
-    dataset = dataset_of(split, masks=False)
-    assert len(dataset) == LABELLED
-    assert not [entry for entry in entries(dataset) if 'seg_map_path' in entry]
-    assert 'seg_map_path' not in dataset_of(split, 'images/0.jpg nowhere.png', masks=False)[0]
 
 
 @pytest.mark.parametrize(
@@ -87,10 +79,6 @@ class TestTags:
         tags = write_lines(split[0] / 'tags.txt', *(f'images/{i}.jpg {i} 3 {i}' for i in range(5)))
         found = [entry['image_tags'] for entry in entries(dataset_of(split, tags=tags))]
         assert found == [(0, 3), (1, 3), (2, 3)]
-
-    def test_an_image_may_have_none(self, split):
-        tags = write_lines(split[0] / 'tags.txt', 'images/0.jpg')
-        assert dataset_of(split, 'images/0.jpg', tags=tags)[0]['image_tags'] == ()
 
     @pytest.mark.parametrize(
         ('lines', 'message'),

@@ -6,7 +6,6 @@ import pytest
 
 from luss_mm.datasets import LUSSDataset
 from tests.conftest import IDS
-from tests.tiny_layout import write_label_map
 
 pytestmark = pytest.mark.usefixtures('mmseg_scope')
 
@@ -38,18 +37,6 @@ def test_every_id_comes_through(data_root):
         np.testing.assert_array_equal(labels, slow_decode(sample['seg_map_path']))
 
 
-def test_masks_may_be_made_after_the_data_set(data_root, tmp_path):
-    labels = tmp_path / 'made-later'
-    dataset = LUSSDataset(
-        data_root, dict(img_path='train', seg_map_path=str(labels)), pipeline=LOADING
-    )
-    with pytest.raises(FileNotFoundError, match='train_ant_0.png: no such mask'):
-        dataset[0]
-    size = cv2.imread(str(data_root / 'train/ant/train_ant_0.JPEG')).shape[:2]
-    write_label_map(labels / 'ant' / 'train_ant_0.png', np.full(size, 919))
-    assert (dataset[0]['gt_seg_map'] == 919).all()
-
-
 @pytest.mark.parametrize(
     ('categories', 'classes'),
     [
@@ -70,11 +57,6 @@ def test_categories(data_root, categories, classes):
 def test_category_names_do_not_reach_the_pipeline(data_root):
     entry = LUSSDataset(data_root, dict(img_path='train'), pipeline=[]).get_data_info(0)
     assert {k for k, v in entry.items() if 'ant' in str(v)} == {'img_path'}
-
-
-def test_unknown_way_to_name_categories(data_root):
-    with pytest.raises(ValueError, match="'folder'"):
-        LUSSDataset(data_root, categories='folder')
 
 
 def test_a_flat_folder_equals_the_nested_one(data_root):

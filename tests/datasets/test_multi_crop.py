@@ -79,17 +79,6 @@ def test_augmentation_is_swavs_by_default(monkeypatch):
     assert abs(sigma.mean() - 1.05) < 0.05
 
 
-def test_colours_are_changed_as_rgb():
-    """Grey of a pure red image (BGR in, RGB out) is 255 * .299."""
-    red = np.zeros((20, 20, 3), np.uint8)
-    red[..., 2] = 255
-    views = [dict(num=1, size=8, scale=(0.5, 1.0))]
-    plain = make_views(red, views=views, **WITHOUT_COLOUR)['inputs'][0]
-    assert plain[0].min() == 255 and plain[1:].max() == 0
-    grey = make_views(red, views=views, jitter_prob=0, grey_prob=1, blur_prob=0)['inputs'][0]
-    assert torch.equal(grey, torch.full_like(grey, 76))
-
-
 def test_the_image_is_not_changed_and_the_seed_decides():
     image = noise(40, 30)
     before = image.copy()

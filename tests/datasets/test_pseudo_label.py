@@ -186,13 +186,6 @@ def test_a_segmenter_that_answers_otherwise_is_named():
         short(quadrants() | dict(encoded_image=None))
 
 
-def test_facts_hold_what_decides_the_label_maps():
-    assert GeneratePseudoLabel(sigma=0.3).facts() == GeneratePseudoLabel().facts()
-    facts = with_segmenter(sigma=0.3, min_area=5).facts()
-    assert facts == dict(sigma=0.3, min_area=5, segmenter=dict(type='KnownMasks', checkpoint=None))
-    assert facts != with_segmenter(min_area=5).facts() != with_segmenter().facts()
-
-
 def test_prompts_from_the_score_carry_it_and_a_point_for_every_class():
     transform = with_segmenter(prompts='score')
     inputs = quadrants() | dict(encoded_image=None, certain_scores=(0.3, 0.8))

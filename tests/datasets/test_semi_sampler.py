@@ -137,12 +137,6 @@ class TestIterationSampler:
             assert sorted(part) == list(range(7 * number, 7 * number + 7))
         assert len({tuple(i % 7 for i in drawn[7 * n : 7 * n + 7]) for n in range(10)}) > 7
 
-    def test_skips_at_once(self):
-        drawn = self.take(IterationSampler(self.DATASET, seed=0), 3000)
-        sampler = IterationSampler(self.DATASET, seed=0)
-        sampler.skip(1999)
-        assert self.take(sampler, 1001) == drawn[1999:]
-
     def test_ranks_together_see_what_one_rank_sees(self, monkeypatch):
         whole = self.take(IterationSampler(self.DATASET, seed=4), 40)
         for rank in range(2):

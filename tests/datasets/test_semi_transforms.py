@@ -69,14 +69,6 @@ class TestLoadIndexedLabelMap:
         assert loaded['gt_seg_map'].dtype == np.int32 and loaded['seg_fields'] == ['gt_seg_map']
         np.testing.assert_array_equal(loaded['gt_seg_map'], expected)
 
-    def test_goes_with_the_size_of_the_image(self, entry):
-        results, expected = entry
-        small = load(results, LoadIndexedLabelMap(), max_side=15)
-        assert small['gt_seg_map'].shape == small['img'].shape[:2] == (10, 15)
-        assert set(np.unique(small['gt_seg_map'])) <= {1, 2, 1000}
-        full = load(results, LoadIndexedLabelMap(match_image=False), max_side=15)
-        np.testing.assert_array_equal(full['gt_seg_map'], expected)
-
     def test_other_files_are_refused(self, entry):
         path = entry[0]['seg_map_path']
         Image.fromarray(np.zeros((*SIZE, 3), np.uint8)).save(path)
@@ -137,12 +129,6 @@ class TestSetImageTags:
         assert load(entry[0], LoadIndexedLabelMap(), SetImageTags())['image_tags'] == (0, 1, 2)
         without = SetImageTags(background=False)
         assert load(entry[0], LoadIndexedLabelMap(), without)['image_tags'] == (1, 2)
-
-    def test_what_the_data_set_says_goes_first(self, entry):
-        results = entry[0] | dict(image_tags=(9, 3))
-        assert load(results, LoadIndexedLabelMap(), SetImageTags())['image_tags'] == (0, 3, 9)
-        assert load(results, SetImageTags(background=False))['image_tags'] == (3, 9)
-        assert load(results | dict(image_tags=()), SetImageTags())['image_tags'] == (0,)
 
     def test_the_ignore_index_is_no_tag(self, entry):
         write_palette_mask(Path(entry[0]['seg_map_path']), np.full(SIZE, 255))

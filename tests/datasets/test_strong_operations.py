@@ -1,10 +1,6 @@
 import cv2
 import numpy as np
 import pytest
-import torch
-from mmseg.registry import TRANSFORMS
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as torchvision
 
 from luss_mm.datasets.transforms import RandomStrongOperations, strong_operations
 from luss_mm.datasets.transforms.strong_colours import COLOUR_OPERATIONS
@@ -79,30 +75,6 @@ def test_label_map_moves_with_the_image(name, height, width):
         assert (image[..., 2][~outside] == 200).all()
 
 
-def drawn_values(monkeypatch, *values):
-    left = list(values)
-    monkeypatch.setattr(np.random, 'uniform', lambda *bounds: left.pop(0))
-
-
-@pytest.mark.parametrize('factor', [0.5, 0.77, 1.0, 1.9, 2.0])
-def test_scale_is_torchvisions_resize(factor, monkeypatch):
-    image, labels = labelled_picture(41, 62)
-    drawn_values(monkeypatch, factor)
-    movement = strong_operations.scale(62, 41)
-    size = [round(41 * factor), round(62 * factor)]
-    ours = move_image(image, movement, FILL)
-    assert movement[1] == (size[1], size[0]) and ours.shape[:2] == tuple(size)
-    picture = torch.from_numpy(image.transpose(2, 0, 1).copy())
-    theirs = torchvision.resize(picture, size, InterpolationMode.BILINEAR, antialias=False)
-    assert np.abs(ours.astype(int) - theirs.numpy().transpose(1, 2, 0)).max() <= 5
-    moved_labels = move_labels(labels, movement, IGNORE)
-    assert (moved_labels != IGNORE).all()  # nothing is uncovered
-    theirs = torchvision.resize(
-        torch.from_numpy(labels)[None], size, InterpolationMode.NEAREST_EXACT
-    )[0].numpy()
-    assert (moved_labels != theirs).mean() < (0.2 if factor == 0.5 else 0.03)  # all ties at 0.5
-
-
 def results_of(height, width):
     image, labels = labelled_picture(height, width)
     return dict(
@@ -153,17 +125,6 @@ def test_all_maps_follow_and_the_seed_decides():
         sizes.add(shape)
     assert len(sizes) > 3  # scale was among them
     assert (augmented(0)['img'] != augmented(1)['img']).any()
-
-
-def test_fill_and_ignore_index_are_settings(monkeypatch):
-    monkeypatch.setattr(strong_operations, 'COLOUR_OPERATIONS', {})
-    drawn_values(monkeypatch, 45.0)
-    monkeypatch.setattr(strong_operations, 'MOVEMENTS', dict(rotate=strong_operations.rotate))
-    transform = TRANSFORMS.build(
-        dict(type='RandomStrongOperations', num=1, ignore_index=920, fill=[1, 2, 3])
-    )
-    results = transform(results_of(40, 60))
-    assert results['gt_seg_map'][0, 0] == 920 and tuple(results['img'][0, 0]) == (1, 2, 3)
 
 
 @pytest.mark.parametrize(('height', 'width'), [(1, 1), (1, 7), (9, 2)])

@@ -76,15 +76,6 @@ def test_views_are_those_of_the_training(data_root, tmp_path, drawn, stage, poin
         assert shown[number].caption.endswith('pass 3')
 
 
-def test_colours_of_the_device_are_applied(data_root, tmp_path, drawn):
-    for on_device in (False, True):
-        config = recipe(data_root, tmp_path / 'run', colours_on_device=on_device)
-        list(draw_samples(stage_config(config, 'pretrain')[1], 0, COUNT))
-    for (_, views, *_), (_, later, *_) in zip(drawn[:COUNT], drawn[COUNT:], strict=True):
-        for view, other in zip(views, later, strict=True):
-            assert np.abs(view.astype(int) - other).mean() < 2  # but for rounding
-
-
 def test_label_maps_of_the_run(data_root, tmp_path, drawn):
     for path in (data_root / 'train').rglob('*.JPEG'):
         labels = np.zeros(cv2.imread(str(path)).shape[:2], int)
@@ -101,18 +92,6 @@ def test_label_maps_of_the_run(data_root, tmp_path, drawn):
         expected = batch['data_samples'][row].gt_sem_seg.data[0].numpy()
         np.testing.assert_array_equal(labels, expected)
         assert ignore_index == 1000 and word == 'cluster'
-
-
-def test_bad_images_are_left_out_as_in_training(data_root, tmp_path, drawn):
-    check = tmp_path / 'run' / 'image_check'
-    check.mkdir(parents=True)
-    bad = data_root / 'train/ant/train_ant_1.JPEG'
-    (check / 'bad_images.json').write_text(f'[{{"image": "{bad}", "problem": "empty"}}]')
-    for rule, expected in (('skip', 5), ('error', 6)):
-        config = recipe(data_root, tmp_path / 'run', on_bad_image=rule)
-        shown = list(draw_samples(stage_config(config, 'pretrain')[1], 0, COUNT))
-        assert len(shown) == expected
-        assert any(str(bad) in s.caption for s in shown) == (rule == 'error')
 
 
 def test_what_is_no_training_is_refused(data_root, tmp_path):

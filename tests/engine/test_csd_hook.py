@@ -6,7 +6,6 @@ from mmengine.hooks import Hook
 from mmengine.runner import get_priority
 from mmseg.registry import MODELS
 
-from luss_mm.engine.hooks import csd
 from luss_mm.engine.hooks.csd import CSDHook
 from luss_mm.engine.hooks.pseudo_labels import PseudoLabelHook
 from luss_mm.pipeline.cluster_features import load_clusters
@@ -16,7 +15,6 @@ from luss_mm.work_dir.artifact import read_manifest
 from tests.engine.tiny_training import make_runner
 from tests.models.small_networks import RESNET, RESNET_CHANNELS, prototype_head
 
-IMAGES = 6  # of the fixture data_root
 MADE = ('dff_features', 'dff_clusters', 'csd_clusters', 'pictures/dropped')
 
 
@@ -81,24 +79,6 @@ def test_result_is_that_of_the_pipeline(arguments, tmp_path):
         name: read_manifest(run / f'dff_{name}')['key'] for name in ('features', 'clusters')
     }
     assert manifest['used_ground_truth'] == [] and manifest['used_sam'] is False
-
-
-def test_sheets_show_what_was_dropped(arguments, tmp_path, monkeypatch):
-    seen, draw = [], csd.save_dropped_sheets
-    monkeypatch.setattr(
-        csd, 'save_dropped_sheets', lambda *values: (seen.append(values), draw(*values))
-    )
-    CSDHook(**arguments, rule='ratio', keep_fraction=0.5).before_train(None)
-    ((directory, paths, assignment, kept, quality, rule, _),) = seen
-    assert [p.rsplit('/', 1)[1] for p in map(str, paths)] == [
-        f'train_{category}_{i}.JPEG' for category in ('ant', 'bee') for i in range(3)
-    ]
-    clusters = load_clusters(tmp_path / 'run' / 'dff_clusters')
-    np.testing.assert_array_equal(assignment, clusters.assignment)
-    assert kept.sum() == IMAGES / 2 and rule == 'ratio'
-    assert quality[~kept].max() <= quality[kept].min()
-    sheets = {p.name for p in (tmp_path / 'run' / 'pictures' / 'dropped').glob('*.jpg')}
-    assert sheets == {f'cluster-{k + 1:03d}.jpg' for k in set(assignment[~kept].tolist())}
 
 
 @pytest.mark.parametrize(

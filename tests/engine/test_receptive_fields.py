@@ -34,17 +34,6 @@ def structure_in(work_dir):
     return {name: tuple(pair) for name, pair in written.items()}
 
 
-def test_resumed_search_goes_on(tmp_path):
-    whole, interrupted = segmentor('search'), segmentor('search')
-    hook = dict(interval=2, steps=3)
-    expected = train(whole, tmp_path, range(8), ReceptiveFieldHook(**hook))
-    first = train(interrupted, tmp_path, range(3), ReceptiveFieldHook(**hook))
-    resumed = segmentor('search')
-    resumed.load_state_dict(interrupted.state_dict())
-    assert resumed.dilations()[CONVOLUTIONS[0]] == (2, 2)
-    assert first + train(resumed, tmp_path, range(3, 8), ReceptiveFieldHook(**hook)) == expected
-
-
 def test_structure_is_written_and_found_again(tmp_path):
     model, hook = segmentor('search'), ReceptiveFieldHook(interval=1, steps=1)
     train(model, tmp_path, [0], hook)

@@ -4,14 +4,12 @@ import cv2
 import numpy as np
 import pytest
 from mmengine.dataset import DefaultSampler
-from mmengine.evaluator import Evaluator
-from mmseg.registry import METRICS
 
 from luss_mm.evaluation import UnsupervisedIoUMetric
 from tests.left_over import left_over
 from tests.two_ranks import run_on_two_ranks
 
-from .metric_runs import FIGURES, data_sample, evaluate, read
+from .metric_runs import data_sample, evaluate, read
 from .slow_toolbox import made_up_images, slow_scores
 
 # ---------------------------------------------------------------- scores
@@ -33,46 +31,7 @@ def test_equals_the_slow_reference(num_images, num_clusters, num_categories, tmp
     np.testing.assert_array_equal([row['b-IoU'] for row in rows], ious[1].round(2))
 
 
-def test_clusters_beyond_the_categories_are_never_right_and_never_others(tmp_path):
-    truth = np.zeros((20, 20), dtype=np.int64)
-    truth[5:15, 5:15] = 1
-    first = np.where(truth == 1, 2, 0)
-    second = np.where(truth == 1, 1, 0)
-    images = [(first, truth), (first, truth), (second, truth)]
-    scores = evaluate(images, 3, 1, output_dir=tmp_path)
-    assert read(tmp_path / 'match.json') == {'0': 0, '1': 2, '2': 1, '3': 2}
-    assert read(tmp_path / 'scores.json')['unmatched_clusters'] == [1, 3]
-    assert scores['mIoU'] == 83.33  # others: all right; category 1: found in two images of three
-    assert scores['ImgAcc'] == 66.67  # cluster 1 dominates the third image but is no category
-    assert scores['F-beta'] == 100  # every cluster is foreground, matched or not
-
-
 # ---------------------------------------------------------------- the metric's behaviour
-
-
-def test_built_by_mmseg_with_prefix_and_class_names(tmp_path):
-    config = dict(type='UnsupervisedIoUMetric', num_clusters=3, prefix='val', output_dir=tmp_path)
-    evaluator = Evaluator(METRICS.build(config))
-    evaluator.dataset_meta = {'classes': ('others', 'cat', 'dog')}
-    images = made_up_images(4, 3, 2)
-    for start in (0, 2):  # batches of two
-        batch = [data_sample(i, *images[i]) for i in (start, start + 1)]
-        evaluator.process(batch)
-    scores = evaluator.evaluate(4)
-    assert list(scores)[:4] == [f'val/{name}' for name in FIGURES]
-    sizes = {f'val/{band}{size}' for band in ('', 'B') for size in ('S', 'MS', 'ML', 'L')}
-    assert len(set(list(scores)[4:]) & sizes) == len(scores) - 4 > 0
-    assert scores == {f'val/{k}': v for k, v in evaluate(images, 3, 2).items()}
-    report = read(tmp_path / 'scores.json')
-    assert [row['name'] for row in report['per_class']] == ['others', 'cat', 'dog']
-    assert report['mIoU'] == scores['val/mIoU']
-    assert report['num_images'] == 4 and report['used_ground_truth'] is True
-    assert 'Hungarian' in report['matching_rule']
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        'image_counts.0.jsonl',
-        'match.json',
-        'scores.json',
-    ]
 
 
 def test_a_second_evaluation_starts_afresh_and_keeps_nothing_per_image():
@@ -184,29 +143,3 @@ def test_two_processes_equal_one_exactly(tmp_path):
             assert two.read_bytes() == (one / file).read_bytes()
         if name == 'given':
             assert len(list((tmp_path / f'two_given_{size}').rglob('*.png'))) == size
-
-
-def test_out_of_mmsegs_test_script_saves_predictions(tmp_path):
-    metric = UnsupervisedIoUMetric(2, 2, output_dir=str(tmp_path), keep_results=True)
-    assert metric.save_predictions
-    with pytest.raises(ValueError, match='output_dir'):
-        UnsupervisedIoUMetric(2, 2, keep_results=True)
-
-
-@pytest.mark.parametrize('refined_by', [None, 'GrabCutSegmenter'])
-def test_refined_predictions_are_named_with_the_scores(tmp_path, monkeypatch, refined_by):
-    logged = []
-    monkeypatch.setattr(
-        'luss_mm.evaluation.unsupervised_iou.print_log', lambda text, **_: logged.append(text)
-    )
-    metric = UnsupervisedIoUMetric(2, 2, output_dir=str(tmp_path))
-    predicted, truth = made_up_images(1, 2, 2)[0]
-    sample = data_sample(0, predicted, truth)
-    if refined_by is not None:
-        sample.set_metainfo(dict(refined_by=refined_by))
-    evaluator = Evaluator(metric)
-    evaluator.process([sample])
-    evaluator.evaluate(1)
-    assert read(tmp_path / 'scores.json')['refined_by'] == refined_by
-    told = [line for line in logged if 'predictions refined by GrabCutSegmenter' in line]
-    assert len(told) == (refined_by is not None)

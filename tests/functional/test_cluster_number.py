@@ -57,17 +57,6 @@ def test_what_has_no_silhouette():
         mean_silhouette(torch.ones(3, 2), torch.arange(2))
 
 
-def test_candidate_numbers():
-    assert candidate_numbers(2, 2) == [2]
-    assert candidate_numbers(2, 12) == [2, 3, 4, 5, 6, 7, 8, 10, 12]
-    numbers = candidate_numbers(5, 919, 1.5)
-    assert numbers[0] == 5 and numbers[-1] == 919 and numbers == sorted(set(numbers))
-    assert all(b <= 1.5 * a + 1 for a, b in zip(numbers, numbers[1:], strict=False))
-    for wrong in [(1, 5), (6, 5), (2, 5, 1.0)]:
-        with pytest.raises(ValueError, match='there are none'):
-            candidate_numbers(*wrong)
-
-
 def test_the_largest_good_number_is_suggested():
     assert suggest_number([2, 4, 8, 16], [0.5, 0.4, 0.41, 0.1]) == 8
     assert suggest_number([2, 4, 8], [0.1, 0.9, 0.8]) == 4  # strong: no need for more

@@ -84,15 +84,6 @@ def test_vote_equals_the_loop(neighbours, temperature):
     assert len(labels.unique()) == 6
 
 
-def test_chunks_change_nothing():
-    features, directions, categories = made_up(references=500, channels=16, size=(3, 9, 8))
-    whole = vote_of_neighbours(features, directions, categories)
-    for max_bytes in (1, 100_000):  # one pixel at a time; 7 at a time
-        assert torch.equal(
-            vote_of_neighbours(features, directions, categories, max_bytes=max_bytes), whole
-        )
-
-
 def test_chunks_bound_the_work_space(monkeypatch):
     seen = []
     original = distance_matching._most_similar

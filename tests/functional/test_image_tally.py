@@ -1,5 +1,3 @@
-import itertools
-
 import numpy as np
 import pytest
 import torch
@@ -81,30 +79,6 @@ def test_ids_out_of_range_are_named(predicted, true, message):
     maps[1, 0, 0] = 1000
     with pytest.raises(ValueError, match=message):
         tally_image(*maps, 3, 2, 1000, radius=1)
-
-
-def slow_dominant(areas, mapping):
-    """The foreground id with most pixels after renaming, of equals the lowest; 0 without one."""
-    renamed = {}
-    for cluster, area in areas.items():
-        renamed[mapping[cluster]] = renamed.get(mapping[cluster], 0) + area
-    renamed.pop(0, None)
-    return min(renamed, key=lambda i: (-renamed[i], i)) if renamed else 0
-
-
-@pytest.mark.parametrize('many_to_one', [False, True])
-def test_dominance_is_open_exactly_where_the_match_decides(many_to_one):
-    mappings = [[0, *m] for m in itertools.permutations([1, 2, 3])]
-    if many_to_one:
-        mappings = [[0, *m] for m in itertools.product([1, 2, 3], repeat=3)]
-    for areas in itertools.product(range(4), repeat=3):
-        predicted = torch.tensor([0] + [g + 1 for g, area in enumerate(areas) for _ in range(area)])
-        predicted = predicted[None]  # (1, n)
-        tally = tally_image(predicted, torch.zeros_like(predicted), 3, 3, 1000, radius=1)
-        present = {g + 1: area for g, area in enumerate(areas) if area}
-        largest = max(present, key=present.get, default=0)
-        decided = {slow_dominant(present, mapping) == mapping[largest] for mapping in mappings}
-        assert tally.dominance_is_open(many_to_one) == (decided != {True}), areas
 
 
 def test_renamed_equals_the_tally_of_renamed_clusters_with_bands_from_before():

@@ -89,16 +89,6 @@ class TestWholeSubset:
 
 
 class TestAgain:
-    @pytest.mark.parametrize('mode', ['link', 'hardlink', 'copy'])
-    def test_a_second_run_touches_nothing(self, main, s50, archive, tmp_path, mode):
-        arguments = s50.arguments(tmp_path / 'out', '--annotations', archive, '--mode', mode)
-        main(arguments)
-        (tmp_path / 'out/ImageNetS50/preparation.json').unlink()
-        before = snapshot(tmp_path / 'out')
-        main(arguments)
-        (tmp_path / 'out/ImageNetS50/preparation.json').unlink()
-        assert snapshot(tmp_path / 'out') == before
-
     def test_killed_while_copying(self, s50, archive, tmp_path, monkeypatch):
         """A process that dies in the middle of a file leaves no file that looks whole."""
         copied = []

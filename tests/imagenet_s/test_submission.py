@@ -18,7 +18,6 @@ from luss_mm.imagenet_s.submission import (
     SubmittedSplit,
     check_method,
     check_submission,
-    generated_ids,
     make_submission,
     method_text,
 )
@@ -124,12 +123,6 @@ class TestCheck:
         )
         assert check_submission(good, split) == 5
 
-    def test_generated_ids_must_be_in_the_match(self, archive, split, tmp_path):
-        match = json.dumps({str(i): 0 for i in IDS[:-1]})
-        bad = repacked(archive, tmp_path / 'x.zip', lambda c: c.update({'match.json': match}))
-        with pytest.raises(SubmissionError, match='id 300; 4 ids from 0 to 256'):
-            check_submission(bad, split)
-
     @pytest.mark.parametrize(
         'change, message',
         [
@@ -213,29 +206,6 @@ class TestMethod:
             check_method(TEXT.encode('utf-16'))
 
 
-class TestMatch:
-    @pytest.mark.parametrize(
-        'text',
-        [
-            '{"0": 0, "1": 6}',  # 5 would be "without a category"
-            '{"0": 0, "1": -1}',
-            '{"0": 0, "1": 1.0}',
-            '{"0": 0, "1": true}',
-            '{"0": 0, "-1": 1}',
-            '{"0": 0, "1": 1, "01": 2}',
-            '{"0": 0, "one": 1}',
-            '{"0": 1, "1": 1}',
-            '{"1": 1}',
-            '{}',
-            '[0, 1]',
-            '{',
-        ],
-    )
-    def test_what_is_no_match(self, text):
-        with pytest.raises(SubmissionError, match='match.json'):
-            generated_ids(text.encode(), 4)
-
-
 class TestTool:
     @pytest.fixture
     def main(self, monkeypatch):
@@ -263,13 +233,3 @@ class TestTool:
         again = ['--method', str(tmp_path / 'method.txt')]
         main([str(predictions), str(tmp_path / 'y.zip'), *arguments, *again])
         assert (tmp_path / 'y.zip').read_bytes() == out.read_bytes()
-
-    def test_faults_end_it_with_one_message(self, main, arguments, predictions, tmp_path):
-        out = str(tmp_path / 'x.zip')
-        with pytest.raises(SystemExit, match='"Method name:" needs a text'):
-            main([str(predictions), out, *arguments])
-        with pytest.raises(SystemExit) as stopped:
-            main([*arguments])
-        assert stopped.value.code == 2
-        with pytest.raises(SystemExit, match='no such file|No such file|damaged'):
-            main(['--check', out, *arguments])

@@ -115,20 +115,6 @@ def test_bad_images(folder, inferencer, tmp_path):
         inferencer(images, on_bad_image='ignore')
 
 
-def test_stream_takes_inputs_as_it_goes(inferencer):
-    taken = []
-
-    def endless():
-        while True:
-            taken.append(len(taken))
-            yield smooth_image(SIZES[len(taken) % len(SIZES)], 0)
-
-    results = inferencer.stream(endless(), batch_size=2, num_workers=1, window=6)
-    seen = [next(results).index for _ in range(40)]
-    results.close()
-    assert len(set(seen)) == 40 and len(taken) < 40 + 6 + 2 * (2 + 1)
-
-
 def test_any_segmentor_of_mmseg(folder, tmp_path):
     config = run_config('EncoderDecoder', num_ids=21)
     run = make_run(tmp_path, kind='EncoderDecoder', num_ids=21)

@@ -87,18 +87,6 @@ def test_bfloat16_rounds_products_and_nothing_else(backbone, channels):
     assert features.shape[1] == channels
 
 
-@pytest.mark.parametrize('backbone, channels', BACKBONES)
-def test_nothing_is_trained_and_the_trained_model_stays(backbone, channels):
-    model = trained_model(backbone, channels)
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    inference = AttendedInference(model, 'bfloat16')
-    assert not any(parameter.requires_grad for parameter in inference.parameters())
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in inference.modules())
-    after = model.state_dict()
-    assert all(torch.equal(after[name], value) for name, value in before.items())
-    assert all(value.dtype != torch.bfloat16 for value in after.values())
-
-
 class NormFirst(nn.Module):
     """A batch norm that was made after a convolution and comes before it."""
 

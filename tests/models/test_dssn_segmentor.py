@@ -175,17 +175,6 @@ def test_only_the_student_learns_and_labels_pass_no_gradient():
     assert all(p.grad is None and not p.requires_grad for p in model.teacher.parameters())
 
 
-def test_strong_losses_wait_for_their_epoch():
-    model = small_dssn(strong_from_epoch=5)
-    inputs, samples = batch()
-    for epoch in (0, 4, 5):
-        model.epoch = epoch
-        names = set(model.loss(inputs, samples))
-        waiting = {'loss_strong1', 'loss_strong2', 'selected_strong1', 'selected_strong2'}
-        assert names & waiting == (waiting if epoch == 5 else set())
-        assert {'loss_align_strong', 'loss_feature1', 'decode.loss_ce'} <= names
-
-
 def test_mistakes_are_named():
     inputs, samples = batch()
     with pytest.raises(RuntimeError, match=r"no teacher yet: add dict\(type='TeacherHook'\)"):

@@ -1,9 +1,6 @@
-import json
-
 import cv2
 import numpy as np
 import pytest
-from mmseg.registry import MODELS
 
 from luss_mm.functional.mask_prompts import (
     OBJECT,
@@ -121,21 +118,6 @@ def test_same_masks_on_any_number_of_threads(threads, opencv_threads):
         cv2.setNumThreads(before)
 
 
-def test_the_seed_matters_and_the_callers_random_numbers_do_not_change():
-    image, prompts = many_prompts()
-    masks = [segment(image, *prompts, seed=seed) for seed in range(6)]
-    assert any((masks[0][i] != other[i]).any() for other in masks[1:] for i in range(len(prompts)))
-
-    def draw():
-        return cv2.randu(np.zeros(50, np.uint8), 0, 256).copy()
-
-    cv2.setRNGSeed(5)
-    expected = draw()
-    cv2.setRNGSeed(5)
-    segment(image, *prompts)
-    np.testing.assert_array_equal(draw(), expected)
-
-
 @pytest.mark.parametrize('size', [(1, 1), (1, 40), (40, 1), (2, 2), (3, 500)])
 @pytest.mark.parametrize('max_side', [1, 16, 192])
 def test_tiny_and_narrow_images(size, max_side):
@@ -144,23 +126,6 @@ def test_tiny_and_narrow_images(size, max_side):
     region[0, : max(1, size[1] // 2)] = True
     (mask,) = segment(image, prompt_of(region, point=(0, 0)), max_side=max_side)
     assert mask.dtype == bool and mask.shape == size
-
-
-def test_registered_and_described():
-    segmenter = MODELS.build(dict(type='GrabCutSegmenter', margin=0.1))
-    assert isinstance(segmenter, GrabCutSegmenter) and not segmenter.used_sam
-    assert segmenter.check() is None and segmenter.to('cuda') is segmenter
-    facts = segmenter.facts()
-    assert json.loads(json.dumps(facts)) == facts and facts['margin'] == 0.1
-    assert facts == GrabCutSegmenter(margin=0.1, threads=3).facts()
-    for change in (
-        dict(max_side=9),
-        dict(core=0.9),
-        dict(iterations=1),
-        dict(seed=1),
-        dict(),
-    ):
-        assert facts != GrabCutSegmenter(**{'margin': 0.1, **change} if change else {}).facts()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import pytest
 import torch
 from mmseg.models import SegDataPreProcessor
 from mmseg.registry import MODELS
-from mmseg.structures import SegDataSample
 from torch import nn
 
 from luss_mm.functional.pixel_assignment import foreground_probability
@@ -172,23 +171,6 @@ def test_padding_and_flip_are_undone(known_masks):
     np.testing.assert_array_equal(first, second)
     np.testing.assert_allclose(one.score.values, other.score.values, atol=1e-6)
     assert (labels == expected).double().mean() > 0.99  # cells at the seam of the padding differ
-
-
-def test_images_that_are_not_normalised_or_not_converted(known_masks):
-    _, image = image_of_discs()
-    for settings, given in (
-        (dict(mean=None, std=None), image),
-        (dict(bgr_to_rgb=False), normalised(image.flip(0)).clone()),
-    ):
-        arguments = dict(dict(mean=MEAN, std=STD, bgr_to_rgb=True), **settings)
-        model = small_segmentor(
-            num_classes=3,
-            data_preprocessor=SegDataPreProcessor(**arguments),
-            refine=dict(type='KnownMask', whole_image_side=96),
-        )
-        model.backbone, model.decode_head = nn.Identity(), Half()
-        model.predict(given[None], [SegDataSample(metainfo=dict(ori_shape=(64, 96)))])
-        np.testing.assert_array_equal(known_masks[-1][0], image.permute(1, 2, 0).byte().numpy())
 
 
 def test_what_cannot_be_refined_is_refused():

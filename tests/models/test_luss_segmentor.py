@@ -110,22 +110,6 @@ def test_padded_images_of_unequal_sizes_get_the_label_maps_of_unpadded_ones(rati
         assert (labels == alone).double().mean() >= (1 if ratio == 1 else 0.98)
 
 
-@pytest.mark.parametrize('key', ['img_padding_size', 'padding_size'])
-@pytest.mark.parametrize('padding', [(0, 3, 0, 2), (4, 0, 8, 0), (5, 2, 3, 7)])
-def test_an_image_that_ends_within_a_cell_keeps_its_scale(key, padding):
-    """Against the geometry: every pixel of the image lies where it lies in the padded input."""
-    model = local_segmentor()
-    left, right, top, bottom = padding
-    images = random_views(1)[0]
-    size = (64 - top - bottom, 64 - left - right)
-    labels = label_maps(model.predict(images, samples(size, **{key: padding})))[0]
-    whole = slow_maps(logits_of(model, images)[0], (64, 64))
-    maps = whole[:, top : 64 - bottom, left : 64 - right]
-    inner = (slice(3, -3), slice(3, -3))  # cells that only saw padding are not mixed in
-    assert wrong_pixels(labels[inner], maps[:, inner[0], inner[1]]) == 0
-    assert wrong_pixels(labels, maps) < 0.05
-
-
 # ---------------------------------------------------------------- loss
 
 

@@ -1,11 +1,8 @@
-from unittest import mock
-
 import pytest
 import torch
-from mmengine.optim import OptimWrapper
 from torch.nn.parallel import DistributedDataParallel
 
-from luss_mm.models import PASSPretrainer, ViewsPreprocessor
+from luss_mm.models import PASSPretrainer
 from tests.models.slow_pass import slow_losses
 from tests.models.small_networks import (
     CONVNEXT,
@@ -140,32 +137,6 @@ def test_any_backbone_trains_all_its_parameters(backbone, channels, shallow):
     for part in changed:
         trained = [v for k, v in gradients(model).items() if k.startswith(part)]
         assert trained and sum(v.abs().sum() for v in trained) > 0, part
-
-
-def test_a_step_of_the_runner_lowers_the_loss():
-    model = small_model(data_preprocessor=ViewsPreprocessor()).train()
-    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9))
-    images = [(127 + 50 * view).clamp(0, 255).to(torch.uint8) for view in random_views(8, VIEWS)]
-    batch = dict(inputs=images, crops=some_crops(8), index=torch.arange(8))
-    losses = [model.train_step(batch, wrapper)['loss'].item() for _ in range(12)]
-    assert losses[-1] < losses[0] - 0.2
-
-
-@pytest.mark.parametrize(
-    'sizes, expected',
-    [
-        ((64, 64), [(8, 64)]),
-        ((64, 64, 32, 32, 32), [(8, 64), (12, 32)]),
-        ((64, 64, 48, 48, 32, 32, 32), [(8, 64), (8, 48), (12, 32)]),
-        ((64, 64, 32, 48, 32), [(8, 64), (4, 32), (4, 48), (4, 32)]),
-    ],
-)
-def test_views_of_one_size_are_one_batch(sizes, expected):
-    model = small_model(placement=None)
-    with mock.patch.object(model.backbone, 'forward', wraps=model.backbone.forward) as forward:
-        model(random_views(4, sizes), mode='loss')
-    batches = [call.args[0].shape for call in forward.call_args_list]
-    assert [(shape[0], shape[2]) for shape in batches] == expected
 
 
 def test_what_is_missing_or_unknown_is_named():

@@ -40,30 +40,6 @@ def test_label_maps_of_both_networks_are_the_argmax_of_full_maps(kind, num_class
         assert max(labels.max() for labels in maps['pred_hybrid']) > 255
 
 
-def test_sliding_windows_predict_what_mmseg_predicts():
-    model, images = small_pct(mode=SLIDE).eval(), random_views(2, (64,))[0]
-    maps = predicted_maps(model, images, samples((64, 64), (64, 64)))
-    for field, network in zip(FIELDS, (model.hybrid, model.pseudo), strict=True):
-        expected = network.predict(images, samples((64, 64), (64, 64)))
-        for labels, one in zip(maps[field], expected, strict=True):
-            assert (labels == one.pred_sem_seg.data[0]).double().mean() > 0.999
-    whole = small_pct().eval()
-    whole.load_state_dict(model.state_dict())
-    other = predicted_maps(whole, images, samples((64, 64), (64, 64)))
-    assert not torch.equal(other['pred_hybrid'][0], maps['pred_hybrid'][0])
-
-
-@pytest.mark.parametrize('name', ['hybrid', 'pseudo'])
-def test_one_network_gives_the_main_prediction(name):
-    model, images = small_pct(predict_with=name).eval(), random_views(1, (32,))[0]
-    result = model.predict(images, samples((32, 32)))[0]
-    assert torch.equal(result.pred_sem_seg.data, result.get(f'pred_{name}').data)
-    network = model.get_submodule(name)
-    torch.testing.assert_close(model(images), logits_of(network, images))
-    alone = model(images, mode='predict')[0]  # without data samples: the input's size
-    assert torch.equal(alone.pred_sem_seg.data, result.pred_sem_seg.data)
-
-
 @pytest.mark.parametrize('mode', [None, SLIDE])
 def test_restricted_predictions_hold_the_tags_of_each_image(mode):
     model, images = small_pct(mode=mode, restrict_to_tags=True), random_views(2, (48,))[0]

@@ -1,17 +1,13 @@
 """Steps, checkpoints and ranks."""
 
-import copy
-
 import pytest
 import torch
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 
-from luss_mm.checkpoints.loading import load_checkpoint
 from luss_mm.models import SemiPreprocessor
-from luss_mm.models.pct_segmentor import PCTSegmentor
 from tests.models.small_networks import without_batch_statistics
-from tests.models.small_pct import batch, segmentor_config, small_pct
+from tests.models.small_pct import batch, small_pct
 from tests.two_ranks import run_on_two_ranks
 
 
@@ -43,38 +39,6 @@ def state_of(model):
 
 def equal_states(state, other):
     return state.keys() == other.keys() and all(torch.equal(state[k], other[k]) for k in state)
-
-
-def test_the_networks_start_apart_and_their_weights_are_initialised():
-    torch.manual_seed(0)
-    config = segmentor_config()
-    before = copy.deepcopy(config)
-    model = PCTSegmentor(config)
-    assert config == before
-    model.init_weights()
-    hybrid, pseudo = model.hybrid.state_dict(), model.pseudo.state_dict()
-    assert hybrid.keys() == pseudo.keys()
-    assert not torch.equal(hybrid['backbone.conv1.weight'], pseudo['backbone.conv1.weight'])
-    assert hybrid['decode_head.conv_seg.weight'].std() < 0.05  # the head's own initialisation
-
-
-def test_a_resumed_training_goes_on_exactly(tmp_path):
-    model = trained()
-    step = optimiser(model)
-    for seed in range(2):
-        model.train_step(collated(seed), step)
-    torch.save(dict(state_dict=model.state_dict(), optimizer=step.state_dict()), tmp_path / 'a.pth')
-    expected = model.train_step(collated(2), step)
-
-    checkpoint = load_checkpoint(tmp_path / 'a.pth')
-    assert checkpoint['state_dict']['class_pixels'].dtype == torch.float64
-    assert checkpoint['state_dict']['class_pixels'].sum() > 0
-    resumed = trained()
-    resumed.load_state_dict(checkpoint['state_dict'])
-    step = optimiser(resumed)
-    step.load_state_dict(checkpoint['optimizer'])
-    assert resumed.train_step(collated(2), step) == expected
-    assert equal_states(resumed.state_dict(), model.state_dict())
 
 
 # ---------------------------------------------------------------- two processes

@@ -64,40 +64,11 @@ def test_weights_come_back(mode, through_mmengine):
     torch.testing.assert_close(logits_of(fresh), logits_of(trained), atol=0, rtol=0)
 
 
-def test_plain_weights_leave_branches_and_dilations():
-    plain, model = segmentor(), segmentor('multiple', structure=STRUCTURE)
-    for parameter in plain.backbone.parameters():
-        torch.nn.init.normal_(parameter)
-    missing, unexpected = model.load_state_dict(plain.state_dict(), strict=False)
-    assert not missing and not unexpected
-    assert model.dilations() == STRUCTURE
-    for name in CONVOLUTIONS:
-        ours, theirs = model._convolution(name), plain.backbone.get_submodule(name)
-        assert torch.equal(ours.weight, theirs.weight) and torch.equal(ours.bias, theirs.bias)
-
-
 def test_checkpoint_of_another_structure_is_refused():
     other = STRUCTURE | {CONVOLUTIONS[0]: (5, 5)}
     state = segmentor('single', structure=other).state_dict()
     with pytest.raises(ValueError, match=r'has dilation \(5, 5\) in the checkpoint'):
         segmentor('single', structure=STRUCTURE).load_state_dict(state)
-
-
-def test_merge_trains_changed_convolutions_norm_and_head():
-    model = segmentor('merge', structure=STRUCTURE)
-    trained = {name for name, p in model.named_parameters() if p.requires_grad}
-    changed = {
-        f'backbone.{name}.{part}' for name in CONVOLUTIONS[1:3] for part in ('weight', 'bias')
-    }
-    assert model.searched_parameters() == changed
-    assert trained == changed | {
-        'backbone.norm3.weight',
-        'backbone.norm3.bias',
-        'decode_head.conv_seg.weight',
-        'decode_head.conv_seg.bias',
-    }
-    sizes = [model.backbone.get_submodule(name).kernel_size[0] for name in CONVOLUTIONS]
-    assert sizes == [13, 19, 37, 13]
 
 
 def test_searched_parameters_are_branches_and_dilated_kernels():

@@ -3,7 +3,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from mmseg.registry import MODELS
 from segment_anything import SamPredictor
 
 from luss_mm.models.segmenters import SAMSegmenter, SegmenterError
@@ -97,19 +96,6 @@ def test_low_resolution_logits_equal_the_predictor(checkpoint):
                 np.testing.assert_allclose(full[0, 0], truth, rtol=0, atol=1e-4)
 
 
-def test_images_of_all_shapes_are_encoded_together(checkpoint):
-    images = [random_image(size, seed) for seed, size in enumerate(SHAPES.values())]
-    together = segmenter_of(checkpoint, images_per_batch=3).encode(images)
-    segmenter = segmenter_of(checkpoint)
-    for image, encoded in zip(images, together, strict=True):
-        predictor = SamPredictor(segmenter.sam)
-        predictor.set_image(image)
-        torch.testing.assert_close(encoded.embedding, predictor.features, rtol=0, atol=1e-5)
-        assert encoded.size == predictor.original_size == image.shape[:2]
-        assert encoded.input_size == predictor.input_size
-    assert segmenter.encode([]) == []
-
-
 @pytest.mark.parametrize('dtype, tolerance', [('bfloat16', 0.05), ('float16', 0.005)])
 def test_encoder_in_half_precision(checkpoint, dtype, tolerance):
     image = random_image((50, 64))
@@ -118,13 +104,6 @@ def test_encoder_in_half_precision(checkpoint, dtype, tolerance):
     assert half.dtype == torch.float32
     difference = (half - exact).abs().max() / exact.abs().max()
     assert 0 < difference < tolerance
-
-
-def test_registered_and_marked(checkpoint):
-    config = dict(type='SAMSegmenter', checkpoint=str(checkpoint), model_type=SIZES)
-    segmenter = MODELS.build(config)
-    assert isinstance(segmenter, SAMSegmenter) and segmenter.used_sam
-    assert segmenter.to('cpu') is segmenter and segmenter.device == torch.device('cpu')
 
 
 def test_facts_follow_the_file_and_the_settings(tmp_path):

@@ -1,8 +1,5 @@
-import pytest
 import torch
 from mmengine.structures import PixelData
-from mmseg.models.data_preprocessor import SegDataPreProcessor
-from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
 from luss_mm.datasets.transforms import collate_views
@@ -53,18 +50,3 @@ def test_padding_is_ignored():
     assert (labels[1, 5:] == 1000).all() and (labels[1, :, 4:] == 1000).all()
     assert (labels[1, :5, :4] < 300).all() and (labels[0] < 300).all()
     assert not small[:, 5:].any() and not small[..., 4:].any()
-
-
-@pytest.mark.parametrize('training', [True, False])
-def test_a_plain_batch_is_that_of_mmseg(training):
-    def batch():
-        image, sample = image_and_sample(3, 5, 7)
-        return dict(inputs=[image], data_samples=[sample])
-
-    settings = SETTINGS | dict(test_cfg=dict(size_divisor=8))
-    ours = MODELS.build(dict(type='SemiPreprocessor', **settings))(batch(), training)
-    theirs = SegDataPreProcessor(**settings, seg_pad_val=1000)(batch(), training)
-    assert torch.equal(ours['inputs'], theirs['inputs'])
-    assert ours['data_samples'][0].metainfo == theirs['data_samples'][0].metainfo
-    for sample in (ours['data_samples'][0], theirs['data_samples'][0]):
-        assert sample.gt_sem_seg.data.shape[1:] == ((6, 8) if training else (5, 7))

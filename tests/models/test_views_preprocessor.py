@@ -1,7 +1,5 @@
 import pytest
 import torch
-from mmseg.registry import MODELS
-from torch.utils.data import default_collate
 
 from luss_mm.functional.colour_changes import NO_CHANGE, change_colours
 from luss_mm.models import ViewsPreprocessor
@@ -44,38 +42,6 @@ def test_one_batch_of_images_stays_one_batch():
     difference = result['inputs'].double() - slow_normalize(images, MEAN, STD)
     assert difference.abs().max() < 1e-6
     assert torch.equal(result['index'], torch.arange(3))
-
-
-def test_memory_is_channels_last():
-    result = ViewsPreprocessor().normalize(uint8_images(2, 6, 7))
-    assert result.is_contiguous(memory_format=torch.channels_last)
-
-
-def test_the_batch_of_the_data_loader_is_left_as_it_was():
-    views = [uint8_images(2, 6, 6)]
-    before = views[0].clone()
-    data = dict(inputs=views)
-    ViewsPreprocessor()(data)
-    assert data['inputs'] is views and torch.equal(views[0], before)
-
-
-def test_collated_samples_of_multi_crop_are_understood():
-    samples = [
-        dict(inputs=[uint8_images(1, s, s)[0] for s in (8, 8, 4)], crops=torch.full((3, 5), i))
-        for i in range(4)
-    ]
-    result = ViewsPreprocessor()(default_collate(samples))
-    assert [view.shape for view in result['inputs']] == [
-        (4, 3, 8, 8),
-        (4, 3, 8, 8),
-        (4, 3, 4, 4),
-    ]
-    assert result['crops'].shape == (4, 3, 5)
-
-
-def test_is_registered_and_adds_nothing_to_a_checkpoint():
-    preprocessor = MODELS.build(dict(type='ViewsPreprocessor'))
-    assert isinstance(preprocessor, ViewsPreprocessor) and not preprocessor.state_dict()
 
 
 def test_colours_are_changed_before_they_are_normalised():

@@ -60,16 +60,6 @@ def test_halves_have_the_colour_and_the_id_of_two_categories(root, tmp_path, mms
         assert len(mask) in heights
 
 
-def test_a_seed_gives_the_same_files_and_another_one_others(root, tmp_path):
-    for name, seed in (('a', 0), ('b', 0), ('c', 1)):
-        make_collages(root, tmp_path / name, pairs=6, seed=seed)
-    a, b, c = (
-        {p.relative_to(tmp_path / name): p.read_bytes() for p in (tmp_path / name).rglob('*.*')}
-        for name in 'abc'
-    )
-    assert a == b and a != c and len(a) == 12
-
-
 def test_what_makes_no_collages_is_named(root, tmp_path):
     with pytest.raises(ValueError, match='2 pairs of 3 categories'):
         make_collages(root, tmp_path / 'out', pairs=2)

@@ -1,4 +1,3 @@
-import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -8,21 +7,11 @@ from luss_mm.functional.kmeans import fit_kmeans
 from luss_mm.functional.nearest_centroids import assign_to_centroids
 from luss_mm.functional.sample_selection import balance_clusters
 from luss_mm.pipeline import denoise_clusters as module
-from luss_mm.pipeline.cluster_features import Clusters, load_clusters
+from luss_mm.pipeline.cluster_features import Clusters
 from luss_mm.pipeline.denoise_clusters import DenoisingRules, check_clusters, denoise_clusters
-from luss_mm.work_dir.artifact import read_manifest
 
 RULES = DenoisingRules(rule='margin', keep_fraction=0.7, limit=None, cap=1.2, floor=0.8)
 K = 4
-FILES = {
-    'assignment.npy',
-    'centroids.npy',
-    'kept.npy',
-    'manifest.json',
-    'quality.npy',
-    'squared_distances.npy',
-    'summary.json',
-}
 
 
 def unit(vectors):
@@ -90,31 +79,6 @@ def test_every_step_equals_the_slow_one(tmp_path, embeddings, clusters):
     np.testing.assert_allclose(quality, margins, atol=2e-7)
 
 
-def test_output_is_what_other_steps_read(tmp_path, embeddings, clusters):
-    result = denoise(tmp_path / 'csd', embeddings, clusters)
-    assert {p.name for p in (tmp_path / 'csd').iterdir()} == FILES
-    for one, other in zip(
-        vars(result).values(), vars(load_clusters(tmp_path / 'csd')).values(), strict=True
-    ):
-        np.testing.assert_array_equal(one, other)
-    assert result.centroids.dtype == result.squared_distances.dtype == np.float32
-    assert result.assignment.dtype == np.int32
-    manifest = read_manifest(tmp_path / 'csd')
-    assert manifest['inputs'] == dict(clusters='abc') and manifest['seed'] == 1
-    assert manifest['settings'] == dict(
-        rule='margin',
-        keep_fraction=0.7,
-        limit=None,
-        cap=1.2,
-        floor=0.8,
-        num_clusters=K,
-        iterations=10,
-        restarts=3,
-        initialization='random',
-        components=None,
-    )
-
-
 @pytest.mark.parametrize('stop', ['_copy_rows', 'fit_kmeans', 'write_array', 'write_clusters'])
 def test_interrupted_and_redone(tmp_path, embeddings, clusters, monkeypatch, stop):
     denoise(tmp_path / 'whole', embeddings, clusters)
@@ -134,22 +98,6 @@ def test_interrupted_and_redone(tmp_path, embeddings, clusters, monkeypatch, sto
     denoise(tmp_path / 'csd', embeddings, clusters)
     assert contents(tmp_path / 'csd') == contents(tmp_path / 'whole')
     assert not list(tmp_path.glob('*partial*'))
-
-
-def test_rows_are_copied_in_chunks_from_a_memory_map(tmp_path, monkeypatch):
-    points = unit(np.random.default_rng(0).normal(size=(30000, 64)))
-    np.save(tmp_path / 'points.npy', points)
-    mapped = np.load(tmp_path / 'points.npy', mmap_mode='r')
-    rows = np.sort(np.random.default_rng(1).integers(0, len(points), 40000))
-    monkeypatch.setattr(module, 'COPY_ROWS', 300)
-    tracemalloc.start()
-    copy = module._copy_rows(tmp_path / 'copy.npy', mapped, rows)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < points.nbytes / 20  # two chunks are 154 kB, the rows 10 MB
-    assert isinstance(copy, np.memmap) and copy.flags.c_contiguous
-    np.testing.assert_array_equal(copy, points[rows])
-    np.testing.assert_array_equal(np.load(tmp_path / 'copy.npy'), points[rows])
 
 
 def test_too_few_kept_samples_are_an_error(tmp_path, embeddings, clusters):

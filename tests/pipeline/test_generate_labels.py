@@ -1,9 +1,5 @@
 """Label maps of a folder against one image at a time, and what errors leave behind."""
 
-import errno
-import os
-import re
-
 import cv2
 import numpy as np
 import pytest
@@ -145,36 +141,3 @@ def test_a_shard_with_a_lost_map_is_not_finished(data_root, tmp_path, monkeypatc
     calls.clear()
     folder = run.run()
     assert len(calls) == 2 and len(maps_in(folder)) == 6
-
-
-def test_a_map_that_cannot_be_written_is_named(data_root, tmp_path, monkeypatch):
-    run = Labelling(data_root, tmp_path)
-
-    def fail(path, *_):
-        if str(path).endswith('.png'):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, 'replace', fail)
-    with pytest.raises(OSError, match='No space left') as error:
-        run.run()
-    assert re.search(r'ant/train_ant_\d\.png', error.value.filename)
-
-
-def test_certain_scores_reach_the_transform_and_the_key(data_root, tmp_path):
-    run = Labelling(data_root, tmp_path)
-    config = dict(type='GeneratePseudoLabel', segmenter=dict(type='GrabCutSegmenter'))
-    centroids = centroids_of(run.features.embeddings)
-
-    def labeller(certain_scores, **settings):
-        transform = TRANSFORMS.build(config | settings)
-        return PixelLabeller(run.inference, centroids, 0.5, transform, certain_scores)
-
-    scored = labeller((0.2, 0.8), prompts='score')
-    assert scored.facts()['certain_scores'] == (0.2, 0.8)
-    assert 'certain_scores' not in labeller((0.2, 0.8)).facts()
-    scored.transform.transform = lambda results: results
-    sample = run.batches.dataset[0]
-    pixels = np.zeros((*sample['ori_shape'], 3), np.uint8)
-    sample['loaded_image'] = torch.from_numpy(pixels)
-    (result,) = scored.label([sample], run.features.embeddings[:1])
-    assert result['certain_scores'] == (0.2, 0.8)

@@ -1,13 +1,10 @@
 """Label maps of images with tags against averaging all classes at full size."""
 
-import json
-
 import cv2
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from mmengine.structures import PixelData
 from mmseg.models import SegDataPreProcessor
 from mmseg.registry import DATASETS
 from mmseg.structures import SegDataSample
@@ -15,12 +12,10 @@ from mmseg.structures import SegDataSample
 from luss_mm.pipeline import image_batches, tagged_labels
 from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.pipeline.tagged_labels import (
-    LABELS_USED,
     NumberedImages,
     TaggedLabeller,
     generate_tagged_labels,
 )
-from luss_mm.work_dir.artifact import read_manifest
 from luss_mm.work_dir.shards import FinishedShards
 from tests.models.small_segmentors import small_segmentor
 from tests.tiny_layout import write_image, write_label_map
@@ -171,26 +166,6 @@ def read_maps(directory):
     return {name: bgr[..., 2] + 256 * bgr[..., 1] for name, bgr in pixels.items()}
 
 
-def test_masks_are_copied_and_the_others_labelled_with_their_tags(root, images, tmp_path):
-    directory = generate(tmp_path / 'labels', images)
-    maps, masks = read_maps(directory), read_maps(root / 'train-semi-segmentation')
-    assert set(maps) == {'ant/0.png', 'ant/1.png', 'ant/2.png'} | {
-        f'{category}/{i}.png' for category in CATEGORIES[1:] for i in range(2)
-    }
-    for name, labels in maps.items():
-        assert labels.shape == cv2.imread(str(root / 'train' / name)).shape[:2]
-        if name in masks:
-            np.testing.assert_array_equal(labels, masks[name])
-        else:
-            assert set(np.unique(labels)) <= {0, CATEGORIES.index(name[:3]) + 1}
-    outcomes = json.loads((directory / 'outcomes.json').read_text())
-    assert outcomes['masks copied'] == 3 and outcomes['images labelled'] == 4
-    assert outcomes['tags shown'] + outcomes['tags without pixel'] == 2 * 4
-    manifest = read_manifest(directory)
-    assert manifest['used_ground_truth'] == list(LABELS_USED)
-    assert manifest['settings'] == dict(scales=[0.5, 0.75, 1.0, 1.25, 1.5], flip=True)
-
-
 class Interrupted(BaseException):
     pass
 
@@ -234,10 +209,3 @@ def test_any_number_of_ranks_writes_the_same_files(images, tmp_path, monkeypatch
     assert ours.keys() == theirs.keys()
     for name in ours:
         np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
-
-
-def test_a_resized_mask_is_refused(images):
-    sample = images[0]
-    sample['data_samples'].gt_sem_seg = PixelData(data=torch.zeros(1, 4, 4))
-    with pytest.raises(ValueError, match=r'the mask came as \(4, 4\).*match_image=False'):
-        list(tagged_labels._label_batch(labeller(), [sample]))

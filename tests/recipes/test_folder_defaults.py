@@ -50,14 +50,6 @@ def test_fine_tuning_has_enough_steps_and_epochs(tmp_path, images, batch, epochs
     assert look(tmp_path, **given | dict(finetune_epochs=3)) == ({}, [])
 
 
-def test_what_is_set_wins(tmp_path):
-    write_images(tmp_path / 'photos', 8)
-    given = dict(train_split='photos', evaluate=True, num_categories=5)
-    assert look(tmp_path, **given) == ({}, [])
-    found, lines = look(tmp_path / 'photos', evaluate=True, num_categories=3)
-    assert found == dict(train_split='') and len(lines) == 1
-
-
 def test_a_folder_with_splits(tmp_path):
     write_images(tmp_path / 'train', 50)
     found, lines = look(tmp_path)

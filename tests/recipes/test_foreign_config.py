@@ -3,11 +3,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from luss_mm.checkpoints.conversion import model_config
-from luss_mm.inference.trained_segmentor import find_segmentor
 from luss_mm.recipes import foreign_config
 from luss_mm.recipes.foreign_config import OWN_CONFIGS, warn_of_foreign_config
-from tests.engine.small_run import make_run
 
 
 @pytest.fixture
@@ -59,12 +56,3 @@ def test_configs_of_the_package_get_none(lines, stranger, tmp_path, monkeypatch)
     assert not lines
     warn_of_foreign_config(write(tmp_path / 'luss_mm' / 'other.py'))
     assert len(lines) == 1
-
-
-def test_inference_and_conversion_say_it_for_a_named_config_alone(lines, stranger, tmp_path):
-    run = make_run(tmp_path / 'run')
-    find_segmentor(run)
-    assert not lines  # read as data
-    find_segmentor(run / 'finetune' / 'final.pth', run / 'finetune' / 'config.py')
-    model_config(run / 'finetune' / 'config.py')
-    assert len(lines) == 2

@@ -7,7 +7,6 @@ from mmengine.config import Config
 
 from luss_mm.recipes.recipe import Recipe
 from luss_mm.recipes.settings import SettingsError
-from tests.tiny_layout import write_image
 
 TRAINING = dict(
     model=dict(type='PASSPretrainer', backbone='${backbone}', head=dict(type='PrototypeHead')),
@@ -168,22 +167,6 @@ def test_stages_that_a_stage_reads():
     assert recipe().stages_read_by('second') == ['first']
     reads_more = dict(stages__second__load_from='${work_dir}/first-again/final.pth')
     assert recipe(**reads_more).stages_read_by('second') == []  # only the beginning of a name
-
-
-def test_data_sets_are_inputs_by_content(tmp_path):
-    for split in ('train', 'val'):
-        write_image(tmp_path / 'data' / split / '0.png', [[[1, 2, 3]]])
-    found = recipe(data_root=str(tmp_path / 'data'))
-    first, second = (found.stage_inputs(name) for name in found.stage_order)
-    assert set(first) == {'train_dataloader'}
-    assert set(second) == {'train_dataloader', 'val_dataloader'}
-    assert first['train_dataloader'] == second['train_dataloader']
-    (tmp_path / 'data').rename(tmp_path / 'moved')
-    assert recipe(data_root=str(tmp_path / 'moved')).stage_inputs('second') == second
-    write_image(tmp_path / 'moved' / 'train' / '1.png', [[[1, 2, 3]]])
-    changed = recipe(data_root=str(tmp_path / 'moved')).stage_inputs('second')
-    assert changed['train_dataloader'] != second['train_dataloader']
-    assert changed['val_dataloader'] == second['val_dataloader']
 
 
 def test_a_stage_without_training():

@@ -1,6 +1,4 @@
 import argparse
-import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -94,16 +92,6 @@ def test_the_local_backend_is_always_there(own, backends, expected):
     assert found['name'] == 'run_stage' and found['type'] == 'SegLocalVisualizer'
 
 
-@pytest.mark.parametrize(
-    'given, name', [({}, 'run_stage'), (dict(name='mine', tags=['a']), 'mine')]
-)
-def test_wandb_shows_stages_as_runs_of_a_group(given, name):
-    backend = dict(type='WandbVisBackend', init_kwargs=given)
-    found = stage_visualizer({}, [backend], 'run_stage', 'run')['vis_backends'][1]
-    assert found['init_kwargs'] == dict(group='run') | given | dict(name=name)
-    assert backend['init_kwargs'] is given and 'group' not in given  # of the recipe: unchanged
-
-
 BOARD = "[{'type': 'TensorboardVisBackend'}]"
 
 
@@ -136,28 +124,6 @@ def test_backends_of_the_command_line_reach_all_stages(option, tmp_path):
 # ---------------------------------------------------------------- pictures
 
 
-def pictures_runner(folder, backend):
-    hooks = [SimpleNamespace(), SimpleNamespace(pictures=None), SimpleNamespace(pictures=folder)]
-    backends = dict(LocalVisBackend=None, other=backend)
-    return SimpleNamespace(hooks=hooks, iter=7, visualizer=SimpleNamespace(_vis_backends=backends))
-
-
-def test_pictures_are_spread_over_each_folder(tmp_path):
-    folder, backend = tmp_path / 'pictures', RecordingBackend(str(tmp_path))
-    for number in range(7):
-        draw(folder / 'clusters' / f'{number}.jpg', number)
-        draw(folder / 'dropped.0123456789ab' / f'{number}.jpg', number)
-    draw(folder / 'losses.png', 200)
-    (folder / 'note.txt').write_text('no picture')
-    BackendPicturesHook(pictures_per_folder=3).after_run(pictures_runner(folder, backend))
-    names = [record[1] for record in backend.given]
-    assert names == [f'pictures/{name}' for name in ('clusters/0', 'clusters/3', 'clusters/6')] + [
-        'pictures/losses'
-    ]
-    (*_, (kind, _, picture, step)) = backend.given
-    assert kind == 'image' and step == 7 and picture[0, 0].tolist() == [200, 0, 200]  # RGB
-
-
 def test_pictures_arrive_before_the_backends_close(tmp_path):
     """Drawn by the last hook of all, sent before LoggerHook closes."""
     visualizer = dict(type='Visualizer', name='drawn', vis_backends=[dict(type='RecordingBackend')])
@@ -178,28 +144,3 @@ def train(work_dir, **changes):
     options = dict(OPTIONS, stage_order=['data', 'pretrain'], work_dir=str(work_dir), num_workers=0)
     config.merge_from_dict(options | dict(pretrain_epochs=1) | changes)
     StagedRunner(config).train()
-
-
-def scalars(work_dir):
-    (file,) = (work_dir / 'pretrain').glob('*/vis_data/scalars.json')
-    return [json.loads(line) for line in file.read_text().splitlines()]
-
-
-def test_two_runs_of_one_name_in_one_process(tmp_path):
-    """Each has its own curves, logs and backends; names in finished configs are plain."""
-    runs = [tmp_path / parent / 'run' for parent in 'ab']
-    for run in runs:
-        train(run, vis_backends=['RecordingBackend'])
-    first, second = map(scalars, runs)
-    losses = [[record['loss'] for record in records] for records in (first, second)]
-    assert losses[0] == losses[1] and len(losses[0]) == 3
-    given = {k: v for k, v in RecordingBackend.records.items() if k.startswith(str(tmp_path))}
-    assert [k.startswith(str(run)) for k, run in zip(given, runs, strict=True)] == [True, True]
-    for (folder, records), shown in zip(given.items(), losses, strict=True):
-        assert '/pretrain.partial-' in folder
-        assert [r[2] for r in records if r[:2] == ('scalar', 'loss')] == pytest.approx(shown)
-        assert sum(r[:2] == ('scalar', 'lr') for r in records) == 3
-    configs = [(run / 'pretrain' / 'config.py').read_text() for run in runs]
-    assert all("name='run_pretrain'" in text for text in configs)
-    logs = [list((run / 'pretrain').glob('*/*.log')) for run in runs]
-    assert all(len(found) == 1 and 'loss:' in found[0].read_text() for found in logs)

@@ -28,19 +28,3 @@ def test_pictures_of_a_recipe_and_of_its_finished_stage(config, tmp_path, capsys
     assert [f.name for f in files] == [f.name for f in again]
     for ours, theirs in zip(files, again, strict=True):
         assert (cv2.imread(str(ours)) == cv2.imread(str(theirs))).all()
-
-
-@pytest.mark.parametrize(
-    'arguments, message',
-    [
-        (('--stage', 'finetune'), 'pseudo_labels/.*no such label map'),
-        (('--stage', 'nothing'), '--stage nothing: the trainings of this recipe are pretrain, '),
-        (('--count', 0), '--count 0 and --epoch 0'),
-        (('--cfg-options', 'nonsense=1'), "no stage uses the setting 'nonsense'"),
-    ],
-)
-def test_mistakes_are_one_line(config, tmp_path, arguments, message):
-    with pytest.raises(SystemExit, match=message) as stop:
-        load_tool('browse_dataset')(config, *arguments)
-    assert '\n' not in str(stop.value)
-    assert not (tmp_path / 'run' / 'browse').exists()

@@ -40,26 +40,3 @@ def test_converts_there_and_back_and_says_what_is_left_out(tool, source, tmp_pat
     assert f'theirs.pth: {len(state)} tensors' in capsys.readouterr().out
     back = load_checkpoint(tmp_path / 'theirs.pth')['model']
     assert back.keys() == PublishedViT().state_dict().keys()
-
-
-def test_mistakes_end_with_one_line_and_nothing_written(tool, source, tmp_path):
-    target = tmp_path / 'ours.pth'
-    for arguments, message in (
-        (('sere', source, target), 'mae.pth: not a checkpoint of SERE'),
-        (('mae', source, source), 'mae.pth: exists already'),
-        (('mae', tmp_path / 'gone.pth', target), 'gone.pth: no such checkpoint'),
-        (('mae', source, target, '--weights-key', 'ema'), "has no 'ema', only model, epoch"),
-        (('pass-pretrained', source, target, '--backwards'), 'there is no way back'),
-    ):
-        with pytest.raises(SystemExit) as stop:
-            run(tool, *arguments)
-        assert message in str(stop.value)
-    assert not target.exists()
-
-
-@pytest.mark.parametrize(
-    'options', [['--backwards', '--config', 'a.py'], ['--stage', 'pretrain'], ['--unknown']]
-)
-def test_options_that_do_not_go_together(tool, options):
-    with pytest.raises(SystemExit, match='2'):
-        run(tool, 'mae', 'a.pth', 'b.pth', *options)

@@ -3,7 +3,6 @@ import json
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -104,20 +103,6 @@ def test_from_a_work_directory_to_scores(tool, made, tmp_path, monkeypatch, caps
     before = {path: path.stat().st_mtime_ns for path in out.rglob('*.png')}
     run(tool, monkeypatch, made, out, model=('pretrain/config.py', 'pretrain/final.pth'))
     assert {path: path.stat().st_mtime_ns for path in out.rglob('*.png')} == before
-
-
-def test_options_reach_the_vote(tool, made, tmp_path, monkeypatch):
-    def labels(name, *options):
-        run(tool, monkeypatch, made, tmp_path / name, *options)
-        paths = sorted((tmp_path / name / 'train-semi').rglob('*.png'))
-        return np.concatenate([cv2.imread(str(path)).ravel() for path in paths])
-
-    split = '--split', 'train-semi'
-    first = labels('first', *split)
-    for number, options in enumerate(
-        [('--neighbours', 1), ('--temperature', 9), ('--upsample', 1), ('--in-index', -1)]
-    ):
-        assert not np.array_equal(labels(f'other{number}', *split, *options), first), options
 
 
 @pytest.mark.parametrize(

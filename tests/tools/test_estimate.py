@@ -38,10 +38,3 @@ def test_a_table_and_a_file(tool, monkeypatch, capsys, data_root, tmp_path):
     assert all(name in printed for name in names) and 'measured on made-up images' in printed
     assert written['measured'] and written['seconds'] > 0 and written['does_not_fit'] == []
     assert not (tmp_path / 'run').exists()  # nothing is written there
-
-
-def test_without_the_images(tool, monkeypatch, capsys, tmp_path):
-    with pytest.raises(SystemExit, match='no such folder.*--images N estimates without'):
-        run(tool, monkeypatch, data_root='/nowhere', evaluate=False)
-    run(tool, monkeypatch, '--images', '5000', data_root='/nowhere', evaluate=False)
-    assert '5,000' in capsys.readouterr().out

@@ -86,15 +86,6 @@ def test_files_score_as_the_slow_reference(
     assert not left_over(tmp_path)
 
 
-@pytest.mark.parametrize('protocol', ['semi', 'free', 'distance'])
-def test_category_ids_are_not_matched(tool, tmp_path, monkeypatch, protocol):
-    images = [(np.roll(t, 3) % 1000 % 4, t) for _, t in made_up_images(12, 3, 3)]
-    write_images(tmp_path, images)
-    report = run(tool, monkeypatch, tmp_path, 3, '--protocol', protocol, '--workers', 1)
-    assert_equals_slow(report, images, {i: i for i in range(4)}, 3)
-    assert report['matching'] == 'none' and report['protocol'] == protocol
-
-
 # ---------------------------------------------------------------- the curve
 
 
@@ -144,23 +135,6 @@ def test_the_curve_equals_scoring_each_threshold_by_itself(tool, tmp_path, monke
 
 
 # ---------------------------------------------------------------- what stops it
-
-
-def test_what_is_missing_is_named_before_anything_is_decoded(tool, tmp_path, monkeypatch):
-    images = made_up_images(4, 3, 3)
-    write_images(tmp_path, images)
-    run_it = tool, monkeypatch, tmp_path, 3, '--workers', 1
-    for index in (0, 2):
-        (tmp_path / 'predictions' / f'{name_of(index)}.png').unlink()
-    message = error_of(*run_it)
-    assert 'predictions: 2 of 4 images are missing: n00/image_0.png, n02/image_2.png' in message
-    (tmp_path / 'masks' / 'n00').rename(tmp_path / 'masks' / 'elsewhere')
-    assert 'elsewhere' in error_of(*run_it)
-    (tmp_path / 'masks').rename(tmp_path / 'gone')
-    assert 'masks: no such folder' in error_of(*run_it)
-    (tmp_path / 'masks').mkdir()
-    assert 'masks: no label maps' in error_of(*run_it)
-    assert not (tmp_path / 'out.json').exists()
 
 
 @pytest.mark.parametrize(

@@ -47,21 +47,6 @@ def test_infers_a_folder_and_says_what_was_bad(run, images, tmp_path, capsys):
     assert (tmp_path / 'out' / 'listing.csv').read_text().startswith('image,height,width,id')
 
 
-def test_mistakes_end_with_one_line(run, images, tmp_path):
-    infer, out = load_tool('infer'), tmp_path / 'out'
-    (images / 'bad.jpg').write_bytes(b'no image')
-    for arguments, message in (
-        ((tmp_path / 'gone', images), 'gone: no such run'),
-        ((run, tmp_path / 'gone'), 'gone: no such image or folder'),
-        ((run, images, '--names', tmp_path / 'gone.json'), 'gone.json'),
-        ((run, images, '--on-bad-image', 'error'), 'bad.jpg'),
-    ):
-        with pytest.raises(SystemExit) as stop:
-            infer(*arguments, '--out', out, '--device', 'cpu')
-        assert str(stop.value).startswith('error: ') and message in str(stop.value)
-    assert not out.exists()
-
-
 def test_exports_and_describes(run, tmp_path, capsys):
     export = load_tool('export_segmentor')
     export(run, '--out', tmp_path / 'a.ts', '--output', 'labels', '--sizes', '32x40', '64x32')

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -59,17 +58,6 @@ def test_images_left_out_do_not_shift_the_others(run, tmp_path):
     leave_out(run)
     assert shown_images(run, tmp_path / 'b') == before
     assert not any(name in str(before) for name in BAD)
-
-
-def test_images_left_out_where_the_data_were_moved(run, tmp_path):
-    before = shown_images(run, tmp_path / 'a')
-    leave_out(run)
-    moved = tmp_path / 'elsewhere' / 'data'
-    shutil.copytree(tmp_path / 'data', moved, symlinks=True)
-    settings = json.loads((run / 'recipe.json').read_text()) | dict(data_root=str(moved))
-    (run / 'recipe.json').write_text(json.dumps(settings))
-    assert shown_images(run, tmp_path / 'b') == before
-    assert set(FinishedRun.read(run).left_out) == {str(moved / 'train' / FOLDER / b) for b in BAD}
 
 
 def test_bad_images_are_told(run):
