@@ -1,5 +1,6 @@
 """Every recipe resolves, knows no ignore value of 255, and has its published numbers."""
 
+import functools
 import inspect
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from luss_mm.recipes.recipe import Recipe
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 RECIPES = sorted((CONFIGS / 'luss').glob('*.py'))
+ALL_RECIPES = sorted(
+    path for folder in ('luss', 'imagenet_s', 'semi') for path in (CONFIGS / folder).glob('*.py')
+)
 TRAINING_SETS = ('LUSSDataset', 'ImageNetSDataset', 'ClassLabelDataset')
 IGNORE_KEYS = ('ignore_index', 'seg_pad_val', 'ignore_label', 'seg_fill_val')
 # methods of PASS, section by section: the paper and its repository.
@@ -90,7 +94,14 @@ def values_of(value, keys, where=''):
             yield from values_of(inner, keys, f'{where}[{i}]')
 
 
+@functools.cache
+def default_trainings(path):
+    """Resolved configs of a recipe as it is. No test may change them."""
+    return trainings(load_recipe(path))
+
+
 each_recipe = pytest.mark.parametrize('path', RECIPES, ids=lambda p: p.stem)
+every_recipe = pytest.mark.parametrize('path', ALL_RECIPES, ids=lambda p: p.stem)
 
 
 @each_recipe
@@ -119,10 +130,10 @@ def test_one_command_sets_folder_and_categories(path):
     assert {v for _, v in values_of(stage['custom_hooks'], ['num_clusters'])} == {7}
 
 
-@each_recipe
+@every_recipe
 def test_no_ignore_value_of_255(path):
     """255 is an ordinary category: neither written nor left to a default of mmseg."""
-    for stage in trainings(load_recipe(path)).values():
+    for stage in default_trainings(path).values():
         for where, value in values_of(stage, IGNORE_KEYS):
             assert value == 1000, where
         for where, block, target in typed_blocks(stage):
@@ -139,7 +150,7 @@ def test_ignore_index_is_one_setting(path):
 
 @each_recipe
 def test_training_loaders_show_the_epoch(path):
-    for name, stage in trainings(load_recipe(path)).items():
+    for name, stage in default_trainings(path).items():
         loader = stage['train_dataloader']
         assert loader['sampler']['type'] == 'EpochSampler', name
         assert loader['dataset']['type'] in TRAINING_SETS, name
@@ -148,18 +159,17 @@ def test_training_loaders_show_the_epoch(path):
         assert {'EpochSeedHook', 'PreflightHook', 'DistSamplerSeedHook'} <= hooks
 
 
-@each_recipe
+@every_recipe
 def test_checkpoints_are_atomic_and_two(path):
-    for stage in trainings(load_recipe(path)).values():
+    for stage in default_trainings(path).values():
         checkpoint = stage['default_hooks']['checkpoint']
         assert checkpoint['backend_args'] == dict(backend='atomic_local')
-        assert checkpoint['max_keep_ckpts'] >= 2
+        assert checkpoint['max_keep_ckpts'] >= 2 and not checkpoint.get('save_best')
 
 
 @each_recipe
 def test_nothing_is_chosen_on_labels_by_default(path):
-    for name, stage in trainings(load_recipe(path)).items():
-        assert not stage['default_hooks']['checkpoint'].get('save_best'), name
+    for stage in default_trainings(path).values():
         hooks = {hook['type']: hook for hook in stage['custom_hooks']}
         if 'PseudoLabelHook' in hooks:
             # A number is each image's own threshold, see GatePooling.
@@ -172,7 +182,7 @@ def published(request):
     path = CONFIGS / 'luss' / f'{request.param}.py'
     if not path.is_file():
         pytest.skip(f'{path.name} is not there')
-    return trainings(load_recipe(path)), PUBLISHED[request.param]
+    return default_trainings(path), PUBLISHED[request.param]
 
 
 def groups(stage):
@@ -276,15 +286,10 @@ def test_published_finetuning(published):
     assert validation['subset'] == numbers['num_categories']
 
 
-ALL_RECIPES = sorted(
-    path for folder in ('luss', 'imagenet_s', 'semi') for path in (CONFIGS / folder).glob('*.py')
-)
-
-
-@pytest.mark.parametrize('path', ALL_RECIPES, ids=lambda p: p.stem)
+@every_recipe
 def test_only_imagenet_s_is_read_as_stored(path):
     """Its masks follow stored pixels; everything else is turned as people see it."""
-    stages = trainings(load_recipe(path)).values()
+    stages = default_trainings(path).values()
     blocks = [block for stage in stages for _, block in find_typed_blocks(stage)]
     official = any(block['type'] == 'ImageNetSDataset' for block in blocks)
     found = {b.get('stored_pixels', False) for b in blocks if b['type'] == 'LoadBoundedImage'}

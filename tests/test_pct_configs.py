@@ -18,11 +18,8 @@ from tests.conftest import slow_but
 from tests.small_pct import SIZE, tiny_folders, tiny_lists
 from tests.test_configs import (
     CONFIGS,
-    IGNORE_KEYS,
-    default_arguments,
     load_recipe,
     trainings,
-    typed_blocks,
     values_of,
 )
 
@@ -60,18 +57,6 @@ def test_published_optimisation(path):
     assert (sampler['labelled'], sampler['unlabelled']) == (5, 5)
     assert sampler['epoch_iterations'] == 20000  # else workers start anew after each pass
     assert retrain['train_dataloader']['batch_size'] == 16
-
-
-@each_recipe
-def test_no_ignore_value_of_255(path):
-    """255 is an ordinary category: neither written nor left to a default of mmseg."""
-    for stage in stages_of(path).values():
-        for where, value in values_of(stage, IGNORE_KEYS):
-            assert value == 1000, where
-        for where, block, target in typed_blocks(stage):
-            for key, default in default_arguments(target).items():
-                if key in (*IGNORE_KEYS, 'pad_val'):
-                    assert '255' not in str(block.get(key, default)), f'{where}.{key}'
 
 
 @each_recipe

@@ -8,11 +8,7 @@ import pytest
 from luss_mm.recipes.settings import Settings
 from tests.semi_recipes import NAMES, PAIRS, SETS, config_path, data_of
 from tests.test_configs import (
-    IGNORE_KEYS,
-    default_arguments,
     load_recipe,
-    typed_blocks,
-    values_of,
 )
 
 VOC = dict(lr=0.002, head=10, crop=513, epochs=100, images=8, selection='class_aware', start=0)
@@ -111,23 +107,7 @@ def test_baseline_differs_in_nothing_but_the_unlabelled_images(pair):
 
 
 @each_recipe
-def test_no_ignore_value_of_255(name):
-    """Neither written nor left to a default of mmseg; files' own void value is another matter."""
-    stage = training(name)
-    for where, value in values_of(stage, IGNORE_KEYS):
-        assert value == 1000, where
-    for where, block, target in typed_blocks(stage):
-        for key, default in default_arguments(target).items():
-            if key in (*IGNORE_KEYS, 'pad_val'):
-                assert '255' not in str(block.get(key, default)), f'{where}.{key}'
-
-
-@each_recipe
-def test_checkpoints_are_atomic_and_nothing_is_chosen_on_labels(name):
-    stage = training(name)
-    checkpoint = stage['default_hooks']['checkpoint']
-    assert checkpoint['backend_args'] == dict(backend='atomic_local')
-    assert checkpoint['max_keep_ckpts'] >= 2 and not checkpoint.get('save_best')
+def test_labels_used(name):
     labels = load_recipe(config_path(name)).labels_used(name.split('_')[0])
     assert labels == ['masks of the labelled images: training', 'validation masks: scoring']
     assert (
