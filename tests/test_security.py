@@ -10,7 +10,7 @@ LUSSInferencer, tools/infer.py                here, tests/inference/test_trained
 tools/export_segmentor.py                     here
 tools/report.py, merging of receptive fields  here
 config beside or within a checkpoint          here, tests/inference/test_trained_segmentor.py
-.npy: centroids, features, clusters, scores   here, tests/datasets/test_class_labels.py
+.npy: centroids, features, clusters, scores   here
 zip and tar archives                          tests/imagenet_s/test_safe_archives.py
 zips for the server (make_submission --check) tests/imagenet_s/test_submission.py
 paths in lists                                tests/datasets/test_image_list.py,

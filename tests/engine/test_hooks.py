@@ -116,6 +116,18 @@ class TestFeatureQueueHook:
         runner.train()
         assert runner.model.queue.filled == 0 and not runner.model.queue.rows.any()
 
+    def test_another_length_cannot_resume(self, tmp_path):
+        make_runner(tmp_path, FeatureQueueHook(), epochs=1).train()
+        runner = make_runner(
+            tmp_path,
+            FeatureQueueHook(),
+            load_from=str(tmp_path / 'epoch_1.pth'),
+            resume=True,
+            model=TinyModel(queue_length=20),
+        )
+        with pytest.raises(ValueError, match=r'\(2, 8, 6\), the model one of \(2, 20, 6\)'):
+            runner.train()
+
 
 class TestPrototypesHook:
     FROZEN = 4
