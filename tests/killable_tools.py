@@ -76,16 +76,27 @@ class Run:
 def make_small_runs_quick():
     """Skip what a small run spends most of its time on, in this process and for good.
 
-    mmengine has yapf lay out a config for every log, stage and checkpoint, and the collector of
-    garbage goes through all that was imported after every stage.
+    mmengine has yapf lay out a config for every log, stage and checkpoint, and looks for a module
+    of the name of every type that a registry lacks; the collector of garbage goes through all that
+    was imported after every stage.
     """
+    from mmengine.registry import registry
     from yapf.yapflib import yapf_api
 
+    find = registry.get_object_from_string
+    registry.get_object_from_string = lambda name: find(name) if '.' in name else None
     yapf_api.FormatCode = lambda text, **_: (text, True)
     gc.freeze()
 
 
-def start_tool(tool, *arguments, log, kill_at=None):
+def leave_out_pictures():
+    """Draw no pictures of a run, which take longer than a small one."""
+    from luss_mm.engine.hooks.pictures import PicturesHook
+
+    PicturesHook.after_train = lambda *_: None
+
+
+def start_tool(tool, *arguments, log, kill_at=None, quick=True):
     """Start `python TOOL ARGUMENTS` from the repository's root.
 
     Args:
@@ -94,16 +105,17 @@ def start_tool(tool, *arguments, log, kill_at=None):
         log: Gets its output.
         kill_at: A function, as 'module.function' or 'module.Class.method', and the number of the
             call at whose beginning the process kills its whole session.
+        quick: Whether configs are not laid out and pictures not drawn.
     """
     command = [str(tool), *map(str, arguments)]
-    process = _clean.Process(target=_run_script, args=(command, str(log), kill_at))
+    process = _clean.Process(target=_run_script, args=(command, str(log), kill_at, quick))
     process.start()
     return Run(process, log)
 
 
-def run_tool(tool, *arguments, log):
+def run_tool(tool, *arguments, log, quick=True):
     """Run a tool to its end, as `start_tool`, and assert that it succeeded."""
-    run = start_tool(tool, *arguments, log=log)
+    run = start_tool(tool, *arguments, log=log, quick=quick)
     assert run.wait() == 0, run.output[-3000:]
     return run.output
 
@@ -143,7 +155,7 @@ def _descendants(pid):
     return found
 
 
-def _run_script(command, log, kill_at):
+def _run_script(command, log, kill_at, quick):
     os.environ.update(ENVIRONMENT)
     os.setsid()
     os.chdir(REPOSITORY)
@@ -151,7 +163,9 @@ def _run_script(command, log, kill_at):
     os.dup2(file, 1)
     os.dup2(file, 2)
     multiprocessing.set_start_method('fork', force=True)  # as in a process from the command line
-    make_small_runs_quick()
+    if quick:
+        make_small_runs_quick()
+        leave_out_pictures()
     if kill_at:
         _kill_on_call(*kill_at)
     sys.argv = command

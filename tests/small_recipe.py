@@ -60,19 +60,20 @@ _directory = tempfile.TemporaryDirectory()
 def finished_run():
     """Work directory of an uninterrupted run. No test may change it."""
     work_dir = Path(_directory.name, 'finished')
-    run_tool(TRAIN, *train_arguments(work_dir), log=work_dir.with_suffix('.log'))
+    run_tool(TRAIN, *train_arguments(work_dir), log=work_dir.with_suffix('.log'), quick=False)
     return work_dir
 
 
-def train(work_dir, **options):
+def train(work_dir, quick=True, **options):
     """Run the small recipe to its end; returns the output."""
-    return run_tool(TRAIN, *train_arguments(work_dir, **options), log=next_log(work_dir))
+    arguments = train_arguments(work_dir, **options)
+    return run_tool(TRAIN, *arguments, log=next_log(work_dir), quick=quick)
 
 
-def start_training(work_dir, kill_at=None, **options):
+def start_training(work_dir, kill_at=None, quick=True, **options):
     """Start the small recipe."""
     arguments = train_arguments(work_dir, **options)
-    return start_tool(TRAIN, *arguments, log=next_log(work_dir), kill_at=kill_at)
+    return start_tool(TRAIN, *arguments, log=next_log(work_dir), kill_at=kill_at, quick=quick)
 
 
 def train_arguments(work_dir, recipe=RECIPE, **options):

@@ -56,7 +56,7 @@ KILL_POINTS = (
 def finished(tmp_path_factory):
     """Work directory of an uninterrupted run. No test may change it."""
     work_dir = tmp_path_factory.mktemp('pdso') / 'finished'
-    output = train(work_dir, **PDSO)
+    output = train(work_dir, quick=False, **PDSO)
     work_dir.with_suffix('.log').write_text(output)
     return work_dir
 

@@ -104,7 +104,7 @@ def command(work_dir, arguments):
 
 def start(work_dir, arguments):
     """Start a run in a process that has imported everything."""
-    return start_tool(TRAIN, *command(work_dir, arguments), log=next_log(work_dir))
+    return start_tool(TRAIN, *command(work_dir, arguments), log=next_log(work_dir), quick=False)
 
 
 def uninterrupted(work_dir, arguments):
