@@ -153,7 +153,7 @@ def is_same(first, second, tolerance=0.0):
 
 
 def assert_scored(work_dir):
-    scores = json.loads((work_dir / 'finetune/scores.json').read_text())['metrics']
+    scores = json.loads((work_dir / 'finetune/metrics.json').read_text())['metrics']
     assert 0 <= scores['mIoU'] <= 100
     assert len(list((work_dir / 'pseudo_labels').rglob('*.png'))) == 8
 

@@ -1,8 +1,6 @@
 """Features to clusters: centroids and the assignment of every image."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +10,8 @@ from mmengine.dist import is_main_process
 from luss_mm.functional.kmeans import fit_kmeans
 from luss_mm.pipeline.image_batches import Progress
 from luss_mm.work_dir.artifact import produce
-from luss_mm.work_dir.atomic_files import write_array, write_atomically
+from luss_mm.work_dir.run_folder import Clusters, load_clusters, write_clusters, write_summary
 from luss_mm.work_dir.stop_request import stop_if_asked
-
-
-@dataclass(frozen=True)
-class Clusters:
-    """Finished clusters.
-
-    Attributes:
-        centroids: float32 (K, C).
-        assignment: Cluster of each image, int32 (N,).
-        squared_distances: Of each image to its centroid, float32 (N,).
-    """
-
-    centroids: np.ndarray
-    assignment: np.ndarray
-    squared_distances: np.ndarray
 
 
 def cluster_features(
@@ -85,7 +68,7 @@ def cluster_features(
                 repaired_clusters=result.repaired,
                 sizes=np.bincount(result.assignment, minlength=num_clusters).tolist(),
             )
-            write_atomically(unfinished / 'summary.json', json.dumps(summary, indent=2).encode())
+            write_summary(unfinished, summary)
             write_clusters(
                 unfinished,
                 Clusters(result.centroids, result.assignment, result.squared_distances),
@@ -104,14 +87,3 @@ def count_restart(progress: Progress, done: int) -> None:
     progress.advance(done - progress.done)
     if done < progress.total:
         stop_if_asked('k-means begins anew, its features are kept')
-
-
-def write_clusters(directory: Path, clusters: Clusters) -> None:
-    """Write what `load_clusters` reads."""
-    for field in fields(Clusters):
-        write_array(directory / f'{field.name}.npy', getattr(clusters, field.name))
-
-
-def load_clusters(directory: str | Path) -> Clusters:
-    """Read finished clusters."""
-    return Clusters(*(np.load(Path(directory, f'{field.name}.npy')) for field in fields(Clusters)))

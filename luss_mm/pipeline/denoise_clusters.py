@@ -1,6 +1,5 @@
 """Clusters to cleaner clusters: k-means anew on the samples that clearly belong to one."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,19 +18,18 @@ from luss_mm.functional.sample_selection import (
     filter_noise,
     sample_quality,
 )
-from luss_mm.pipeline.cluster_features import (
-    Clusters,
-    count_restart,
-    load_clusters,
-    write_clusters,
-)
+from luss_mm.pipeline.cluster_features import count_restart
 from luss_mm.pipeline.image_batches import Progress
 from luss_mm.work_dir.artifact import produce
-from luss_mm.work_dir.atomic_files import write_array, write_atomically
 from luss_mm.work_dir.mapped_array import create_mapped_array
+from luss_mm.work_dir.run_folder import (
+    Clusters,
+    load_clusters,
+    write_clusters,
+    write_denoising,
+    write_summary,
+)
 
-KEPT = 'kept.npy'
-QUALITY = 'quality.npy'
 KEPT_EMBEDDINGS = 'kept_embeddings.npy'  # while k-means runs
 COPY_ROWS = 4096  # at C = 2048 34 MB
 LONGEST_CENTROID = 1 + 1e-3  # a mean of unit vectors is no longer than one
@@ -140,9 +138,8 @@ def denoise_clusters(
                 new_sizes=np.bincount(denoised.assignment, minlength=num_clusters).tolist(),
             )
             print_log(_describe(summary), logger='current')
-            write_atomically(unfinished / 'summary.json', json.dumps(summary, indent=2).encode())
-            write_array(unfinished / KEPT, selection.kept)
-            write_array(unfinished / QUALITY, selection.quality.astype(np.float32))
+            write_summary(unfinished, summary)
+            write_denoising(unfinished, selection.kept, selection.quality.astype(np.float32))
             write_clusters(unfinished, denoised)
 
     return load_clusters(produce(directory, make, inputs, settings, seed=seed))

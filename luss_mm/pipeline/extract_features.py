@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +14,10 @@ from luss_mm.pipeline.image_batches import ShardedBatches, stack_features, stack
 from luss_mm.work_dir.artifact import produce
 from luss_mm.work_dir.atomic_files import write_array
 from luss_mm.work_dir.mapped_array import create_mapped_array
+from luss_mm.work_dir.run_folder import EMBEDDINGS, SCORE_COUNTS, Features, load_features
 from luss_mm.work_dir.shards import JOINED, FinishedShards
 
-EMBEDDINGS = 'embeddings.npy'
-SCORE_COUNTS = 'foreground_score_counts.npy'
 SCORE_BINS = 1000
-
-
-@dataclass(frozen=True)
-class Features:
-    """Finished features.
-
-    Attributes:
-        embeddings: Unit rows in the order of the data set, memory-mapped float32. Shape (N, C).
-        score_counts: Pixels in each of SCORE_BINS equal bins of [0, 1]. int64 (SCORE_BINS,).
-    """
-
-    embeddings: np.ndarray
-    score_counts: np.ndarray
 
 
 def extract_features(
@@ -57,7 +42,7 @@ def extract_features(
         device: The model's.
 
     Returns:
-        The features, read back from disk.
+        The features, read back from disk, with SCORE_BINS bins of scores.
     """
 
     def make(unfinished: Path) -> None:
@@ -69,14 +54,6 @@ def extract_features(
             _join_shards(finished, batches)
 
     return load_features(produce(directory, make, inputs, settings))
-
-
-def load_features(directory: str | Path) -> Features:
-    """Memory-map finished features."""
-    return Features(
-        np.load(Path(directory, EMBEDDINGS), mmap_mode='r'),
-        np.load(Path(directory, SCORE_COUNTS)),
-    )
 
 
 @torch.inference_mode()

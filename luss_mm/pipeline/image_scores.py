@@ -1,6 +1,5 @@
 """What a classifier says of every training image: a loss and a label."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,10 @@ from torch.nn import functional as F
 from luss_mm.models.image_classifier import ImageClassifier
 from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.work_dir.artifact import produce
-from luss_mm.work_dir.atomic_files import write_array, write_atomically
+from luss_mm.work_dir.atomic_files import write_array
+from luss_mm.work_dir.run_folder import LABELS, LOSSES, write_summary
 from luss_mm.work_dir.shards import JOINED, FinishedShards
 
-LOSSES = 'losses.npy'
-LABELS = 'labels.npy'
 GIVEN, PREDICTED = 'given', 'predicted'
 SCORE = np.dtype([('loss', np.float32), ('label', np.int32)])
 
@@ -111,7 +109,7 @@ def _join_shards(finished: FinishedShards, num_shards: int) -> None:
         directory = finished.directory
         scores = np.concatenate([np.load(_shard(directory, s)) for s in range(num_shards)])
         summary = dict(mean_loss=float(scores['loss'].mean()), images=len(scores))
-        write_atomically(directory / 'summary.json', json.dumps(summary).encode())
+        write_summary(directory, summary)
         write_array(directory / LOSSES, scores['loss'])
         write_array(directory / LABELS, scores['label'])
         finished.add(JOINED, [directory / LOSSES, directory / LABELS])

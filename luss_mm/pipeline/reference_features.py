@@ -1,7 +1,6 @@
 """Labelled images to reference vectors, and other images to label maps by their vote."""
 
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +25,11 @@ from luss_mm.pipeline.generate_labels import label_path, save_label_map
 from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.work_dir.artifact import produce
 from luss_mm.work_dir.atomic_files import write_array, write_atomically
+from luss_mm.work_dir.run_folder import write_summary
 from luss_mm.work_dir.shards import JOINED, FinishedShards
 
 DIRECTIONS = 'directions.npy'
 CATEGORIES = 'categories.npy'
-SUMMARY = 'summary.json'
 LABELS_USED = 'masks of the labelled images: references'
 
 
@@ -224,7 +223,7 @@ def _join_shards(finished: FinishedShards, batches: ShardedBatches) -> None:
             too_small_for_a_cell=sum(int(shard['lost']) for shard in shards),
         )
         print_log(f'references: {summary}', logger='current')
-        write_atomically(directory / SUMMARY, json.dumps(summary, indent=2).encode())
+        write_summary(directory, summary)
         write_array(directory / CATEGORIES, categories)
         directions = np.concatenate([shard['directions'] for shard in shards])
         write_array(directory / DIRECTIONS, directions)

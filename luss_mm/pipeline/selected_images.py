@@ -1,6 +1,5 @@
 """Which images a training was given, in a form that people and tools can read."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,7 @@ from mmengine.dist import is_main_process
 
 from luss_mm.datasets import ClassLabelDataset
 from luss_mm.work_dir.artifact import produce
-from luss_mm.work_dir.atomic_files import write_atomically
+from luss_mm.work_dir.run_folder import write_selected
 
 
 def write_selection(
@@ -30,10 +29,8 @@ def write_selection(
     def make(unfinished: Path) -> None:
         if not is_main_process():
             return
-        lines = ''.join(f'{dataset.relative_path(i)}\n' for i in range(len(dataset)))
-        write_atomically(unfinished / 'images.txt', lines.encode())
-        counts = dict(total=total.tolist(), kept=kept.tolist())
-        write_atomically(unfinished / 'counts.json', json.dumps(counts).encode())
+        images = (dataset.relative_path(i) for i in range(len(dataset)))
+        write_selected(unfinished, images, total.tolist(), kept.tolist())
 
     inputs = dict(images=dataset.fingerprint())
     return produce(directory, make, inputs, dict(small_loss=dataset.small_loss))

@@ -118,6 +118,11 @@ def artifact_key(recipe: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def is_finished(directory: str | Path) -> bool:
+    """Whether a directory holds a finished output, whatever it was made from."""
+    return Path(directory, MANIFEST).is_file()
+
+
 def read_manifest(directory: str | Path) -> dict:
     """Manifest of a finished output.
 

@@ -227,7 +227,7 @@ class TestFinalValidationHook:
     def test_not_twice_without_a_kill(self, tmp_path):
         make_runner(tmp_path, FinalValidationHook(), validate=True).train()
         assert CountingMetric.validations == 1
-        scores = json.loads((tmp_path / 'scores.json').read_text())
+        scores = json.loads((tmp_path / 'metrics.json').read_text())
         assert scores == dict(epoch=3, iter=6, metrics=dict(score=2.0))
 
     @pytest.mark.parametrize('kill_at', ['before_val', 'before_val_epoch', 'after_val_iter'])
@@ -236,7 +236,7 @@ class TestFinalValidationHook:
             tmp_path, KillHook(kill_at), lambda: [FinalValidationHook()], validate=True
         )
         assert CountingMetric.validations == 1
-        assert json.loads((tmp_path / 'scores.json').read_text())['iter'] == 6
+        assert json.loads((tmp_path / 'metrics.json').read_text())['iter'] == 6
 
     def test_not_twice_after_a_kill_during_training(self, tmp_path):
         kill = KillHook('before_train_epoch', epoch=2)
@@ -245,7 +245,7 @@ class TestFinalValidationHook:
 
     def test_without_validation(self, tmp_path):
         make_runner(tmp_path, FinalValidationHook(), epochs=1).train()
-        assert not (tmp_path / 'scores.json').exists()
+        assert not (tmp_path / 'metrics.json').exists()
 
 
 @pytest.mark.parametrize('start, own', [(0.5, 2), (0.3, 2), (0.0, 4), (1.0, 0)])

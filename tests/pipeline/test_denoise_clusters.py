@@ -9,9 +9,9 @@ from luss_mm.functional.kmeans import fit_kmeans
 from luss_mm.functional.nearest_centroids import assign_to_centroids
 from luss_mm.functional.sample_selection import balance_clusters
 from luss_mm.pipeline import denoise_clusters as module
-from luss_mm.pipeline.cluster_features import Clusters, load_clusters
 from luss_mm.pipeline.denoise_clusters import DenoisingRules, check_clusters, denoise_clusters
 from luss_mm.work_dir.artifact import read_manifest
+from luss_mm.work_dir.run_folder import Clusters, load_clusters
 
 RULES = DenoisingRules(rule='margin', keep_fraction=0.7, limit=None, cap=1.2, floor=0.8)
 K = 4

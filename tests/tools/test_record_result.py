@@ -30,7 +30,7 @@ def run(tmp_path):
     settings |= dict(use_dff=True, use_csd=True, use_spo=True, checkpoint='/far/away/dino.pth')
     settings |= dict(segmenter=dict(type='GrabCut', x=1), pictures='${work_dir}/a', sizes=[1])
     (work_dir / 'recipe.json').write_text(json.dumps(settings))
-    (work_dir / 'finetune' / 'scores.json').write_text(json.dumps(dict(metrics=SCORES)))
+    (work_dir / 'finetune' / 'metrics.json').write_text(json.dumps(dict(metrics=SCORES)))
     return work_dir
 
 
@@ -74,7 +74,7 @@ def test_runs_are_added_and_replaced(run, record):
     assert len(record(run, '--method', 'PDSO, refined', '--seed', 7)) == 2
     assert len(record(run, '--method', 'PDSO', '--seed', 7, '--setting', 'sharp')) == 3
     changed = dict(metrics=SCORES | {'mIoU': 30.0})
-    (run / 'finetune' / 'scores.json').write_text(json.dumps(changed))
+    (run / 'finetune' / 'metrics.json').write_text(json.dumps(changed))
     entries = record(run, '--method', 'PDSO', '--seed', 7)
     assert [e['metrics']['mIoU'] for e in entries] == [30.0, 24.5, 24.5]
 
@@ -96,7 +96,7 @@ def test_a_run_is_not_recorded_as_another(run, record, tmp_path, method, seed, m
 
 
 def test_a_run_without_scores_is_refused(run, record):
-    (run / 'finetune' / 'scores.json').unlink()
+    (run / 'finetune' / 'metrics.json').unlink()
     with pytest.raises(SystemExit, match='the run was not scored'):
         record(run, '--method', 'PDSO', '--seed', 7)
 

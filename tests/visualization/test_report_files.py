@@ -12,10 +12,10 @@ from luss_mm.visualization.report import write_report
 from luss_mm.visualization.report.bad_images import bad_images
 from luss_mm.visualization.report.clusters import cluster_cards
 from luss_mm.visualization.report.pictures import PictureFolder
-from luss_mm.visualization.report.run_files import FinishedRun
 from luss_mm.visualization.report.training import stage_rows
 from luss_mm.visualization.run_pictures import read_losses
 from luss_mm.work_dir.artifact import ManifestError, finished_outputs
+from luss_mm.work_dir.run_folder import RunFolder
 
 from .made_up_run import make_run
 
@@ -51,7 +51,7 @@ def text_of(page):
 
 def shown_images(run, folder):
     """Names on the sheets of every cluster."""
-    cards = cluster_cards(FinishedRun.read(run), None, PictureFolder(folder))
+    cards = cluster_cards(RunFolder.read(run), None, PictureFolder(folder))
     return [[sheet.names for sheet in card.sheets] for card in cards]
 
 
@@ -70,7 +70,7 @@ def test_images_left_out_where_the_data_were_moved(run, tmp_path):
     settings = json.loads((run / 'recipe.json').read_text()) | dict(data_root=str(moved))
     (run / 'recipe.json').write_text(json.dumps(settings))
     assert shown_images(run, tmp_path / 'b') == before
-    assert set(FinishedRun.read(run).left_out) == {str(moved / 'train' / FOLDER / b) for b in BAD}
+    assert set(RunFolder.read(run).left_out) == {str(moved / 'train' / FOLDER / b) for b in BAD}
 
 
 def test_bad_images_are_told(run):
@@ -96,22 +96,22 @@ def test_what_stopped_the_run_is_told(run):
     problem = [dict(image='/data/validation/b.jpg', problem='truncated after 7 bytes')]
     (run / 'validation_image_check' / 'bad_images.json').write_text(json.dumps(problem))
     (run / 'image_check' / 'bad_masks.json').write_text('[]')
-    found = bad_images(FinishedRun.read(run))
+    found = bad_images(RunFolder.read(run))
     assert found.stopping == [('validation/b.jpg', 'truncated after 7 bytes')]
     assert 'validation/b.jpg truncated after 7 bytes' in text_of(write_report(run))
 
 
 def test_an_image_check_is_made_from_its_folders(run):
     leave_out(run)
-    (row,) = [row for row in stage_rows(FinishedRun.read(run)) if row.name == 'image_check']
+    (row,) = [row for row in stage_rows(RunFolder.read(run)) if row.name == 'image_check']
     assert row.made_from == ['train']
 
 
 def test_each_stage_stands_before_its_parts(run):
     leave_out(run)
-    rows = [(row.name, row.within) for row in stage_rows(FinishedRun.read(run))]
+    rows = [(row.name, row.within) for row in stage_rows(RunFolder.read(run))]
     names = [name for name, _ in rows]
-    assert sorted(names) == sorted(FinishedRun.read(run).manifests)
+    assert sorted(names) == sorted(RunFolder.read(run).manifests)
     assert not dict(rows)['image_check'] and not dict(rows)['finetune']
     parts = ['csd_clusters', 'threshold', 'pseudo_labels']
     assert names[names.index('finetune') + 1 :][:3] == parts and all(map(dict(rows).get, parts))

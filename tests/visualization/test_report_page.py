@@ -9,7 +9,6 @@ import pytest
 
 from luss_mm.visualization.report import report_is_current, write_report
 from luss_mm.visualization.report.clusters import use_of
-from luss_mm.visualization.report.run_files import FinishedRun
 from luss_mm.visualization.report.scores import (
     PairCounts,
     ScoredRun,
@@ -18,6 +17,7 @@ from luss_mm.visualization.report.scores import (
     top_confusions,
 )
 from luss_mm.visualization.report.training import format_duration
+from luss_mm.work_dir.run_folder import RunFolder
 
 from .made_up_run import NASTY, make_run
 
@@ -167,12 +167,12 @@ def test_a_report_is_current_until_an_output_changes(run, tmp_path):
 
 
 def test_outputs_are_in_the_order_of_their_making(run):
-    names = list(FinishedRun.read(run).manifests)
+    names = list(RunFolder.read(run).manifests)
     assert names == [
         *('features', 'clusters', 'pretrain', 'attention', 'dff_f'),
         *('csd_clusters', 'threshold', 'pseudo_labels', 'finetune'),
     ]
-    assert FinishedRun.read(run).last == 'finetune'
+    assert RunFolder.read(run).last == 'finetune'
 
 
 def test_collapse_raises_the_alarm(page):
@@ -222,7 +222,7 @@ def test_confusions_are_counted_after_matching():
 
 
 def test_image_counts_add_up(run):
-    evaluation = read_evaluation(FinishedRun.read(run))
+    evaluation = read_evaluation(RunFolder.read(run))
     lines = (run / 'finetune/evaluation/image_counts.0.jsonl').read_text().splitlines()
     pixels = np.zeros((6, 6), int)
     for record in map(json.loads, lines):

@@ -7,9 +7,9 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmseg.registry import HOOKS
 
-from luss_mm.engine.decoration import decoration
 from luss_mm.recipes.stage_visualizer import LOCAL_BACKEND
 from luss_mm.visualization.run_pictures import read_rgb
+from luss_mm.visualization.step_pictures import decoration
 
 SUFFIXES = ('.png', '.jpg')
 

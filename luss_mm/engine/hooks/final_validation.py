@@ -1,14 +1,10 @@
 """The finished model is always scored, and the score is written down."""
 
-import json
-
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmseg.registry import HOOKS
 
-from luss_mm.work_dir.atomic_files import write_atomically
-
-SCORES = 'scores.json'
+from luss_mm.work_dir.run_folder import StageFolder
 
 
 @HOOKS.register_module()
@@ -28,9 +24,7 @@ class FinalValidationHook(Hook):
         """Write the scores."""
         self._validated_iter = runner.iter
         if is_main_process():
-            scores = dict(epoch=runner.epoch, iter=runner.iter, metrics=metrics)
-            path = f'{runner.work_dir}/{SCORES}'
-            write_atomically(path, json.dumps(scores, indent=2, default=float).encode())
+            StageFolder(runner.work_dir).write_metrics(runner.epoch, runner.iter, metrics)
 
     def after_train(self, runner) -> None:
         """Validate if the final model has no score."""

@@ -1,6 +1,5 @@
 """Pictures of the finished run beside its numbers."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,11 @@ from mmseg.registry import DATASETS, HOOKS, TRANSFORMS
 from luss_mm.datasets import LUSSDataset
 from luss_mm.datasets.image_entries import ImagePaths
 from luss_mm.datasets.transforms.loading import keeps_stored_pixels
-from luss_mm.engine.decoration import decoration
 from luss_mm.functional.palette import category_palette
 from luss_mm.functional.pixel_assignment import resize_score
-from luss_mm.inference.feature_source import FeatureSource
-from luss_mm.pipeline.cluster_features import load_clusters
-from luss_mm.pipeline.extract_features import load_features
+from luss_mm.inference.feature_source import shared_source
 from luss_mm.pipeline.generate_labels import PixelLabeller
 from luss_mm.pipeline.image_counts import has_image_counts, rank_images
-from luss_mm.pipeline.pseudo_labels import THRESHOLD
-from luss_mm.pipeline.run_health import PICTURED_FOREGROUND
 from luss_mm.visualization.run_pictures import (
     STRIPS,
     SegmentedImage,
@@ -35,7 +29,15 @@ from luss_mm.visualization.run_pictures import (
     save_threshold_histogram,
     strip_name,
 )
-from luss_mm.work_dir.atomic_files import write_atomically
+from luss_mm.visualization.step_pictures import decoration
+from luss_mm.work_dir.run_folder import (
+    EvaluationFolder,
+    RunFolder,
+    StageFolder,
+    load_clusters,
+    load_features,
+    load_threshold,
+)
 
 
 @HOOKS.register_module()
@@ -68,13 +70,13 @@ class PicturesHook(Hook):
         num_extremes: int = 12,
         images_per_cluster: int = 24,
     ) -> None:
-        self.directory = Path(directory)
-        self.source = FeatureSource(**source)
+        self.run = RunFolder(directory)
+        self.source = shared_source(source)
         self.label_transform = label_transform
         self.unscored_dataset = unscored_dataset
-        self.features = self.directory / features
-        self.clusters = self.directory / clusters
-        self.pictures = self.directory / 'pictures'
+        self.features = self.run.path / features
+        self.clusters = self.run.path / clusters
+        self.pictures = self.run.pictures
         self.num_strips = num_strips
         self.num_extremes = num_extremes
         self.images_per_cluster = images_per_cluster
@@ -99,12 +101,11 @@ class PicturesHook(Hook):
         )
         save_threshold_histogram(
             load_features(self.features).score_counts,
-            self._chosen_scores()['threshold'],
+            load_threshold(self.run.threshold).threshold,
             pictures / 'foreground_threshold.png',
         )
-        for config in self.directory.glob('*/config.py'):
-            if '.' not in (stage := config.parent.name):  # a dot marks what was set aside
-                save_loss_curves(config.parent, pictures / f'losses_{stage}.png')
+        for stage in self.run.trained_stages():
+            save_loss_curves(self.run.path / stage, pictures / f'losses_{stage}.png')
         save_loss_curves(Path(runner.work_dir), pictures / 'losses_finetune.png')
         if runner.val_loop is not None:
             shown = runner.val_loop.dataloader.dataset
@@ -113,8 +114,7 @@ class PicturesHook(Hook):
         shares = self._save_strips(runner, shown, clusters.centroids, pictures / STRIPS)
         if runner.val_loop is None:  # else the metric counts them, of all images
             means = dict(zip(('pseudo_labels', 'predictions'), shares.mean(axis=0), strict=True))
-            content = json.dumps(means | dict(images=len(shares)), indent=2)
-            write_atomically(self.directory / PICTURED_FOREGROUND, content.encode())
+            self.run.write_pictured_foreground(means | dict(images=len(shares)))
         print_log(f'pictures: {pictures}', logger='current')
 
     @torch.inference_mode()
@@ -124,17 +124,17 @@ class PicturesHook(Hook):
         """Draw; returns the shares of foreground in pseudo-label and prediction. Shape (N, 2)."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         model.eval()
-        evaluation = Path(runner.work_dir, 'evaluation')
+        evaluation = StageFolder(runner.work_dir).evaluation
         names = self._category_of_cluster(evaluation, len(centroids))
         num_ids = max(len(dataset.metainfo.get('classes') or ()), int(names.max()) + 1)
         palette = category_palette(num_ids)
-        chosen = self._chosen_scores()
+        chosen = load_threshold(self.run.threshold)
         labeller = PixelLabeller(
             self.source.model,
             centroids,
-            chosen['threshold'],
+            chosen.threshold,
             TRANSFORMS.build(self.label_transform),
-            chosen.get('certain_scores'),
+            chosen.certain_scores,
         )
         shares = []
         for index in self._chosen_images(dataset, evaluation):
@@ -168,24 +168,19 @@ class PicturesHook(Hook):
             shares.append([(labels > 0).mean() for labels in (pseudo['gt_seg_map'], prediction)])
         return np.array(shares)
 
-    def _chosen_images(self, dataset: LUSSDataset, evaluation: Path) -> list[int]:
+    def _chosen_images(self, dataset: LUSSDataset, evaluation: EvaluationFolder) -> list[int]:
         """Images spread over the split, and those that were segmented best and worst."""
         count = min(self.num_strips, len(dataset))
         chosen = set(np.linspace(0, len(dataset) - 1, count).astype(int).tolist())
-        if has_image_counts(evaluation):
-            ranking = [image for _, image in rank_images(evaluation)]
+        if has_image_counts(evaluation.path):
+            ranking = [image for _, image in rank_images(evaluation.path)]
             extremes = {*ranking[: self.num_extremes], *ranking[::-1][: self.num_extremes]}
             chosen.update(i for i, path in enumerate(ImagePaths(dataset)) if path in extremes)
         return sorted(chosen)
 
-    def _chosen_scores(self) -> dict[str, Any]:
-        return json.loads((self.directory / THRESHOLD / 'threshold.json').read_text())
-
     @staticmethod
-    def _category_of_cluster(evaluation: Path, num_clusters: int) -> np.ndarray:
+    def _category_of_cluster(evaluation: EvaluationFolder, num_clusters: int) -> np.ndarray:
         """Category id of every generated id; generated ids themselves where none were matched."""
-        path = evaluation / 'match.json'
-        if not path.is_file():
+        if not evaluation.match_file.is_file():
             return np.arange(num_clusters + 1)
-        match = json.loads(path.read_text())
-        return np.array([match[str(i)] for i in range(num_clusters + 1)])
+        return evaluation.mapping()
