@@ -98,7 +98,7 @@ def nothing_beside(monkeypatch):
     """Such a run goes mostly on the layout of configs, on collecting garbage and on pictures."""
     monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **kwargs: (text, True))
     monkeypatch.setattr('gc.collect', lambda: 0)
-    monkeypatch.setattr('luss_mm.engine.hooks.pictures.PicturesHook.after_train', lambda *_: None)
+    monkeypatch.setattr('luss_mm.engine.hooks.results.PicturesHook.after_train', lambda *_: None)
 
 
 @functools.cache

@@ -12,8 +12,7 @@ from luss_mm.checkpoints.conversion import convert_checkpoint
 from luss_mm.checkpoints.loading import CheckpointError, load_backbone, load_checkpoint
 from luss_mm.engine.hooks import PretrainedWeightsHook
 from luss_mm.packaged_weights import PACKAGED_WEIGHTS, checkpoint_file
-from luss_mm.work_dir.artifact import fingerprint_file
-from luss_mm.work_dir.output_files import hash_file
+from luss_mm.work_dir.artifact import fingerprint_file, hash_file
 
 NAME = 'package:efficientnet_lite0'
 MODEL = 'configs/_base_/models/efficientnet_lite0.py'

@@ -20,7 +20,7 @@ from luss_mm.engine.expected_errors import one_line_stops
 from luss_mm.evaluation.label_quality import evaluate_labels
 from luss_mm.functional.clustering_scores import clustering_accuracy, contingency
 from luss_mm.inference.label_steps import LabelStep, find_label_steps
-from luss_mm.pipeline.denoise_clusters import DenoisingRules, denoise_clusters
+from luss_mm.pipeline.clusters import DenoisingRules, denoise_clusters
 from luss_mm.pipeline.step import steps_of
 from luss_mm.recipes.config_file import read_own_config
 from luss_mm.visualization.curves import plot_curves

@@ -22,23 +22,19 @@ from luss_mm.checkpoints.loading import find_newest_checkpoint
 from luss_mm.costs.run_estimate import announce_estimate
 from luss_mm.costs.time_left import TimeLeft
 from luss_mm.engine.extremes_check import check_extremes
-from luss_mm.engine.hooks.class_names import ClassNamesHook
-from luss_mm.engine.hooks.stop_request import StopRequestHook
-from luss_mm.engine.named_instances import forget
-from luss_mm.engine.processes import device_overrides, start_process_group
+from luss_mm.engine.hooks.results import ClassNamesHook
+from luss_mm.engine.hooks.safeguards import StopRequestHook
+from luss_mm.engine.processes import device_overrides, forget, start_process_group
 from luss_mm.engine.run_report import report_line
 from luss_mm.pipeline.run_health import judge_run
-from luss_mm.recipes.compile_check import check_compile
+from luss_mm.recipes.config_check import check_compile, check_features
 from luss_mm.recipes.data_check import check_data
 from luss_mm.recipes.image_check import bad_image_lines, check_images_of
-from luss_mm.recipes.nested_values import plain
 from luss_mm.recipes.recipe import Recipe
-from luss_mm.recipes.settings import SettingsError
-from luss_mm.recipes.stage_check import check_features
+from luss_mm.recipes.settings import SettingsError, plain
 from luss_mm.recipes.stage_config import ordinary_config
-from luss_mm.work_dir.artifact import finished_outputs, produce, read_manifest, take_up
+from luss_mm.work_dir.artifact import finished_outputs, on_change, produce, read_manifest, take_up
 from luss_mm.work_dir.atomic_files import remove_leftovers
-from luss_mm.work_dir.changes import on_change
 from luss_mm.work_dir.lock import locked_work_dir
 from luss_mm.work_dir.run_folder import FINAL_CHECKPOINT, RunFolder, StageFolder
 from luss_mm.work_dir.stop_request import stopping_on_sigterm

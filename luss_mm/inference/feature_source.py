@@ -16,8 +16,7 @@ from luss_mm.checkpoints.loading import load_weights
 from luss_mm.datasets.cached_maps import WithDeepMap
 from luss_mm.models.attended_inference import PRECISIONS, AttendedInference
 from luss_mm.models.cpu_speed import cpu_has_fast_bfloat16
-from luss_mm.pipeline.extract_features import extract_features
-from luss_mm.pipeline.feature_maps import cache_feature_maps
+from luss_mm.pipeline.features import cache_feature_maps, extract_features
 from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.recipes.config_file import read_own_config
 from luss_mm.work_dir.artifact import artifact_key, fingerprint_file, read_manifest

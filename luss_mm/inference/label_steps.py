@@ -23,8 +23,7 @@ from luss_mm.inference.steps import ClustersStep, DenoisedStep
 from luss_mm.pipeline.foreground_threshold import CERTAIN_QUANTILES
 from luss_mm.pipeline.generate_labels import PixelLabeller, generate_labels
 from luss_mm.pipeline.step import steps_of
-from luss_mm.recipes.config_file import read_own_config
-from luss_mm.recipes.literal_config import ConfigError
+from luss_mm.recipes.config_file import ConfigError, read_own_config
 from luss_mm.work_dir.artifact import read_manifest
 from luss_mm.work_dir.run_folder import (
     LAST_STAGE,

@@ -23,8 +23,7 @@ from torch import nn
 
 from luss_mm.datasets.image_entries import ImagePaths
 from luss_mm.inference.feature_source import FeatureSource
-from luss_mm.pipeline.cluster_features import cluster_features
-from luss_mm.pipeline.denoise_clusters import DenoisingRules, denoise_clusters
+from luss_mm.pipeline.clusters import DenoisingRules, cluster_features, denoise_clusters
 from luss_mm.pipeline.foreground_threshold import (
     CERTAIN_QUANTILES,
     ThresholdRule,

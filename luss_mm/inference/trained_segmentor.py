@@ -13,8 +13,12 @@ from torch import nn
 
 from luss_mm.checkpoints.loading import CheckpointError, load_checkpoint, load_weights
 from luss_mm.models import LUSSSegmentor
-from luss_mm.recipes.config_file import read_config
-from luss_mm.recipes.literal_config import ConfigError, parse_literal_config, read_literal_config
+from luss_mm.recipes.config_file import (
+    ConfigError,
+    parse_literal_config,
+    read_config,
+    read_literal_config,
+)
 from luss_mm.recipes.stage_config import bounded_loading, innermost_dataset
 from luss_mm.work_dir.run_folder import CONFIG, FINAL_CHECKPOINT, LAST_STAGE, RunFolder, StageFolder
 

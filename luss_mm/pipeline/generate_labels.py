@@ -23,8 +23,7 @@ from luss_mm.functional.pixel_attention import upsample_features
 from luss_mm.models.attended_inference import AttendedInference
 from luss_mm.pipeline.image_batches import ShardedBatches, stack_features, stack_images
 from luss_mm.work_dir.artifact import produce
-from luss_mm.work_dir.atomic_files import write_atomically
-from luss_mm.work_dir.background_writer import BackgroundWriter
+from luss_mm.work_dir.atomic_files import BackgroundWriter, write_atomically
 from luss_mm.work_dir.run_folder import write_outcomes
 from luss_mm.work_dir.shards import FinishedShards
 

@@ -1,4 +1,4 @@
-"""What a classifier says of every training image: a loss and a label."""
+"""What a classifier says of every training image, and which images that selects."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,11 +10,12 @@ import torch
 from mmengine.dist import barrier, is_main_process
 from torch.nn import functional as F
 
+from luss_mm.datasets import ClassLabelDataset
 from luss_mm.models.image_classifier import ImageClassifier
 from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.work_dir.artifact import produce
 from luss_mm.work_dir.atomic_files import write_array
-from luss_mm.work_dir.run_folder import LABELS, LOSSES, write_summary
+from luss_mm.work_dir.run_folder import LABELS, LOSSES, write_selected, write_summary
 from luss_mm.work_dir.shards import JOINED, FinishedShards
 
 GIVEN, PREDICTED = 'given', 'predicted'
@@ -139,3 +140,29 @@ def score_batch(
 
 def _shard(directory: Path, shard: int) -> Path:
     return directory / f'.shard-{shard:06d}.npy'
+
+
+def write_selection(
+    directory: str | Path, dataset: ClassLabelDataset, total: np.ndarray, kept: np.ndarray
+) -> Path:
+    """Write the relative paths of the selected images and the counts of each category.
+
+    Args:
+        directory: Gets `images.txt`, a path a line in the order of the data set, and `counts.json`
+            with the lists `total` and `kept`.
+        dataset: The selected images.
+        total: Images of each category before the selection, int (K,).
+        kept: Images of each category after it, int (K,).
+
+    Returns:
+        The directory.
+    """
+
+    def make(unfinished: Path) -> None:
+        if not is_main_process():
+            return
+        images = (dataset.relative_path(i) for i in range(len(dataset)))
+        write_selected(unfinished, images, total.tolist(), kept.tolist())
+
+    inputs = dict(images=dataset.fingerprint())
+    return produce(directory, make, inputs, dict(small_loss=dataset.small_loss))

@@ -16,9 +16,8 @@ from mmseg.registry import DATASETS, HOOKS
 from luss_mm.datasets import SemiSampler
 from luss_mm.pipeline.step import check_order
 from luss_mm.recipes.dataset_facts import dataset_parts
-from luss_mm.recipes.path_suggestion import did_you_mean_path
 from luss_mm.recipes.recipe import Recipe
-from luss_mm.recipes.settings import REFERENCE, SettingsError
+from luss_mm.recipes.settings import REFERENCE, SettingsError, did_you_mean_path
 
 NO_FOLDER = ': no such folder'  # of our data sets, behind the path
 LOADERS = ('train_dataloader', 'val_dataloader')

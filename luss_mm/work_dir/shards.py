@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from luss_mm.work_dir.artifact import sizes_of
 from luss_mm.work_dir.atomic_files import write_atomically
-from luss_mm.work_dir.output_files import sizes_of
 from luss_mm.work_dir.stop_request import stop_if_asked
 
 JOINED = 'joined'  # the piece that all shards were copied into

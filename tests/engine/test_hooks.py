@@ -20,7 +20,7 @@ from luss_mm.engine.hooks import (
     PreflightHook,
     PrototypesHook,
     SelfTrainingHook,
-    preflight,
+    safeguards,
 )
 from luss_mm.models import PixelAttentionModel
 from tests.engine.tiny_training import (
@@ -285,7 +285,7 @@ class TestPreflightHook:
     )
     def test_a_sampler_without_epochs_is_told(self, dataset, loop, better, monkeypatch):
         told = []
-        monkeypatch.setattr(preflight, 'print_log', lambda text, *_: told.append(text))
+        monkeypatch.setattr(safeguards, 'print_log', lambda text, *_: told.append(text))
         self.check(dataset, StockSampler, loop=loop and loop.__new__(loop))
         (line,) = told
         assert line.startswith('DefaultSampler tells no epoch') and f"type='{better}'" in line

@@ -9,7 +9,7 @@ from mmseg.registry import HOOKS, MODELS
 
 from luss_mm.engine.hooks import ClusterHook, CSDHook
 from luss_mm.inference import steps
-from luss_mm.pipeline.denoise_clusters import DenoisingRules, denoise_clusters
+from luss_mm.pipeline.clusters import DenoisingRules, denoise_clusters
 from luss_mm.pipeline.step import check_order, steps_of
 from luss_mm.work_dir.artifact import is_finished, read_manifest
 from luss_mm.work_dir.run_folder import load_clusters, load_features

@@ -17,7 +17,7 @@ from luss_mm.inference.plain_baseline import (
     read_plain_baseline,
     score_plain_baseline,
 )
-from luss_mm.pipeline.tiny_shapes import CATEGORIES, RenderTinyShapes
+from luss_mm.pipeline.rendered_images import CATEGORIES, RenderTinyShapes
 from luss_mm.recipes.settings import Settings, SettingsError
 from luss_mm.work_dir.artifact import produce
 

@@ -7,7 +7,7 @@ from mmengine.config import Config
 
 from luss_mm.checkpoints.loading import CheckpointError
 from luss_mm.inference.trained_segmentor import find_segmentor, refine_predictions
-from luss_mm.recipes.literal_config import ConfigError, parse_literal_config, read_literal_config
+from luss_mm.recipes.config_file import ConfigError, parse_literal_config, read_literal_config
 from tests.checkpoints.test_loading import Payload
 from tests.engine.small_run import PIPELINE, make_run, run_config
 

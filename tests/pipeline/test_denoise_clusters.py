@@ -8,8 +8,8 @@ import pytest
 from luss_mm.functional.kmeans import fit_kmeans
 from luss_mm.functional.nearest_centroids import assign_to_centroids
 from luss_mm.functional.sample_selection import balance_clusters
-from luss_mm.pipeline import denoise_clusters as module
-from luss_mm.pipeline.denoise_clusters import DenoisingRules, check_clusters, denoise_clusters
+from luss_mm.pipeline import clusters as module
+from luss_mm.pipeline.clusters import DenoisingRules, check_clusters, denoise_clusters
 from luss_mm.work_dir.artifact import read_manifest
 from luss_mm.work_dir.run_folder import Clusters, load_clusters
 
@@ -148,7 +148,7 @@ def test_two_runs_are_identical_and_seeds_differ(tmp_path, embeddings, clusters)
     assert contents(tmp_path / 'one') != contents(tmp_path / 'other')
 
 
-@pytest.mark.parametrize('stop', ['_copy_rows', 'fit_kmeans', 'write_array', 'write_clusters'])
+@pytest.mark.parametrize('stop', ['_copy_rows', 'fit_kmeans', 'write_denoising', 'write_clusters'])
 def test_interrupted_and_redone(tmp_path, embeddings, clusters, monkeypatch, stop):
     denoise(tmp_path / 'whole', embeddings, clusters)
     real = getattr(module, stop)

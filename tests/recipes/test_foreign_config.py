@@ -5,23 +5,23 @@ import pytest
 
 from luss_mm.checkpoints.conversion import model_config
 from luss_mm.inference.trained_segmentor import find_segmentor
-from luss_mm.recipes import foreign_config
-from luss_mm.recipes.foreign_config import OWN_CONFIGS, warn_of_foreign_config
+from luss_mm.recipes import config_file
+from luss_mm.recipes.config_file import OWN_CONFIGS, warn_of_foreign_config
 from tests.engine.small_run import make_run
 
 
 @pytest.fixture
 def lines(monkeypatch):
     logged = []
-    monkeypatch.setattr(foreign_config, 'print_log', lambda line, **_: logged.append(line))
+    monkeypatch.setattr(config_file, 'print_log', lambda line, **_: logged.append(line))
     return logged
 
 
 @pytest.fixture
 def stranger(monkeypatch):
     """This process runs as another account, in a folder of that account."""
-    monkeypatch.setattr(foreign_config.os, 'geteuid', lambda: os.getuid() + 1)
-    monkeypatch.setattr(foreign_config.Path, 'cwd', lambda: SimpleNamespace(stat=other_owner))
+    monkeypatch.setattr(config_file.os, 'geteuid', lambda: os.getuid() + 1)
+    monkeypatch.setattr(config_file.Path, 'cwd', lambda: SimpleNamespace(stat=other_owner))
 
 
 def other_owner():
@@ -46,7 +46,7 @@ def test_a_config_of_another_account_gets_one_line(lines, stranger, tmp_path, mo
 def test_ones_own_config_gets_none(lines, tmp_path, monkeypatch):
     warn_of_foreign_config(write(tmp_path / 'own.py'))
     monkeypatch.chdir(tmp_path)  # a folder of this account, though the process runs as another
-    monkeypatch.setattr(foreign_config.os, 'geteuid', lambda: os.getuid() + 1)
+    monkeypatch.setattr(config_file.os, 'geteuid', lambda: os.getuid() + 1)
     warn_of_foreign_config('own.py')
     assert not lines
 
@@ -62,7 +62,7 @@ def test_configs_of_the_package_get_none(lines, stranger, tmp_path, monkeypatch)
     # Of an installed package, whose `.mim` holds copies.
     installed = tmp_path / 'luss_mm' / '.mim' / 'configs'
     installed.mkdir(parents=True)
-    monkeypatch.setattr(foreign_config, 'OWN_CONFIGS', (checkout, installed))
+    monkeypatch.setattr(config_file, 'OWN_CONFIGS', (checkout, installed))
     warn_of_foreign_config(write(installed / 'pass_tiny.py'))
     assert not lines
     warn_of_foreign_config(write(tmp_path / 'luss_mm' / 'other.py'))

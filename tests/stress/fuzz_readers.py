@@ -43,7 +43,7 @@ from luss_mm.imagenet_s.submission import (
 )
 from luss_mm.models.segmenters.promptable_segmenter import SegmenterError
 from luss_mm.models.segmenters.sam_network import _read_state
-from luss_mm.recipes.literal_config import ConfigError, read_literal_config
+from luss_mm.recipes.config_file import ConfigError, read_literal_config
 from luss_mm.work_dir.run_folder import read_match
 from tests.stress.fuzz_readers_files import (
     ARCHIVES,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from luss_mm.functional.label_codec import decode_label_map, encode_label_map
-from luss_mm.pipeline.tiny_shapes import CATEGORIES, RenderTinyShapes
+from luss_mm.pipeline.rendered_images import CATEGORIES, RenderTinyShapes
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'colour_baseline.py'
 

@@ -3,8 +3,14 @@
 import pytest
 
 from luss_mm.work_dir import artifact
-from luss_mm.work_dir.artifact import produce, read_manifest
-from luss_mm.work_dir.changes import SHOWN, ChangedOutputError, on_change, rule_on_change
+from luss_mm.work_dir.artifact import (
+    SHOWN,
+    ChangedOutputError,
+    on_change,
+    produce,
+    read_manifest,
+    rule_on_change,
+)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from luss_mm.work_dir.mapped_array import create_mapped_array
+from luss_mm.work_dir.atomic_files import create_mapped_array
 
 
 def test_what_is_assigned_is_read_back(tmp_path):

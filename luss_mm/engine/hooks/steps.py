@@ -12,10 +12,10 @@ import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmseg.registry import DATASETS, HOOKS
 
 from luss_mm.checkpoints.loading import load_checkpoint
+from luss_mm.engine.processes import bare_model
 from luss_mm.functional.sample_selection import retained_counts
 from luss_mm.inference.feature_source import shared_source
 from luss_mm.inference.steps import (
@@ -29,8 +29,7 @@ from luss_mm.inference.steps import (
     ThresholdStep,
 )
 from luss_mm.pipeline.foreground_threshold import CERTAIN_QUANTILES
-from luss_mm.pipeline.image_scores import ScoringRule
-from luss_mm.pipeline.selected_images import write_selection
+from luss_mm.pipeline.image_scores import ScoringRule, write_selection
 from luss_mm.pipeline.step import Step
 from luss_mm.visualization.step_pictures import decoration, plot_retained
 from luss_mm.work_dir.run_folder import RETAINED_CHART, RunFolder, StageFolder
@@ -81,7 +80,7 @@ class FeatureMapsHook(StepHook):
             ValueError: If this training has other images, or another backbone, than the maps.
         """
         self._refuse_other_images(runner.train_dataloader.dataset)
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = bare_model(runner)
         self._refuse_other_backbone(model.backbone.state_dict())
         super().before_train(runner)
 
@@ -317,7 +316,7 @@ class DFFHook(Hook):
 
     def after_train(self, runner) -> None:
         """Score all images once, over all ranks."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = bare_model(runner)
         for step in self.steps:
             step.run(runner.work_dir, model)
 

@@ -1,5 +1,7 @@
-"""Pictures of the finished run beside its numbers."""
+"""What a training leaves besides weights: scores, names of ids and pictures."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +10,21 @@ import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
+from mmseg.engine.hooks import SegVisualizationHook
 from mmseg.registry import DATASETS, HOOKS, TRANSFORMS
+from mmseg.structures import SegDataSample
 
 from luss_mm.datasets import LUSSDataset
 from luss_mm.datasets.image_entries import ImagePaths
 from luss_mm.datasets.transforms.loading import keeps_stored_pixels
+from luss_mm.engine.processes import bare_model
+from luss_mm.evaluation.cluster_names import name_of, run_names
 from luss_mm.functional.palette import category_palette
 from luss_mm.functional.pixel_assignment import resize_score
 from luss_mm.inference.feature_source import shared_source
 from luss_mm.pipeline.generate_labels import PixelLabeller
 from luss_mm.pipeline.image_counts import has_image_counts, rank_images
+from luss_mm.recipes.stage_config import LOCAL_BACKEND
 from luss_mm.visualization.run_pictures import (
     STRIPS,
     SegmentedImage,
@@ -38,6 +44,100 @@ from luss_mm.work_dir.run_folder import (
     load_features,
     load_threshold,
 )
+
+
+@HOOKS.register_module()
+class FinalValidationHook(Hook):
+    """Writes the latest scores, and validates after training if that has not happened yet.
+
+    A kill between the last checkpoint and its validation would otherwise leave a finished training
+    without a score: the resumed loop has no epoch left that would validate.
+    """
+
+    priority = 'LOW'
+
+    def __init__(self) -> None:
+        self._validated_iter: int | None = None
+
+    def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
+        """Write the scores."""
+        self._validated_iter = runner.iter
+        if is_main_process():
+            StageFolder(runner.work_dir).write_metrics(runner.epoch, runner.iter, metrics)
+
+    def after_train(self, runner) -> None:
+        """Validate if the final model has no score."""
+        if runner.val_loop is not None and self._validated_iter != runner.iter:
+            runner.val_loop.run()
+
+
+@HOOKS.register_module()
+class ClassNamesHook(Hook):
+    """Puts names and colours of predicted ids where mmseg looks for them: `meta.dataset_meta`.
+
+    A segmentor that learnt clusters gets the categories that they were matched to, or `cluster 3`;
+    what the training data set names already stays.
+    """
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Complete the meta information of a checkpoint."""
+        model = bare_model(runner)
+        head = getattr(model, 'decode_head', None)
+        meta = dict(checkpoint['meta'].get('dataset_meta') or {})
+        if head is None or meta.get('classes'):
+            return
+        names = run_names(runner.work_dir)
+        meta['classes'] = tuple(name_of(i, names) for i in range(head.num_classes))
+        meta['palette'] = category_palette(head.num_classes).tolist()
+        checkpoint['meta']['dataset_meta'] = meta
+
+
+@HOOKS.register_module()
+class PredictionVisualizationHook(SegVisualizationHook):
+    """Draws predictions under the names of the checkpoint, see `ClassNamesHook`.
+
+    mmseg's hook would give clusters the names of the tested data set's categories. Masks are drawn
+    too where both have the same names.
+    """
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)
+        self._meta: dict = {}
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Remember the names."""
+        self._meta = checkpoint.get('meta', {}).get('dataset_meta') or {}
+
+    def after_val_iter(
+        self, runner, batch_idx: int, data_batch: dict, outputs: Sequence[SegDataSample]
+    ) -> None:
+        """Draw the first prediction of every `interval`-th batch."""
+        with self._named(outputs) as samples:
+            super().after_val_iter(runner, batch_idx, data_batch, samples)
+
+    def after_test_iter(
+        self, runner, batch_idx: int, data_batch: dict, outputs: Sequence[SegDataSample]
+    ) -> None:
+        """Draw every prediction."""
+        with self._named(outputs) as samples:
+            super().after_test_iter(runner, batch_idx, data_batch, samples)
+
+    @contextmanager
+    def _named(self, outputs: Sequence[SegDataSample]) -> Iterator[Sequence[SegDataSample]]:
+        """What to draw, while the visualizer has the names of the predictions."""
+        own = self._visualizer.dataset_meta or {}
+        names = self._meta.get('classes')
+        if not names or tuple(names) == tuple(own.get('classes') or ()):
+            yield outputs
+            return
+        self._visualizer.dataset_meta = self._meta
+        try:
+            yield [
+                SegDataSample(metainfo=sample.metainfo, pred_sem_seg=sample.pred_sem_seg)
+                for sample in outputs
+            ]
+        finally:
+            self._visualizer.dataset_meta = own
 
 
 @HOOKS.register_module()
@@ -122,7 +222,7 @@ class PicturesHook(Hook):
         self, runner, dataset: LUSSDataset, centroids: np.ndarray, directory: Path
     ) -> np.ndarray:
         """Draw; returns the shares of foreground in pseudo-label and prediction. Shape (N, 2)."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = bare_model(runner)
         model.eval()
         evaluation = StageFolder(runner.work_dir).evaluation
         names = self._category_of_cluster(evaluation, len(centroids))
@@ -184,3 +284,56 @@ class PicturesHook(Hook):
         if not evaluation.match_file.is_file():
             return np.arange(num_clusters + 1)
         return evaluation.mapping()
+
+
+SUFFIXES = ('.png', '.jpg')
+
+
+@HOOKS.register_module()
+class BackendPicturesHook(Hook):
+    """Gives what the other hooks of a stage have drawn to the visualizer's backends.
+
+    Hooks that draw say where in their attribute `pictures`. The local backend gets nothing: the
+    pictures lie beside its files.
+
+    Args:
+        pictures_per_folder: Shown of a folder, evenly spread: there may be a sheet for each of
+            hundreds of clusters.
+    """
+
+    priority = 'NORMAL'  # LoggerHook, below it, closes the backends
+
+    def __init__(self, pictures_per_folder: int = 64) -> None:
+        self.pictures_per_folder = pictures_per_folder
+
+    def after_run(self, runner) -> None:
+        """Send the pictures, from one rank."""
+        backends = [  # mmengine has no public list of them
+            backend
+            for name, backend in runner.visualizer._vis_backends.items()
+            if name != LOCAL_BACKEND
+        ]
+        if not backends or not is_main_process():
+            return
+        folders = {Path(h.pictures) for h in runner.hooks if getattr(h, 'pictures', None)}
+        files = {file: name for folder in folders for name, file in self._chosen(folder)}
+        with decoration('pictures in the backends'):
+            for file, name in sorted(files.items()):
+                picture = read_rgb(file)
+                for backend in backends:
+                    backend.add_image(name, picture, step=runner.iter)
+
+    def _chosen(self, folder: Path) -> list[tuple[str, Path]]:
+        """Names and files below a folder, without what was set aside (a dot in its name)."""
+        by_parent: dict[Path, list[Path]] = {}
+        for file in sorted(folder.rglob('*')):
+            parents = file.relative_to(folder).parts[:-1]
+            if file.suffix in SUFFIXES and not any('.' in part for part in parents):
+                by_parent.setdefault(file.parent, []).append(file)
+        chosen = []
+        for files in by_parent.values():
+            spread = np.linspace(0, len(files) - 1, min(len(files), self.pictures_per_folder))
+            chosen += [files[i] for i in np.unique(spread.astype(int))]
+        return [
+            (file.relative_to(folder.parent).with_suffix('').as_posix(), file) for file in chosen
+        ]

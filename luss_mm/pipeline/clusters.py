@@ -1,4 +1,4 @@
-"""Clusters to cleaner clusters: k-means anew on the samples that clearly belong to one."""
+"""Features to clusters: k-means, and k-means again without noisy samples (CSD)."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -18,10 +18,9 @@ from luss_mm.functional.sample_selection import (
     filter_noise,
     sample_quality,
 )
-from luss_mm.pipeline.cluster_features import count_restart
 from luss_mm.pipeline.image_batches import Progress
 from luss_mm.work_dir.artifact import produce
-from luss_mm.work_dir.mapped_array import create_mapped_array
+from luss_mm.work_dir.atomic_files import create_mapped_array
 from luss_mm.work_dir.run_folder import (
     Clusters,
     load_clusters,
@@ -29,6 +28,83 @@ from luss_mm.work_dir.run_folder import (
     write_denoising,
     write_summary,
 )
+from luss_mm.work_dir.stop_request import stop_if_asked
+
+
+def cluster_features(
+    directory: str | Path,
+    embeddings: np.ndarray,
+    num_clusters: int,
+    inputs: Mapping[str, Any],
+    *,
+    iterations: int = 20,
+    restarts: int = 30,
+    initialization: str = 'random',
+    components: int | None = None,
+    seed: int = 0,
+) -> Clusters:
+    """k-means on all embeddings, on rank 0.
+
+    Args:
+        directory: Of the output.
+        embeddings: float32, may be memory-mapped. Shape (N, C).
+        num_clusters: K.
+        inputs: Names to keys: the features.
+        iterations: Of each restart.
+        restarts: The one with the least distortion counts.
+        initialization: Of each restart, see `fit_kmeans`.
+        components: Of the projections that are clustered, see `fit_kmeans`.
+        seed: Of the first restart.
+
+    Returns:
+        The clusters, read back from disk.
+    """
+    settings = dict(
+        num_clusters=num_clusters,
+        iterations=iterations,
+        restarts=restarts,
+        initialization=initialization,
+        components=components,
+    )
+
+    def make(unfinished: Path) -> None:
+        if is_main_process():
+            progress = Progress(f'k-means (K = {num_clusters})', restarts)
+            result = fit_kmeans(
+                embeddings,
+                num_clusters,
+                iterations=iterations,
+                restarts=restarts,
+                initialization=initialization,
+                components=components,
+                seed=seed,
+                progress=lambda done, total: count_restart(progress, done),
+            )
+            summary = dict(
+                objective=result.objective,
+                repaired_clusters=result.repaired,
+                sizes=np.bincount(result.assignment, minlength=num_clusters).tolist(),
+            )
+            write_summary(unfinished, summary)
+            write_clusters(
+                unfinished,
+                Clusters(result.centroids, result.assignment, result.squared_distances),
+            )
+
+    return load_clusters(produce(directory, make, inputs, settings, seed=seed))
+
+
+def count_restart(progress: Progress, done: int) -> None:
+    """Show how far k-means is, and end it if the run was asked to stop.
+
+    Args:
+        progress: Over restarts.
+        done: Restarts so far.
+    """
+    progress.advance(done - progress.done)
+    if done < progress.total:
+        stop_if_asked('k-means begins anew, its features are kept')
+
 
 KEPT_EMBEDDINGS = 'kept_embeddings.npy'  # while k-means runs
 COPY_ROWS = 4096  # at C = 2048 34 MB
