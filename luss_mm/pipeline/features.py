@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dist import barrier, is_main_process
+from mmengine.dist import barrier
 from mmengine.logging import print_log
 
 from luss_mm.datasets.cached_maps import CachedMaps, layout_path, values_path
@@ -17,7 +17,7 @@ from luss_mm.pipeline.image_batches import ShardedBatches, stack_features, stack
 from luss_mm.work_dir.artifact import produce
 from luss_mm.work_dir.atomic_files import create_mapped_array, write_array
 from luss_mm.work_dir.run_folder import EMBEDDINGS, SCORE_COUNTS, Features, load_features
-from luss_mm.work_dir.shards import JOINED, FinishedShards
+from luss_mm.work_dir.shards import FinishedShards, join_shards
 
 SCORE_BINS = 1000
 
@@ -48,12 +48,12 @@ def extract_features(
     """
 
     def make(unfinished: Path) -> None:
-        finished = FinishedShards(unfinished)
-        if JOINED not in finished:  # else interrupted later
-            _extract_shards(finished, model, batches, device)
-            barrier()
-        if is_main_process():
-            _join_shards(finished, batches)
+        join_shards(
+            unfinished,
+            len(batches),
+            lambda finished: _extract_shards(finished, model, batches, device),
+            lambda directory: _join_shards(directory, batches),
+        )
 
     return load_features(produce(directory, make, inputs, settings))
 
@@ -78,30 +78,26 @@ def _extract_shards(
             rows[[sample['index'] - start for sample in batch]] = embeddings.cpu().numpy()
             bins = (scores.float() * SCORE_BINS).long().clamp_(0, SCORE_BINS - 1)
             counts += torch.bincount(bins.flatten(), minlength=SCORE_BINS).cpu().numpy()
-        files = _counts_path(finished.directory, shard), _shard_path(finished.directory, shard)
+        files = [_counts_path(finished.directory, shard), _shard_path(finished.directory, shard)]
         write_array(files[0], counts)
         write_array(files[1], rows)
         finished.add(shard, files)
 
 
-def _join_shards(finished: FinishedShards, batches: ShardedBatches) -> None:
-    """Copy all shards into one file that k-means can map; shards go only when it is complete."""
-    if JOINED not in finished:
-        directory = finished.directory
-        channels = np.load(_shard_path(directory, 0), mmap_mode='r').shape[1]
-        temporary = directory / f'.{EMBEDDINGS}.tmp'
-        joined = create_mapped_array(temporary, (len(batches.dataset), channels))
-        total = np.zeros(SCORE_BINS, dtype=np.int64)
-        for shard in range(len(batches)):
-            joined[slice(*batches.bounds(shard))] = np.load(_shard_path(directory, shard))
-            total += np.load(_counts_path(directory, shard))
-        joined.flush()
-        del joined
-        write_array(directory / SCORE_COUNTS, total)
-        os.replace(temporary, directory / EMBEDDINGS)
-        finished.add(JOINED, [directory / EMBEDDINGS, directory / SCORE_COUNTS])
+def _join_shards(directory: Path, batches: ShardedBatches) -> list[Path]:
+    """Copy all shards into one file that k-means can map."""
+    channels = np.load(_shard_path(directory, 0), mmap_mode='r').shape[1]
+    temporary = directory / f'.{EMBEDDINGS}.tmp'
+    joined = create_mapped_array(temporary, (len(batches.dataset), channels))
+    total = np.zeros(SCORE_BINS, dtype=np.int64)
     for shard in range(len(batches)):
-        finished.remove(shard)
+        joined[slice(*batches.bounds(shard))] = np.load(_shard_path(directory, shard))
+        total += np.load(_counts_path(directory, shard))
+    joined.flush()
+    del joined
+    write_array(directory / SCORE_COUNTS, total)
+    os.replace(temporary, directory / EMBEDDINGS)
+    return [directory / EMBEDDINGS, directory / SCORE_COUNTS]
 
 
 def _shard_path(directory: Path, shard: int) -> Path:
@@ -111,8 +107,6 @@ def _shard_path(directory: Path, shard: int) -> Path:
 def _counts_path(directory: Path, shard: int) -> Path:
     return directory / f'shard-{shard:06d}.counts.npy'
 
-
-__all__ = ['CachedMaps', 'NoRoomError', 'cache_feature_maps']
 
 MEGABYTE = 1e6
 WITHOUT = 'cache_maps=False keeps no maps and runs the backbone in every step instead'
@@ -185,7 +179,7 @@ def _write_shards(
                 sizes[row] = *sample['ori_shape'], *sample['inputs'].shape[1:]
         shapes = np.array([[m.shape for m in image] for image in maps], dtype=np.int32)
         layout = np.concatenate([sizes, shapes.reshape(len(maps), -1)], axis=1)
-        files = layout_path(directory, shard), values_path(directory, shard)
+        files = [layout_path(directory, shard), values_path(directory, shard)]
         write_array(files[0], layout)
         write_array(files[1], np.concatenate([m.reshape(-1) for image in maps for m in image]))
         finished.add(shard, files)

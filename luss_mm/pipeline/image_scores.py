@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dist import barrier, is_main_process
+from mmengine.dist import is_main_process
 from torch.nn import functional as F
 
 from luss_mm.datasets import ClassLabelDataset
@@ -16,7 +16,7 @@ from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.work_dir.artifact import produce
 from luss_mm.work_dir.atomic_files import write_array
 from luss_mm.work_dir.run_folder import LABELS, LOSSES, write_selected, write_summary
-from luss_mm.work_dir.shards import JOINED, FinishedShards
+from luss_mm.work_dir.shards import FinishedShards, join_shards
 
 GIVEN, PREDICTED = 'given', 'predicted'
 SCORE = np.dtype([('loss', np.float32), ('label', np.int32)])
@@ -70,12 +70,12 @@ def score_images(
     """
 
     def make(unfinished: Path) -> None:
-        finished = FinishedShards(unfinished)
-        if JOINED not in finished:  # else interrupted later
-            _score_shards(finished, classifier, batches, rule, device)
-            barrier()
-        if is_main_process():
-            _join_shards(finished, len(batches))
+        join_shards(
+            unfinished,
+            len(batches),
+            lambda finished: _score_shards(finished, classifier, batches, rule, device),
+            lambda directory: _join_shards(directory, len(batches)),
+        )
 
     settings = dict(vars(rule), batch_size=batches.batch_size, shard_size=batches.shard_size)
     return produce(directory, make, inputs, settings)
@@ -105,17 +105,12 @@ def _score_shards(
         finished.add(shard, [path])
 
 
-def _join_shards(finished: FinishedShards, num_shards: int) -> None:
-    if JOINED not in finished:
-        directory = finished.directory
-        scores = np.concatenate([np.load(_shard(directory, s)) for s in range(num_shards)])
-        summary = dict(mean_loss=float(scores['loss'].mean()), images=len(scores))
-        write_summary(directory, summary)
-        write_array(directory / LOSSES, scores['loss'])
-        write_array(directory / LABELS, scores['label'])
-        finished.add(JOINED, [directory / LOSSES, directory / LABELS])
-    for shard in range(num_shards):
-        finished.remove(shard)
+def _join_shards(directory: Path, num_shards: int) -> list[Path]:
+    scores = np.concatenate([np.load(_shard(directory, s)) for s in range(num_shards)])
+    write_summary(directory, dict(mean_loss=float(scores['loss'].mean()), images=len(scores)))
+    write_array(directory / LOSSES, scores['loss'])
+    write_array(directory / LABELS, scores['label'])
+    return [directory / LOSSES, directory / LABELS]
 
 
 def score_batch(
