@@ -24,7 +24,6 @@ from luss_mm.evaluation.label_map_pairs import list_pairs
 from luss_mm.evaluation.score_folders import FolderCounter, count_folders
 from luss_mm.evaluation.score_report import (
     figure_table,
-    match_entries,
     matching_record,
     official_figures,
 )
@@ -39,7 +38,12 @@ from luss_mm.pipeline.reference_features import (
 from luss_mm.recipes.config_file import read_config
 from luss_mm.work_dir.artifact import fingerprint_file, read_manifest
 from luss_mm.work_dir.atomic_files import write_atomically
-from luss_mm.work_dir.run_folder import FINAL_CHECKPOINT, EvaluationFolder, StageFolder
+from luss_mm.work_dir.run_folder import (
+    FINAL_CHECKPOINT,
+    EvaluationFolder,
+    StageFolder,
+    match_entries,
+)
 
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
