@@ -7,7 +7,7 @@ from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS
 
 from luss_mm.engine.staged_runner import StagedRunner
-from luss_mm.pipeline.tiny_shapes import RenderTinyShapes
+from luss_mm.pipeline.rendered_images import RenderTinyShapes
 from tests.small_recipe import OPTIONS
 from tests.test_configs import CONFIGS
 

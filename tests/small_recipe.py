@@ -104,7 +104,7 @@ def copy_run(source, target):
 
 def final_scores(work_dir):
     """Metrics of the fine-tuned model in percent."""
-    return json.loads((work_dir / 'finetune' / 'scores.json').read_text())['metrics']
+    return json.loads((work_dir / 'finetune' / 'metrics.json').read_text())['metrics']
 
 
 def weights(work_dir, stage):

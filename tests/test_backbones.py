@@ -96,7 +96,7 @@ ROOT = Path(_directory.name)
 @pytest.fixture(autouse=True)
 def nothing_beside(monkeypatch):
     """Such a run goes mostly on pictures."""
-    monkeypatch.setattr('luss_mm.engine.hooks.pictures.PicturesHook.after_train', lambda *_: None)
+    monkeypatch.setattr('luss_mm.engine.hooks.results.PicturesHook.after_train', lambda *_: None)
 
 
 @functools.cache
@@ -151,7 +151,7 @@ def is_same(first, second, tolerance=0.0):
 
 
 def assert_scored(work_dir):
-    scores = json.loads((work_dir / 'finetune/scores.json').read_text())['metrics']
+    scores = json.loads((work_dir / 'finetune/metrics.json').read_text())['metrics']
     assert 0 <= scores['mIoU'] <= 100
     assert len(list((work_dir / 'pseudo_labels').rglob('*.png'))) == 8
 

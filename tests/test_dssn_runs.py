@@ -30,7 +30,7 @@ def state(work_dir):
 
 
 def scores(work_dir):
-    return json.loads((work_dir / 'dssn/scores.json').read_text())
+    return json.loads((work_dir / 'dssn/metrics.json').read_text())
 
 
 @pytest.fixture(scope='module')

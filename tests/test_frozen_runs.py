@@ -29,7 +29,7 @@ def finished(root):
 
 
 def test_the_backbone_stays_and_the_head_is_trained_on_its_maps(root, finished):
-    scores = json.loads((finished / 'finetune/scores.json').read_text())['metrics']
+    scores = json.loads((finished / 'finetune/metrics.json').read_text())['metrics']
     assert 0 <= scores['mIoU'] <= 100
     attended, tuned = (backbone_of(finished / s / 'final.pth') for s in ('attention', 'finetune'))
     assert attended.keys() == tuned.keys()

@@ -165,7 +165,7 @@ def run(name):
 @pytest.mark.parametrize('name', slow_but(QUICK, PUBLISHED))
 def test_trains_a_step_and_predicts(name):
     stage = run(name) / 'finetune'
-    scores = json.loads((stage / 'scores.json').read_text())
+    scores = json.loads((stage / 'metrics.json').read_text())
     assert scores['iter'] == 2 and 0 <= scores['metrics']['mIoU'] <= 100
     labels = json.loads((stage / 'manifest.json').read_text())['used_ground_truth']
     assert labels == ['train-semi masks: training', 'validation masks: scoring']

@@ -18,28 +18,28 @@ from tests.small_recipe import (
 # In the second of the epochs, the third of six shards, and so on: with something left to keep.
 KILL_POINTS = {
     'attention': ('luss_mm.models.pixel_attention_model.PixelAttentionModel.loss', 5),
-    'features': ('luss_mm.pipeline.extract_features.write_array', 5),
-    'k-means': ('luss_mm.pipeline.cluster_features.write_array', 2),
+    'features': ('luss_mm.pipeline.features.write_array', 5),
+    'k-means': ('luss_mm.work_dir.run_folder.write_array', 2),
     'labels': ('luss_mm.pipeline.generate_labels.save_label_map', 20),
     'renaming a label map': ('os.replace', 30),
     'finetune': ('luss_mm.models.luss_segmentor.LUSSSegmentor.loss', 8),
     'validation': ('luss_mm.evaluation.unsupervised_iou.UnsupervisedIoUMetric.process', 6),
 }
 MORE_KILL_POINTS = {
-    'images': ('luss_mm.pipeline.tiny_shapes._write', 20),
+    'images': ('luss_mm.pipeline.rendered_images._write', 20),
     'first epoch': ('luss_mm.models.pass_pretrainer.PASSPretrainer.loss', 2),
     'saving': ('luss_mm.checkpoints.loading.write_atomically', 2),
     'queue': ('luss_mm.models.feature_queue.FeatureQueue.push', 2),
     'last state': ('luss_mm.engine.staged_runner.Config.dump', 2),
     'renaming': ('luss_mm.work_dir.artifact._set_aside', 1),
     'attention saved': ('luss_mm.engine.staged_runner.Config.dump', 4),
-    'joining': ('luss_mm.pipeline.extract_features._join_shards', 1),
+    'joining': ('luss_mm.pipeline.features._join_shards', 1),
     'joined': ('luss_mm.work_dir.artifact.write_atomically', 1),
     'threshold': ('luss_mm.pipeline.foreground_threshold.otsu_threshold', 1),
     'labelled': ('luss_mm.work_dir.artifact.write_atomically', 2),
     'first fine-tuning': ('luss_mm.models.luss_segmentor.LUSSSegmentor.loss', 2),
-    'writing the score': ('luss_mm.engine.hooks.final_validation.write_atomically', 1),
-    'pictures': ('luss_mm.engine.hooks.pictures.save_strip', 3),
+    'writing the score': ('luss_mm.work_dir.run_folder.StageFolder.write_metrics', 1),
+    'pictures': ('luss_mm.engine.hooks.results.save_strip', 3),
     'finished': ('luss_mm.engine.staged_runner.StagedRunner.closing_lines', 1),
 }
 

@@ -134,10 +134,10 @@ def run(path):
 @trained
 def test_trains_a_step_of_each_stage(path):
     work_dir = run(path)
-    scores = json.loads((work_dir / 'pct' / 'scores.json').read_text())
+    scores = json.loads((work_dir / 'pct' / 'metrics.json').read_text())
     assert scores['iter'] == 1
     assert {'hybrid/mIoU', 'pseudo/mIoU'} <= scores['metrics'].keys()
-    scores = json.loads((work_dir / 'retrain' / 'scores.json').read_text())
+    scores = json.loads((work_dir / 'retrain' / 'metrics.json').read_text())
     assert 0 <= scores['metrics']['mIoU'] <= 100
     labels = [path for path in (work_dir / 'tagged_labels').rglob('*.png')]
     assert len(labels) == (7 if data_of(path) in ('voc', 'coco') else 4)

@@ -50,7 +50,7 @@ def read_maps(folder):
 
 
 def scores_of(work_dir, stage):
-    return json.loads((work_dir / stage / 'scores.json').read_text())['metrics']
+    return json.loads((work_dir / stage / 'metrics.json').read_text())['metrics']
 
 
 def test_both_stages_are_scored(finished):

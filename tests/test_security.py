@@ -36,15 +36,14 @@ from torch import nn
 from luss_mm.checkpoints.conversion import convert_centroids
 from luss_mm.checkpoints.loading import CheckpointError, load_checkpoint
 from luss_mm.datasets.class_labels import ClassLabelDataset
-from luss_mm.engine.merge_receptive_fields import MergeReceptiveFields
+from luss_mm.engine.receptive_fields import MergeReceptiveFields
 from luss_mm.engine.run_report import prototype_use
 from luss_mm.evaluation.score_folders import read_foreground_score
 from luss_mm.inference.inferencer import LUSSInferencer
 from luss_mm.models.segmenters import SAMSegmenter, SegmenterError
-from luss_mm.pipeline.cluster_features import load_clusters
-from luss_mm.pipeline.extract_features import load_features
 from luss_mm.pipeline.reference_features import load_references
-from luss_mm.recipes.literal_config import ConfigError, parse_literal_config
+from luss_mm.recipes.config_file import ConfigError, parse_literal_config
+from luss_mm.work_dir.run_folder import load_clusters, load_features
 from tests.checkpoints.test_loading import Payload
 from tests.engine.small_run import make_run
 from tests.engine.tiny_training import CountingMetric, Points, TinyModel, make_runner

@@ -33,7 +33,7 @@ def run(name):
 @pytest.mark.parametrize('name', slow_but(QUICK, NAMES))
 def test_trains_a_step_and_predicts(name):
     method, stage = name.split('_')[0], run(name)
-    scores = json.loads((stage / 'scores.json').read_text())
+    scores = json.loads((stage / 'metrics.json').read_text())
     assert scores['iter'] == 2  # for DSSN a pass over 4 images, 2 a step
     prefixes = ('student/', 'teacher/') if method == 'dssn' else ('',)
     for prefix in prefixes:

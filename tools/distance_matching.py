@@ -24,7 +24,6 @@ from luss_mm.evaluation.label_map_pairs import list_pairs
 from luss_mm.evaluation.score_folders import FolderCounter, count_folders
 from luss_mm.evaluation.score_report import (
     figure_table,
-    match_entries,
     matching_record,
     official_figures,
 )
@@ -39,7 +38,12 @@ from luss_mm.pipeline.reference_features import (
 from luss_mm.recipes.config_file import read_config
 from luss_mm.work_dir.artifact import fingerprint_file, read_manifest
 from luss_mm.work_dir.atomic_files import write_atomically
-from luss_mm.work_dir.run_folder import FINAL_CHECKPOINT
+from luss_mm.work_dir.run_folder import (
+    FINAL_CHECKPOINT,
+    EvaluationFolder,
+    StageFolder,
+    match_entries,
+)
 
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
@@ -139,8 +143,10 @@ def find_model(arguments: argparse.Namespace) -> tuple[Path, Path]:
     """
     config = arguments.config
     if config.is_dir():
-        stage = config if (config / 'config.py').is_file() else config / 'pretrain'
-        config = stage / 'config.py'
+        stage = StageFolder(config)
+        if not stage.config.is_file():
+            stage = StageFolder(config / 'pretrain')
+        config = stage.config
     checkpoint = arguments.checkpoint or config.with_name(FINAL_CHECKPOINT)
     for path in (config, checkpoint):
         if not path.is_file():
@@ -222,7 +228,7 @@ def score(
         'BIoUs': (100 * scores.boundary_iou).tolist(),
         'match': match_entries(scores.mapping),
     }
-    path = arguments.out / 'scores.json'
+    path = EvaluationFolder(arguments.out).scores_file
     write_atomically(path, json.dumps(report, indent=1).encode())
     print(figure_table(figures))
     print(f'{use}\nscores: {path}')

@@ -32,14 +32,12 @@ from luss_mm.evaluation.cluster_matching import (
     GivenMatching,
     MatchingByRule,
     category_ids,
-    read_match,
 )
 from luss_mm.evaluation.label_map_pairs import list_pairs
 from luss_mm.evaluation.matched_scores import MatchedScores
 from luss_mm.evaluation.score_folders import FolderCounter, count_folders
 from luss_mm.evaluation.score_report import (
     figure_table,
-    match_entries,
     matching_record,
     official_figures,
 )
@@ -47,6 +45,7 @@ from luss_mm.functional.matching import MATCHING_RULES
 from luss_mm.functional.thresholds import SWEEP_THRESHOLDS, SweepCounts, best_threshold
 from luss_mm.pipeline.image_batches import Progress
 from luss_mm.work_dir.atomic_files import refuse_unwritable, write_atomically
+from luss_mm.work_dir.run_folder import match_entries, read_match
 
 IGNORED = 1000  # ImageNet-S
 PROTOCOLS = ('unsupervised', 'distance', 'semi', 'free')

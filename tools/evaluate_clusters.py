@@ -16,9 +16,9 @@ from luss_mm.functional.clustering_scores import (
     contingency,
     normalized_mutual_information,
 )
-from luss_mm.pipeline.cluster_features import load_clusters
 from luss_mm.recipes.config_file import read_own_config, refuse_incomplete
-from luss_mm.work_dir.artifact import MANIFEST
+from luss_mm.work_dir.artifact import is_finished
+from luss_mm.work_dir.run_folder import LAST_STAGE, StageFolder, load_clusters
 
 import numpy as np
 from mmengine.registry import init_default_scope
@@ -36,14 +36,14 @@ def main() -> None:
     parser.add_argument('work_dir', type=Path)
     work_dir = parser.parse_args().work_dir
     init_default_scope('mmseg')
-    path = work_dir / 'finetune' / 'config.py'
+    path = StageFolder(work_dir / LAST_STAGE).config
     config = read_own_config(path)
     refuse_incomplete(config, path, ['train_dataloader'])
     dataset = DATASETS.build(dict(config.train_dataloader.dataset, pipeline=[]))
     folders = [dataset.relative_path(i).rpartition('/')[0] for i in range(len(dataset))]
     names, categories = np.unique(folders, return_inverse=True)
     for name in CLUSTERINGS:
-        if (work_dir / name / MANIFEST).is_file():
+        if is_finished(work_dir / name):
             clusters = load_clusters(work_dir / name)
             counts = contingency(
                 clusters.assignment, categories, len(clusters.centroids), len(names)

@@ -39,6 +39,7 @@ from luss_mm.visualization.curves import plot_curves
 from luss_mm.visualization.overlays import blend_labels, picture_strip, save_picture
 from luss_mm.visualization.run_pictures import read_rgb
 from luss_mm.work_dir.atomic_files import write_atomically
+from luss_mm.work_dir.run_folder import RunFolder
 
 import numpy as np
 from mmengine.registry import init_default_scope
@@ -49,7 +50,6 @@ NOTE = (
     'masks of this split: matching, scoring and perfect halves of label maps; category folders of '
     'this split: cluster accuracy; the run did not see them for this'
 )
-CHART = 'steps.png'
 
 
 @one_line_stops()
@@ -57,7 +57,8 @@ def main() -> None:
     """Label, score, print a table and draw."""
     arguments = parse_arguments()
     init_default_scope('mmseg')
-    out = arguments.work_dir / 'label_quality' / arguments.split
+    quality_folder = RunFolder(arguments.work_dir).quality(arguments.split)
+    out = quality_folder.path
     pseudo_labels = find_label_steps(arguments.work_dir)
     masks = pseudo_labels[0].masks_of(arguments.split)
     steps = [*pseudo_labels, find_prediction_step(arguments.work_dir)]
@@ -76,13 +77,13 @@ def main() -> None:
         used_ground_truth=NOTE,
         used_sam={step.name: step.used_sam for step in steps},
     )
-    write_atomically(out / 'quality.json', json.dumps(report, indent=2).encode())
-    draw_chart(figures, arguments.split, out / CHART)
+    write_atomically(quality_folder.report, json.dumps(report, indent=2).encode())
+    draw_chart(figures, arguments.split, quality_folder.chart)
     print(table(figures))
-    draw(out / 'pictures', arguments, steps, labels, qualities, masks)
+    draw(quality_folder.pictures, arguments, steps, labels, qualities, masks)
     if any(step.used_sam for step in steps):
         print('SAM, which human masks trained, took part in SPO')
-    print(f'{NOTE}\nchart: {out / CHART}\npictures: {out / "pictures"}')
+    print(f'{NOTE}\nchart: {quality_folder.chart}\npictures: {quality_folder.pictures}')
 
 
 def all_figures(

@@ -8,22 +8,21 @@ finished. Label maps are shared out over the ranks in shards; what is finished i
 
 import luss_mm  # noqa: F401  registers everything
 from luss_mm.engine.expected_errors import one_line_stops
-from luss_mm.engine.hooks import ClusterHook, PseudoLabelHook
 from luss_mm.engine.processes import start_process_group
+from luss_mm.pipeline.step import check_order, steps_of
 from luss_mm.recipes.config_file import refuse_incomplete
 from luss_mm.recipes.recipe import Recipe
-from luss_mm.work_dir.artifact import MANIFEST
+from luss_mm.work_dir.run_folder import RunFolder
 
+from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
-from mmengine.runner import get_priority
-from mmseg.registry import HOOKS
 
 from train import load_config, parse_arguments
 
 
 @one_line_stops()
 def main() -> None:
-    """Run the clustering and pseudo-label hooks of the recipe's last stage by themselves."""
+    """Run the steps before the training of the recipe's last stage."""
     arguments = parse_arguments()
     config = load_config(arguments)
     refuse_incomplete(config, arguments.config, ['stages'])
@@ -32,17 +31,12 @@ def main() -> None:
     init_default_scope('mmseg')
     last = recipe.stage_order[-1]
     for earlier in recipe.stages_read_by(last):
-        if not (recipe.work_dir / earlier / MANIFEST).is_file():
-            raise FileNotFoundError(
-                f'{recipe.work_dir / earlier}: not finished. Run tools/train.py {arguments.config} '
-                'first, or name its folder with --work-dir.'
-            )
-    hooks = [
-        HOOKS.build(hook) for hook in recipe.stage(last, recipe.work_dir / last)['custom_hooks']
-    ]
-    steps = [hook for hook in hooks if isinstance(hook, (ClusterHook, PseudoLabelHook))]
-    for hook in sorted(steps, key=lambda hook: get_priority(hook.priority)):
-        hook.before_train(runner=None)
+        RunFolder(recipe.work_dir).finished_stage(earlier, arguments.config)
+    steps = steps_of(recipe.stage(last, recipe.work_dir / last))
+    check_order(steps)
+    for step in steps:
+        print_log(f'step: {step.name}', logger='current')
+        step.run()
 
 
 if __name__ == '__main__':

@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from luss_mm.engine.expected_errors import one_line_stops
-from luss_mm.pipeline.collages import make_collages
+from luss_mm.pipeline.rendered_images import make_collages
 
 
 @one_line_stops()

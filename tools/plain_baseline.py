@@ -20,6 +20,7 @@ from luss_mm.recipes.config_file import read_config, refuse_incomplete
 from luss_mm.recipes.recipe import Recipe
 from luss_mm.recipes.settings import Settings
 from luss_mm.work_dir.atomic_files import refuse_unwritable, write_atomically
+from luss_mm.work_dir.run_folder import RunFolder
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -43,10 +44,11 @@ def parse_arguments() -> argparse.Namespace:
 
 def find_settings(arguments: argparse.Namespace) -> Settings:
     """Settings of the recipe, or of the run, that the command line names."""
-    path = arguments.recipe / 'recipe.json' if arguments.recipe.is_dir() else arguments.recipe
-    config = read_config(path, arguments.cfg_options)
-    if arguments.recipe.is_dir():
+    path = arguments.recipe
+    if path.is_dir():
+        config = read_config(RunFolder(path).settings_file, arguments.cfg_options)
         return Settings(config.to_dict())
+    config = read_config(path, arguments.cfg_options)
     refuse_incomplete(config, path, ['stages'])
     config.work_dir = arguments.work_dir or str(Path('work_dirs', path.stem))
     return Recipe(config).settings

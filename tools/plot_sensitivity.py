@@ -12,7 +12,7 @@ looks at labels, which no stage of the run does.
 
 import argparse
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import luss_mm  # noqa: F401  registers everything
@@ -20,13 +20,19 @@ from luss_mm.engine.expected_errors import one_line_stops
 from luss_mm.evaluation.label_quality import evaluate_labels
 from luss_mm.functional.clustering_scores import clustering_accuracy, contingency
 from luss_mm.inference.label_steps import LabelStep, find_label_steps
-from luss_mm.pipeline.cluster_features import load_clusters
-from luss_mm.pipeline.denoise_clusters import DenoisingRules, denoise_clusters
-from luss_mm.pipeline.extract_features import load_features
+from luss_mm.pipeline.clusters import DenoisingRules, denoise_clusters
+from luss_mm.pipeline.step import steps_of
 from luss_mm.recipes.config_file import read_own_config
 from luss_mm.visualization.curves import plot_curves
 from luss_mm.work_dir.artifact import read_manifest
 from luss_mm.work_dir.atomic_files import write_atomically
+from luss_mm.work_dir.run_folder import (
+    LAST_STAGE,
+    RunFolder,
+    load_clusters,
+    load_features,
+    read_outcomes,
+)
 
 import numpy as np
 from mmengine.registry import init_default_scope
@@ -88,7 +94,7 @@ def vary_sigma(arguments: argparse.Namespace, out: Path) -> list[dict]:
         transform = dict(step.label_transform, sigma=value)
         folder = out / f'{value:g}'
         quality = label_quality(replace(step, label_transform=transform), arguments, folder)
-        outcomes = json.loads((folder / 'labels' / 'outcomes.json').read_text())
+        outcomes = read_outcomes(folder / 'labels')
         several = 100 * outcomes['images with several active categories'] / outcomes['images']
         rows.append(dict(value=value, **quality) | {'images with several categories': several})
     return rows
@@ -100,8 +106,8 @@ def vary_keep_fraction(arguments: argparse.Namespace, out: Path) -> list[dict]:
     step = find_step(work_dir, 'CSD')
     names = [other.name for other in find_label_steps(work_dir)]
     before = find_step(work_dir, names[names.index('CSD') - 1])
-    config = read_own_config(work_dir / 'finetune' / 'config.py')
-    hook = next(h for h in config.custom_hooks if h['type'] == 'CSDHook')
+    config = read_own_config(RunFolder(work_dir).stage(LAST_STAGE).config)
+    (csd,) = (found for found in steps_of(config) if found.name == 'denoised')
     rows = []
     for value in arguments.values:
         folder = out / f'{value:g}'
@@ -109,12 +115,10 @@ def vary_keep_fraction(arguments: argparse.Namespace, out: Path) -> list[dict]:
             folder / 'clusters',
             load_features(step.features).embeddings,
             load_clusters(before.clusters),
-            DenoisingRules(hook['rule'], value, None, hook['cap'], hook['floor']),
-            hook['num_clusters'],
+            DenoisingRules(**csd.rules | dict(keep_fraction=value, limit=None)),
+            csd.num_clusters,
             inputs=dict(clusters=read_manifest(before.clusters)['key']),
-            iterations=hook['kmeans_iterations'],
-            restarts=hook['kmeans_restarts'],
-            seed=hook['seed'],
+            **asdict(csd.kmeans),
         )
         quality = label_quality(replace(step, clusters=folder / 'clusters'), arguments, folder)
         accuracy = folder_accuracy(step, clusters.assignment)
@@ -127,12 +131,12 @@ def compare_rules(arguments: argparse.Namespace, out: Path) -> list[dict]:
     rows = []
     for work_dir in arguments.work_dirs:
         step = find_step(work_dir, 'DFF')
-        counts = json.loads((work_dir / 'dff_g' / 'selection' / 'counts.json').read_text())
-        settings = json.loads((work_dir / 'recipe.json').read_text())
+        run = RunFolder(work_dir)
+        counts = run.stage('dff_g').selected_counts()
         rows.append(
             {
                 'value': sum(counts['kept']) / sum(counts['total']),
-                'rule': settings['small_loss'],
+                'rule': run.settings['small_loss'],
                 'cluster accuracy (train)': folder_accuracy(
                     step, load_clusters(step.clusters).assignment
                 ),

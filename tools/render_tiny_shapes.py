@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from luss_mm.engine.expected_errors import one_line_stops
-from luss_mm.pipeline.tiny_shapes import CATEGORIES, RenderTinyShapes
+from luss_mm.pipeline.rendered_images import CATEGORIES, RenderTinyShapes
 
 
 def parse_args() -> argparse.Namespace:

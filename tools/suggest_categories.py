@@ -21,9 +21,9 @@ from luss_mm.functional.cluster_number import (
     suggest_number,
 )
 from luss_mm.functional.kmeans import fit_kmeans
-from luss_mm.pipeline.extract_features import EMBEDDINGS, load_features
 from luss_mm.visualization.curves import plot_curves
 from luss_mm.work_dir.atomic_files import refuse_unwritable, write_atomically
+from luss_mm.work_dir.run_folder import has_features, load_features
 
 import numpy as np
 import torch
@@ -77,7 +77,7 @@ def parse_arguments() -> argparse.Namespace:
 def draw_embeddings(arguments: argparse.Namespace) -> np.ndarray:
     """All embeddings, or some of them in their order. float32 (N, C)."""
     names = [arguments.features] if arguments.features else PREFERRED
-    found = [n for n in names if (arguments.work_dir / n / EMBEDDINGS).is_file()]
+    found = [n for n in names if has_features(arguments.work_dir / n)]
     if not found:
         raise FileNotFoundError(
             f'{arguments.work_dir}: no finished features ({", ".join(names)}). They are made when '

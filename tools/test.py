@@ -20,7 +20,7 @@ from luss_mm.recipes.config_file import (
     refuse_incomplete,
 )
 from luss_mm.recipes.stage_config import bounded_loading, innermost_dataset
-from luss_mm.work_dir.run_folder import FINAL_CHECKPOINT
+from luss_mm.work_dir.run_folder import RunFolder, StageFolder
 
 from mmengine.config import Config
 from mmengine.runner import Runner
@@ -54,16 +54,12 @@ def load_config(arguments: argparse.Namespace) -> Config:
     checkpoint = arguments.checkpoint
     if 'stages' in config:
         work_dir = arguments.work_dir or Path('work_dirs', Path(arguments.config).stem)
-        stage = Path(work_dir, config.stage_order[-1])
-        if not (stage / 'config.py').is_file():
-            raise FileNotFoundError(
-                f'{stage}: not finished. Run tools/train.py {arguments.config} first, or name its '
-                'folder with --work-dir.'
-            )
-        config = read_own_config(stage / 'config.py')
-        checkpoint = checkpoint or str(stage / FINAL_CHECKPOINT)
+        name = config.stage_order[-1]
+        stage = RunFolder(work_dir).finished_stage(name, arguments.config)
+        config = read_own_config(stage.config)
+        checkpoint = checkpoint or str(stage.checkpoint)
         # Beside the finished stage, whose manifest says what lies in it.
-        config.work_dir = str(Path(work_dir, f'{stage.name}_test'))
+        config.work_dir = str(Path(work_dir, f'{name}_test'))
     else:
         config.work_dir = arguments.work_dir or str(Path('work_dirs', Path(arguments.config).stem))
     if checkpoint is None:
@@ -87,10 +83,10 @@ def _direct_outputs(config: Config, out: str | None) -> None:
     for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
         kind = evaluator.get('type')
         if kind == 'PredictionMetric':  # it puts its metric's outputs into a folder of its own
-            evaluator.output_dir = out or str(Path(config.work_dir, 'evaluation'))
+            evaluator.output_dir = out or str(StageFolder(config.work_dir).evaluation.path)
             evaluator, kind = evaluator.metric, evaluator.metric.type
         if kind in ('UnsupervisedIoUMetric', 'CategoryIoUMetric'):
-            evaluator.output_dir = out or str(Path(config.work_dir, 'evaluation'))
+            evaluator.output_dir = out or str(StageFolder(config.work_dir).evaluation.path)
             evaluator.save_predictions = out is not None or evaluator.get('save_predictions', False)
         elif out is not None:
             evaluator.output_dir = out

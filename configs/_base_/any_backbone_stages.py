@@ -2,6 +2,9 @@
 # self-supervised weights, and the head that is fine-tuned can read several maps.
 _base_ = './pdso_stages.py'
 
+use_dff = True
+use_csd = True
+use_spo = True
 checkpoint = None  # backbone weights from elsewhere, through tools/convert_checkpoint.py
 # False: pretraining is left out; the projection and the prototypes that attention learns through
 # are trained on the frozen weights. True: pretraining starts from the checkpoint.

@@ -200,17 +200,8 @@ stages = dict(
         train_cfg=dict(
             by_epoch=True, max_epochs='${finetune_epochs}', val_interval='${finetune_epochs}'
         ),
-        custom_hooks=[
-            dict(type='FinalValidationHook'),
-            dict(
-                type='PicturesHook',
-                directory='${work_dir}',
-                source='${feature_source}',
-                label_transform='${label_transform}',
-                unscored_dataset='${unscored_dataset}',
-                features='${feature_folder}',
-                clusters='${cluster_folder}',
-            ),
+        custom_hooks=[  # in the order in which their steps are run
+            '${maps_hook}',
             '${clustering_hook}',
             dict(
                 type='PseudoLabelHook',
@@ -224,7 +215,16 @@ stages = dict(
                 features='${feature_folder}',
                 clusters='${cluster_folder}',
             ),
-            '${maps_hook}',
+            dict(type='FinalValidationHook'),
+            dict(
+                type='PicturesHook',
+                directory='${work_dir}',
+                source='${feature_source}',
+                label_transform='${label_transform}',
+                unscored_dataset='${unscored_dataset}',
+                features='${feature_folder}',
+                clusters='${cluster_folder}',
+            ),
         ],
     ),
 )

@@ -1,11 +1,11 @@
-# PDSO: PASS with denoising-based feature fine-tuning (DFF), clustering-based sample denoising (CSD)
-# and SAM prompt optimisation (SPO). Each can be turned off by itself; what the others need from the
-# stages before is then taken from PASS.
+# PASS with the parts of PDSO, each behind a switch: denoising-based feature fine-tuning (DFF),
+# clustering-based sample denoising (CSD) and SAM prompt optimisation (SPO). What a part needs from
+# one that is off is taken from PASS.
 _base_ = './pass_stages.py'
 
-use_dff = True
-use_csd = True
-use_spo = True
+use_dff = False  # the recipes of PDSO turn all three on
+use_csd = False
+use_spo = False
 stage_order = ['pretrain', 'attention', 'dff_f', 'dff_g', 'dff_h', 'finetune']
 
 # DFF. The rates, epochs and batches are the authors'. Which loss counts as small is not published.

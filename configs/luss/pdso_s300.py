@@ -19,5 +19,8 @@ _base_ = [
     '../_base_/pdso_stages.py',
 ]
 
+use_dff = True
+use_csd = True
+use_spo = True
 data_root = 'data/ImageNetS300'
 num_categories = 300

@@ -18,6 +18,9 @@ _base_ = [
     '../_base_/pdso_stages.py',
 ]
 
+use_dff = True
+use_csd = True
+use_spo = True
 data_root = 'data/ImageNetS50'
 num_categories = 50
 pretrain_epochs = 400

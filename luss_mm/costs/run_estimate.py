@@ -18,7 +18,7 @@ from luss_mm.costs.step_times import CountedTimes, MeasuredTimes
 from luss_mm.functional.ranks import one_rank
 from luss_mm.recipes.recipe import Recipe
 from luss_mm.recipes.settings import SettingsError
-from luss_mm.work_dir.artifact import MANIFEST, read_manifest
+from luss_mm.work_dir.artifact import is_finished, read_manifest
 
 FEW_STEPS = 200  # of pretraining; the tiny recipe makes 450
 SURELY = 2.0  # an estimate over the limit by this factor is no longer a matter of its error
@@ -223,7 +223,7 @@ def unfinished_stages(recipe: Recipe, names: Sequence[str]) -> list[str]:
 
 def _is_finished(recipe: Recipe, name: str) -> bool:
     directory = recipe.work_dir / name
-    if not (directory / MANIFEST).is_file():
+    if not is_finished(directory):
         return False
     wanted = json.loads(json.dumps(recipe.settings_of(name), default=str))
     return read_manifest(directory).get('settings') == wanted
@@ -231,9 +231,9 @@ def _is_finished(recipe: Recipe, name: str) -> bool:
 
 def _is_there(work_dir: Path, stage: str, step: Cost) -> bool:
     """Whether an output is ready for a stage; other settings of the stage leave features alone."""
-    if not (work_dir / step.output / MANIFEST).is_file():
+    if not is_finished(work_dir / step.output):
         return False
-    return 'features' in step.output or not (work_dir / stage / MANIFEST).is_file()
+    return 'features' in step.output or not is_finished(work_dir / stage)
 
 
 def announce_estimate(recipe: Recipe, names: Sequence[str]) -> RunEstimate | None:

@@ -9,8 +9,7 @@ from mmengine.logging import print_log
 
 from luss_mm.datasets.image_entries import ImageEntries
 from luss_mm.datasets.image_file import ImageFileError
-
-FOUND_LATER = 'found_later.txt'  # beside the list
+from luss_mm.work_dir.run_folder import FOUND_LATER
 
 
 class BadImages:

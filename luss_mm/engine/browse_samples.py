@@ -18,8 +18,6 @@ from luss_mm.datasets import SemiDataset
 from luss_mm.datasets.sample_seed import EpochIndex, sample_randomness
 from luss_mm.datasets.transforms import MultiCrop
 from luss_mm.functional.colour_changes import change_colours
-from luss_mm.pipeline.check_images import BAD_IMAGES
-from luss_mm.recipes.image_check import TRAINING
 from luss_mm.recipes.recipe import Recipe
 from luss_mm.recipes.settings import SettingsError, did_you_mean
 from luss_mm.visualization.browse import (
@@ -31,6 +29,7 @@ from luss_mm.visualization.browse import (
     views_picture,
 )
 from luss_mm.visualization.overlays import picture_strip
+from luss_mm.work_dir.run_folder import BAD_IMAGES, TRAINING_CHECK
 
 LABELLED = 'labelled'
 MMSEG_IGNORES = 255  # of data sets that do not say
@@ -66,7 +65,7 @@ def stage_config(config: Config, stage: str | None) -> tuple[str, dict[str, Any]
             raise SettingsError(f'--stage {stage}: this config has no stages, it is one')
         return Path(config.get('work_dir') or 'config').name, config.to_dict()
     recipe = Recipe(config)
-    listed = recipe.work_dir / TRAINING / BAD_IMAGES
+    listed = recipe.work_dir / TRAINING_CHECK / BAD_IMAGES
     if recipe.on_bad_image == 'skip' and listed.is_file():
         recipe.bad_images = listed  # training leaves them out
     trainings = [name for name in recipe.stage_order if recipe.is_training(name)]

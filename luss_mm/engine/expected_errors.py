@@ -12,10 +12,9 @@ from pathlib import Path
 
 from luss_mm.checkpoints.loading import CheckpointError
 from luss_mm.datasets.image_file import ImageFileError
-from luss_mm.engine.hooks.finite_loss import InfiniteLossError
-from luss_mm.pipeline.feature_maps import NoRoomError
-from luss_mm.recipes.path_suggestion import did_you_mean_path
-from luss_mm.recipes.settings import SettingsError
+from luss_mm.engine.hooks.safeguards import InfiniteLossError
+from luss_mm.pipeline.features import NoRoomError
+from luss_mm.recipes.settings import SettingsError, did_you_mean_path
 from luss_mm.work_dir.artifact import ManifestError
 from luss_mm.work_dir.lock import WorkDirInUseError
 

@@ -11,13 +11,12 @@ from typing import Any
 
 import torch
 
-from luss_mm.engine.hooks.final_validation import SCORES
 from luss_mm.evaluation.result_tables import METHODS, PDSO, PLAIN, REFINED, merge_entries
 from luss_mm.inference.plain_baseline import labels_of_weights
 from luss_mm.pipeline.run_health import judge_run
-from luss_mm.visualization.report.run_files import FinishedRun, read_json
 from luss_mm.work_dir.artifact import installed_versions
 from luss_mm.work_dir.atomic_files import write_atomically
+from luss_mm.work_dir.run_folder import RunFolder, read_json
 
 PARTS = ('use_dff', 'use_csd', 'use_spo')
 CPU_INFO = Path('/proc/cpuinfo')
@@ -38,28 +37,29 @@ def record_run(work_dir: str | Path, method: str, seed: int) -> dict[str, Any]:
         FileNotFoundError: If the run is not finished, or was not scored.
         ValueError: If it has another seed, or other parts of PDSO than the method.
     """
-    run = FinishedRun.read(work_dir)
+    run = RunFolder.read(work_dir)
     settings = run.settings
     _check_identity(run, method, seed)
-    scores = run.work_dir / run.last / SCORES
-    if not scores.is_file():
-        raise FileNotFoundError(f'{scores}: the run was not scored. Give it a split with masks.')
+    stage = run.stage(run.last)
+    if (metrics := stage.metrics()) is None:
+        raise FileNotFoundError(f'{stage.path}: was not scored. Give the run a split with masks.')
     manifests = run.manifests
-    quality = sorted((run.work_dir / 'label_quality').glob('*/quality.json'))
     return dict(
         method=method,
         seed=seed,
-        metrics=json.loads(scores.read_text())['metrics'],
+        metrics=metrics,
         seconds=round(sum(m['seconds'] for name, m in manifests.items() if run.is_stage(name))),
-        labels_used=sorted({text for m in manifests.values() for text in m['used_ground_truth']}),
-        used_sam=any(m['used_sam'] for m in manifests.values()),
+        labels_used=run.labels_used,
+        used_sam=run.used_sam,
         labels_of_weights=_without_paths(labels_of_weights(settings.get('checkpoint'))),
-        probably_failed=judge_run(run.work_dir, run.last).failures,
+        probably_failed=judge_run(run.path, run.last).failures,
         date=manifests[run.last]['finished'].split()[0],
         versions=manifests[run.last]['versions'],
         machine=describe_machine(),
         settings=_plain(settings),
-        label_quality={path.parent.name: _rounded(read_json(path)['steps']) for path in quality},
+        label_quality={
+            q.path.name: _rounded(read_json(q.report)['steps']) for q in run.qualities()
+        },
     )
 
 
@@ -139,18 +139,17 @@ def describe_machine() -> dict[str, Any]:
     )
 
 
-def _check_identity(run: FinishedRun, method: str, seed: int) -> None:
+def _check_identity(run: RunFolder, method: str, seed: int) -> None:
     """Refuse a run that is recorded as what it is not."""
     if run.settings.get('seed') != seed:
-        raise ValueError(f'{run.work_dir}: has seed {run.settings.get("seed")}, not {seed}')
+        raise ValueError(f'{run.path}: has seed {run.settings.get("seed")}, not {seed}')
     base = method.removesuffix(REFINED)
     expected = [base in (name, PDSO) for name in METHODS[2:5]]
     found = [bool(run.settings.get(part)) for part in PARTS]
     if base == PLAIN or found != expected:
         used = [part for part, is_used in zip(PARTS, found, strict=True) if is_used]
         raise ValueError(
-            f'{run.work_dir}: is not {method}, it was run with {", ".join(used) or "no part"} of '
-            'PDSO'
+            f'{run.path}: is not {method}, it was run with {", ".join(used) or "no part"} of PDSO'
         )
 
 

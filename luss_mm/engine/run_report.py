@@ -9,8 +9,8 @@ from mmengine.logging import print_log
 
 from luss_mm.checkpoints.loading import load_checkpoint
 from luss_mm.visualization.report import report_is_current, write_report
-from luss_mm.visualization.report.page import LARGEST_PAGE, PAGE
-from luss_mm.visualization.report.run_files import FinishedRun
+from luss_mm.visualization.report.page import LARGEST_PAGE, report_page
+from luss_mm.work_dir.run_folder import RunFolder
 
 PROTOTYPES = 'head.prototypes.weight'
 
@@ -29,8 +29,9 @@ def report_run(work_dir: str | Path, largest_page: int = LARGEST_PAGE) -> Path:
         FileNotFoundError: If no stage is finished.
     """
     prototypes = {}
-    for name in FinishedRun.read(work_dir).trainings:
-        checkpoint = Path(work_dir, name, 'final.pth')
+    run = RunFolder.read(work_dir)
+    for name in run.trainings:
+        checkpoint = run.stage(name).checkpoint
         if checkpoint.is_file():
             prototypes |= prototype_use(name, checkpoint)
     return write_report(work_dir, prototypes, largest_page)
@@ -67,7 +68,7 @@ def report_line(work_dir: str | Path) -> str:
     """
     try:
         current = report_is_current(work_dir)
-        return f'report: {Path(work_dir, PAGE) if current else report_run(work_dir)}'
+        return f'report: {report_page(work_dir) if current else report_run(work_dir)}'
     except Exception as error:
         print_log(
             f'the report failed:\n{traceback.format_exc()}', logger='current', level=logging.ERROR

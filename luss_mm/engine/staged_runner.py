@@ -1,12 +1,10 @@
 """A recipe: several trainings, one after another, in one process and one command."""
 
 import gc
-import json
 import logging
 import math
 import re
 import shutil
-from collections.abc import Mapping
 from itertools import takewhile
 from multiprocessing.util import get_temp_dir
 from pathlib import Path
@@ -24,30 +22,22 @@ from luss_mm.checkpoints.loading import find_newest_checkpoint
 from luss_mm.costs.run_estimate import announce_estimate
 from luss_mm.costs.time_left import TimeLeft
 from luss_mm.engine.extremes_check import check_extremes
-from luss_mm.engine.hooks.class_names import ClassNamesHook
-from luss_mm.engine.hooks.final_validation import SCORES
-from luss_mm.engine.hooks.stop_request import StopRequestHook
-from luss_mm.engine.named_instances import forget
-from luss_mm.engine.processes import device_overrides, start_process_group
+from luss_mm.engine.hooks.results import ClassNamesHook
+from luss_mm.engine.hooks.safeguards import StopRequestHook
+from luss_mm.engine.processes import device_overrides, forget, start_process_group
 from luss_mm.engine.run_report import report_line
 from luss_mm.pipeline.run_health import judge_run
-from luss_mm.recipes.compile_check import check_compile
+from luss_mm.recipes.config_check import check_compile, check_features
 from luss_mm.recipes.data_check import check_data
 from luss_mm.recipes.image_check import bad_image_lines, check_images_of
-from luss_mm.recipes.nested_values import plain
 from luss_mm.recipes.recipe import Recipe
-from luss_mm.recipes.settings import SettingsError
-from luss_mm.recipes.stage_check import check_features
+from luss_mm.recipes.settings import SettingsError, plain
 from luss_mm.recipes.stage_config import ordinary_config
-from luss_mm.work_dir.artifact import finished_outputs, produce, read_manifest, take_up
-from luss_mm.work_dir.atomic_files import remove_leftovers, write_atomically
-from luss_mm.work_dir.changes import on_change
+from luss_mm.work_dir.artifact import finished_outputs, on_change, produce, read_manifest, take_up
+from luss_mm.work_dir.atomic_files import remove_leftovers
 from luss_mm.work_dir.lock import locked_work_dir
-from luss_mm.work_dir.run_folder import FINAL_CHECKPOINT
+from luss_mm.work_dir.run_folder import FINAL_CHECKPOINT, RunFolder, StageFolder
 from luss_mm.work_dir.stop_request import stopping_on_sigterm
-
-OUTPUTS = 'outputs.json'  # what lay beside the stage when it was finished
-IMAGE_INDEX = 'image_index'
 
 
 @RUNNERS.register_module()
@@ -66,6 +56,7 @@ class StagedRunner:
     def __init__(self, cfg: Config) -> None:
         self.recipe = Recipe(cfg)
         self.work_dir = self.recipe.work_dir
+        self.folder = RunFolder(self.work_dir)
         # Of the last training: what follows it is in its log.
         self._last_instances: tuple[ManagerMixin, ...] = ()
 
@@ -89,13 +80,13 @@ class StagedRunner:
         if is_main_process():
             # Of kills between the stages; theirs go when they are taken up again.
             remove_leftovers(self.work_dir, below=False)
-            remove_leftovers(self.work_dir / 'pictures')
-            write_atomically(self.work_dir / 'recipe.json', _json(self.recipe.settings.values))
+            remove_leftovers(self.folder.pictures)
+            self.folder.write_settings(plain(self.recipe.settings.values))
             # Sizes may have changed since an earlier start, which times of folders do not tell.
-            if (self.work_dir / IMAGE_INDEX).is_dir():
-                shutil.rmtree(self.work_dir / IMAGE_INDEX)
+            if self.folder.image_index.is_dir():
+                shutil.rmtree(self.folder.image_index)
         barrier()
-        self.recipe.image_index = self.work_dir / IMAGE_INDEX
+        self.recipe.image_index = self.folder.image_index
         order = self.recipe.stage_order
         checked: set[str] = set()
         time_left = TimeLeft()
@@ -127,23 +118,19 @@ class StagedRunner:
         """Score, labels used, what has probably failed, and where the outputs lie."""
         lines = ['', f'finished: {self.work_dir}']
         for name in self.recipe.stage_order:
-            scores = self.work_dir / name / SCORES
-            if scores.is_file():
-                figures = json.loads(scores.read_text())['metrics']
+            if figures := self.folder.stage(name).metrics():
                 shown = ', '.join(f'{key} {value:.2f}' for key, value in figures.items())
                 lines.append(f'score ({name}): {shown}')
-        manifests = [read_manifest(self.work_dir / o) for o in finished_outputs(self.work_dir)]
-        labels_used = sorted({text for m in manifests for text in m['used_ground_truth']})
-        lines.append('labels used: ' + ('; '.join(labels_used) or 'none'))
-        if any(manifest['used_sam'] for manifest in manifests):
+        finished = RunFolder(self.work_dir)  # as it is now
+        lines.append('labels used: ' + ('; '.join(finished.labels_used) or 'none'))
+        if finished.used_sam:
             lines.append('SAM, which human masks trained, took part')
         lines += judge_run(self.work_dir, self.recipe.stage_order[-1]).lines
         lines += bad_image_lines(self.work_dir)
-        pictures = self.work_dir / 'pictures'
-        if pictures.is_dir():
-            lines.append(f'pictures: {pictures}')
-        last = self.work_dir / self.recipe.stage_order[-1]
-        lines.append(f'model: {last / FINAL_CHECKPOINT} with {last / "config.py"}')
+        if finished.pictures.is_dir():
+            lines.append(f'pictures: {finished.pictures}')
+        last = finished.stage(self.recipe.stage_order[-1])
+        lines.append(f'model: {last.checkpoint} with {last.config}')
         return lines
 
     def _check_images(self, trainings: list[str]) -> None:
@@ -171,11 +158,9 @@ class StagedRunner:
 
     def _take_up_outputs(self, directory: Path) -> None:
         """A stage that was finished before gets back what its hooks had made by then."""
-        listed = directory / OUTPUTS
-        if listed.is_file():
-            for name, key in json.loads(listed.read_text()).items():
-                if not take_up(self.work_dir / name, key):
-                    print_log(f'{self.work_dir / name} of {directory.name} is gone', 'current')
+        for name, key in (StageFolder(directory).outputs() or {}).items():
+            if not take_up(self.work_dir / name, key):
+                print_log(f'{self.work_dir / name} of {directory.name} is gone', 'current')
 
     def _make_stage(self, name: str, directory: Path) -> None:
         task = self.recipe.task(name, directory)
@@ -186,7 +171,7 @@ class StagedRunner:
         if is_main_process():
             outputs = finished_outputs(self.work_dir)
             between = {o: k for o, k in outputs.items() if o not in self.recipe.templates}
-            write_atomically(directory / OUTPUTS, _json(between))
+            StageFolder(directory).write_outputs(between)
 
     def _train_stage(self, name: str, directory: Path) -> None:
         config = self.recipe.stage(name, directory)
@@ -216,7 +201,7 @@ class StagedRunner:
             resolved = self.recipe.stage(name, self.work_dir / name)
             wrapper = config.get('optim_wrapper')
             final_config = ordinary_config(resolved, self.recipe.test_parts(name), wrapper)
-            Config(final_config).dump(directory / 'config.py')
+            Config(final_config).dump(StageFolder(directory).config)
         end_loading(runner)
         del runner
         gc.collect()
@@ -266,7 +251,3 @@ def end_loading(runner: Runner) -> None:
         iterator = getattr(getattr(loop, 'dataloader', None), '_iterator', None)
         if iterator is not None:
             iterator._shutdown_workers()
-
-
-def _json(values: Mapping[str, Any]) -> bytes:
-    return json.dumps(plain(values), indent=2, default=str).encode()

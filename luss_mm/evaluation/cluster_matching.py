@@ -1,9 +1,7 @@
 """How generated ids become categories: by a rule on the scored masks, or by a given match."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -139,19 +137,3 @@ def category_ids(num_categories: int) -> GivenMatching:
     return GivenMatching(
         same, num_categories, num_categories, 'none', 'predicted ids are category ids: no matching'
     )
-
-
-def read_match(path: str | Path) -> dict[str, int]:
-    """A match from a JSON file, {generated id: category id}, as match.json is written.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is not a JSON object of numbers.
-    """
-    try:
-        match = json.loads(Path(path).read_text(encoding='utf-8'))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f'{path}: not JSON ({error})') from error
-    if not isinstance(match, dict) or not all(type(entry) is int for entry in match.values()):
-        raise ValueError(f'{path}: a match is one JSON object {{"generated id": category id}}')
-    return match

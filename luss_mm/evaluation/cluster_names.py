@@ -4,9 +4,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from luss_mm.evaluation.cluster_matching import read_match
+from luss_mm.work_dir.run_folder import EvaluationFolder, StageFolder, read_match
 
-MATCH, SCORES = 'match.json', 'scores.json'
 MAX_DIGITS = 9  # of an id
 
 
@@ -14,9 +13,9 @@ def run_names(stage: str | Path) -> dict[int, str]:
     """Names by the match that a stage was scored with; none if it was not scored.
 
     Args:
-        stage: Folder with `evaluation/match.json` and `evaluation/scores.json`.
+        stage: Its folder.
     """
-    path = Path(stage, 'evaluation', MATCH)
+    path = StageFolder(stage).evaluation.match_file
     return read_names(path) if path.is_file() else {}
 
 
@@ -40,7 +39,7 @@ def read_names(path: str | Path) -> dict[int, str]:
         raise ValueError(f'{path}: names are one JSON object {{"id": "name"}}')
     if all(isinstance(name, str) for name in content.values()):
         return {int(key): name for key, name in content.items()}
-    return _names_of_match(read_match(path), path.with_name(SCORES))
+    return _names_of_match(read_match(path), EvaluationFolder.beside(path).scores_file)
 
 
 def name_of(predicted_id: int, names: Mapping[int, str]) -> str:

@@ -1,6 +1,5 @@
 """Scores and predictions as tables and as files that are there whole or not at all."""
 
-import json
 from collections.abc import Sequence
 from math import isnan
 from pathlib import Path
@@ -12,7 +11,7 @@ from torch import Tensor
 from luss_mm.evaluation.cluster_matching import ClusterMatching
 from luss_mm.evaluation.matched_scores import MatchedScores
 from luss_mm.pipeline.generate_labels import save_label_map
-from luss_mm.work_dir.atomic_files import write_atomically
+from luss_mm.work_dir.run_folder import EvaluationFolder
 
 
 def scores_in_percent(scores: MatchedScores) -> dict[str, float | None]:
@@ -109,14 +108,14 @@ def write_scores(
     rows: list[dict],
     settings: dict[str, object],
 ) -> None:
-    """Write match.json (generated id to category id, C + 1 for unmatched) and scores.json.
+    """Write the match and the scores, see `EvaluationFolder`.
 
     Args:
         directory: Made if it is missing.
         scores: What was measured.
         matching: How.
         rows: Of `scores_per_class`.
-        settings: Of the metric, copied into scores.json.
+        settings: Of the metric, copied into the report.
     """
     report = {
         **scores_in_percent(scores),
@@ -126,14 +125,7 @@ def write_scores(
         **matching_record(scores, matching),
         'per_class': rows,
     }
-    match = match_entries(scores.mapping)
-    write_atomically(directory / 'match.json', json.dumps(match, indent=1).encode())
-    write_atomically(directory / 'scores.json', json.dumps(report, indent=1).encode())
-
-
-def match_entries(mapping: np.ndarray) -> dict[str, int]:
-    """A mapping (G + 1,) as match.json holds it."""
-    return {str(cluster): int(category) for cluster, category in enumerate(mapping)}
+    EvaluationFolder(directory).write(scores.mapping, report)
 
 
 def write_prediction(directory: Path, image_path: Path, labels: Tensor) -> None:

@@ -21,7 +21,6 @@ from luss_mm.evaluation.cluster_matching import (
     ClusterMatching,
     GivenMatching,
     MatchingByRule,
-    read_match,
 )
 from luss_mm.evaluation.score_report import (
     class_table,
@@ -35,6 +34,7 @@ from luss_mm.functional.boundary import boundary_radius
 from luss_mm.functional.image_tally import ImageTally, check_ids, tally_image
 from luss_mm.functional.matching import check_rule
 from luss_mm.pipeline.image_counts import ImageCountsWriter
+from luss_mm.work_dir.run_folder import read_match
 
 MMSEG_IGNORE_INDEX = 255
 BACKGROUND_NAMES = ('others', 'other', 'background', 'unlabeled', 'unlabelled', 'void', 'nothing')

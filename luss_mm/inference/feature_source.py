@@ -1,9 +1,11 @@
 """The network that embeds images and the images that it embeds, as hooks get them from a config."""
 
+import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import torch
 from mmengine.device import get_device
@@ -14,11 +16,25 @@ from luss_mm.checkpoints.loading import load_weights
 from luss_mm.datasets.cached_maps import WithDeepMap
 from luss_mm.models.attended_inference import PRECISIONS, AttendedInference
 from luss_mm.models.cpu_speed import cpu_has_fast_bfloat16
-from luss_mm.pipeline.extract_features import Features, extract_features
-from luss_mm.pipeline.feature_maps import cache_feature_maps
+from luss_mm.pipeline.features import cache_feature_maps, extract_features
 from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.recipes.config_file import read_own_config
 from luss_mm.work_dir.artifact import artifact_key, fingerprint_file, read_manifest
+from luss_mm.work_dir.run_folder import Features
+
+_shared: WeakValueDictionary[str, 'FeatureSource'] = WeakValueDictionary()
+
+
+def shared_source(arguments: Mapping[str, Any]) -> 'FeatureSource':
+    """The source of these arguments; whoever asks for an equal one gets it while it is in use.
+
+    So the steps of a stage load one network.
+    """
+    key = json.dumps(arguments, sort_keys=True, default=str)
+    source = _shared.get(key)
+    if source is None:
+        source = _shared[key] = FeatureSource(**arguments)
+    return source
 
 
 class FeatureSource:

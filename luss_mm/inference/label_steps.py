@@ -1,6 +1,5 @@
 """The steps of a finished run that change label maps, each applied to any split."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,24 +8,29 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from mmseg.registry import DATASETS, TRANSFORMS
 from torch import Tensor, nn
 
 from luss_mm.functional.clustering_scores import clustering_accuracy, contingency
 from luss_mm.functional.nearest_centroids import assign_to_centroids
-from luss_mm.functional.score_quantiles import certain_scores
-from luss_mm.functional.thresholds import otsu_threshold
+from luss_mm.functional.thresholds import certain_scores, otsu_threshold
 from luss_mm.inference.feature_source import FeatureSource
 from luss_mm.inference.infer_folder import LABELS, FolderInference
 from luss_mm.inference.inferencer import LUSSInferencer
-from luss_mm.pipeline.cluster_features import load_clusters
-from luss_mm.pipeline.extract_features import load_features
+from luss_mm.inference.steps import ClustersStep, DenoisedStep
 from luss_mm.pipeline.foreground_threshold import CERTAIN_QUANTILES
 from luss_mm.pipeline.generate_labels import PixelLabeller, generate_labels
-from luss_mm.pipeline.pseudo_labels import THRESHOLD
-from luss_mm.recipes.config_file import read_own_config
-from luss_mm.recipes.literal_config import ConfigError
+from luss_mm.pipeline.step import steps_of
+from luss_mm.recipes.config_file import ConfigError, read_own_config
 from luss_mm.work_dir.artifact import read_manifest
+from luss_mm.work_dir.run_folder import (
+    LAST_STAGE,
+    RunFolder,
+    load_clusters,
+    load_features,
+    load_threshold,
+)
 
 
 @dataclass(frozen=True)
@@ -227,52 +231,53 @@ def find_label_steps(work_dir: str | Path) -> list[LabelStep]:
         FileNotFoundError: If the run is not finished.
         ConfigError: If it makes no pseudo-labels.
     """
-    work_dir = Path(work_dir)
-    hooks = _hooks_of(work_dir / 'finetune')
-    if 'PseudoLabelHook' not in hooks:
+    run = RunFolder(work_dir)
+    config = _config_of(run, LAST_STAGE)
+    last = {step.name: step for step in steps_of(config)}
+    if 'labels' not in last:
         raise ConfigError(f'{work_dir}: has made no pseudo-labels. Name a run of PASS or PDSO.')
-    labels = hooks['PseudoLabelHook']
-    training = read_own_config(work_dir / 'finetune' / 'config.py').train_dataloader.dataset
-    clustering = hooks.get('CSDHook') or hooks['ClusterHook']
-    refined = labels['label_transform']
+    labels, threshold = last['labels'], last['threshold']
+    refined = labels.transform
     coarse = dict(refined, segmenter=None)
 
-    def step(name: str, hook: Mapping[str, Any], clusters: str, transform: dict) -> LabelStep:
-        features = work_dir / hook.get('features', 'features')
+    def label_step(name: str, clusters: ClustersStep | DenoisedStep, transform: dict) -> LabelStep:
+        features = run.path / clusters.features.name  # the run may have been moved
         return LabelStep(
             name,
-            FeatureSource(**hook['source']),
+            clusters.source,
             features,
-            work_dir / clusters,
-            labels['label_dataset'],
+            run.path / clusters.makes.name,
+            labels.dataset,
             transform,
-            _threshold(work_dir, labels.get('foreground_threshold', 'otsu'), features),
-            training['ignore_index'],
-            labels.get('certain_quantiles', CERTAIN_QUANTILES),
+            _threshold(run, threshold.rule, features),
+            config.train_dataloader.dataset['ignore_index'],
+            threshold.certain_quantiles,
         )
 
-    steps = []
-    used_dff = Path(labels['source']['config']).parent.name == 'dff_h'
-    if used_dff:
-        first = _hooks_of(work_dir / 'dff_f')['ClusterHook']
-        steps.append(step('k-means', first, first.get('clusters', 'clusters'), coarse))
-    name = 'DFF' if used_dff else 'k-means'
-    steps.append(step(name, labels, clustering['clusters'], coarse))
-    if 'CSDHook' in hooks:
-        steps.append(step('CSD', labels, labels['clusters'], coarse))
+    earlier = [
+        step
+        for stage in run.trained_stages()
+        if stage != LAST_STAGE
+        for step in steps_of(_config_of(run, stage))
+        if step.name == 'clusters' and step.makes != last['clusters'].makes
+    ]
+    steps = [label_step('k-means', step, coarse) for step in earlier]
+    steps.append(label_step('DFF' if earlier else 'k-means', last['clusters'], coarse))
+    if 'denoised' in last:
+        steps.append(label_step('CSD', last['denoised'], coarse))
     if refined.get('segmenter'):
-        steps.append(step('SPO', labels, labels['clusters'], refined))
+        steps.append(label_step('SPO', last.get('denoised', last['clusters']), refined))
     return steps
 
 
-def _hooks_of(stage: Path) -> dict[str, Mapping[str, Any]]:
-    if not (stage / 'config.py').is_file():
-        raise FileNotFoundError(f'{stage}: not finished. Run the recipe first.')
-    config = read_own_config(stage / 'config.py')
-    return {hook['type']: hook.to_dict() for hook in config.get('custom_hooks') or ()}
+def _config_of(run: RunFolder, stage: str) -> Config:
+    path = run.stage(stage).config
+    if not path.is_file():
+        raise FileNotFoundError(f'{path.parent}: not finished. Run the recipe first.')
+    return read_own_config(path)
 
 
-def _threshold(work_dir: Path, rule: str | float, features: Path) -> float:
+def _threshold(run: RunFolder, rule: str | float, features: Path) -> float:
     if rule == 'otsu':
         return otsu_threshold(load_features(features).score_counts)
-    return json.loads((work_dir / THRESHOLD / 'threshold.json').read_text())['threshold']
+    return load_threshold(run.threshold).threshold

@@ -28,7 +28,7 @@ from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.pipeline.reference_features import PixelFeatures
 from luss_mm.recipes.dataset_facts import build_label_loader
 from luss_mm.recipes.settings import Settings, SettingsError
-from luss_mm.work_dir.artifact import MANIFEST, fingerprint_file, read_manifest
+from luss_mm.work_dir.artifact import fingerprint_file, is_finished, read_manifest
 
 RANDOM = 'random'
 WANTED = (
@@ -182,7 +182,7 @@ def labels_of_weights(checkpoint: str | None) -> list[str]:
     if package := find_packaged(checkpoint):
         return [package.labels_used]
     stage = Path(checkpoint).parent
-    if not (stage / MANIFEST).is_file():
+    if not is_finished(stage):
         return [f'{checkpoint}: not known']
     manifest = read_manifest(stage)
     start = manifest['settings'].get('load_from')

@@ -13,13 +13,14 @@ from torch import nn
 
 from luss_mm.checkpoints.loading import CheckpointError, load_checkpoint, load_weights
 from luss_mm.models import LUSSSegmentor
-from luss_mm.recipes.config_file import read_config
-from luss_mm.recipes.literal_config import ConfigError, parse_literal_config, read_literal_config
+from luss_mm.recipes.config_file import (
+    ConfigError,
+    parse_literal_config,
+    read_config,
+    read_literal_config,
+)
 from luss_mm.recipes.stage_config import bounded_loading, innermost_dataset
-from luss_mm.work_dir.run_folder import FINAL_CHECKPOINT
-
-CONFIG = 'config.py'
-LAST_STAGE = 'finetune'
+from luss_mm.work_dir.run_folder import CONFIG, FINAL_CHECKPOINT, LAST_STAGE, RunFolder, StageFolder
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class TrainedSegmentor:
     Attributes:
         config: Of the stage, resolved.
         checkpoint: Weights of exactly the config's model.
-        folder: Where the checkpoint lies; `evaluation/` in it says what clusters were matched to.
+        folder: Where the checkpoint lies; its evaluation says what clusters were matched to.
     """
 
     config: Config
@@ -126,9 +127,9 @@ def refine_predictions(config: Config, segmenter: dict[str, Any]) -> Config:
 
 def _finished_stage(directory: Path) -> Path:
     for stage in (directory / LAST_STAGE, directory):
-        if (stage / CONFIG).is_file() and (stage / FINAL_CHECKPOINT).is_file():
+        if StageFolder(stage).has_model:
             return stage
-    others = sorted(path.parent.name for path in directory.glob(f'*/{FINAL_CHECKPOINT}'))
+    others = RunFolder(directory).trained_stages()
     hint = f' Finished here: {", ".join(others)}.' if others else ''
     raise FileNotFoundError(
         f'{directory}: holds no finished stage {LAST_STAGE!r} ({CONFIG}, {FINAL_CHECKPOINT}).'

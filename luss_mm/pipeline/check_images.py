@@ -1,6 +1,5 @@
 """Which images and masks of a data set cannot be used, found once, before anything trains."""
 
-import json
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,11 +14,9 @@ from luss_mm.datasets.image_file import find_image_problem, read_image_size
 from luss_mm.datasets.transforms import LoadLabelMap
 from luss_mm.pipeline.image_batches import Progress
 from luss_mm.work_dir.artifact import produce
-from luss_mm.work_dir.atomic_files import write_atomically
+from luss_mm.work_dir.run_folder import BAD_IMAGES, BAD_MASKS, ODD_MASKS, write_bad_files
 from luss_mm.work_dir.shards import FinishedShards
 
-BAD_IMAGES, BAD_MASKS = 'bad_images.json', 'bad_masks.json'
-ODD_MASKS = 'odd_masks.json'  # without the id of their category folder
 SHARD_SIZE = 4096  # images that an interruption loses at most
 SHOWN_IDS = 5
 THREADS = 16  # they wait for the disk most of the time
@@ -48,7 +45,7 @@ class CheckedDataset:
         """What is wrong with an image, and with its mask, and what is odd about the mask.
 
         Returns:
-            Lists of at most one dict each, see `read_bad`.
+            Lists of at most one dict each, see `read_bad_files`.
         """
         entry = self.dataset.get_data_info(index)
         image, mask = entry['img_path'], entry.get('seg_map_path')
@@ -106,7 +103,7 @@ def check_images(
     what cost.
 
     Args:
-        directory: Gets `bad_images.json`, `bad_masks.json` and `odd_masks.json`, see `read_bad`.
+        directory: Gets three lists, see `read_bad_files`.
         datasets: By name.
         inputs: What they are made of.
 
@@ -124,19 +121,9 @@ def check_images(
             for place, name in enumerate((BAD_IMAGES, BAD_MASKS, ODD_MASKS)):
                 # Data sets may share images.
                 bad = {entry['image']: entry for shard in found for entry in shard[place]}
-                write_atomically(unfinished / name, json.dumps(list(bad.values())).encode())
+                write_bad_files(unfinished, name, list(bad.values()))
 
     return produce(directory, make, inputs, {})
-
-
-def read_bad(directory: str | Path, name: str) -> list[dict[str, str]]:
-    """Path and problem of files that cannot be used or are odd, as `image` and `problem`.
-
-    Args:
-        directory: Of `check_images`.
-        name: BAD_IMAGES, BAD_MASKS or ODD_MASKS.
-    """
-    return json.loads(Path(directory, name).read_text())
 
 
 def _check_shards(finished: FinishedShards, datasets: Mapping[str, CheckedDataset]) -> None:

@@ -1,6 +1,5 @@
 """Which foreground scores count as object."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,10 @@ from mmengine.dist import all_gather_object, is_main_process
 from mmengine.logging import print_log
 
 from luss_mm.functional.pixel_assignment import label_by_centroid, resize_score
-from luss_mm.functional.score_quantiles import certain_scores
 from luss_mm.functional.thresholds import (
     SweepCounts,
     best_threshold,
+    certain_scores,
     merge_sweep_counts,
     otsu_threshold,
     sweep_counts,
@@ -23,7 +22,12 @@ from luss_mm.functional.thresholds import (
 from luss_mm.models.attended_inference import AttendedInference
 from luss_mm.pipeline.image_batches import ShardedBatches, stack_images
 from luss_mm.work_dir.artifact import produce
-from luss_mm.work_dir.atomic_files import write_atomically
+from luss_mm.work_dir.run_folder import (
+    ThresholdChoice,
+    ground_truth_of,
+    load_threshold,
+    write_threshold,
+)
 from luss_mm.work_dir.stop_request import stop_if_asked
 
 CERTAIN_QUANTILES = (0.4, 0.9)  # of the training scores: surely background, surely object
@@ -58,22 +62,6 @@ class ThresholdRule:
             )
 
 
-@dataclass(frozen=True)
-class ThresholdChoice:
-    """A threshold and what labels were looked at to find it.
-
-    Attributes:
-        threshold: Foreground scores from it on count as object.
-        certain_scores: Scores up to the first are surely background, from the second on surely
-            object; low <= threshold <= high.
-        used_ground_truth: What labels the choice looked at.
-    """
-
-    threshold: float
-    certain_scores: tuple[float, float]
-    used_ground_truth: tuple[str, ...] = ()
-
-
 def choose_threshold(
     directory: str | Path,
     rule: ThresholdRule,
@@ -94,29 +82,28 @@ def choose_threshold(
         inputs: Names to keys.
         device: The model's.
     """
-    used = ('validation masks: foreground threshold',) if rule.rule == 'validation_sweep' else ()
+    used = ground_truth_of(rule.rule)
 
     def make(unfinished: Path) -> None:
-        outcome: dict[str, Any] = dict(rule=rule.rule)
+        mean_iou = None
         if rule.rule == 'validation_sweep':
             threshold, scores = best_threshold(_sweep(rule.sweep_batches, model, centroids, device))
-            outcome['mean_iou'] = scores.tolist()
+            mean_iou = tuple(scores.tolist())
         elif rule.rule == 'otsu':
             threshold = otsu_threshold(score_counts)
         else:
             threshold = float(rule.rule)
-        outcome['threshold'] = threshold
-        outcome['certain_scores'] = certain_scores(score_counts, rule.certain_quantiles, threshold)
+        certain = certain_scores(score_counts, rule.certain_quantiles, threshold)
         if is_main_process():
-            write_atomically(unfinished / 'threshold.json', json.dumps(outcome).encode())
+            write_threshold(unfinished, ThresholdChoice(rule.rule, threshold, certain, mean_iou))
 
     settings = dict(rule=rule.rule, certain_quantiles=list(rule.certain_quantiles))
-    path = produce(directory, make, inputs, settings, used_ground_truth=used)
-    outcome = json.loads((path / 'threshold.json').read_text())
-    threshold = outcome['threshold']
+    choice = load_threshold(produce(directory, make, inputs, settings, used_ground_truth=used))
     labels = used[0] if used else 'no labels looked at'
-    print_log(f'foreground threshold {threshold:.3f} ({rule.rule}; {labels})', logger='current')
-    return ThresholdChoice(threshold, tuple(outcome['certain_scores']), used)
+    print_log(
+        f'foreground threshold {choice.threshold:.3f} ({rule.rule}; {labels})', logger='current'
+    )
+    return choice
 
 
 @torch.inference_mode()

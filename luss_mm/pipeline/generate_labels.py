@@ -1,6 +1,5 @@
 """Clusters and attention to label maps: one ImageNet-S coded PNG an image."""
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,19 +15,18 @@ from mmengine.logging import print_log
 
 from luss_mm.datasets import LUSSDataset
 from luss_mm.datasets.transforms import GeneratePseudoLabel
-from luss_mm.functional.distances import squared_distances
 from luss_mm.functional.label_codec import encode_label_map
 from luss_mm.functional.label_health import count_unusual_clusters, median_of_counts
+from luss_mm.functional.nearest_centroids import squared_distances
 from luss_mm.functional.pixel_assignment import resize_nearest
 from luss_mm.functional.pixel_attention import upsample_features
 from luss_mm.models.attended_inference import AttendedInference
 from luss_mm.pipeline.image_batches import ShardedBatches, stack_features, stack_images
 from luss_mm.work_dir.artifact import produce
-from luss_mm.work_dir.atomic_files import write_atomically
-from luss_mm.work_dir.background_writer import BackgroundWriter
+from luss_mm.work_dir.atomic_files import BackgroundWriter, write_atomically
+from luss_mm.work_dir.run_folder import write_outcomes
 from luss_mm.work_dir.shards import FinishedShards
 
-OUTCOMES = 'outcomes.json'
 EMPTY_IMAGES, FULL_IMAGES = 'images without foreground', 'images without background'
 MEAN_FOREGROUND, MEDIAN_FOREGROUND = 'mean foreground in %', 'median foreground in %'
 # Counted image by image, and summed up before they are written: 'images of cluster 3': 17 ...
@@ -210,7 +208,7 @@ def sum_outcomes(
     for shard in range(num_shards):
         total.update(finished.content(shard))
     total = summarise(total)
-    write_atomically(finished.directory / OUTCOMES, json.dumps(total, indent=2).encode())
+    write_outcomes(finished.directory, total)
     print_log(
         'pixel labels: ' + ', '.join(f'{name}: {count}' for name, count in sorted(total.items())),
         logger='current',

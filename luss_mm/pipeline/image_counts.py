@@ -11,8 +11,7 @@ from mmengine.dist import get_dist_info
 
 from luss_mm.functional.image_tally import ImageTally
 from luss_mm.work_dir.atomic_files import temporary_path
-
-PATTERN = 'image_counts.{}.jsonl'  # one file a rank
+from luss_mm.work_dir.run_folder import IMAGE_COUNTS, EvaluationFolder
 
 
 class ImageCounts(NamedTuple):
@@ -51,7 +50,7 @@ class ImageCountsWriter:
             return
         if self._file is None:
             self.directory.mkdir(parents=True, exist_ok=True)
-            self._path = temporary_path(self.directory / PATTERN)
+            self._path = temporary_path(self.directory / IMAGE_COUNTS)
             self._file = open(self._path, 'x', encoding='utf-8')
         pixels = tally.joint()
         counted = pixels.sum(dim=1) > 0
@@ -71,10 +70,10 @@ class ImageCountsWriter:
         if self._file is not None:
             self._file.close()
             self._file = None
-            os.replace(self._path, self.directory / PATTERN.format(rank))
+            os.replace(self._path, self.directory / IMAGE_COUNTS.format(rank))
         if rank == 0:
-            current = {PATTERN.format(other) for other in range(world)}
-            for path in self.directory.glob(PATTERN.format('*')):
+            current = {IMAGE_COUNTS.format(other) for other in range(world)}
+            for path in self.directory.glob(IMAGE_COUNTS.format('*')):
                 if path.name not in current:
                     path.unlink()
 
@@ -88,7 +87,7 @@ class ImageCountsWriter:
 
 def has_image_counts(directory: Path) -> bool:
     """Whether an evaluation left its counts image by image."""
-    return any(directory.glob(PATTERN.format('*')))
+    return any(directory.glob(IMAGE_COUNTS.format('*')))
 
 
 def read_image_counts(directory: Path) -> Iterator[ImageCounts]:
@@ -97,7 +96,7 @@ def read_image_counts(directory: Path) -> Iterator[ImageCounts]:
     Raises:
         ValueError: If a line is no such record; it names the file.
     """
-    for path in sorted(directory.glob(PATTERN.format('*'))):
+    for path in sorted(directory.glob(IMAGE_COUNTS.format('*'))):
         with open(path, encoding='utf-8') as lines:
             for number, line in enumerate(lines, start=1):
                 try:
@@ -141,14 +140,13 @@ def rank_images(directory: Path) -> list[tuple[float, str]]:
     """Images of an evaluation from the worst to the best, those without any category left out.
 
     Args:
-        directory: Holds match.json, scores.json and image counts.
+        directory: What a metric wrote, with image counts.
 
     Returns:
         Foreground IoU and path. Of equal ones the share of right pixels decides, then the path.
     """
-    match = json.loads((directory / 'match.json').read_text())
-    num_categories = json.loads((directory / 'scores.json').read_text())['num_categories']
-    category_of = np.array([match[str(cluster)] for cluster in range(len(match))])
+    evaluation = EvaluationFolder(directory)
+    category_of, num_categories = evaluation.mapping(), evaluation.scores()['num_categories']
     ranking = []
     for counts in read_image_counts(directory):
         iou = foreground_iou(counts, category_of, num_categories)

@@ -1,6 +1,5 @@
-"""What a classifier says of every training image: a loss and a label."""
+"""What a classifier says of every training image, and which images that selects."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,17 +7,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dist import barrier, is_main_process
+from mmengine.dist import is_main_process
 from torch.nn import functional as F
 
+from luss_mm.datasets import ClassLabelDataset
 from luss_mm.models.image_classifier import ImageClassifier
 from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.work_dir.artifact import produce
-from luss_mm.work_dir.atomic_files import write_array, write_atomically
-from luss_mm.work_dir.shards import JOINED, FinishedShards
+from luss_mm.work_dir.atomic_files import write_array
+from luss_mm.work_dir.run_folder import LABELS, LOSSES, write_selected, write_summary
+from luss_mm.work_dir.shards import FinishedShards, join_shards
 
-LOSSES = 'losses.npy'
-LABELS = 'labels.npy'
 GIVEN, PREDICTED = 'given', 'predicted'
 SCORE = np.dtype([('loss', np.float32), ('label', np.int32)])
 
@@ -71,12 +70,12 @@ def score_images(
     """
 
     def make(unfinished: Path) -> None:
-        finished = FinishedShards(unfinished)
-        if JOINED not in finished:  # else interrupted later
-            _score_shards(finished, classifier, batches, rule, device)
-            barrier()
-        if is_main_process():
-            _join_shards(finished, len(batches))
+        join_shards(
+            unfinished,
+            len(batches),
+            lambda finished: _score_shards(finished, classifier, batches, rule, device),
+            lambda directory: _join_shards(directory, len(batches)),
+        )
 
     settings = dict(vars(rule), batch_size=batches.batch_size, shard_size=batches.shard_size)
     return produce(directory, make, inputs, settings)
@@ -106,17 +105,12 @@ def _score_shards(
         finished.add(shard, [path])
 
 
-def _join_shards(finished: FinishedShards, num_shards: int) -> None:
-    if JOINED not in finished:
-        directory = finished.directory
-        scores = np.concatenate([np.load(_shard(directory, s)) for s in range(num_shards)])
-        summary = dict(mean_loss=float(scores['loss'].mean()), images=len(scores))
-        write_atomically(directory / 'summary.json', json.dumps(summary).encode())
-        write_array(directory / LOSSES, scores['loss'])
-        write_array(directory / LABELS, scores['label'])
-        finished.add(JOINED, [directory / LOSSES, directory / LABELS])
-    for shard in range(num_shards):
-        finished.remove(shard)
+def _join_shards(directory: Path, num_shards: int) -> list[Path]:
+    scores = np.concatenate([np.load(_shard(directory, s)) for s in range(num_shards)])
+    write_summary(directory, dict(mean_loss=float(scores['loss'].mean()), images=len(scores)))
+    write_array(directory / LOSSES, scores['loss'])
+    write_array(directory / LABELS, scores['label'])
+    return [directory / LOSSES, directory / LABELS]
 
 
 def score_batch(
@@ -141,3 +135,29 @@ def score_batch(
 
 def _shard(directory: Path, shard: int) -> Path:
     return directory / f'.shard-{shard:06d}.npy'
+
+
+def write_selection(
+    directory: str | Path, dataset: ClassLabelDataset, total: np.ndarray, kept: np.ndarray
+) -> Path:
+    """Write the relative paths of the selected images and the counts of each category.
+
+    Args:
+        directory: Gets `images.txt`, a path a line in the order of the data set, and `counts.json`
+            with the lists `total` and `kept`.
+        dataset: The selected images.
+        total: Images of each category before the selection, int (K,).
+        kept: Images of each category after it, int (K,).
+
+    Returns:
+        The directory.
+    """
+
+    def make(unfinished: Path) -> None:
+        if not is_main_process():
+            return
+        images = (dataset.relative_path(i) for i in range(len(dataset)))
+        write_selected(unfinished, images, total.tolist(), kept.tolist())
+
+    inputs = dict(images=dataset.fingerprint())
+    return produce(directory, make, inputs, dict(small_loss=dataset.small_loss))

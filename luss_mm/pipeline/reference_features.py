@@ -1,7 +1,6 @@
 """Labelled images to reference vectors, and other images to label maps by their vote."""
 
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
@@ -26,11 +24,11 @@ from luss_mm.pipeline.generate_labels import label_path, save_label_map
 from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.work_dir.artifact import produce
 from luss_mm.work_dir.atomic_files import write_array, write_atomically
-from luss_mm.work_dir.shards import JOINED, FinishedShards
+from luss_mm.work_dir.run_folder import write_summary
+from luss_mm.work_dir.shards import FinishedShards, join_shards
 
 DIRECTIONS = 'directions.npy'
 CATEGORIES = 'categories.npy'
-SUMMARY = 'summary.json'
 LABELS_USED = 'masks of the labelled images: references'
 
 
@@ -115,12 +113,12 @@ def extract_references(
     """
 
     def make(unfinished: Path) -> None:
-        finished = FinishedShards(unfinished)
-        if JOINED not in finished:  # else interrupted later
-            _extract_shards(finished, extractor, batches)
-            barrier()
-        if is_main_process():
-            _join_shards(finished, batches)
+        join_shards(
+            unfinished,
+            len(batches),
+            lambda finished: _extract_shards(finished, extractor, batches),
+            lambda directory: _join_shards(directory, batches),
+        )
 
     settings = dict(settings, **extractor.facts())
     path = produce(directory, make, inputs, settings, used_ground_truth=(LABELS_USED,))
@@ -211,26 +209,22 @@ def _extract_shards(
         finished.add(shard, [path])
 
 
-def _join_shards(finished: FinishedShards, batches: ShardedBatches) -> None:
-    """Copy all shards into two files; shards go only when these are complete."""
-    if JOINED not in finished:
-        directory = finished.directory
-        shards = [dict(np.load(_shard(directory, shard))) for shard in range(len(batches))]
-        categories = np.concatenate([shard['categories'] for shard in shards])
-        summary = dict(
-            images=len(batches.dataset),
-            references=len(categories),
-            categories=len(np.unique(categories)),
-            too_small_for_a_cell=sum(int(shard['lost']) for shard in shards),
-        )
-        print_log(f'references: {summary}', logger='current')
-        write_atomically(directory / SUMMARY, json.dumps(summary, indent=2).encode())
-        write_array(directory / CATEGORIES, categories)
-        directions = np.concatenate([shard['directions'] for shard in shards])
-        write_array(directory / DIRECTIONS, directions)
-        finished.add(JOINED, [directory / CATEGORIES, directory / DIRECTIONS])
-    for shard in range(len(batches)):
-        finished.remove(shard)
+def _join_shards(directory: Path, batches: ShardedBatches) -> list[Path]:
+    """Copy all shards into two files."""
+    shards = [dict(np.load(_shard(directory, shard))) for shard in range(len(batches))]
+    categories = np.concatenate([shard['categories'] for shard in shards])
+    summary = dict(
+        images=len(batches.dataset),
+        references=len(categories),
+        categories=len(np.unique(categories)),
+        too_small_for_a_cell=sum(int(shard['lost']) for shard in shards),
+    )
+    print_log(f'references: {summary}', logger='current')
+    write_summary(directory, summary)
+    write_array(directory / CATEGORIES, categories)
+    directions = np.concatenate([shard['directions'] for shard in shards])
+    write_array(directory / DIRECTIONS, directions)
+    return [directory / CATEGORIES, directory / DIRECTIONS]
 
 
 def _shard(directory: Path, shard: int) -> Path:

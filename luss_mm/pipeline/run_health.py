@@ -1,6 +1,5 @@
 """Whether a finished run has probably failed, told without masks from what its steps left."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,9 @@ from luss_mm.pipeline.generate_labels import (
     EMPTY_IMAGES,
     MEAN_FOREGROUND,
     MEDIAN_FOREGROUND,
-    OUTCOMES,
 )
 from luss_mm.pipeline.image_counts import has_image_counts, read_image_counts
-from luss_mm.pipeline.pseudo_labels import PSEUDO_LABELS
-
-PICTURED_FOREGROUND = Path('pictures', 'foreground.json')  # below the work directory
+from luss_mm.work_dir.run_folder import MissingPartError, RunFolder, read_outcomes
 
 
 @dataclass(frozen=True)
@@ -50,9 +46,11 @@ def judge_run(work_dir: str | Path, stage: str) -> RunHealth:
         work_dir: Of a finished recipe.
         stage: Name of the fine-tuning.
     """
-    work_dir = Path(work_dir)
-    path = work_dir / PSEUDO_LABELS / OUTCOMES
-    outcomes = json.loads(path.read_text()) if path.is_file() else {}
+    run = RunFolder(work_dir)
+    try:
+        outcomes = read_outcomes(run.pseudo_labels)
+    except MissingPartError:
+        outcomes = {}
     if MEDIAN_FOREGROUND not in outcomes:
         return RunHealth(None, [])
     failures = []
@@ -62,7 +60,7 @@ def judge_run(work_dir: str | Path, stage: str) -> RunHealth:
             f'the run has probably failed at its pseudo-labels: {problem}. Try another '
             'foreground=..., or other weights (checkpoint=...).'
         )
-    shares = _foreground_shares(work_dir, work_dir / stage / 'evaluation', outcomes)
+    shares = _foreground_shares(run, run.stage(stage).evaluation.path, outcomes)
     if shares is None:
         return RunHealth(None, failures)
     labelled, predicted, images = shares
@@ -97,14 +95,12 @@ def mean_predicted_foreground(evaluation: str | Path) -> float:
 
 
 def _foreground_shares(
-    work_dir: Path, evaluation: Path, outcomes: dict[str, Any]
+    run: RunFolder, evaluation: Path, outcomes: dict[str, Any]
 ) -> tuple[float, float, str] | None:
     """Mean foreground of labels and of predictions, and of what images the latter are."""
     if has_image_counts(evaluation):
         predicted = mean_predicted_foreground(evaluation)
         return outcomes[MEAN_FOREGROUND] / 100, predicted, 'validation images'
-    pictured = work_dir / PICTURED_FOREGROUND
-    if not pictured.is_file():
+    if (means := run.pictured_foreground()) is None:
         return None
-    means = json.loads(pictured.read_text())
     return means['pseudo_labels'], means['predictions'], 'pictured training images'

@@ -1,17 +1,22 @@
-"""Finding misspelt keys of a stage config before anything runs."""
+"""Mistakes that a config alone shows, found before anything trains."""
 
 import ast
 import difflib
 import inspect
+import json
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
+from mmengine.device import get_device
 from mmengine.registry import DefaultScope, Registry
 from mmengine.runner import Runner
 from mmseg import registry as mmseg_registry
+from mmseg.registry import MODELS
 
-from luss_mm.recipes.settings import SettingsError, did_you_mean
+from luss_mm.datasets.sample_seed import sample_randomness
+from luss_mm.recipes.settings import REFERENCE, SettingsError, did_you_mean
 
 # Keys that mmengine's Runner reads from the config itself rather than as arguments.
 EXTRA_RUNNER_KEYS = {
@@ -176,3 +181,169 @@ def _taken_on_the_way(constructor: Any, rest: str) -> set[str] | None:
 
 def _is_name(node: ast.AST, name: str) -> bool:
     return isinstance(node, ast.Name) and node.id == name
+
+
+TRIAL_SIDE = 64  # pixels of the image that a backbone is tried on
+HEADS = ('head', 'pixel_to_pixel')  # of PASSPretrainer, they read the model's own in_index
+
+
+def check_schedule(name: str, config: Mapping[str, Any], template: Mapping[str, Any]) -> None:
+    """Refuse a warm-up or another part of a schedule that ends before it begins.
+
+    Args:
+        name: Of the stage.
+        config: Resolved.
+        template: As the recipe has it, for the names of settings.
+
+    Raises:
+        SettingsError: Naming the settings.
+    """
+    schedulers = config.get('param_scheduler') or []
+    schedulers = [schedulers] if isinstance(schedulers, Mapping) else schedulers
+    written = template.get('param_scheduler')
+    for i, scheduler in enumerate(schedulers):
+        begin, end = scheduler.get('begin', 0), scheduler.get('end')
+        if end is None or begin < end:
+            continue
+        own = written[i] if isinstance(written, list) else {}
+        first, last = (_setting_of(own, key) for key in ('begin', 'end'))
+        raise SettingsError(
+            f'stages.{name}.param_scheduler: {scheduler["type"]} would begin at {first}={begin} '
+            f'and end at {last}={end}. Set a smaller {first} or a larger {last}.'
+        )
+
+
+def check_features(stages: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse heads that do not fit the feature maps of their backbone.
+
+    Each backbone is built once and sees one small image; what cannot be tried like that passes.
+
+    Args:
+        stages: Name of each training stage to its resolved config.
+
+    Raises:
+        SettingsError: If a backbone cannot be built, or a head reads a map that it does not have,
+            or one of another number of channels.
+    """
+    tried: dict[str, list[int] | None] = {}
+    for name, stage in stages.items():
+        with DefaultScope.overwrite_default_scope(stage.get('default_scope', 'mmseg')):
+            for where, model in _models_with_backbone(stage['model'], f'stages.{name}.model'):
+                key = json.dumps(model['backbone'], sort_keys=True, default=str)
+                if key not in tried:
+                    tried[key] = _channels_of(model['backbone'], where)
+                if tried[key] is not None:
+                    for part, index, wanted in _wanted_maps(model, where):
+                        _check_map(part, index, wanted, tried[key])
+
+
+def _setting_of(scheduler: Mapping[str, Any], key: str) -> str:
+    """Name of the setting that a scheduler's key refers to, else the key."""
+    reference = REFERENCE.fullmatch(str(scheduler.get(key)))
+    return reference[1] if reference else key
+
+
+def _models_with_backbone(value: Any, where: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if isinstance(value, Mapping):
+        if isinstance(value.get('backbone'), Mapping) and not value.get('neck'):
+            yield where, value
+        for key, inner in value.items():
+            yield from _models_with_backbone(inner, f'{where}.{key}')
+    elif isinstance(value, (list, tuple)):
+        for i, inner in enumerate(value):
+            yield from _models_with_backbone(inner, f'{where}[{i}]')
+
+
+def _channels_of(backbone: Mapping[str, Any], where: str) -> list[int] | None:
+    """Channels of each map that a backbone returns; None if it cannot be tried."""
+    with sample_randomness(0, 0, 0), torch.no_grad():
+        try:
+            network = MODELS.build(dict(backbone))
+        except (AssertionError, IndexError, TypeError, ValueError) as error:
+            reason = str(error) or type(error).__name__
+            raise SettingsError(f'{where}.backbone: cannot be built ({reason}).') from error
+        network.eval()  # apart: some of mmseg's return None
+        try:
+            maps = network(torch.zeros(1, 3, TRIAL_SIDE, TRIAL_SIDE))
+        except Exception:  # it may want another size, a GPU or other inputs: no reason not to train
+            return None
+    if not isinstance(maps, (list, tuple)) or not all(
+        isinstance(found, torch.Tensor) and found.ndim == 4 for found in maps
+    ):
+        return None
+    return [found.shape[1] for found in maps]
+
+
+def _wanted_maps(
+    model: Mapping[str, Any], where: str
+) -> Iterator[tuple[str, int | Sequence[int], int | Sequence[int] | None]]:
+    """Each part that reads feature maps: its place, which it reads and how many channels."""
+    own = model.get('in_index', -1)
+    if 'in_index' in model:
+        yield where, own, model.get('channels')
+    for key, part in model.items():
+        parts = part if isinstance(part, (list, tuple)) else [part]
+        for head in parts:
+            if not isinstance(head, Mapping) or 'in_channels' not in head or key == 'backbone':
+                continue
+            if 'in_index' in head or key in HEADS or key.endswith('decode_head'):
+                yield f'{where}.{key}', head.get('in_index', own), head['in_channels']
+
+
+def _check_map(
+    where: str,
+    index: int | Sequence[int],
+    wanted: int | Sequence[int] | None,
+    channels: list[int],
+) -> None:
+    indices = [index] if isinstance(index, int) else list(index)
+    counts = [wanted] if isinstance(wanted, int) else list(wanted or [None] * len(indices))
+    for i, count in zip(indices, counts, strict=False):
+        if not -len(channels) <= i < len(channels):
+            raise SettingsError(
+                f'{where}: reads output {i} of the backbone, which has {len(channels)}. Set '
+                'another in_index, or out_indices of the backbone.'
+            )
+        if count is not None and count != channels[i]:
+            raise SettingsError(
+                f'{where}: expects {count} channels, but output {i} of the backbone has '
+                f'{channels[i]} (its outputs: {", ".join(map(str, channels))}). Set '
+                'feature_channels, or whatever setting in_channels comes from, to it.'
+            )
+
+
+def check_compile(stages: Mapping[str, Mapping[str, Any]]) -> None:
+    """Compile one operation with the settings of every stage that mmengine will compile.
+
+    Args:
+        stages: Name of each training stage to its resolved config, with mmengine's key `compile` or
+            without it.
+
+    Raises:
+        SettingsError: If `compile` is neither a bool nor a dict, or torch cannot compile with it.
+    """
+    tried: list[Mapping[str, Any]] = []
+    for name, stage in stages.items():
+        wanted = stage.get('compile')
+        if wanted is None or wanted is False:
+            continue
+        settings = {} if wanted is True else wanted
+        if not isinstance(settings, Mapping):
+            raise SettingsError(
+                f'stages.{name}.compile: True, False or the arguments of torch.compile, not '
+                f'{wanted!r}'
+            )
+        if settings not in tried:
+            _try_to_compile(name, settings)
+            tried.append(settings)
+
+
+def _try_to_compile(name: str, settings: Mapping[str, Any]) -> None:
+    try:
+        torch.compile(lambda x: x.sin() + 1, **settings)(torch.zeros(4, device=get_device()))
+    except Exception as error:  # of dynamo, of the backend, or of the compiler: no common class
+        reason = ' '.join(str(error).partition('\n\n')[0].split()).rstrip('.')
+        raise SettingsError(
+            f'stages.{name}.compile: torch.compile fails here: {reason}. Set compile=False, or '
+            "install what it lacks (the backend 'inductor' needs g++ on a CPU, Triton on a GPU)."
+        ) from error

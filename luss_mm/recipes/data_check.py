@@ -14,10 +14,10 @@ from mmengine.registry import DefaultScope
 from mmseg.registry import DATASETS, HOOKS
 
 from luss_mm.datasets import SemiSampler
+from luss_mm.pipeline.step import check_order
 from luss_mm.recipes.dataset_facts import dataset_parts
-from luss_mm.recipes.path_suggestion import did_you_mean_path
 from luss_mm.recipes.recipe import Recipe
-from luss_mm.recipes.settings import REFERENCE, SettingsError
+from luss_mm.recipes.settings import REFERENCE, SettingsError, did_you_mean_path
 
 NO_FOLDER = ': no such folder'  # of our data sets, behind the path
 LOADERS = ('train_dataloader', 'val_dataloader')
@@ -157,11 +157,14 @@ def name_setting(recipe: Recipe, *place: str) -> str:
 
 
 def _find_mistake_of_hooks(config: Mapping[str, Any]) -> str | None:
+    steps = []
     for hook in config.get('custom_hooks') or ():
         try:
             built = HOOKS.build(hook)
             if hasattr(built, 'check'):
                 built.check()
+            steps += getattr(built, 'steps', ())
+            check_order(steps)
         except (KeyError, OSError, TypeError, ValueError) as error:
             return f'{hook.get("type")}: {_reason(error)}'
     return None

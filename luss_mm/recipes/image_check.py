@@ -15,14 +15,7 @@ from luss_mm.datasets import LUSSDataset, SeededDataset
 from luss_mm.datasets.bad_images import read_found_later
 from luss_mm.datasets.category_folders import CLASSES, category_names
 from luss_mm.datasets.image_file import UNREAD_FOLDER
-from luss_mm.pipeline.check_images import (
-    BAD_IMAGES,
-    BAD_MASKS,
-    ODD_MASKS,
-    CheckedDataset,
-    check_images,
-    read_bad,
-)
+from luss_mm.pipeline.check_images import CheckedDataset, check_images
 from luss_mm.recipes.config_check import typed_blocks
 from luss_mm.recipes.data_check import is_yet_to_come
 from luss_mm.recipes.dataset_facts import (
@@ -34,8 +27,14 @@ from luss_mm.recipes.dataset_facts import (
 )
 from luss_mm.recipes.recipe import Recipe
 from luss_mm.recipes.settings import SettingsError
-
-TRAINING, VALIDATION = 'image_check', 'validation_image_check'
+from luss_mm.work_dir.run_folder import (
+    BAD_IMAGES,
+    BAD_MASKS,
+    ODD_MASKS,
+    TRAINING_CHECK,
+    VALIDATION_CHECK,
+    read_bad_files,
+)
 
 
 def check_images_of(recipe: Recipe, names: Sequence[str]) -> Path:
@@ -52,8 +51,8 @@ def check_images_of(recipe: Recipe, names: Sequence[str]) -> Path:
         SettingsError: On all ranks, at a bad training image unless the recipe skips those, at a bad
             validation image, without which the scores would be others, and at a bad mask.
     """
-    training = _check(recipe, names, 'train_dataloader', TRAINING)
-    validation = _check(recipe, names, 'val_dataloader', VALIDATION)
+    training = _check(recipe, names, 'train_dataloader', TRAINING_CHECK)
+    validation = _check(recipe, names, 'val_dataloader', VALIDATION_CHECK)
     if recipe.on_bad_image == 'error':
         _refuse(training / BAD_IMAGES, "Delete it or set on_bad_image='skip'")
     _refuse(validation / BAD_IMAGES, 'Replace it: scores without it could not be compared')
@@ -64,10 +63,10 @@ def check_images_of(recipe: Recipe, names: Sequence[str]) -> Path:
 
 def bad_image_lines(work_dir: Path) -> list[str]:
     """What a run has left out, for its closing lines; none if it left out nothing."""
-    directory = work_dir / TRAINING
+    directory = work_dir / TRAINING_CHECK
     if not directory.is_dir():
         return []
-    listed, later = read_bad(directory, BAD_IMAGES), len(read_found_later(directory))
+    listed, later = read_bad_files(directory, BAD_IMAGES), len(read_found_later(directory))
     if not listed and not later:
         return []
     folders = sum(bad['problem'] == UNREAD_FOLDER for bad in listed)
@@ -144,7 +143,7 @@ def _folder_ids(dataset: SeededDataset) -> dict[str, int]:
 
 def _warn_of_foreign_ids(directory: Path, datasets: Iterable[CheckedDataset]) -> None:
     """Tell if most masks lack the id of their own folder, as where ids are shifted."""
-    odd = read_bad(directory, ODD_MASKS)
+    odd = read_bad_files(directory, ODD_MASKS)
     masks = sum(len(c.dataset) for c in datasets if c.label_loader and c.folder_ids)
     if 2 * len(odd) > masks:
         print_log(

@@ -12,7 +12,7 @@ from mmengine.registry import DefaultScope
 from mmseg.registry import TRANSFORMS
 
 from luss_mm.datasets.transforms import LoadLabelMap
-from luss_mm.recipes.literal_config import ConfigError
+from luss_mm.recipes.config_file import ConfigError
 
 LABEL_LOADERS = (LoadLabelMap, LoadAnnotations)
 IMAGE_LOADERS = ('LoadBoundedImage', 'LoadImageFromFile')

@@ -13,14 +13,20 @@ from mmseg.registry import DATASETS, MODELS, TASK_UTILS
 
 from luss_mm.datasets import LUSSDataset, SeededDataset
 from luss_mm.packaged_weights import find_packaged
-from luss_mm.recipes.config_check import RUNNER_KEYS, check_stage, typed_blocks
+from luss_mm.recipes.config_check import RUNNER_KEYS, check_schedule, check_stage, typed_blocks
 from luss_mm.recipes.dataset_facts import look_at, without_loading
 from luss_mm.recipes.folder_defaults import look_at_folder
-from luss_mm.recipes.nested_values import merged, plain, without_absent, without_effectless
 from luss_mm.recipes.setting_types import check_settings
-from luss_mm.recipes.settings import Settings, SettingsError, did_you_mean
-from luss_mm.recipes.stage_check import check_schedule
-from luss_mm.recipes.stage_visualizer import stage_visualizer
+from luss_mm.recipes.settings import (
+    Settings,
+    SettingsError,
+    did_you_mean,
+    merged,
+    plain,
+    without_absent,
+    without_effectless,
+)
+from luss_mm.recipes.stage_config import stage_visualizer
 
 # Keys of a recipe that are neither settings nor shared by the stages.
 RECIPE_KEYS = {

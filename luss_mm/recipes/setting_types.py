@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from luss_mm.recipes.settings import REFERENCE, Settings, SettingsError
-from luss_mm.work_dir.changes import RULES
+from luss_mm.work_dir.artifact import RULES
 
 FLAGS = {'true': True, 'yes': True, 'on': True, '1': True} | {
     'false': False,

@@ -2,7 +2,7 @@
 
 `produce` gives a directory the plain name it was asked for, with a manifest of inputs and settings.
 If a finished output of that name was made from something else, it is kept beside the new one under
-`<name>.<key>`, and comes back as soon as its settings do (other rules: `changes.on_change`). Work
+`<name>.<key>`, and comes back as soon as its settings do (other rules: `on_change`). Work
 in progress is `<name>.partial-<key>`.
 """
 
@@ -11,7 +11,9 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,175 @@ from mmengine.logging import print_log
 from luss_mm.packaged_weights import checkpoint_file
 from luss_mm.version import __version__
 from luss_mm.work_dir.atomic_files import remove_leftovers, write_atomically
-from luss_mm.work_dir.changes import ChangedOutputError, explain_difference, rule_on_change
-from luss_mm.work_dir.output_files import MANIFEST, describe_files, find_unusable_files, hash_file
+
+RULES = ('anew', 'keep', 'stop')
+SHOWN = 5  # differences in a message of one line
+_rule: ContextVar[str] = ContextVar('on_change', default='anew')
+
+
+class ChangedOutputError(ValueError):
+    """An output was made or begun with other settings, and the rule is to stop.
+
+    Args:
+        output: Its path.
+        how: 'made' or 'begun', and with what.
+        changes: What differs, see `explain_difference`.
+        mends: What can be done besides going back to what it was.
+    """
+
+    def __init__(self, output: Path, how: str, changes: list[str], mends: str) -> None:
+        more = f'; {len(changes) - SHOWN} more' if len(changes) > SHOWN else ''
+        listed = f' ({"; ".join(changes[:SHOWN])}{more})' if changes else ''
+        super().__init__(f'{output} was {how}{listed}. {mends}')
+
+
+@contextmanager
+def on_change(rule: str) -> Iterator[None]:
+    """Decide for all outputs that are asked for in this context.
+
+    Args:
+        rule: 'anew' makes anew what a change touches and keeps the old output beside it; 'keep'
+            goes on with finished outputs as they are; 'stop' raises `ChangedOutputError` before
+            anything is done.
+
+    Raises:
+        ValueError: If there is no such rule.
+    """
+    if rule not in RULES:
+        raise ValueError(f'on_change is one of {", ".join(RULES)}, not {rule!r}')
+    token = _rule.set(rule)
+    try:
+        yield
+    finally:
+        _rule.reset(token)
+
+
+def rule_on_change() -> str:
+    """The rule of this context."""
+    return _rule.get()
+
+
+def explain_difference(old: Any, new: Any, name: str = '') -> list[str]:
+    """What differs between two nested settings, a line `key: old -> new` each."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        lines = []
+        for key in sorted({*old, *new}):
+            inner = f'{name}.{key}' if name else str(key)
+            lines += explain_difference(old.get(key), new.get(key), inner)
+        return lines
+    return [] if old == new else [f'{name}: {_short(old)} -> {_short(new)}']
+
+
+def _short(value: Any) -> str:
+    text = 'nothing' if value is None else str(value)
+    return text if len(text) <= 80 else f'{text[:77]}...'
+
+
+MANIFEST = 'manifest.json'
+# More files than this are known by their names and sizes alone: reading 1.2 million label maps
+# again would take longer than writing them.
+MOST_HASHED = 1000
+LISTING = 'names and sizes'  # key of a summary; names of files have no such spaces in an output
+BLOCK_BYTES = 2**20
+# Logs go on after an output is finished.
+GROWING = ('.log', '.jsonl')
+# What later steps read. Other files may be deleted (earlier checkpoints) or written again (scores
+# by mmseg's own test tool) without days of training being done anew for it.
+READ_LATER = ('.npy', 'final.pth', 'threshold.json', 'images.txt')
+
+
+def describe_files(directory: str | Path) -> dict[str, Any]:
+    """Sizes and SHA-256 of an output's files, or a summary if they are more than MOST_HASHED.
+
+    Args:
+        directory: Of the output. Its manifest, logs and hidden files are left out.
+
+    Returns:
+        Relative paths to [bytes, SHA-256], or LISTING to [files, bytes, SHA-256 of the listing].
+    """
+    sizes = list(_sizes(Path(directory), most=MOST_HASHED))
+    if len(sizes) <= MOST_HASHED:
+        return {name: [size, hash_file(Path(directory, name))] for name, size in sorted(sizes)}
+    return {LISTING: _summary(Path(directory))}
+
+
+def find_unusable_files(directory: str | Path, described: Mapping[str, Any]) -> list[str]:
+    """Files that later steps read and that are gone or of another size, a line each.
+
+    Quick, for every start: sizes of MOST_HASHED files at most.
+
+    Args:
+        directory: Of the output.
+        described: By `describe_files`. A summary is not checked, since that takes minutes.
+    """
+    needed = {
+        name: facts
+        for name, facts in described.items()
+        if name.endswith(READ_LATER) and not name.startswith('evaluation/')
+    }
+    return _size_problems(Path(directory), needed)
+
+
+def hash_file(path: str | Path) -> str:
+    """SHA-256 of a file's content, read in blocks."""
+    with open(path, 'rb') as file:
+        digest = hashlib.sha256()  # hashlib.file_digest needs Python 3.11
+        while block := file.read(BLOCK_BYTES):
+            digest.update(block)
+        return digest.hexdigest()
+
+
+def sizes_of(paths: Sequence[str | Path]) -> list[int | None]:
+    """Bytes of files, None of those that are not there."""
+    return [_size(Path(path)) for path in paths]
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
+
+
+def _size_problems(directory: Path, described: Mapping[str, Any]) -> list[str]:
+    found = (_size_problem(directory / name, facts[0]) for name, facts in described.items())
+    return [problem for problem in found if problem]
+
+
+def _size_problem(path: Path, expected: int) -> str | None:
+    found = _size(path)
+    if found == expected:
+        return None
+    return f'{path}: ' + ('gone' if found is None else f'{found:,} of {expected:,} bytes')
+
+
+def _sizes(directory: Path, most: int | None = None) -> Iterator[tuple[str, int]]:
+    """Relative paths and sizes, folder by folder in order; one more than `most` at most."""
+    count = 0
+    for folder, folders, names in os.walk(directory):
+        folders[:] = sorted(name for name in folders if not name.startswith('.'))
+        for name in sorted(names):
+            path = Path(folder, name)
+            relative = path.relative_to(directory).as_posix()
+            if name.startswith('.') or name.endswith(GROWING) or relative == MANIFEST:
+                continue
+            if 'vis_data' in path.parts:  # mmengine's curves, which are a log
+                continue
+            yield relative, path.stat().st_size
+            count += 1
+            if most is not None and count > most:
+                return
+
+
+def _summary(directory: Path) -> list[int | str]:
+    count = total = 0
+    listing = hashlib.sha256()
+    for name, size in _sizes(directory):
+        listing.update(os.fsencode(f'{name}\0{size}\n'))
+        count += 1
+        total += size
+    return [count, total, listing.hexdigest()]
+
 
 RECIPE = '.recipe.json'  # of an output that is not finished
 
@@ -116,6 +285,11 @@ def artifact_key(recipe: Mapping[str, Any]) -> str:
     """Twelve hexadecimal digits that name inputs and settings."""
     text = json.dumps(_jsonable(recipe), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def is_finished(directory: str | Path) -> bool:
+    """Whether a directory holds a finished output, whatever it was made from."""
+    return Path(directory, MANIFEST).is_file()
 
 
 def read_manifest(directory: str | Path) -> dict:

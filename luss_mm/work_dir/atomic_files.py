@@ -1,15 +1,14 @@
-"""Files that are there wholly or not at all, whenever the process is killed.
-
-Everything is written under a temporary name beside its own and then renamed. What a kill leaves
-behind has a name that no user's file has, so `remove_leftovers` can take it away.
-"""
+"""Files that are there wholly or not at all, also large and many ones."""
 
 import errno
+import math
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -115,3 +114,91 @@ def remove_leftovers(directory: str | Path, below: bool = True) -> int:
             removed += 1
         folders[:] = [name for name in folders if below and not TEMPORARY.fullmatch(name)]
     return removed
+
+
+def create_mapped_array(path: str | Path, shape: tuple[int, ...]) -> np.memmap:
+    """A new float32 `.npy` file, mapped for writing, whose whole length the disk has set aside.
+
+    Without that, a disk that fills up would end the process by a signal (SIGBUS) at some later
+    assignment.
+
+    Args:
+        path: Of the file; what is there is replaced.
+        shape: Of the array.
+
+    Raises:
+        OSError: If the disk has no room; it names the file, which is removed again.
+    """
+    path = Path(path)
+    size = 4 * math.prod(shape)
+    try:
+        if size > shutil.disk_usage(path.parent).free:  # not tried: it would fill the disk
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        array = np.lib.format.open_memmap(path, mode='w+', dtype=np.float32, shape=shape)
+        with path.open('r+b') as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        error.filename = str(path)
+        raise
+    return array
+
+
+THREADS = 2
+WAITING_BYTES = 64 * 2**20
+
+
+class BackgroundWriter:
+    """Writes arrays in threads, for writers that let go of Python's lock, as OpenCV's encoders do.
+
+    A context: what still waits when an error leaves it is not written any more.
+
+    Args:
+        threads: That write.
+        waiting_bytes: Of arrays that are not written yet; beyond it `submit` waits. One array may
+            be larger.
+    """
+
+    def __init__(self, threads: int = THREADS, waiting_bytes: int = WAITING_BYTES) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix='writer')
+        self._most = waiting_bytes
+        self._waiting: deque[tuple[Future, int]] = deque()
+        self._bytes = 0
+
+    def __enter__(self) -> 'BackgroundWriter':
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def submit(
+        self, write: Callable[[Path, np.ndarray], object], path: Path, array: np.ndarray
+    ) -> None:
+        """Have an array written, now or later.
+
+        Args:
+            write: Called with path and array in a thread.
+            path: Of the file; no other that waits may have it.
+            array: Not to be changed any more.
+
+        Raises:
+            Exception: Whatever an earlier write raised.
+        """
+        while self._waiting and self._bytes + array.nbytes > self._most:
+            self._wait_for_oldest()
+        self._waiting.append((self._pool.submit(write, path, array), array.nbytes))
+        self._bytes += array.nbytes
+
+    def finish(self) -> None:
+        """Wait until everything is written.
+
+        Raises:
+            Exception: Whatever a write raised, of several the first that was submitted.
+        """
+        while self._waiting:
+            self._wait_for_oldest()
+
+    def _wait_for_oldest(self) -> None:
+        future, size = self._waiting.popleft()
+        self._bytes -= size
+        future.result()

@@ -8,7 +8,7 @@ from mmseg.registry import DATASETS
 
 from luss_mm.engine import extremes_check
 from luss_mm.engine.extremes_check import check_extremes, extreme_images
-from luss_mm.engine.hooks.dff import SelectionHook
+from luss_mm.engine.hooks import SelectionHook
 from luss_mm.engine.staged_runner import StagedRunner
 from luss_mm.recipes.recipe import Recipe
 from luss_mm.recipes.settings import SettingsError

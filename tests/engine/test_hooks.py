@@ -18,7 +18,7 @@ from luss_mm.engine.hooks import (
     FinalValidationHook,
     PreflightHook,
     PrototypesHook,
-    preflight,
+    safeguards,
 )
 from luss_mm.models import PixelAttentionModel
 from tests.engine.tiny_training import (
@@ -183,7 +183,7 @@ class TestFinalValidationHook:
             tmp_path, KillHook(kill_at), lambda: [FinalValidationHook()], validate=True
         )
         assert CountingMetric.validations == 1
-        assert json.loads((tmp_path / 'scores.json').read_text())['iter'] == 6
+        assert json.loads((tmp_path / 'metrics.json').read_text())['iter'] == 6
 
     def test_not_twice_after_a_kill_during_training(self, tmp_path):
         kill = KillHook('before_train_epoch', epoch=2)
@@ -209,7 +209,7 @@ class TestPreflightHook:
     )
     def test_a_sampler_without_epochs_is_told(self, dataset, loop, better, monkeypatch):
         told = []
-        monkeypatch.setattr(preflight, 'print_log', lambda text, *_: told.append(text))
+        monkeypatch.setattr(safeguards, 'print_log', lambda text, *_: told.append(text))
         self.check(dataset, StockSampler, loop=loop and loop.__new__(loop))
         (line,) = told
         assert line.startswith('DefaultSampler tells no epoch') and f"type='{better}'" in line

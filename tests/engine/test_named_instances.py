@@ -5,7 +5,7 @@ import weakref
 from mmengine.logging import MessageHub, MMLogger, print_log
 from mmengine.visualization import Visualizer
 
-from luss_mm.engine.named_instances import forget
+from luss_mm.engine.processes import forget
 from tests.engine.tiny_training import make_runner
 
 KINDS = (MMLogger, MessageHub, Visualizer)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from luss_mm.engine.hooks import ReceptiveFieldHook
-from luss_mm.engine.merge_receptive_fields import MergeReceptiveFields
+from luss_mm.engine.receptive_fields import MergeReceptiveFields
 from tests.models.small_rf_segmentors import (
     CONVOLUTIONS,
     STRUCTURE,

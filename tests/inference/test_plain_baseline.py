@@ -16,7 +16,7 @@ from luss_mm.inference.plain_baseline import (
     read_plain_baseline,
     score_plain_baseline,
 )
-from luss_mm.pipeline.tiny_shapes import CATEGORIES, RenderTinyShapes
+from luss_mm.pipeline.rendered_images import CATEGORIES, RenderTinyShapes
 from luss_mm.recipes.settings import Settings, SettingsError
 
 MEAN, STD = [120.0, 110.0, 100.0], [60.0, 55.0, 50.0]

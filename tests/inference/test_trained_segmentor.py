@@ -7,7 +7,7 @@ from mmengine.config import Config
 
 from luss_mm.checkpoints.loading import CheckpointError
 from luss_mm.inference.trained_segmentor import find_segmentor
-from luss_mm.recipes.literal_config import ConfigError
+from luss_mm.recipes.config_file import ConfigError
 from tests.checkpoints.test_loading import Payload
 from tests.engine.small_run import PIPELINE, make_run, run_config
 

@@ -3,7 +3,7 @@ import pytest
 from mmseg.registry import DATASETS
 
 from luss_mm.datasets.transforms.loading import read_label_map
-from luss_mm.pipeline.collages import make_collages
+from luss_mm.pipeline.rendered_images import make_collages
 from tests.tiny_layout import write_image, write_label_map
 
 COLOURS = dict(ant=(250, 0, 0), bee=(0, 250, 0), cat=(0, 0, 250))

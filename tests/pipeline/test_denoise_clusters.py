@@ -6,9 +6,9 @@ import pytest
 from luss_mm.functional.kmeans import fit_kmeans
 from luss_mm.functional.nearest_centroids import assign_to_centroids
 from luss_mm.functional.sample_selection import balance_clusters
-from luss_mm.pipeline import denoise_clusters as module
-from luss_mm.pipeline.cluster_features import Clusters
-from luss_mm.pipeline.denoise_clusters import DenoisingRules, check_clusters, denoise_clusters
+from luss_mm.pipeline import clusters as module
+from luss_mm.pipeline.clusters import DenoisingRules, check_clusters, denoise_clusters
+from luss_mm.work_dir.run_folder import Clusters
 
 RULES = DenoisingRules(rule='margin', keep_fraction=0.7, limit=None, cap=1.2, floor=0.8)
 K = 4
@@ -79,7 +79,7 @@ def test_every_step_equals_the_slow_one(tmp_path, embeddings, clusters):
     np.testing.assert_allclose(quality, margins, atol=2e-7)
 
 
-@pytest.mark.parametrize('stop', ['_copy_rows', 'fit_kmeans', 'write_array', 'write_clusters'])
+@pytest.mark.parametrize('stop', ['_copy_rows', 'fit_kmeans', 'write_denoising', 'write_clusters'])
 def test_interrupted_and_redone(tmp_path, embeddings, clusters, monkeypatch, stop):
     denoise(tmp_path / 'whole', embeddings, clusters)
     real = getattr(module, stop)

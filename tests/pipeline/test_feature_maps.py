@@ -9,9 +9,8 @@ from mmseg.registry import TRANSFORMS
 from luss_mm.datasets import LUSSDataset
 from luss_mm.datasets.cached_maps import WithDeepMap
 from luss_mm.models.attended_inference import AttendedInference
-from luss_mm.pipeline import feature_maps
-from luss_mm.pipeline.extract_features import extract_features
-from luss_mm.pipeline.feature_maps import NoRoomError, cache_feature_maps
+from luss_mm.pipeline import features
+from luss_mm.pipeline.features import NoRoomError, cache_feature_maps, extract_features
 from luss_mm.pipeline.generate_labels import PixelLabeller
 from luss_mm.pipeline.image_batches import ShardedBatches
 from tests.models.test_attended_inference import trained_model
@@ -73,7 +72,7 @@ def test_maps_are_those_of_the_backbone_in_float16(data_root, tmp_path, model):
 
 def test_a_kill_between_shards_loses_and_repeats_nothing(data_root, tmp_path, model, monkeypatch):
     whole = cache(tmp_path / 'whole', model, batches_of(data_root))
-    write = feature_maps.write_array
+    write = features.write_array
 
     def die_in_the_second_shard(path, array):
         if path.name.startswith('shard-000001') and 'layout' not in path.name:
@@ -81,7 +80,7 @@ def test_a_kill_between_shards_loses_and_repeats_nothing(data_root, tmp_path, mo
         write(path, array)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(feature_maps, 'write_array', die_in_the_second_shard)
+        patch.setattr(features, 'write_array', die_in_the_second_shard)
         cache(tmp_path / 'maps', model, batches_of(data_root))
     resumed = batches_of(data_root)
     found = cache(tmp_path / 'maps', model, resumed)
@@ -96,7 +95,7 @@ def test_a_kill_between_shards_loses_and_repeats_nothing(data_root, tmp_path, mo
 
 def test_too_full_a_disk_is_refused_before_the_first_shard(data_root, tmp_path, model, monkeypatch):
     lines = []
-    monkeypatch.setattr(feature_maps, 'print_log', lambda text, **_: lines.append(text))
+    monkeypatch.setattr(features, 'print_log', lambda text, **_: lines.append(text))
     monkeypatch.setattr(shutil, 'disk_usage', lambda _: SimpleNamespace(free=1000))
     with pytest.raises(NoRoomError, match='6 images take about .* MB .*cache_maps=False'):
         cache(tmp_path / 'maps', model, batches_of(data_root))

@@ -8,7 +8,7 @@ from scipy.cluster.vq import kmeans2
 from scipy.optimize import linear_sum_assignment
 
 from luss_mm.functional.label_codec import decode_label_map
-from luss_mm.pipeline.tiny_shapes import CATEGORIES, RenderTinyShapes
+from luss_mm.pipeline.rendered_images import CATEGORIES, RenderTinyShapes
 
 NUM = len(CATEGORIES)
 

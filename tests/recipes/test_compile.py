@@ -8,7 +8,7 @@ from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
 from luss_mm.engine.hooks import FeatureQueueHook, PrototypesHook
-from luss_mm.recipes.compile_check import check_compile
+from luss_mm.recipes.config_check import check_compile
 from luss_mm.recipes.settings import SettingsError
 from tests.models.small_networks import RESNET, RESNET_CHANNELS, random_views
 from tests.models.test_pass_pretrainer import small_model, some_crops

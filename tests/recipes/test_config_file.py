@@ -6,8 +6,7 @@ import sys
 import pytest
 
 from luss_mm.engine.expected_errors import explain_stop
-from luss_mm.recipes.config_file import read_config, refuse_incomplete
-from luss_mm.recipes.literal_config import ConfigError
+from luss_mm.recipes.config_file import ConfigError, read_config, refuse_incomplete
 from luss_mm.recipes.settings import SettingsError
 from tests.permissions import closed
 

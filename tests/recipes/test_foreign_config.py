@@ -3,22 +3,22 @@ from types import SimpleNamespace
 
 import pytest
 
-from luss_mm.recipes import foreign_config
-from luss_mm.recipes.foreign_config import OWN_CONFIGS, warn_of_foreign_config
+from luss_mm.recipes import config_file
+from luss_mm.recipes.config_file import OWN_CONFIGS, warn_of_foreign_config
 
 
 @pytest.fixture
 def lines(monkeypatch):
     logged = []
-    monkeypatch.setattr(foreign_config, 'print_log', lambda line, **_: logged.append(line))
+    monkeypatch.setattr(config_file, 'print_log', lambda line, **_: logged.append(line))
     return logged
 
 
 @pytest.fixture
 def stranger(monkeypatch):
     """This process runs as another account, in a folder of that account."""
-    monkeypatch.setattr(foreign_config.os, 'geteuid', lambda: os.getuid() + 1)
-    monkeypatch.setattr(foreign_config.Path, 'cwd', lambda: SimpleNamespace(stat=other_owner))
+    monkeypatch.setattr(config_file.os, 'geteuid', lambda: os.getuid() + 1)
+    monkeypatch.setattr(config_file.Path, 'cwd', lambda: SimpleNamespace(stat=other_owner))
 
 
 def other_owner():
@@ -51,7 +51,7 @@ def test_configs_of_the_package_get_none(lines, stranger, tmp_path, monkeypatch)
     # Of an installed package, whose `.mim` holds copies.
     installed = tmp_path / 'luss_mm' / '.mim' / 'configs'
     installed.mkdir(parents=True)
-    monkeypatch.setattr(foreign_config, 'OWN_CONFIGS', (checkout, installed))
+    monkeypatch.setattr(config_file, 'OWN_CONFIGS', (checkout, installed))
     warn_of_foreign_config(write(installed / 'pass_tiny.py'))
     assert not lines
     warn_of_foreign_config(write(tmp_path / 'luss_mm' / 'other.py'))

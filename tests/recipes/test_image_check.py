@@ -11,10 +11,11 @@ from PIL import Image
 from luss_mm.datasets import ClassLabelDataset, EpochIndex, LUSSDataset
 from luss_mm.recipes import image_check
 from luss_mm.recipes.data_check import check_data
-from luss_mm.recipes.image_check import TRAINING, bad_image_lines, check_images_of
+from luss_mm.recipes.image_check import bad_image_lines, check_images_of
 from luss_mm.recipes.recipe import Recipe
 from luss_mm.recipes.settings import SettingsError
 from luss_mm.work_dir.artifact import read_manifest
+from luss_mm.work_dir.run_folder import TRAINING_CHECK
 from tests.bad_images import encoded, picture, without_code_tables, write
 from tests.permissions import closed
 from tests.tiny_layout import write_image, write_label_map
@@ -93,7 +94,7 @@ def test_good_images_pass_and_are_looked_at_once(data_root, tmp_path, monkeypatc
 def test_a_bad_training_image_stops_the_run(data_root, tmp_path):
     size = truncate(data_root / BAD)
     (data_root / 'train/bee/train_bee_0.JPEG').write_bytes(b'')
-    listed = tmp_path / 'run' / TRAINING / 'bad_images.json'
+    listed = tmp_path / 'run' / TRAINING_CHECK / 'bad_images.json'
     assert refusal(data_root, tmp_path / 'run') == (
         f'{data_root / BAD}: truncated after {size:,} bytes. Delete it or set '
         f"on_bad_image='skip' (1 of 2, listed in {listed})."
@@ -117,14 +118,14 @@ def test_skipped_images_are_missing_in_every_stage(data_root, tmp_path):
         assert [dataset.relative_path(i) for i in range(len(dataset))] == expected
     assert 'bad_images' not in stages[1]['val_dataloader']['dataset']
     (line,) = bad_image_lines(tmp_path / 'run')
-    assert line == f'bad images: 1, see {tmp_path / "run" / TRAINING}'
+    assert line == f'bad images: 1, see {tmp_path / "run" / TRAINING_CHECK}'
 
 
 def test_a_folder_that_may_not_be_read(data_root, tmp_path):
     """Nobody trains on half of the data unnoticed; leaving it out is deleting it."""
     folder, run = data_root / 'train' / 'ant', tmp_path / 'run'
     problem = 'a folder that may not be read, change its permissions'
-    listed = run / TRAINING / 'bad_images.json'
+    listed = run / TRAINING_CHECK / 'bad_images.json'
     with closed(folder):
         assert refusal(data_root, run) == (
             f"{folder}/: {problem}. Delete it or set on_bad_image='skip' (listed in {listed})."
@@ -133,7 +134,7 @@ def test_a_folder_that_may_not_be_read(data_root, tmp_path):
         inputs = skipped.stage_inputs('first')
     assert json.loads(listed.read_text()) == [dict(image=f'{folder}/', problem=problem)]
     assert bad_image_lines(run) == [
-        f'bad images: 1, 1 of them a folder with all that lies in it, see {run / TRAINING}'
+        f'bad images: 1, 1 of them a folder with all that lies in it, see {run / TRAINING_CHECK}'
     ]
     shutil.rmtree(folder)
     assert check(data_root, tmp_path / 'b').stage_inputs('first') == inputs
@@ -292,7 +293,7 @@ def test_the_next_image_stands_in_for_one_that_cannot_be_decoded(data_root, tmp_
     assert line.startswith('bad images: 0, 1 found only when they were loaded, see ')
     assert (
         'train_ant_1.JPEG: cannot be decoded'
-        in (tmp_path / 'run' / TRAINING / 'found_later.txt').read_text()
+        in (tmp_path / 'run' / TRAINING_CHECK / 'found_later.txt').read_text()
     )
 
 

@@ -2,9 +2,9 @@ import pytest
 from mmengine.config import Config
 
 from luss_mm.engine.hooks import PretrainedWeightsHook
+from luss_mm.recipes.config_check import check_features
 from luss_mm.recipes.recipe import Recipe
 from luss_mm.recipes.settings import SettingsError
-from luss_mm.recipes.stage_check import check_features
 
 
 def recipe(path, tmp_path, **changes):

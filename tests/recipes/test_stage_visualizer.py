@@ -11,7 +11,7 @@ from luss_mm.engine.hooks import BackendPicturesHook
 from luss_mm.engine.staged_runner import StagedRunner
 from luss_mm.recipes.command_line import OptionAction
 from luss_mm.recipes.recipe import Recipe
-from luss_mm.recipes.stage_visualizer import stage_visualizer
+from luss_mm.recipes.stage_config import stage_visualizer
 from luss_mm.visualization import save_picture
 from tests.engine.tiny_training import make_runner
 from tests.small_recipe import OPTIONS, RECIPE

@@ -29,7 +29,6 @@ from luss_mm.datasets.image_file import (
 )
 from luss_mm.datasets.image_list import _read_lines, _read_tags
 from luss_mm.datasets.transforms.loading import read_label_map
-from luss_mm.evaluation.cluster_matching import read_match
 from luss_mm.evaluation.cluster_names import read_names
 from luss_mm.evaluation.label_map_pairs import label_map_size
 from luss_mm.evaluation.score_folders import read_foreground_score
@@ -44,7 +43,8 @@ from luss_mm.imagenet_s.submission import (
 )
 from luss_mm.models.segmenters.promptable_segmenter import SegmenterError
 from luss_mm.models.segmenters.sam_network import _read_state
-from luss_mm.recipes.literal_config import ConfigError, read_literal_config
+from luss_mm.recipes.config_file import ConfigError, read_literal_config
+from luss_mm.work_dir.run_folder import read_match
 from tests.stress.fuzz_readers_files import (
     ARCHIVES,
     LABELS,

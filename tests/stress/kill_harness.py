@@ -52,7 +52,16 @@ STEPS = (
 )
 STARTING = 'start'
 IGNORED = {'manifest.json', 'outputs.json', 'config.py', 'recipe.json'}  # times and paths in them
-COMPARED = ('*.npy', '*.png', '*.pth', 'scores.json', 'match.json', 'threshold.json', 'images.txt')
+COMPARED = (
+    '*.npy',
+    '*.png',
+    '*.pth',
+    'metrics.json',
+    'scores.json',
+    'match.json',
+    'threshold.json',
+    'images.txt',
+)
 
 
 def main():

@@ -76,19 +76,19 @@ def write_images(data, num_images, different, rng):
 
 
 def write_manifest(directory, number, scored):
-    hooks = [
-        dict(type='CSDHook', source=dict(dataset=dataset('train'))),
-        dict(type='PseudoLabelHook', features='features', clusters='csd_clusters'),
-    ]
     is_last = directory.name == 'finetune'
-    settings = dict(custom_hooks=hooks) if is_last else {}
+    settings = dict(train_dataloader=dict(dataset=dataset('train'))) if is_last else {}
     if is_last and scored:
         settings['val_dataloader'] = dict(dataset=dataset('validation'))
     elif is_last:
-        hooks.append(dict(type='PicturesHook', unscored_dataset=dataset('train')))
+        hook = dict(type='PicturesHook', unscored_dataset=dataset('train'))
+        settings['custom_hooks'] = [hook]
+    inputs = dict(features='key-features') if number else dict(task={'of': 'many'})
+    if directory.name == 'pseudo_labels':
+        inputs['clusters'] = 'key-csd_clusters'
     manifest = dict(
         key=f'key-{directory.name}',
-        inputs=dict(task={'of': 'many'}) if not number else dict(features='key-features'),
+        inputs=inputs,
         settings=settings,
         used_ground_truth=['validation masks: matching'] if is_last and scored else [],
         used_sam=directory.name == 'pseudo_labels',

@@ -11,9 +11,9 @@ from luss_mm.visualization.report import write_report
 from luss_mm.visualization.report.bad_images import bad_images
 from luss_mm.visualization.report.clusters import cluster_cards
 from luss_mm.visualization.report.pictures import PictureFolder
-from luss_mm.visualization.report.run_files import FinishedRun
 from luss_mm.visualization.run_pictures import read_losses
 from luss_mm.work_dir.artifact import ManifestError, finished_outputs
+from luss_mm.work_dir.run_folder import RunFolder
 
 from .made_up_run import make_run
 
@@ -49,7 +49,7 @@ def text_of(page):
 
 def shown_images(run, folder):
     """Names on the sheets of every cluster."""
-    cards = cluster_cards(FinishedRun.read(run), None, PictureFolder(folder))
+    cards = cluster_cards(RunFolder.read(run), None, PictureFolder(folder))
     return [[sheet.names for sheet in card.sheets] for card in cards]
 
 
@@ -77,7 +77,7 @@ def test_what_stopped_the_run_is_told(run):
     problem = [dict(image='/data/validation/b.jpg', problem='truncated after 7 bytes')]
     (run / 'validation_image_check' / 'bad_images.json').write_text(json.dumps(problem))
     (run / 'image_check' / 'bad_masks.json').write_text('[]')
-    found = bad_images(FinishedRun.read(run))
+    found = bad_images(RunFolder.read(run))
     assert found.stopping == [('validation/b.jpg', 'truncated after 7 bytes')]
     assert 'validation/b.jpg truncated after 7 bytes' in text_of(write_report(run))
 

@@ -3,7 +3,7 @@ import threading
 import numpy as np
 import pytest
 
-from luss_mm.work_dir.background_writer import BackgroundWriter
+from luss_mm.work_dir.atomic_files import BackgroundWriter
 
 
 def array(value, length=10):

@@ -3,8 +3,12 @@
 import pytest
 
 from luss_mm.work_dir import artifact
-from luss_mm.work_dir.artifact import produce, read_manifest
-from luss_mm.work_dir.changes import ChangedOutputError, on_change
+from luss_mm.work_dir.artifact import (
+    ChangedOutputError,
+    on_change,
+    produce,
+    read_manifest,
+)
 
 
 @pytest.fixture

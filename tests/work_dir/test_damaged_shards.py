@@ -13,10 +13,10 @@ from luss_mm.inference.infer_folder import FolderInference
 from luss_mm.inference.inferencer import LUSSInferencer
 from luss_mm.models import ViewsPreprocessor
 from luss_mm.pipeline import check_images as checking
-from luss_mm.pipeline import extract_features as extraction
+from luss_mm.pipeline import features as extraction
 from luss_mm.pipeline import image_scores as scoring
 from luss_mm.pipeline.check_images import CheckedDataset, check_images
-from luss_mm.pipeline.extract_features import extract_features
+from luss_mm.pipeline.features import extract_features
 from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.pipeline.image_scores import ScoringRule, score_images
 from luss_mm.pipeline.reference_features import extract_references, label_by_references

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from luss_mm.work_dir.mapped_array import create_mapped_array
+from luss_mm.work_dir.atomic_files import create_mapped_array
 
 
 def test_the_disk_has_set_the_blocks_aside(tmp_path):

@@ -2,11 +2,12 @@ import hashlib
 
 import pytest
 
-from luss_mm.work_dir import artifact, output_files
-from luss_mm.work_dir.artifact import produce, read_manifest
-from luss_mm.work_dir.output_files import (
+from luss_mm.work_dir import artifact
+from luss_mm.work_dir.artifact import (
     describe_files,
     find_unusable_files,
+    produce,
+    read_manifest,
 )
 
 CONTENTS = {'centroids.npy': b'0123456789', 'deep/b.txt': b'', 'deep/a.txt': b'second'}
@@ -24,7 +25,7 @@ def fill(directory):
 @pytest.fixture(params=['hashed', 'listed'])
 def described(request, tmp_path, monkeypatch):
     if request.param == 'listed':
-        monkeypatch.setattr(output_files, 'MOST_HASHED', 2)
+        monkeypatch.setattr(artifact, 'MOST_HASHED', 2)
     fill(tmp_path / 'out')
     return request.param, describe_files(tmp_path / 'out')
 

@@ -28,7 +28,7 @@ from luss_mm.inference.image_stream import input_images
 from luss_mm.models import PixelAttentionModel, ViewsPreprocessor
 from luss_mm.models.attended_inference import PRECISIONS, AttendedInference
 from luss_mm.pipeline import generate_labels as label_module
-from luss_mm.pipeline.extract_features import extract_features
+from luss_mm.pipeline.features import extract_features
 from luss_mm.pipeline.generate_labels import PixelLabeller, generate_labels
 from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.work_dir.atomic_files import write_atomically

@@ -12,14 +12,14 @@ import json
 from pathlib import Path
 
 from luss_mm.functional.clustering_scores import contingency, normalized_mutual_information
-from luss_mm.functional.distances import squared_distances
 from luss_mm.functional.kmeans import fit_kmeans
+from luss_mm.functional.nearest_centroids import squared_distances
 from luss_mm.functional.pixel_assignment import assign_pixels
 from luss_mm.functional.pixel_attention import upsample_features
 from luss_mm.functional.thresholds import otsu_threshold
 from luss_mm.inference.feature_source import FeatureSource
 from luss_mm.models.attended_inference import PRECISIONS
-from luss_mm.pipeline.extract_features import SCORE_BINS
+from luss_mm.pipeline.features import SCORE_BINS
 from luss_mm.pipeline.image_batches import stack_images
 from luss_mm.work_dir.atomic_files import write_atomically
 

@@ -190,8 +190,8 @@ def cluster(folder: Path, size: int) -> Callable[[], object]:
 
 def denoise(folder: Path, size: int) -> Callable[[], object]:
     """CSD as `CSDHook` calls it, with fewer iterations."""
-    from luss_mm.pipeline.cluster_features import Clusters
-    from luss_mm.pipeline.denoise_clusters import DenoisingRules, denoise_clusters
+    from luss_mm.pipeline.clusters import DenoisingRules, denoise_clusters
+    from luss_mm.work_dir.run_folder import Clusters
 
     embeddings = np.load(folder / 'embeddings.npy', mmap_mode='r')
     clusters = Clusters(np.array(embeddings[:CLUSTERS]), None, None)

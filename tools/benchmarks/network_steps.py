@@ -15,7 +15,7 @@ BATCH = 16
 
 def embed(folder: Path, size: int) -> Callable[[], object]:
     """Features as `ClusterHook` has them made."""
-    from luss_mm.pipeline.extract_features import extract_features
+    from luss_mm.pipeline.features import extract_features
 
     inference, batches = attended_inference(), image_batches(folder)
     return lambda: extract_features(folder / f'features_{size}', inference, batches, {}, {})

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from luss_mm.datasets import ClassLabelDataset, EpochSampler, LUSSDataset
-from luss_mm.pipeline.cluster_features import Clusters, write_clusters
-from luss_mm.pipeline.extract_features import SCORE_BINS, extract_features
+from luss_mm.pipeline.features import SCORE_BINS, extract_features
 from luss_mm.pipeline.generate_labels import label_path
 from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.work_dir.artifact import artifact_key
+from luss_mm.work_dir.run_folder import Clusters, write_clusters
 from luss_mm.work_dir.shards import FinishedShards
 
 import numpy as np

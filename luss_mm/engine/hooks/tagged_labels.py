@@ -14,7 +14,6 @@ from mmseg.registry import DATASETS, HOOKS, MODELS
 
 from luss_mm.checkpoints.loading import load_weights
 from luss_mm.datasets.transforms.loading import keeps_stored_pixels
-from luss_mm.engine.decoration import decoration
 from luss_mm.functional.palette import category_palette
 from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.pipeline.tagged_labels import (
@@ -26,9 +25,10 @@ from luss_mm.pipeline.tagged_labels import (
     has_mask,
     mask_of,
 )
-from luss_mm.visualization.label_strips import save_label_strip
 from luss_mm.visualization.run_pictures import read_rgb
+from luss_mm.visualization.step_pictures import decoration, save_label_strip
 from luss_mm.work_dir.artifact import fingerprint_file
+from luss_mm.work_dir.run_folder import RunFolder
 
 
 @HOOKS.register_module()
@@ -79,7 +79,7 @@ class TaggedLabelHook(Hook):
         self.sizes = dict(batch_size=batch_size, shard_size=shard_size)
         self.num_workers = num_workers
         self.labels = labels
-        self.pictures = self.directory / 'pictures' / labels
+        self.pictures = RunFolder(directory).pictures / labels
         self.num_pictures = num_pictures
 
     def check(self) -> None:

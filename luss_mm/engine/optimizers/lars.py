@@ -1,11 +1,13 @@
-"""SGD with momentum on layer-wise scaled gradients, the optimizer of SwAV and PASS."""
+"""LARS, and mixed precision on CPUs."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
-from mmseg.registry import OPTIMIZERS
-from torch import Tensor
+from mmengine.optim import OptimWrapper
+from mmseg.registry import OPTIM_WRAPPERS, OPTIMIZERS
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from luss_mm.functional.lars import scale_gradients
@@ -134,3 +136,17 @@ def _split_by_kind(parameters: list[Tensor]) -> list[list[Tensor]]:
             raise RuntimeError('LARS needs dense gradients: set sparse=False in the embedding')
         kinds[parameter.device, parameter.dtype, parameter.ndim <= 1].append(parameter)
     return list(kinds.values())
+
+
+@OPTIM_WRAPPERS.register_module()
+class CPUAmpOptimWrapper(OptimWrapper):
+    """Runs the forward pass under bfloat16 autocast on the CPU.
+
+    bfloat16 has float32's range, so gradients need no scaling.
+    """
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Autocast around mmengine's own context."""
+        with super().optim_context(model), torch.autocast('cpu', dtype=torch.bfloat16):
+            yield

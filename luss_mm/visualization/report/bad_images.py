@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 from luss_mm.datasets.bad_images import read_found_later
-from luss_mm.pipeline.check_images import BAD_IMAGES, BAD_MASKS
-from luss_mm.visualization.report.run_files import (
-    TRAINING_CHECK,
-    VALIDATION_CHECK,
-    FinishedRun,
+from luss_mm.visualization.report.run_files import shown_path
+from luss_mm.work_dir.run_folder import (
+    BAD_IMAGES,
+    BAD_MASKS,
     MissingPartError,
-    shown_path,
+    RunFolder,
+    read_bad_files,
 )
 
 SHOWN = 200  # of each kind
@@ -36,7 +36,7 @@ class BadImages:
     folder: str
 
 
-def bad_images(run: FinishedRun) -> BadImages:
+def bad_images(run: RunFolder) -> BadImages:
     """What the image checks have found. Bad validation images and masks stop a run.
 
     Args:
@@ -45,9 +45,9 @@ def bad_images(run: FinishedRun) -> BadImages:
     Raises:
         MissingPartError: If no image was looked at.
     """
-    folder = run.work_dir / TRAINING_CHECK
+    folder = run.training_check
     if not folder.is_dir():
-        raise MissingPartError(f'The run did not look for bad images (no {TRAINING_CHECK}).')
+        raise MissingPartError(f'The run did not look for bad images (no {folder.name}).')
     left_out = [(shown_path(image), problem) for image, problem in run.left_out.items()]
     later = read_found_later(folder)
     return BadImages(
@@ -60,15 +60,11 @@ def bad_images(run: FinishedRun) -> BadImages:
     )
 
 
-def _stopping(run: FinishedRun) -> list[tuple[str, str]]:
+def _stopping(run: RunFolder) -> list[tuple[str, str]]:
     lists = (
-        (VALIDATION_CHECK, BAD_IMAGES),
-        (VALIDATION_CHECK, BAD_MASKS),
-        (TRAINING_CHECK, BAD_MASKS),
+        (run.validation_check, BAD_IMAGES),
+        (run.validation_check, BAD_MASKS),
+        (run.training_check, BAD_MASKS),
     )
-    found = []
-    for folder, name in lists:
-        if (run.work_dir / folder / name).is_file():
-            listed = run.read_json(folder, name)
-            found += [(shown_path(bad['image']), bad['problem']) for bad in listed]
-    return found
+    found = [bad for folder, name in lists for bad in read_bad_files(folder, name)]
+    return [(shown_path(bad['image']), bad['problem']) for bad in found]

@@ -12,11 +12,18 @@ from luss_mm.functional.cluster_use import (
     effective_number,
     has_collapsed,
 )
-from luss_mm.pipeline.cluster_features import Clusters, load_clusters
-from luss_mm.pipeline.denoise_clusters import KEPT, QUALITY
 from luss_mm.visualization.report.charts import Chart, bar_chart
 from luss_mm.visualization.report.pictures import Picture, PictureFolder
-from luss_mm.visualization.report.run_files import FinishedRun, MissingPartError, shown_path
+from luss_mm.visualization.report.run_files import shown_path, training_images
+from luss_mm.work_dir.run_folder import (
+    PSEUDO_LABELS,
+    Clusters,
+    MissingPartError,
+    RunFolder,
+    has_clusters,
+    load_clusters,
+    load_denoising,
+)
 
 NEAREST, FARTHEST, DROPPED = 12, 6, 6  # images shown of each cluster
 COLUMNS, TILE = 6, 80
@@ -114,7 +121,7 @@ def use_of(name: str, counts: np.ndarray, smallest_share: float, may_be_empty: b
     )
 
 
-def cluster_use(run: FinishedRun, prototypes: Mapping[str, np.ndarray]) -> ClusterUse:
+def cluster_use(run: RunFolder, prototypes: Mapping[str, np.ndarray]) -> ClusterUse:
     """Counts of all clusterings, the final one last, and of the prototypes.
 
     Args:
@@ -122,12 +129,8 @@ def cluster_use(run: FinishedRun, prototypes: Mapping[str, np.ndarray]) -> Clust
         prototypes: Name -> embeddings nearest to each prototype, of stages that have them.
     """
     final = _final_clusters(run)
-    earlier = [
-        name
-        for name in run.manifests
-        if name != final and (run.work_dir / name / 'assignment.npy').is_file()
-    ]
-    counted = {name: _sizes(load_clusters(run.work_dir / name)) for name in [*earlier, final]}
+    earlier = [name for name in run.manifests if name != final and has_clusters(run.path / name)]
+    counted = {name: _sizes(load_clusters(run.path / name)) for name in [*earlier, final]}
     return ClusterUse(
         [use_of(name, sizes, CLUSTER_COLLAPSE, False) for name, sizes in counted.items()],
         [use_of(name, counts, PROTOTYPE_COLLAPSE, True) for name, counts in prototypes.items()],
@@ -143,7 +146,7 @@ def cluster_use(run: FinishedRun, prototypes: Mapping[str, np.ndarray]) -> Clust
 
 
 def cluster_cards(
-    run: FinishedRun, category_of: Sequence[str | None] | None, pictures: PictureFolder
+    run: RunFolder, category_of: Sequence[str | None] | None, pictures: PictureFolder
 ) -> list[ClusterCard]:
     """Every final cluster with its images.
 
@@ -155,9 +158,9 @@ def cluster_cards(
     Raises:
         MissingPartError: If the run has no clusters, or the training images are gone or changed.
     """
-    folder = run.work_dir / _final_clusters(run)
+    folder = run.path / _final_clusters(run)
     clusters = load_clusters(folder)
-    images = run.images_of(run.hook('CSDHook', 'ClusterHook')['source']['dataset'])
+    images = training_images(run)
     if len(images) != len(clusters.assignment):
         raise MissingPartError(
             f'The clusters were made of {len(clusters.assignment)} training images; there are '
@@ -165,8 +168,8 @@ def cluster_cards(
         )
     by_distance = _Members(clusters.assignment, clusters.squared_distances, len(clusters.centroids))
     by_quality = None
-    if (folder / KEPT).is_file():
-        kept, quality = (np.load(folder / name, allow_pickle=False) for name in (KEPT, QUALITY))
+    if denoising := load_denoising(folder):
+        kept, quality = denoising
         only_dropped = np.where(kept, -1, clusters.assignment)
         by_quality = _Members(only_dropped, quality, len(clusters.centroids))
     return [
@@ -218,10 +221,10 @@ def _card(
     )
 
 
-def _final_clusters(run: FinishedRun) -> str:
+def _final_clusters(run: RunFolder) -> str:
     """Name of the clusters that pixels were labelled with."""
-    name = run.hook('PseudoLabelHook').get('clusters', 'clusters')
-    if not (run.work_dir / name / 'assignment.npy').is_file():
+    name = run.source_of(PSEUDO_LABELS, 'clusters')
+    if not has_clusters(run.path / name):
         raise MissingPartError(f'The run has no finished {name}.')
     return name
 

@@ -16,12 +16,12 @@ from markupsafe import Markup
 from luss_mm.version import __version__
 from luss_mm.visualization.report import bad_images, charts, clusters, scores, strips, training
 from luss_mm.visualization.report.pictures import FOLDER, Picture, PictureFolder
-from luss_mm.visualization.report.run_files import FinishedRun, MissingPartError
 from luss_mm.work_dir.artifact import artifact_key, finished_outputs
 from luss_mm.work_dir.atomic_files import temporary_path, write_atomically
+from luss_mm.work_dir.run_folder import MissingPartError, RunFolder
 
 PACKAGE = 'luss_mm.visualization.report'
-PAGE = Path('report', 'index.html')  # below the work directory
+PAGE = 'index.html'  # of the report's folder
 KEY_LINE = '<meta name="made-from" content="{}">'
 LARGEST_PAGE = 12 * 2**20  # bytes of pictures that go into the page itself
 READ_FIRST = 2000  # characters of a page that hold its key
@@ -66,8 +66,8 @@ def write_report(
     Raises:
         FileNotFoundError: If no stage is finished.
     """
-    run = FinishedRun.read(work_dir)
-    page = run.work_dir / PAGE
+    run = RunFolder.read(work_dir)
+    page = report_page(work_dir)
     unfinished = temporary_path(page.parent)
     try:
         pictures = PictureFolder(unfinished)
@@ -85,9 +85,14 @@ def write_report(
     return page
 
 
+def report_page(work_dir: str | Path) -> Path:
+    """Where the page of a run lies."""
+    return RunFolder(work_dir).report / PAGE
+
+
 def report_is_current(work_dir: str | Path) -> bool:
     """Whether there is a report of the outputs as they are now."""
-    page = Path(work_dir, PAGE)
+    page = report_page(work_dir)
     if not page.is_file():
         return False
     with open(page, encoding='utf-8') as file:
@@ -95,7 +100,7 @@ def report_is_current(work_dir: str | Path) -> bool:
 
 
 def make_sections(
-    run: FinishedRun, prototypes: Mapping[str, np.ndarray], pictures: PictureFolder
+    run: RunFolder, prototypes: Mapping[str, np.ndarray], pictures: PictureFolder
 ) -> list[Section]:
     """All parts of the page in order; what the run lacks says why.
 
@@ -137,7 +142,7 @@ def make_sections(
     ]
 
 
-def render(run: FinishedRun, sections: list[Section], embedded: bool) -> str:
+def render(run: RunFolder, sections: list[Section], embedded: bool) -> str:
     """The page as HTML; every text of the run is escaped.
 
     Args:
@@ -157,14 +162,14 @@ def render(run: FinishedRun, sections: list[Section], embedded: bool) -> str:
     environment.globals['canvas'] = charts
     folder = resources.files(PACKAGE) / 'templates'
     return environment.get_template('report.html').render(
-        name=run.work_dir.resolve().name,
-        work_dir=str(run.work_dir.resolve()),
+        name=run.path.resolve().name,
+        work_dir=str(run.path.resolve()),
         sections=sections,
         by_id={section.id: section for section in sections},
         embedded=embedded,
         written=time.strftime('%Y-%m-%d %H:%M'),
         version=__version__,
-        key_line=Markup(KEY_LINE).format(_outputs_key(run.work_dir)),
+        key_line=Markup(KEY_LINE).format(_outputs_key(run.path)),
         # files of the package, not of the run
         style=Markup((folder / 'report.css').read_text(encoding='utf-8')),
         script=Markup((folder / 'report.js').read_text(encoding='utf-8')),

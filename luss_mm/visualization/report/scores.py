@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from luss_mm.functional.object_sizes import SIZE_NAMES
 from luss_mm.functional.palette import category_palette
+from luss_mm.functional.scores import SIZE_NAMES
 from luss_mm.pipeline.image_counts import has_image_counts, read_image_counts
-from luss_mm.visualization.report.run_files import FinishedRun, MissingPartError
+from luss_mm.work_dir.run_folder import MissingPartError, RunFolder
 
 NO_MATCHING = ('none', 'given')  # rules that look at no mask
 SIZE_TEXTS = {'S': 'up to 5 %', 'MS': '5 to 25 %', 'ML': '25 to 50 %', 'L': 'over 50 %'}
@@ -87,28 +87,27 @@ class Confusion(NamedTuple):
     share: float
 
 
-def read_evaluation(run: FinishedRun) -> ScoredRun:
+def read_evaluation(run: RunFolder) -> ScoredRun:
     """The evaluation of the last stage.
 
     Raises:
         MissingPartError: If nothing was scored.
     """
     try:
-        scores = run.read_json(run.last, 'evaluation', 'scores.json')
+        scores = run.evaluation.scores()
     except MissingPartError as error:
         raise MissingPartError('Nothing was scored: the run had no masks.') from error
     if scores.get('background', 0) is None:
-        raise MissingPartError('Scored without a background class: see evaluation/scores.json.')
-    match = run.read_json(run.last, 'evaluation', 'match.json')
-    category_of = np.array([match[str(cluster)] for cluster in range(len(match))])
+        raise MissingPartError('Scored without a background class: see evaluation/.')
+    category_of = run.evaluation.mapping()
     names = [row['name'] for row in scores['per_class']] + [UNMATCHED]
     counts = None
-    if has_image_counts(run.evaluation):
-        counts = sum_image_counts(run, len(match), scores['num_categories'] + 1)
+    if has_image_counts(run.evaluation.path):
+        counts = sum_image_counts(run, len(category_of), scores['num_categories'] + 1)
     return ScoredRun(scores, category_of, names, counts)
 
 
-def sum_image_counts(run: FinishedRun, num_clusters: int, num_categories: int) -> PairCounts:
+def sum_image_counts(run: RunFolder, num_clusters: int, num_categories: int) -> PairCounts:
     """Add up the image counts, one image at a time.
 
     Args:
@@ -119,7 +118,7 @@ def sum_image_counts(run: FinishedRun, num_clusters: int, num_categories: int) -
     pixels = np.zeros((num_clusters, num_categories), np.int64)
     images = np.zeros_like(pixels)
     cluster_images = np.zeros(num_clusters, np.int64)
-    for counts in read_image_counts(run.evaluation):
+    for counts in read_image_counts(run.evaluation.path):
         pairs = np.ix_(counts.clusters, counts.categories)  # no id occurs twice
         pixels[pairs] += counts.pixels
         images[pairs] += 1
@@ -128,7 +127,7 @@ def sum_image_counts(run: FinishedRun, num_clusters: int, num_categories: int) -
 
 
 def class_rows(evaluation: ScoredRun) -> list[dict[str, Any]]:
-    """Rows of scores.json, each with the colour that pictures give the class."""
+    """Rows of the scores, each with the colour that pictures give the class."""
     rows = evaluation.scores['per_class']
     palette = category_palette(len(rows))
     return [dict(row, colour='#{:02x}{:02x}{:02x}'.format(*palette[row['id']])) for row in rows]

@@ -7,11 +7,11 @@ import numpy as np
 
 from luss_mm.pipeline.image_counts import has_image_counts, rank_images, read_image_counts
 from luss_mm.visualization.report.pictures import Picture, PictureFolder
-from luss_mm.visualization.report.run_files import FinishedRun, MissingPartError, shown_path
+from luss_mm.visualization.report.run_files import shown_images, shown_path
 from luss_mm.visualization.report.scores import ScoredRun
 from luss_mm.visualization.run_pictures import STRIPS, strip_index
+from luss_mm.work_dir.run_folder import MissingPartError, RunFolder
 
-HOOK = 'PicturesHook'
 SHOWN = 12  # of the best and of the worst
 
 
@@ -36,7 +36,7 @@ class Strip:
     predicted: tuple[str, ...] = ()
 
 
-def strips(run: FinishedRun, evaluation: ScoredRun | None, pictures: PictureFolder) -> list[Strip]:
+def strips(run: RunFolder, evaluation: ScoredRun | None, pictures: PictureFolder) -> list[Strip]:
     """The strips that the run drew, the best first, then the worst, then the others.
 
     Args:
@@ -47,7 +47,7 @@ def strips(run: FinishedRun, evaluation: ScoredRun | None, pictures: PictureFold
     Raises:
         MissingPartError: If the run drew none.
     """
-    files = sorted((run.work_dir / 'pictures' / STRIPS).glob('*.jpg'))
+    files = sorted((run.pictures / STRIPS).glob('*.jpg'))
     if not files:
         raise MissingPartError(
             'The run drew no images. For predictions of any images: '
@@ -55,8 +55,8 @@ def strips(run: FinishedRun, evaluation: ScoredRun | None, pictures: PictureFold
         )
     names = _image_of_file(run, files)
     kinds, facts = {}, {}
-    if evaluation is not None and has_image_counts(run.evaluation):
-        ranking = rank_images(run.evaluation)
+    if evaluation is not None and has_image_counts(run.evaluation.path):
+        ranking = rank_images(run.evaluation.path)
         number = min(SHOWN, len(ranking) // 2)
         kinds |= {image: 'worst' for _, image in ranking[:number]}
         kinds |= {image: 'best' for _, image in ranking[len(ranking) - number :]}
@@ -72,12 +72,10 @@ def strips(run: FinishedRun, evaluation: ScoredRun | None, pictures: PictureFold
     return sorted(drawn, key=lambda s: (order[s.kind], sign[s.kind] * (s.iou or 0), s.name))
 
 
-def _image_of_file(run: FinishedRun, files: list[Path]) -> dict[Path, str]:
+def _image_of_file(run: RunFolder, files: list[Path]) -> dict[Path, str]:
     """Path of the image that a strip shows, while the images are there."""
-    validation = run.manifests[run.last]['settings'].get('val_dataloader')
     try:
-        shown = validation['dataset'] if validation else run.hook(HOOK)['unscored_dataset']
-        images = run.images_of(shown)
+        images = shown_images(run)
     except MissingPartError:
         return {}
     indices = {file: strip_index(file) for file in files}
@@ -85,11 +83,11 @@ def _image_of_file(run: FinishedRun, files: list[Path]) -> dict[Path, str]:
 
 
 def _facts(
-    run: FinishedRun, evaluation: ScoredRun, iou_of: dict[str, float], names: dict[Path, str]
+    run: RunFolder, evaluation: ScoredRun, iou_of: dict[str, float], names: dict[Path, str]
 ) -> dict[str, dict]:
     """IoU and categories of the images that are shown."""
     shown, facts = set(names.values()), {}
-    for counts in read_image_counts(run.evaluation):
+    for counts in read_image_counts(run.evaluation.path):
         if counts.image in shown:
             predicted = np.unique(evaluation.category_of[counts.clusters])
             iou = iou_of.get(counts.image)

@@ -11,13 +11,19 @@ from luss_mm.functional.thresholds import between_class_variance
 from luss_mm.pipeline.run_health import judge_run
 from luss_mm.visualization.report.charts import Chart, bar_chart, coarser_histogram, curve_chart
 from luss_mm.visualization.report.pictures import PictureFolder
-from luss_mm.visualization.report.run_files import (
-    CHECKS,
-    FinishedRun,
-    MissingPartError,
-    read_json,
-)
 from luss_mm.visualization.run_pictures import read_losses
+from luss_mm.work_dir.run_folder import (
+    PSEUDO_LABELS,
+    TRAINING_CHECK,
+    VALIDATION_CHECK,
+    MissingPartError,
+    RunFolder,
+    ThresholdChoice,
+    load_score_counts,
+    load_threshold,
+    read_json,
+    read_outcomes,
+)
 
 DATA = {'train_dataloader': 'training images', 'val_dataloader': 'validation images'}
 FIGURES = {
@@ -68,19 +74,19 @@ class Threshold:
     curve: Chart | None
 
 
-def summarise(run: FinishedRun) -> dict[str, Any]:
+def summarise(run: RunFolder) -> dict[str, Any]:
     """The score, how it was measured, and what was looked at."""
     manifests = run.manifests.values()
     try:
-        scores = run.read_json(run.last, 'evaluation', 'scores.json')
+        scores = run.evaluation.scores()
     except MissingPartError:
         scores = None
     stages = [row for row in stage_rows(run) if row.is_stage]
     return dict(
         figures=[(name, scores[name], text) for name, text in FIGURES.items()] if scores else [],
         scores=scores,
-        labels=sorted({text for m in manifests for text in m['used_ground_truth']}),
-        used_sam=any(m['used_sam'] for m in manifests),
+        labels=run.labels_used,
+        used_sam=run.used_sam,
         seconds=format_duration(sum(row.seconds for row in stages)),
         stages=[row.name for row in stages],
         data_root=str(run.data_root) if run.settings.get('data_root') else 'not recorded',
@@ -90,7 +96,7 @@ def summarise(run: FinishedRun) -> dict[str, Any]:
     )
 
 
-def stage_rows(run: FinishedRun) -> list[StageRow]:
+def stage_rows(run: RunFolder) -> list[StageRow]:
     """All finished outputs in the order of their finishing, but each stage before its parts."""
     rows, parts = [], []
     for name, manifest in run.manifests.items():
@@ -105,11 +111,11 @@ def stage_rows(run: FinishedRun) -> list[StageRow]:
     return rows + parts
 
 
-def _stage_row(run: FinishedRun, name: str, manifest: Mapping[str, Any]) -> StageRow:
+def _stage_row(run: RunFolder, name: str, manifest: Mapping[str, Any]) -> StageRow:
     return StageRow(
         name,
         run.is_stage(name),
-        not run.is_stage(name) and name not in CHECKS,
+        not run.is_stage(name) and name not in (TRAINING_CHECK, VALIDATION_CHECK),
         manifest['seconds'],
         format_duration(manifest['seconds']),
         manifest['finished'],
@@ -139,7 +145,7 @@ def format_duration(seconds: float) -> str:
     return f'{hours} h {minutes_left} min' if hours else f'{minutes} min {rest} s'
 
 
-def loss_charts(run: FinishedRun) -> list[Chart]:
+def loss_charts(run: RunFolder) -> list[Chart]:
     """One chart a training stage.
 
     Raises:
@@ -147,7 +153,7 @@ def loss_charts(run: FinishedRun) -> list[Chart]:
     """
     charts = []
     for stage in run.trainings:
-        found = read_losses(run.work_dir / stage)
+        found = read_losses(run.path / stage)
         series = {
             name: points
             for name, points in found.items()
@@ -161,21 +167,18 @@ def loss_charts(run: FinishedRun) -> list[Chart]:
     return charts
 
 
-def threshold_choice(run: FinishedRun) -> Threshold:
+def threshold_choice(run: RunFolder) -> Threshold:
     """Histogram of the foreground scores, and the curve whose maximum was chosen."""
-    choice = run.read_json('threshold', 'threshold.json')
-    folder = run.work_dir / run.hook('PseudoLabelHook').get('features', 'features')
-    path = folder / 'foreground_score_counts.npy'
-    if not path.is_file():
-        raise MissingPartError(f'The run has no {folder.name}/{path.name}.')
-    counts, value = np.load(path, allow_pickle=False), choice['threshold']
+    choice = load_threshold(run.threshold)
+    counts = load_score_counts(run.path / run.source_of(PSEUDO_LABELS, 'features'))
+    value = choice.threshold
     marker = (value, f'{value:.3f}')
     centres = (np.arange(len(counts)) + 0.5) / len(counts)
     bins = coarser_histogram(counts / max(counts.sum(), 1))
     bin_centres = (np.arange(len(bins)) + 0.5) / len(bins)
     axis = 'foreground score'
     return Threshold(
-        str(choice['rule']),
+        str(choice.rule),
         value,
         float(counts[centres >= value].sum() / max(counts.sum(), 1)),
         bar_chart(
@@ -191,15 +194,17 @@ def threshold_choice(run: FinishedRun) -> Threshold:
     )
 
 
-def _criterion(choice: dict, counts: np.ndarray, marker: tuple[float, str]) -> Chart | None:
+def _criterion(
+    choice: ThresholdChoice, counts: np.ndarray, marker: tuple[float, str]
+) -> Chart | None:
     """What the rule maximised; a fixed number maximised nothing."""
     axis = 'threshold of the foreground score'
-    if 'mean_iou' in choice:
-        scores = 100 * np.array(choice['mean_iou'])
+    if choice.mean_iou is not None:
+        scores = 100 * np.array(choice.mean_iou)
         steps = np.arange(len(scores)) / 100  # SWEEP_THRESHOLDS
         series = {'mean IoU': (steps, scores)}
         return curve_chart(series, 'Mean IoU on the masks', axis, 'mIoU in %', marker)
-    if choice['rule'] == 'otsu':
+    if choice.rule == 'otsu':
         variance = between_class_variance(counts)
         edges = np.arange(1, len(counts)) / len(counts)
         series = {'variance': (edges, variance / max(variance.max(), 1e-12))}
@@ -208,7 +213,7 @@ def _criterion(choice: dict, counts: np.ndarray, marker: tuple[float, str]) -> C
     return None
 
 
-def label_steps(run: FinishedRun, pictures: PictureFolder) -> dict[str, Any]:
+def label_steps(run: RunFolder, pictures: PictureFolder) -> dict[str, Any]:
     """Label quality of every step, as `tools/evaluate_pseudo_labels.py` measured it.
 
     Args:
@@ -218,15 +223,15 @@ def label_steps(run: FinishedRun, pictures: PictureFolder) -> dict[str, Any]:
     Raises:
         MissingPartError: If nobody measured it.
     """
-    reports = sorted((run.work_dir / 'label_quality').glob('*/quality.json'))
+    reports = run.qualities()
     if not reports:
         raise MissingPartError(
             'Nobody measured it: python tools/evaluate_pseudo_labels.py WORK_DIR does, and looks '
             'at masks.'
         )
-    splits = [read_json(path) for path in reports]
-    for number, (path, split) in enumerate(zip(reports, splits, strict=True)):
-        chart = path.with_name('steps.png')  # a quality.json of an earlier version has none
+    splits = [read_json(folder.report) for folder in reports]
+    for number, (folder, split) in enumerate(zip(reports, splits, strict=True)):
+        chart = folder.chart  # the report of an earlier version has none
         text = f'mIoU of {split["split"]} from step to step'
         split['chart'] = (
             pictures.add_file(f'steps-{number}', chart, text) if chart.is_file() else None
@@ -235,9 +240,9 @@ def label_steps(run: FinishedRun, pictures: PictureFolder) -> dict[str, Any]:
     return dict(splits=splits)
 
 
-def label_outcomes(run: FinishedRun) -> dict[str, Any]:
+def label_outcomes(run: RunFolder) -> dict[str, Any]:
     """What became of the categories and images when label maps were made, and what that means."""
     return dict(
-        counts=run.read_json('pseudo_labels', 'outcomes.json'),
-        health=judge_run(run.work_dir, run.last),
+        counts=read_outcomes(run.pseudo_labels),
+        health=judge_run(run.path, run.last),
     )

@@ -3,15 +3,13 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.runner import get_priority
 from mmseg.registry import MODELS
 
-from luss_mm.engine.hooks.csd import CSDHook
-from luss_mm.engine.hooks.pseudo_labels import PseudoLabelHook
-from luss_mm.pipeline.cluster_features import load_clusters
-from luss_mm.pipeline.denoise_clusters import DenoisingRules, denoise_clusters
-from luss_mm.pipeline.extract_features import load_features
-from luss_mm.work_dir.artifact import read_manifest
+from luss_mm.engine.hooks import ClusterHook, CSDHook
+from luss_mm.pipeline.clusters import DenoisingRules, denoise_clusters
+from luss_mm.pipeline.step import check_order, steps_of
+from luss_mm.work_dir.artifact import is_finished, read_manifest
+from luss_mm.work_dir.run_folder import load_clusters, load_features
 from tests.engine.tiny_training import make_runner
 from tests.models.small_networks import RESNET, RESNET_CHANNELS, prototype_head
 
@@ -54,13 +52,38 @@ def arguments(tmp_path, data_root, mmseg_scope):
 def test_everything_is_made_before_training(arguments, tmp_path):
     present = []
 
-    class LabelHook(Hook):  # as PseudoLabelHook: of normal priority, and listed first
+    class LabelHook(Hook):  # as PseudoLabelHook: listed later
         def before_train(self, runner):
             present.extend(name for name in MADE if (tmp_path / 'run' / name).is_dir())
 
-    make_runner(tmp_path / 'train', LabelHook(), CSDHook(**arguments), epochs=1).train()
+    make_runner(tmp_path / 'train', CSDHook(**arguments), LabelHook(), epochs=1).train()
     assert present == list(MADE)
-    assert get_priority(CSDHook.priority) < get_priority(PseudoLabelHook.priority)
+
+
+def test_the_steps_of_a_stage_are_listed_and_run_without_a_training(arguments, tmp_path):
+    names = dict(features='dff_features', clusters='csd_clusters')
+    label = dict(
+        label_dataset=arguments['source']['dataset'],
+        label_transform=dict(type='GeneratePseudoLabel'),
+    )
+    shared = {key: arguments[key] for key in ('directory', 'source')}
+    csd = dict(type='CSDHook', **arguments)
+    labels = dict(type='PseudoLabelHook', **shared, **label, **names)
+    found = steps_of(dict(custom_hooks=[csd, dict(type='FinalValidationHook'), labels]))
+    expected = ['features', 'clusters', 'denoised', 'threshold', 'labels']
+    assert [step.name for step in found] == expected
+    assert len({id(step.source) for step in found}) == 1  # one network for all of them
+    check_order(found)
+    for step in found:
+        step.run()
+        assert is_finished(step.makes)
+    assert len(list((tmp_path / 'run' / 'pseudo_labels').rglob('*.png'))) == 6  # of data_root
+
+
+def test_a_step_before_what_it_reads_is_refused(arguments):
+    clusters = ClusterHook(**arguments).steps
+    with pytest.raises(ValueError, match="'clusters' would be run before 'features'"):
+        check_order(clusters[::-1])
 
 
 def test_result_is_that_of_the_pipeline(arguments, tmp_path):
@@ -95,7 +118,7 @@ def test_result_is_that_of_the_pipeline(arguments, tmp_path):
         (dict(num_clusters=5), '4 of 6 training images are kept.*cannot form 5 clusters'),
         (
             dict(num_clusters=7, keep_fraction=None, limit=0.1),
-            '6 of 6 training images are kept at most.*cannot form 7 clusters',
+            '6 training images cannot form 7 clusters',
         ),
     ],
 )

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from luss_mm.engine import decoration as module
-from luss_mm.engine.decoration import decoration
 from luss_mm.engine.hooks import BackendPicturesHook, PicturesHook
+from luss_mm.visualization import step_pictures as module
 from luss_mm.visualization.run_pictures import SegmentedImage, save_strip
+from luss_mm.visualization.step_pictures import decoration
 
 
 @pytest.fixture

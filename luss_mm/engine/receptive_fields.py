@@ -1,4 +1,4 @@
-"""From several dilated branches to one larger kernel: a stage without training."""
+"""The search for dilations, and from several dilated branches to one larger kernel."""
 
 import io
 import json
@@ -7,16 +7,61 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from mmseg.registry import TASK_UTILS
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmseg.registry import HOOKS, TASK_UTILS
 from torch import Tensor
 
 from luss_mm.checkpoints.loading import load_checkpoint
-from luss_mm.engine.hooks.receptive_fields import STRUCTURE
+from luss_mm.engine.processes import bare_model
 from luss_mm.functional.merged_kernel import merge_dilated_kernels
 from luss_mm.models.receptive_fields import Dilation, branch_dilations, branch_shares
 from luss_mm.recipes.settings import SettingsError
 from luss_mm.work_dir.artifact import fingerprint_file
 from luss_mm.work_dir.atomic_files import write_atomically
+
+STRUCTURE = 'receptive_fields.json'
+
+
+@HOOKS.register_module()
+class ReceptiveFieldHook(Hook):
+    """Moves the dilations of a `ReceptiveFieldSegmentor` and writes down what was found.
+
+    `<work_dir>/receptive_fields.json` holds the dilations after the latest step and, when training
+    ends, the mean dilations of the branches as trained: what modes 'single' and 'multiple' take.
+    Steps are counted by the epoch, so a resumed search makes the same ones.
+
+    Args:
+        interval: Epochs between two steps.
+        steps: Their number; training goes on after the last.
+    """
+
+    priority = 'NORMAL'  # before the checkpoint of the epoch is written
+
+    def __init__(self, interval: int = 10, steps: int = 3) -> None:
+        self.interval = interval
+        self.steps = steps
+
+    def after_train_epoch(self, runner) -> None:
+        """Make a step where one is due."""
+        step, rest = divmod(runner.epoch + 1, self.interval)
+        if rest == 0 and step <= self.steps:
+            model = bare_model(runner)
+            model.search_step()
+            _write(runner, model.dilations())
+
+    def after_train(self, runner) -> None:
+        """Write the final structure."""
+        _write(runner, bare_model(runner).estimated_dilations())
+
+
+def _write(runner, dilations: Mapping[str, tuple[int, int]]) -> None:
+    if is_main_process():
+        write_atomically(Path(runner.work_dir, STRUCTURE), json.dumps(dilations, indent=2).encode())
+        changed = sum(max(dilation) > 1 for dilation in dilations.values())
+        print_log(f'{changed} of {len(dilations)} convolutions are dilated', logger='current')
+
 
 MERGED_CHECKPOINT = 'merged.pth'
 DILATION = re.compile(r'receptive_field\.multiple\.(.+)\.dilation')

@@ -1,6 +1,5 @@
-"""Clusters to cleaner clusters: k-means anew on the samples that clearly belong to one."""
+"""Features to clusters: k-means, and k-means again without noisy samples (CSD)."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,19 +18,94 @@ from luss_mm.functional.sample_selection import (
     filter_noise,
     sample_quality,
 )
-from luss_mm.pipeline.cluster_features import (
-    Clusters,
-    count_restart,
-    load_clusters,
-    write_clusters,
-)
 from luss_mm.pipeline.image_batches import Progress
 from luss_mm.work_dir.artifact import produce
-from luss_mm.work_dir.atomic_files import write_array, write_atomically
-from luss_mm.work_dir.mapped_array import create_mapped_array
+from luss_mm.work_dir.atomic_files import create_mapped_array
+from luss_mm.work_dir.run_folder import (
+    Clusters,
+    load_clusters,
+    write_clusters,
+    write_denoising,
+    write_summary,
+)
+from luss_mm.work_dir.stop_request import stop_if_asked
 
-KEPT = 'kept.npy'
-QUALITY = 'quality.npy'
+
+def cluster_features(
+    directory: str | Path,
+    embeddings: np.ndarray,
+    num_clusters: int,
+    inputs: Mapping[str, Any],
+    *,
+    iterations: int = 20,
+    restarts: int = 30,
+    initialization: str = 'random',
+    components: int | None = None,
+    seed: int = 0,
+) -> Clusters:
+    """k-means on all embeddings, on rank 0.
+
+    Args:
+        directory: Of the output.
+        embeddings: float32, may be memory-mapped. Shape (N, C).
+        num_clusters: K.
+        inputs: Names to keys: the features.
+        iterations: Of each restart.
+        restarts: The one with the least distortion counts.
+        initialization: Of each restart, see `fit_kmeans`.
+        components: Of the projections that are clustered, see `fit_kmeans`.
+        seed: Of the first restart.
+
+    Returns:
+        The clusters, read back from disk.
+    """
+    settings = dict(
+        num_clusters=num_clusters,
+        iterations=iterations,
+        restarts=restarts,
+        initialization=initialization,
+        components=components,
+    )
+
+    def make(unfinished: Path) -> None:
+        if is_main_process():
+            progress = Progress(f'k-means (K = {num_clusters})', restarts)
+            result = fit_kmeans(
+                embeddings,
+                num_clusters,
+                iterations=iterations,
+                restarts=restarts,
+                initialization=initialization,
+                components=components,
+                seed=seed,
+                progress=lambda done, total: count_restart(progress, done),
+            )
+            summary = dict(
+                objective=result.objective,
+                repaired_clusters=result.repaired,
+                sizes=np.bincount(result.assignment, minlength=num_clusters).tolist(),
+            )
+            write_summary(unfinished, summary)
+            write_clusters(
+                unfinished,
+                Clusters(result.centroids, result.assignment, result.squared_distances),
+            )
+
+    return load_clusters(produce(directory, make, inputs, settings, seed=seed))
+
+
+def count_restart(progress: Progress, done: int) -> None:
+    """Show how far k-means is, and end it if the run was asked to stop.
+
+    Args:
+        progress: Over restarts.
+        done: Restarts so far.
+    """
+    progress.advance(done - progress.done)
+    if done < progress.total:
+        stop_if_asked('k-means begins anew, its features are kept')
+
+
 KEPT_EMBEDDINGS = 'kept_embeddings.npy'  # while k-means runs
 COPY_ROWS = 4096  # at C = 2048 34 MB
 LONGEST_CENTROID = 1 + 1e-3  # a mean of unit vectors is no longer than one
@@ -140,9 +214,8 @@ def denoise_clusters(
                 new_sizes=np.bincount(denoised.assignment, minlength=num_clusters).tolist(),
             )
             print_log(_describe(summary), logger='current')
-            write_atomically(unfinished / 'summary.json', json.dumps(summary, indent=2).encode())
-            write_array(unfinished / KEPT, selection.kept)
-            write_array(unfinished / QUALITY, selection.quality.astype(np.float32))
+            write_summary(unfinished, summary)
+            write_denoising(unfinished, selection.kept, selection.quality.astype(np.float32))
             write_clusters(unfinished, denoised)
 
     return load_clusters(produce(directory, make, inputs, settings, seed=seed))
