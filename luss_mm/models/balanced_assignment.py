@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from luss_mm.functional.swapped_prediction import sinkhorn
+from luss_mm.functional.sinkhorn import sinkhorn
 from luss_mm.models.feature_queue import FeatureQueue
 from luss_mm.models.prototype_head import PrototypeHead
 

@@ -12,8 +12,8 @@ import json
 from pathlib import Path
 
 from luss_mm.functional.clustering_scores import contingency, normalized_mutual_information
+from luss_mm.functional.distances import squared_distances
 from luss_mm.functional.kmeans import fit_kmeans
-from luss_mm.functional.nearest_centroids import squared_distances
 from luss_mm.functional.pixel_assignment import assign_pixels
 from luss_mm.functional.pixel_attention import upsample_features
 from luss_mm.functional.thresholds import otsu_threshold

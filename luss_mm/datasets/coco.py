@@ -1,18 +1,9 @@
-"""Public data sets with the names and ids that semi-supervised recipes take from them."""
+"""COCO's 80 object categories and the background for lists of images."""
 
-from mmseg.datasets import CityscapesDataset, PascalVOCDataset
 from mmseg.registry import DATASETS
 
 from luss_mm.datasets.image_list import ImageListDataset
 from luss_mm.functional.palette import category_palette
-
-
-@DATASETS.register_module()
-class CityscapesListDataset(ImageListDataset):
-    """Cityscapes with `labelTrainIds` masks; there is no background, id 0 is the road."""
-
-    METAINFO = CityscapesDataset.METAINFO
-
 
 # In the order of COCO's own ids, which have gaps.
 CATEGORIES = (
@@ -38,10 +29,3 @@ class COCOListDataset(ImageListDataset):
         classes=('background', *CATEGORIES),
         palette=category_palette(1 + len(CATEGORIES)).tolist(),
     )
-
-
-@DATASETS.register_module()
-class VOCListDataset(ImageListDataset):
-    """PASCAL VOC 2012, with or without the masks of SBD; id 0 is the background."""
-
-    METAINFO = PascalVOCDataset.METAINFO
