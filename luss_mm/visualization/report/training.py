@@ -9,7 +9,7 @@ import numpy as np
 
 from luss_mm.functional.thresholds import between_class_variance
 from luss_mm.pipeline.run_health import judge_run
-from luss_mm.visualization.report.charts import Chart, bar_chart, coarser_histogram, curve_chart
+from luss_mm.visualization.report.charts import Chart, curve_chart, histogram_chart
 from luss_mm.visualization.report.pictures import PictureFolder
 from luss_mm.visualization.report.run_files import (
     CHECKS,
@@ -169,31 +169,19 @@ def threshold_choice(run: FinishedRun) -> Threshold:
     if not path.is_file():
         raise MissingPartError(f'The run has no {folder.name}/{path.name}.')
     counts, value = np.load(path, allow_pickle=False), choice['threshold']
-    marker = (value, f'{value:.3f}')
     centres = (np.arange(len(counts)) + 0.5) / len(counts)
-    bins = coarser_histogram(counts / max(counts.sum(), 1))
-    bin_centres = (np.arange(len(bins)) + 0.5) / len(bins)
-    axis = 'foreground score'
     return Threshold(
         str(choice['rule']),
         value,
         float(counts[centres >= value].sum() / max(counts.sum(), 1)),
-        bar_chart(
-            100 * bins,
-            'Scores of the training pixels',
-            axis,
-            '% of pixels',
-            (0, 1),
-            bin_centres >= value,
-            marker,
-        ),
-        _criterion(choice, counts, marker),
+        histogram_chart(counts, value, 'Scores of the training pixels', 'foreground score'),
+        _criterion(choice, counts),
     )
 
 
-def _criterion(choice: dict, counts: np.ndarray, marker: tuple[float, str]) -> Chart | None:
+def _criterion(choice: dict, counts: np.ndarray) -> Chart | None:
     """What the rule maximised; a fixed number maximised nothing."""
-    axis = 'threshold of the foreground score'
+    axis, marker = 'threshold of the foreground score', choice['threshold']
     if 'mean_iou' in choice:
         scores = 100 * np.array(choice['mean_iou'])
         steps = np.arange(len(scores)) / 100  # SWEEP_THRESHOLDS
