@@ -77,29 +77,6 @@ class FaissKMeans:
         return (-total if spherical else total), centroids, last.nsplit > 0
 
 
-def draw_initial_centroids(
-    embeddings: np.ndarray, num_clusters: int, initialization: str, seed: int
-) -> np.ndarray:
-    """The rows that a run of `FaissKMeans` with this seed starts from, bit for bit.
-
-    Args:
-        embeddings: float32, C-contiguous. Shape (N, C).
-        num_clusters: K, from 1 to N.
-        initialization: A key of `INITIALIZATIONS`.
-        seed: Of the run.
-
-    Returns:
-        float32 (K, C).
-    """
-    channels = embeddings.shape[1]
-    drawing = faiss.ClusteringInitialization(channels, num_clusters)
-    drawing.method = INITIALIZATIONS[initialization]
-    drawing.seed = seed + 1  # faiss.Clustering adds 1 to its seed, too
-    centroids = np.empty((num_clusters, channels), dtype=np.float32)
-    drawing.init_centroids(len(embeddings), faiss.swig_ptr(embeddings), faiss.swig_ptr(centroids))
-    return centroids
-
-
 def normalized(vectors: np.ndarray) -> np.ndarray:
     """Rows on the unit sphere; a row of zeros stays. Shape (K, C)."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -3,9 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import faiss
 import numpy as np
-import torch
 from scipy import sparse
 
 from luss_mm.functional.faiss_kmeans import INITIALIZATIONS, FaissKMeans, normalized
@@ -16,7 +14,6 @@ from luss_mm.functional.nearest_centroids import (
     wide_chunks,
 )
 from luss_mm.functional.principal_directions import principal_directions, project_rows
-from luss_mm.functional.torch_kmeans import TorchKMeans
 
 MAX_REPAIR_ROUNDS = 100
 FEWER = 'Form fewer clusters (num_categories of a recipe) or check the features'
@@ -50,17 +47,15 @@ def fit_kmeans(
     spherical: bool = False,
     progress: Callable[[int, int], None] | None = None,
     initialization: str = 'random',
-    device: str | torch.device | None = None,
     components: int | None = None,
 ) -> KMeansResult:
     """Cluster all embeddings with k-means and keep the best of several restarts.
 
     Every restart draws its initial centroids with its own seed and is judged by the objective of
     its final centroids; of equals the first wins. Nothing is sub-sampled, and the same inputs give
-    the same bits on the same machine. faiss runs on all GPUs that it has; where it has none (its
-    CPU build) but torch has one, torch runs there instead (`TorchKMeans`). Clusters that are empty
+    the same bits on the same machine. faiss runs on all GPUs that it has. Clusters that are empty
     in the best restart are re-seeded from the point farthest from its centroid (among clusters with
-    two or more points), followed by a Lloyd step. faiss's own mend (one centroid becomes two nearly
+    two or more points), followed by a Lloyd step. faiss's own repair (one centroid becomes two nearly
     equal ones) also gets a Lloyd step where it came last.
 
     Args:
@@ -74,7 +69,6 @@ def fit_kmeans(
         progress: Called as `progress(finished_restarts, restarts)` after each restart.
         initialization: First centroids: `random` points (as PASS does) or `k-means++`, which finds
             many well separated clusters far more reliably and costs about an iteration on a CPU.
-        device: None chooses as above; a torch device runs torch there.
         components: None clusters the embeddings themselves. A number clusters their projections,
             at length 1, onto that many principal directions (see `principal_directions`); it needs
             (N, components) floats of memory. The centroids are then unit vectors of the
@@ -88,7 +82,7 @@ def fit_kmeans(
     Raises:
         TypeError: If the embeddings would have to be copied (not float32 or not C-contiguous).
         ValueError: If N < K, an embedding is not finite, or fewer points than K are distinct.
-            Or if there is no such initialization or device.
+            Or if there is no such initialization.
         FloatingPointError: If a centroid is not finite or longer than every embedding.
 
     Source: PASS (Gao et al., TPAMI 2022): faiss, 20 iterations, 30 restarts, all points.
@@ -105,7 +99,6 @@ def fit_kmeans(
             spherical,
             progress,
             initialization,
-            device,
         )
         centroids = (normalized(result.centroids) @ directions.T).astype(np.float32)
         return replace(result, centroids=centroids)
@@ -113,9 +106,7 @@ def fit_kmeans(
         raise ValueError(f'{iterations} iterations and {restarts} restarts: both must be >= 1')
     if initialization not in INITIALIZATIONS:
         raise ValueError(f"initialization is 'random' or 'k-means++', got {initialization!r}")
-    settings = (embeddings, num_clusters, iterations, spherical, initialization)
-    device = _choose_device() if device is None else device
-    kmeans = FaissKMeans(*settings) if device is None else TorchKMeans(*settings, device)
+    kmeans = FaissKMeans(embeddings, num_clusters, iterations, spherical, initialization)
     best_cost = np.inf
     for restart in range(restarts):
         cost, candidate, ends_on_split = kmeans.run(_restart_seed(seed, restart))
@@ -182,11 +173,6 @@ def _check_centroids(centroids: np.ndarray, largest_norm: float) -> None:
             f'centroid {wrong[0]} has norm {lengths[wrong[0]]:.4g}, the longest embedding has '
             f'{largest_norm:.4g}: the clustering went wrong and is not kept'
         )
-
-
-def _choose_device() -> str | None:
-    """Torch's GPU if it is the only way to use one, else None: faiss."""
-    return 'cuda' if torch.cuda.is_available() and faiss.get_num_gpus() == 0 else None
 
 
 def _restart_seed(seed: int, restart: int) -> int:
