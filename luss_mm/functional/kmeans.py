@@ -55,8 +55,8 @@ def fit_kmeans(
     its final centroids; of equals the first wins. Nothing is sub-sampled, and the same inputs give
     the same bits on the same machine. faiss runs on all GPUs that it has. Clusters that are empty
     in the best restart are re-seeded from the point farthest from its centroid (among clusters with
-    two or more points), followed by a Lloyd step. faiss's own repair (one centroid becomes two nearly
-    equal ones) also gets a Lloyd step where it came last.
+    two or more points), followed by a Lloyd step. faiss's own repair (one centroid becomes two
+    nearly equal ones) also gets a Lloyd step where it came last.
 
     Args:
         embeddings: float32, C-contiguous, finite; may be a read-only memory map (it is read in
