@@ -11,7 +11,7 @@ from mmengine.registry import FUNCTIONS
 from mmseg.registry import MODELS
 from torch import nn
 
-from luss_mm.datasets.transforms.resize_short_side import short_side_size
+from luss_mm.datasets.transforms.resizing import short_side_size
 
 
 def draw_made_up_samples(

@@ -3,7 +3,6 @@ import re
 import pytest
 import torch
 
-from luss_mm.checkpoints.backbone_layouts import BACKBONE_LAYOUTS
 from luss_mm.checkpoints.key_mapping import (
     KeyMappingError,
     Layout,
@@ -13,7 +12,8 @@ from luss_mm.checkpoints.key_mapping import (
     map_keys,
     reverse,
 )
-from luss_mm.checkpoints.pass_layouts import (
+from luss_mm.checkpoints.layouts import (
+    BACKBONE_LAYOUTS,
     PASS_LAYOUTS,
     fold_attention_biases,
     number_shallow_heads,

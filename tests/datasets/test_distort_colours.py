@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from luss_mm.datasets.transforms import DistortColours
-from luss_mm.datasets.transforms.colour import GREY_WEIGHTS
+from luss_mm.datasets.transforms.colours import GREY_WEIGHTS
 
 NEVER = dict(jitter_prob=0, grey_prob=0, blur_prob=0)
 

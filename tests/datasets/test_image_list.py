@@ -7,7 +7,7 @@ from mmseg.registry import DATASETS
 from PIL import Image
 
 from luss_mm.datasets import EpochIndex, ImageListDataset, LUSSDataset
-from luss_mm.datasets.coco import COCOListDataset
+from luss_mm.datasets.image_list import COCOListDataset
 from tests.datasets.semi_layout import LABELLED, write_lines, write_split
 from tests.tiny_layout import write_image, write_label_map
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from mmseg.registry import DATA_SAMPLERS
 
-from luss_mm.datasets import IterationSampler, SemiSampler, endless_passes, semi_sampler
+from luss_mm.datasets import IterationSampler, SemiSampler, endless_samplers
 
 
 class Counts:
@@ -20,8 +20,7 @@ class Counts:
 
 
 def set_rank(monkeypatch, rank, world_size):
-    for module in (semi_sampler, endless_passes):
-        monkeypatch.setattr(module, 'get_dist_info', lambda: (rank, world_size))
+    monkeypatch.setattr(endless_samplers, 'get_dist_info', lambda: (rank, world_size))
 
 
 def batches(sampler, number):
@@ -184,7 +183,7 @@ class TestIterationSampler:
         return joined(islice(sampler, number), 7)
 
     def test_endless_passes(self, monkeypatch):
-        monkeypatch.setattr(endless_passes, 'BLOCK', 5)
+        monkeypatch.setattr(endless_samplers, 'BLOCK', 5)
         drawn = self.take(IterationSampler(self.DATASET, seed=0), 70)
         for number in range(10):
             part = drawn[7 * number : 7 * (number + 1)]

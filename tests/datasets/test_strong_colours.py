@@ -5,8 +5,8 @@ from mmseg.registry import TRANSFORMS
 from PIL import Image, ImageEnhance, ImageOps
 from torchvision.transforms.v2 import functional as torchvision
 
-from luss_mm.datasets.transforms import DistortColours, RandomColourOperations, strong_colours
-from luss_mm.datasets.transforms.strong_colours import COLOUR_OPERATIONS, apply_operations
+from luss_mm.datasets.transforms import DistortColours, RandomColourOperations, strong_operations
+from luss_mm.datasets.transforms.strong_operations import COLOUR_OPERATIONS, apply_operations
 
 # Every operation on a PIL image, its strength drawn anew after the same seed. Largest and mean
 # difference: PIL rounds elsewhere in blends, and its hue has 8 bits; it has no true Gaussian.
@@ -58,16 +58,16 @@ def test_operation_is_pillows(name, image):
 
 def test_the_pool_is_the_published_one():
     assert set(COLOUR_OPERATIONS) == set(PILLOW) and len(PILLOW) == 11
-    assert strong_colours.FACTOR == (0.05, 0.95)
-    assert strong_colours.BLUR_SIGMA == (0.1, 2.0)
-    assert strong_colours.HUE_TURNS == (0.0, 0.5)
+    assert strong_operations.FACTOR == (0.05, 0.95)
+    assert strong_operations.BLUR_SIGMA == (0.1, 2.0)
+    assert strong_operations.HUE_TURNS == (0.0, 0.5)
 
 
 def test_whole_strengths_reach_both_bounds(image, monkeypatch):
     drawn = dict(posterize=set(), solarize=set())
     for name, values in drawn.items():
         watched = lambda picture, value, values=values: values.add(value) or picture  # noqa: E731
-        monkeypatch.setattr(strong_colours.torchvision, name, watched)
+        monkeypatch.setattr(strong_operations.torchvision, name, watched)
     np.random.seed(0)
     for _ in range(3000):
         apply_operations(image[:2, :2], ['posterise', 'solarise'])
@@ -78,7 +78,7 @@ def test_whole_strengths_reach_both_bounds(image, monkeypatch):
 def test_number_kinds_and_order_are_uniform(image, monkeypatch):
     drawn = []
     monkeypatch.setattr(
-        strong_colours, 'apply_operations', lambda image, names: drawn.append(names) or image
+        strong_operations, 'apply_operations', lambda image, names: drawn.append(names) or image
     )
     np.random.seed(0)
     transform = RandomColourOperations()

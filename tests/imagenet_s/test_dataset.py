@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from mmseg.registry import DATASETS
 
-from luss_mm.functional.palette import category_palette
+from luss_mm.functional.label_codec import category_palette
 from luss_mm.imagenet_s.dataset import ImageNetSDataset, imagenet_s_categories
 
 pytestmark = pytest.mark.usefixtures('mmseg_scope')

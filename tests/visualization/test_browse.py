@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import torch
 
-from luss_mm.functional.palette import category_palette
-from luss_mm.functional.pixel_alignment import overlap_grids
+from luss_mm.functional.alignment import overlap_grids
+from luss_mm.functional.label_codec import category_palette
 from luss_mm.visualization.browse import (
     box_colour,
     boxed,

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from luss_mm.functional.palette import category_palette
+from luss_mm.functional.label_codec import category_palette
 from luss_mm.visualization.label_strips import save_label_strip
 from luss_mm.visualization.overlays import blend_labels, picture_strip
 

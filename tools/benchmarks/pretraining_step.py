@@ -21,7 +21,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from timeit import timeit
 
-from luss_mm.engine.optimizers import cpu_has_fast_bfloat16
+from luss_mm.models.cpu_speed import cpu_has_fast_bfloat16
 from luss_mm.recipes.recipe import Recipe
 from luss_mm.work_dir.atomic_files import write_atomically
 

@@ -10,7 +10,7 @@ from mmseg.registry import HOOKS
 from mmseg.structures import SegDataSample
 
 from luss_mm.evaluation.cluster_names import name_of, run_names
-from luss_mm.functional.palette import category_palette
+from luss_mm.functional.label_codec import category_palette
 
 
 @HOOKS.register_module()

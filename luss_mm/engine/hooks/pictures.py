@@ -16,7 +16,7 @@ from luss_mm.datasets import LUSSDataset
 from luss_mm.datasets.image_entries import ImagePaths
 from luss_mm.datasets.transforms.loading import keeps_stored_pixels
 from luss_mm.engine.decoration import decoration
-from luss_mm.functional.palette import category_palette
+from luss_mm.functional.label_codec import category_palette
 from luss_mm.functional.pixel_assignment import resize_score
 from luss_mm.inference.feature_source import FeatureSource
 from luss_mm.pipeline.cluster_features import load_clusters
