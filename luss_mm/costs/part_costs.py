@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -63,10 +63,11 @@ class Cost:
     stage: str = ''
 
 
+@dataclass
 class PartCosts:
     """Costs of the parts of a recipe, each output once.
 
-    Args:
+    Attributes:
         recipe: Already checked.
         facts: Of the images.
         machine: Where the run will be.
@@ -74,44 +75,37 @@ class PartCosts:
         whole: Time every step with its whole batch, however long that takes.
     """
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        facts: RecipeImages,
-        machine: Machine,
-        processes: int = 1,
-        whole: bool = False,
-    ) -> None:
-        self.recipe, self.facts = recipe, facts
-        self.machine, self.processes = machine, processes
-        self.trial_settings = (facts.size, machine.device, whole)
-        self.decoding = DECODING * math.prod(facts.size)  # seconds of one core for an image file
-        self._done: set[str] = set()
+    recipe: Recipe
+    facts: RecipeImages
+    machine: Machine
+    processes: int = 1
+    whole: bool = False
+    _done: set[str] = field(default_factory=set)
 
     def of_stage(self, name: str, stage: Mapping[str, Any]) -> Iterator[Cost]:
         """Steps before a training, the training and steps after it, in their order."""
         hooks = stage.get('custom_hooks') or []
-        for hook in hooks:
-            if hook['type'] == 'FeatureMapsHook':
-                yield self._maps(hook['source'])
-        for hook in hooks:
-            if hook['type'] in ('ClusterHook', 'CSDHook'):
-                yield from self._clustering(hook)
-        for hook in hooks:
-            if hook['type'] == 'PseudoLabelHook':
-                yield self._labels(hook)
+        before = dict(FeatureMapsHook=self._maps, ClusterHook=self._clustering)
+        before |= dict(CSDHook=self._clustering, PseudoLabelHook=self._labels)
+        for kind, make in before.items():
+            for hook in hooks:
+                if hook['type'] == kind:
+                    yield from make(hook)
         if stage['train_cfg'].get('max_epochs') != 0:
             yield self._training(name, stage)
         for hook in hooks:
             if hook['type'] == 'DFFHook':
-                yield self._image_scores(name, stage, hook)
+                trial = self._try(hook, _build(stage['model']))
+                if hook.get('flip_average'):
+                    trial = replace(trial, seconds=2 * trial.seconds)
+                yield self._pass(f'{name}/image_scores', trial, hook, 8)
 
     def _training(self, name: str, stage: Mapping[str, Any]) -> Cost:
         """With its validation, whose forward pass is a third of a step."""
         loader, val_loader = stage['train_dataloader'], stage.get('val_dataloader')
-        trial = try_training(stage, *self.trial_settings)
+        trial = try_training(stage, self.facts.size, self.machine.device, self.whole)
         scored = self.facts.count(val_loader['dataset'], scored=True) if val_loader else 0
-        forward = trial.seconds / loader['batch_size'] / 3 + trial.loading + self.decoding
+        forward = trial.seconds / loader['batch_size'] / 3 + trial.loading + self._decoding()
         kept = stage['default_hooks']['checkpoint'].get('max_keep_ckpts', 1)
         lower = 'finetune_batch_size' if name == 'finetune' else 'batch_size'
         disk = kept * trial.checkpoint + trial.weights
@@ -126,10 +120,11 @@ class PartCosts:
         share = math.ceil(self.facts.count(loader['dataset']) / self.processes)
         return loop['max_epochs'] * max(rounding(share / loader['batch_size']), 1)
 
-    def _maps(self, source: Mapping[str, Any]) -> Cost:
-        trial = try_pass(self._network(source), source, *self.trial_settings)
+    def _maps(self, hook: Mapping[str, Any]) -> Iterator[Cost]:
+        source = hook['source']
+        trial = self._try(source)
         size = sum(trial.map_bytes[output] for output in source['map_outputs'])
-        return self._pass(Path(source['maps']).name, trial, source, size)
+        yield self._pass(Path(source['maps']).name, trial, source, size)
 
     def _clustering(self, hook: Mapping[str, Any]) -> Iterator[Cost]:
         source = hook['source']
@@ -137,8 +132,7 @@ class PartCosts:
         images, channels = self.facts.count(source['dataset']), self._model_of(source)['channels']
         if features not in self._done:
             self._done.add(features)
-            trial = try_pass(self._network(source), source, *self.trial_settings)
-            yield self._pass(features, trial, source, NUMBER * channels)
+            yield self._pass(features, self._try(source), source, NUMBER * channels)
         if clusters not in self._done:
             self._done.add(clusters)
             yield self._kmeans(clusters, images, channels, hook)
@@ -156,10 +150,9 @@ class PartCosts:
         disk = centroids + 12 * images
         return Cost(output, images, passes, seconds, main, on_gpu, disk, 'num_categories')
 
-    def _labels(self, hook: Mapping[str, Any]) -> Cost:
+    def _labels(self, hook: Mapping[str, Any]) -> Iterator[Cost]:
         source = dict(hook['source'], dataset=hook['label_dataset'])
-        trial = try_pass(self._network(hook['source']), source, *self.trial_settings)
-        on_core = LABEL_SECONDS
+        trial, on_core = self._try(source), LABEL_SECONDS
         segmenter = (hook.get('label_transform') or {}).get('segmenter')
         if segmenter is not None and segmenter['type'] == 'SAMSegmenter':
             sizes = resolve_sizes(segmenter.get('model_type', 'vit_b'))
@@ -169,51 +162,37 @@ class PartCosts:
             trial = replace(trial, seconds=seconds)
         elif segmenter is not None:
             on_core += GRABCUT_SECONDS
-        return self._pass('pseudo_labels', trial, source, LABEL_MAP_BYTES, on_core)
+        yield self._pass('pseudo_labels', trial, source, LABEL_MAP_BYTES, on_core)
 
-    def _image_scores(self, name: str, stage: Mapping[str, Any], hook: Mapping[str, Any]) -> Cost:
-        trial = try_pass(_build(stage['model']), hook, *self.trial_settings)
-        if hook.get('flip_average'):
-            trial = replace(trial, seconds=2 * trial.seconds)
-        return self._pass(f'{name}/image_scores', trial, hook, 8)
-
-    def _pass(
-        self,
-        name: str,
-        trial: Trial,
-        source: Mapping[str, Any],
-        image_bytes: int,
-        on_core: float = 0.0,
-    ) -> Cost:
-        """A network over all images; `on_core` are seconds that an image takes afterwards."""
+    def _pass(self, name: str, trial: Trial, source: dict, size: int, on_core: float = 0.0) -> Cost:
+        """A network over all images; of each, bytes on the disk and seconds of a core after it."""
         images = self.facts.count(source['dataset'])
         share = images / self.processes
-        steps, disk = math.ceil(share / source['batch_size']), images * image_bytes
-        cost = self._cost(name, trial, source, steps, disk, 'label_batch_size')
+        steps = math.ceil(share / source['batch_size'])
+        cost = self._cost(name, trial, source, steps, images * size, 'label_batch_size')
         return replace(cost, seconds=cost.seconds + share * on_core)
 
-    def _cost(
-        self,
-        name: str,
-        trial: Trial,
-        loader: Mapping[str, Any],
-        iterations: int,
-        disk: int,
-        lower: str,
-    ) -> Cost:
+    def _cost(self, name: str, trial: Trial, loader: dict, steps: int, disk: int, lower: str):
         machine, images = self.machine, self.facts.count(loader['dataset'])
         workers = loader.get('num_workers', 0)
-        loading = loader['batch_size'] * (trial.loading + self.decoding)
+        loading = loader['batch_size'] * (trial.loading + self._decoding())
         busy = 0 if machine.gpu_memory else machine.threads * trial.seconds
         together = max(trial.seconds, loading / max(workers, 1), (busy + loading) / machine.cores)
-        seconds = iterations * (together if workers else trial.seconds + loading)
+        seconds = steps * (together if workers else trial.seconds + loading)
         main, network = PROCESS + workers * WORKER + INDEX * images, trial.memory
         memory = (main, network) if machine.gpu_memory else (main + network, 0)
-        return Cost(name, images, iterations, seconds, *memory, disk, lower)
+        return Cost(name, images, steps, seconds, *memory, disk, lower)
 
-    def _network(self, source: Mapping[str, Any]) -> AttendedInference:
-        """The network that a source runs, with random weights."""
-        return AttendedInference(_build(self._model_of(source)), FeatureSource(**source).precision)
+    def _decoding(self) -> float:
+        """Seconds of one core to read and decode an image file."""
+        return DECODING * math.prod(self.facts.size)
+
+    def _try(self, source: Mapping[str, Any], network: nn.Module | None = None) -> Trial:
+        """A pass of a network; default that of the source, with random weights."""
+        if network is None:
+            precision = FeatureSource(**source).precision
+            network = AttendedInference(_build(self._model_of(source)), precision)
+        return try_pass(network, source, self.facts.size, self.machine.device, self.whole)
 
     def _model_of(self, source: Mapping[str, Any]) -> Mapping[str, Any]:
         """Config of the network whose stage a source names."""

@@ -15,6 +15,7 @@ from prettytable import PrettyTable
 from luss_mm.costs.machine import Machine, look_at_machine
 from luss_mm.costs.part_costs import Cost, PartCosts
 from luss_mm.costs.recipe_images import RecipeImages
+from luss_mm.functional.durations import format_duration
 from luss_mm.functional.ranks import one_rank
 from luss_mm.recipes.recipe import Recipe
 from luss_mm.recipes.settings import SettingsError
@@ -84,7 +85,7 @@ class RunEstimate:
         for cost in self.costs:
             sizes = map(_bytes, (cost.memory, cost.gpu_memory, cost.disk))
             row = cost.name, f'{cost.images:,}', f'{cost.iterations:,}', *sizes
-            table.add_row([*row, readable_time(cost.seconds)])
+            table.add_row([*row, format_duration(cost.seconds)])
         return '\n'.join([table.get_string(), *self.summary()])
 
     def summary(self) -> list[str]:
@@ -94,8 +95,8 @@ class RunEstimate:
         lines = [
             f'estimate of {len(self.costs)} steps on {machine.name}, {self.processes} process(es), '
             'from steps on made-up images, mostly within a factor of 2',
-            f'  time    {readable_time(self.seconds)}, '
-            f'of it {longest.name} {readable_time(longest.seconds)}',
+            f'  time    {format_duration(self.seconds)}, '
+            f'of it {longest.name} {format_duration(longest.seconds)}',
             f'  memory  {_bytes(largest.memory)} of {_bytes(machine.memory)} ({largest.name})',
         ]
         if machine.gpu_memory:
@@ -213,14 +214,3 @@ def _is_under_way(work_dir: Path) -> bool:
 
 def _bytes(number: float) -> str:
     return f'{number / 1e9:,.2f} GB'
-
-
-def readable_time(seconds: float) -> str:
-    """Two or three digits with their unit."""
-    if seconds < 120:
-        return f'{seconds:.0f} s'
-    if seconds < 2 * 3600:
-        return f'{seconds / 60:.0f} min'
-    if seconds < 3 * 86400:
-        return f'{seconds / 3600:.1f} h'
-    return f'{seconds / 86400:,.0f} days'

@@ -2,7 +2,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from luss_mm.costs.run_estimate import readable_time
 from luss_mm.costs.time_left import TimeLeft
 
 
@@ -23,10 +22,16 @@ def time_left(clock):
 
 def test_what_is_left_shrinks_and_is_corrected(time_left, clock):
     time_left.expect(estimate_of(pretrain=[50, 10], attention=[20], finetune=[3, 17]))
-    assert time_left.begin('pretrain', True) == 'time left: about 100 s, 60 s of it for pretrain'
+    assert (
+        time_left.begin('pretrain', True)
+        == 'time left: about 1 min 40 s, 1 min 0 s of it for pretrain'
+    )
     clock.now += 120  # twice as long
     time_left.end('pretrain')
-    assert time_left.begin('attention', True) == 'time left: about 80 s, 40 s of it for attention'
+    assert (
+        time_left.begin('attention', True)
+        == 'time left: about 1 min 20 s, 40 s of it for attention'
+    )
     clock.now += 40
     time_left.end('attention')
     assert time_left.begin('finetune', True) == 'time left: about 40 s'
@@ -35,10 +40,10 @@ def test_what_is_left_shrinks_and_is_corrected(time_left, clock):
 def test_a_stage_that_was_begun_before_corrects_nothing(time_left, clock):
     time_left.expect(estimate_of(pretrain=[60], finetune=[60]))
     line = time_left.begin('pretrain', False)
-    assert line.endswith('60 s of it for pretrain, less what was done of it before')
+    assert line.endswith('1 min 0 s of it for pretrain, less what was done of it before')
     clock.now += 1
     time_left.end('pretrain')
-    assert time_left.begin('finetune', True) == 'time left: about 60 s'
+    assert time_left.begin('finetune', True) == 'time left: about 1 min 0 s'
 
 
 def test_stages_without_an_estimate_say_nothing(time_left, clock):
@@ -46,12 +51,4 @@ def test_stages_without_an_estimate_say_nothing(time_left, clock):
     clock.now += 10
     time_left.end('data')
     time_left.expect(estimate_of(pretrain=[60]))
-    assert time_left.begin('pretrain', True) == 'time left: about 60 s'
-
-
-@pytest.mark.parametrize(
-    ('seconds', 'text'),
-    [(119, '119 s'), (120, '2 min'), (7199, '120 min'), (7200, '2.0 h'), (400_000, '5 days')],
-)
-def test_readable_times(seconds, text):
-    assert readable_time(seconds) == text
+    assert time_left.begin('pretrain', True) == 'time left: about 1 min 0 s'

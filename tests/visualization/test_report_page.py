@@ -17,7 +17,6 @@ from luss_mm.visualization.report.scores import (
     read_evaluation,
     top_confusions,
 )
-from luss_mm.visualization.report.training import format_duration
 
 from .made_up_run import NASTY, make_run
 
@@ -230,13 +229,6 @@ def test_image_counts_add_up(run):
             for category, amount in zip(record['categories'], row, strict=True):
                 pixels[cluster, category] += amount
     np.testing.assert_array_equal(evaluation.counts.pixels, pixels)
-
-
-@pytest.mark.parametrize(
-    'seconds, text', [(0.04, '0.0 s'), (12.4, '12 s'), (200, '3 min 20 s'), (7500, '2 h 5 min')]
-)
-def test_durations_are_said_as_people_say_them(seconds, text):
-    assert format_duration(seconds) == text
 
 
 def test_a_run_that_has_probably_failed_says_so_first(tmp_path):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from luss_mm.functional.durations import format_duration
 from luss_mm.functional.thresholds import between_class_variance
 from luss_mm.pipeline.run_health import judge_run
 from luss_mm.visualization.report.charts import Chart, curve_chart, histogram_chart
@@ -126,17 +127,6 @@ def _source_name(name: str, source: Any) -> str:
         folders = source['images'].get('data_prefix', {}).get('img_path', 'images')
         return folders if isinstance(folders, str) else ', '.join(folders)
     return DATA.get(name, name)
-
-
-def format_duration(seconds: float) -> str:
-    """As people say it: 0.4 s, 12 s, 3 min 20 s, 2 h 5 min."""
-    if seconds < 10:
-        return f'{seconds:.1f} s'
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 1:
-        return f'{rest} s'
-    hours, minutes_left = divmod(minutes, 60)
-    return f'{hours} h {minutes_left} min' if hours else f'{minutes} min {rest} s'
 
 
 def loss_charts(run: FinishedRun) -> list[Chart]:
