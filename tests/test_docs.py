@@ -1,6 +1,7 @@
 """The docs say what is there: links, commands, paths, messages, generated pages, metafiles."""
 
 import ast
+import importlib
 import importlib.util
 import re
 import shlex
@@ -8,8 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mmseg.registry
 import pytest
 from mmengine.config import Config
+from mmengine.registry import Registry
 
 from luss_mm.recipes.config_check import RUNNER_KEYS
 from luss_mm.recipes.recipe import Recipe
@@ -24,7 +27,6 @@ FENCE = re.compile(r'^```(\w*)\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 WRAPPERS = {'dist_train.sh': 'train.py', 'slurm_train.sh': 'train.py', 'dist_test.sh': 'test.py'}
 GENERATED = {
     'settings.md': 'write_settings_page',
-    'classes.md': 'write_classes_page',
     'results.md': 'write_results_tables',
 }
 
@@ -112,6 +114,19 @@ def test_generated_pages_are_up_to_date(page):
     tool = load_tool(GENERATED[page])
     written = getattr(tool, page.replace('.md', '_page'))()
     assert (ROOT / 'docs' / page).read_text() == written, f'run python tools/{GENERATED[page]}.py'
+
+
+def test_every_registered_class_is_on_the_page_of_classes():
+    packages = re.findall(r'^::: (\S+)$', (ROOT / 'docs' / 'classes.md').read_text(), re.MULTILINE)
+    shown = {name for package in packages for name in importlib.import_module(package).__all__}
+    registered = {
+        kind.__name__
+        for registry in vars(mmseg.registry).values()
+        if isinstance(registry, Registry)
+        for kind in registry.module_dict.values()
+        if kind.__module__.startswith('luss_mm')
+    }
+    assert len(registered) > 60 and registered <= shown
 
 
 def test_every_setting_has_a_meaning():

@@ -29,7 +29,7 @@ MORE_KILL_POINTS = {
     'images': ('luss_mm.pipeline.rendered_images._write', 20),
     'first epoch': ('luss_mm.models.pass_pretrainer.PASSPretrainer.loss', 2),
     'saving': ('luss_mm.checkpoints.loading.write_atomically', 2),
-    'queue': ('luss_mm.models.feature_queue.FeatureQueue.push', 2),
+    'queue': ('luss_mm.models.balanced_assignment.FeatureQueue.push', 2),
     'last state': ('luss_mm.engine.staged_runner.Config.dump', 2),
     'renaming': ('luss_mm.work_dir.artifact._set_aside', 1),
     'attention saved': ('luss_mm.engine.staged_runner.Config.dump', 4),

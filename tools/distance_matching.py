@@ -28,7 +28,7 @@ from luss_mm.evaluation.score_report import (
     official_figures,
 )
 from luss_mm.functional.distance_matching import NEIGHBOURS, TEMPERATURE
-from luss_mm.models.views_preprocessor import ViewsPreprocessor
+from luss_mm.models.preprocessors import ViewsPreprocessor
 from luss_mm.pipeline.image_batches import Progress, ShardedBatches
 from luss_mm.pipeline.reference_features import (
     PixelFeatures,

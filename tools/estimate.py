@@ -1,11 +1,12 @@
-"""What a recipe will cost: iterations, operations, memory, disk and time of every part.
+"""What a recipe will cost: iterations, memory, disk and time of every part.
 
     python tools/estimate.py configs/luss/pdso_folder.py --cfg-options data_root=DIR
-    python tools/estimate.py configs/luss/pass_s919.py              (without the images, too)
+    python tools/estimate.py configs/luss/pass_s919.py --images 1281167       (without the images)
 
-Quick: operations are counted and divided by this machine's matrix rate. --measure builds each
-network at its real batch and view sizes and times it, minutes instead of seconds. Nothing is
-written, nothing is trained. What is finished in the work directory is left out.
+A step of every network is timed on made-up images of the real view sizes: the whole batch where
+that takes a second at most, else a few images of it. --measure times whole batches, minutes instead
+of seconds. Nothing is written, nothing is trained. What is finished in the work directory is left
+out.
 """
 
 import argparse
@@ -31,7 +32,7 @@ def main() -> None:
     parser.add_argument('config', help='recipe')
     parser.add_argument('--work-dir', help='default: work_dirs/<name of the config>')
     parser.add_argument('--cfg-options', nargs='+', action=OptionAction, help='KEY=VALUE ...')
-    parser.add_argument('--measure', action='store_true', help='time every part; takes minutes')
+    parser.add_argument('--measure', action='store_true', help='time whole batches; takes minutes')
     parser.add_argument('--images', type=int, help='in each training folder, without looking')
     parser.add_argument('--processes', type=int, default=1, help='one a GPU')
     parser.add_argument('--json', type=Path, help='file for the same as JSON')

@@ -28,7 +28,7 @@ from luss_mm.evaluation.label_quality import (
     evaluate_labels,
     where_lost,
 )
-from luss_mm.functional.palette import category_palette
+from luss_mm.functional.label_codec import category_palette
 from luss_mm.inference.label_steps import (
     LabelStep,
     PredictionStep,

@@ -5,7 +5,7 @@ Run     bash tools/dist_train.sh configs/luss/pdso_s50_convnext_tiny.py 8 --cfg-
         use_dff=False use_csd=False use_spo=False is PASS;
         checkpoint=FILE skips pretraining (one map: "backbone.out_indices=[3]" in_index=0);
         use_pyramid_head=True fine-tunes SegFormer's head, with pyramid_head.type=UPerHead UPerNet's
-Time    not measured (a step of each backbone: tools/benchmarks/backbones.py)
+Time    not measured (tools/estimate.py with --measure times each step)
 Score   not measured; no paper has one
 Labels  validation masks for matching and scoring only; SAM was trained on human masks
 """

@@ -5,7 +5,7 @@ Run     bash tools/dist_train.sh configs/luss/pdso_s50_mit_b0.py 8 --cfg-options
         use_dff=False use_csd=False use_spo=False is PASS;
         checkpoint=FILE skips pretraining (the names of mmseg's MiT);
         use_pyramid_head=True fine-tunes SegFormer's head, with pyramid_head.type=UPerHead UPerNet's
-Time    not measured (a step of each backbone: tools/benchmarks/backbones.py)
+Time    not measured (tools/estimate.py with --measure times each step)
 Score   not measured; no paper has one
 Labels  validation masks for matching and scoring only; SAM was trained on human masks
 """

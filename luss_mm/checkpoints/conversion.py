@@ -13,11 +13,9 @@ from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from luss_mm.checkpoints.backbone_layouts import BACKBONE_LAYOUTS
-from luss_mm.checkpoints.efficientnet_layouts import EFFICIENTNET_LAYOUTS
 from luss_mm.checkpoints.key_mapping import KeyMappingError, Layout, map_keys, reverse
+from luss_mm.checkpoints.layouts import BACKBONE_LAYOUTS, EFFICIENTNET_LAYOUTS, PASS_LAYOUTS
 from luss_mm.checkpoints.loading import CheckpointError, load_checkpoint
-from luss_mm.checkpoints.pass_layouts import PASS_LAYOUTS
 from luss_mm.recipes.config_file import read_config
 from luss_mm.recipes.recipe import Recipe
 from luss_mm.version import __version__

@@ -21,8 +21,8 @@ from mmengine.runner.checkpoint import (
     get_torchvision_models,
 )
 
-from luss_mm.checkpoints.efficientnet_layouts import EFFICIENTNET_LAYOUTS
 from luss_mm.checkpoints.key_mapping import KeyMappingError, map_keys
+from luss_mm.checkpoints.layouts import EFFICIENTNET_LAYOUTS
 from luss_mm.packaged_weights import PackagedWeights, checkpoint_file, find_packaged
 from luss_mm.pickle_check import check_pickles
 from luss_mm.recipes.settings import did_you_mean

@@ -2,7 +2,7 @@
 
 import json
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -10,16 +10,15 @@ from typing import Any
 from mmengine.registry import DefaultScope
 from mmseg.registry import DATASETS
 
-from luss_mm.costs.trial_step import PHOTOGRAPH
 from luss_mm.datasets.image_file import ImageFileError, read_image_size
 from luss_mm.datasets.image_walk import walk_images
-from luss_mm.imagenet_s.lists import NUM_IMAGES
 from luss_mm.recipes.dataset_facts import without_class_labels, without_loading
 from luss_mm.recipes.recipe import Recipe
 from luss_mm.recipes.settings import SettingsError
 
 LOOKED_AT = 16  # images whose size is read
 SELECTED = 0.6  # share of the images whose loss counts as small; .45 to .75 in runs here
+PHOTOGRAPH = (375, 500)  # height and width of a usual image of ImageNet
 
 
 class RecipeImages:
@@ -27,8 +26,7 @@ class RecipeImages:
 
     Args:
         recipe: Whose data sets they are.
-        images: Number of images of every training folder, instead of looking; None looks. Where the
-            folder of an ImageNet-S recipe is not there, its published numbers are taken.
+        images: Number of images of every training folder, none being scored; None looks.
 
     Attributes:
         size: Height and width as loaded: the median of a few files, or a usual photograph's.
@@ -38,11 +36,14 @@ class RecipeImages:
         self._recipe = recipe
         self._images = images
         self._counts: dict[str, int] = {}
-        self._root = Path(recipe.settings.resolve(recipe.settings.values.get('data_root', '')))
-        self.size = self._bounded(self._usual_size())
+        values = recipe.settings.values
+        folder = Path(recipe.settings.resolve(values.get('data_root', '')))
+        size = PHOTOGRAPH if images else _usual_size(folder / values.get('train_split', ''))
+        factor = min(1.0, (values.get('max_side') or max(size)) / max(size))
+        self.size = tuple(max(1, round(factor * side)) for side in size)
 
-    def count(self, dataset: Mapping[str, Any]) -> int:
-        """Images that a stage trains on.
+    def count(self, dataset: Mapping[str, Any], scored: bool = False) -> int:
+        """Images that a stage trains on, or is scored on.
 
         Raises:
             SettingsError: If they cannot be counted.
@@ -51,67 +52,25 @@ class RecipeImages:
         if (rule := dataset.get('small_loss')) is not None:
             share = rule['value'] if rule.get('rule') == 'quantile' else SELECTED
         if self._images is not None:
-            return round(share * self._images * len(_folders(dataset)))
-        return round(share * self._found(dataset))
-
-    def count_validation(self, dataset: Mapping[str, Any]) -> int:
-        """Images that a stage is scored on; 0 if only the number of training images is given."""
-        if self._images is not None:
-            return self._published(dataset) or 0
-        return self._found(dataset)
-
-    def _found(self, dataset: Mapping[str, Any]) -> int:
-        if not self._root.is_dir() and (number := self._published(dataset)):
-            return number
+            folders = (dataset.get('data_prefix') or {}).get('img_path', 'train')
+            number = 1 if isinstance(folders, str) else len(folders)
+            return 0 if scored else round(share * self._images * number)
         config = without_class_labels(without_loading(dataset, self._recipe.work_dir))
         key = json.dumps(config, sort_keys=True, default=str)
         if key not in self._counts:
-            self._counts[key] = _count(config)
-        return self._counts[key]
-
-    def _published(self, dataset: Mapping[str, Any]) -> int | None:
-        """Of the splits of ImageNet-S, in a recipe for it."""
-        numbers = NUM_IMAGES.get(self._recipe.settings.values.get('num_categories'), {})
-        folders = _folders(dataset)
-        if not self._is_imagenet_s() or not numbers.keys() >= set(folders):
-            return None
-        return sum(numbers[folder] for folder in folders)
-
-    def _is_imagenet_s(self) -> bool:
-        validation = self._recipe.settings.values.get('validation_dataset')
-        return isinstance(validation, Mapping) and validation.get('type') == 'ImageNetSDataset'
-
-    def _usual_size(self) -> tuple[int, int]:
-        split = self._recipe.settings.values.get('train_split', '')
-        sizes = list(_sizes_below(self._root / split)) if self._images is None else []
-        if not sizes:
-            return PHOTOGRAPH
-        return tuple(round(statistics.median(sides)) for sides in zip(*sizes, strict=True))
-
-    def _bounded(self, size: tuple[int, int]) -> tuple[int, int]:
-        bound = self._recipe.settings.values.get('max_side')
-        factor = min(1.0, bound / max(size)) if bound else 1.0
-        return tuple(max(1, round(factor * side)) for side in size)
+            try:
+                with DefaultScope.overwrite_default_scope('mmseg'):
+                    self._counts[key] = len(DATASETS.build(config))
+            except (KeyError, OSError, TypeError, ValueError) as error:
+                raise SettingsError(str(error)) from error
+        return round(share * self._counts[key])
 
 
-def _count(config: dict[str, Any]) -> int:
-    try:
-        with DefaultScope.overwrite_default_scope('mmseg'):
-            return len(DATASETS.build(config))
-    except (KeyError, OSError, TypeError, ValueError) as error:
-        raise SettingsError(str(error)) from error
-
-
-def _folders(dataset: Mapping[str, Any]) -> list[str]:
-    folders = (dataset.get('data_prefix') or {}).get('img_path', 'train')
-    return [folders] if isinstance(folders, str) else list(folders)
-
-
-def _sizes_below(folder: Path) -> Iterator[tuple[int, int]]:
-    if not folder.is_dir():
-        return
-    for relative in islice(walk_images(folder), LOOKED_AT):
+def _usual_size(folder: Path) -> tuple[int, int]:
+    sizes = []
+    for relative in islice(walk_images(folder), LOOKED_AT) if folder.is_dir() else ():
         try:
-            yield read_image_size(folder / relative)
+            sizes.append(read_image_size(folder / relative))
         except (ImageFileError, OSError):
             continue  # the check of all images names it
+    return tuple(round(statistics.median(s)) for s in zip(*sizes, strict=True)) or PHOTOGRAPH

@@ -3,18 +3,19 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.dist import broadcast_object_list, get_world_size, is_main_process
 from mmengine.logging import print_log
+from prettytable import PrettyTable
 
 from luss_mm.costs.machine import Machine, look_at_machine
-from luss_mm.costs.pipeline_cost import PipelineCosts
+from luss_mm.costs.part_costs import Cost, PartCosts
 from luss_mm.costs.recipe_images import RecipeImages
-from luss_mm.costs.stage_cost import Cost, training_cost
-from luss_mm.costs.step_times import CountedTimes, MeasuredTimes
+from luss_mm.functional.durations import format_duration
 from luss_mm.functional.ranks import one_rank
 from luss_mm.recipes.recipe import Recipe
 from luss_mm.recipes.settings import SettingsError
@@ -22,7 +23,6 @@ from luss_mm.work_dir.artifact import is_finished, read_manifest
 
 FEW_STEPS = 200  # of pretraining; the tiny recipe makes 450
 SURELY = 2.0  # an estimate over the limit by this factor is no longer a matter of its error
-GIGABYTE = 1e9
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,11 @@ class RunEstimate:
     Attributes:
         machine: Where.
         processes: Of the run.
-        measured: Whether times were measured rather than computed from operations.
         costs: Of each part.
     """
 
     machine: Machine
     processes: int
-    measured: bool
     costs: list[Cost]
 
     @property
@@ -48,17 +46,9 @@ class RunEstimate:
 
     @property
     def disk(self) -> int:
-        """Most bytes that lie on the disk at once."""
-        stays, most = 0, 0
-        for cost in self.costs:
-            most = max(most, stays + cost.disk + cost.passing_disk)
-            stays += cost.disk
-        return most
-
-    @property
-    def files(self) -> int:
-        """Files at the end."""
-        return sum(cost.files for cost in self.costs)
+        """Most bytes that lie on the disk at once: while an output is made, twice of it."""
+        sizes = [cost.disk for cost in self.costs]
+        return sum(sizes) + max(sizes, default=0)
 
     def shortages(self, certainty: float = 1.0) -> list[str]:
         """What does not fit, a line each with the setting to lower.
@@ -66,116 +56,65 @@ class RunEstimate:
         Args:
             certainty: How many times the memory of this machine must be exceeded to be listed.
         """
-        return [
-            *self._memory_shortages(certainty),
-            *self._disk_shortages(),
-        ]
-
-    def _memory_shortages(self, certainty: float) -> list[str]:
         machine, found = self.machine, []
-        most = max(self.costs, key=lambda cost: cost.gpu_memory, default=None)
-        if most and most.gpu_memory > certainty * machine.gpu_memory > 0:
-            found.append(
-                f'{most.name} needs about {_bytes(most.gpu_memory)} of GPU memory, and '
-                f'{machine.name} has {_bytes(machine.gpu_memory)}. Lower {most.lower}.'
-            )
-        most = max(self.costs, key=lambda cost: cost.memory, default=None)
-        if most and most.memory > certainty * machine.memory:
-            found.append(
-                f'{most.name} needs about {_bytes(most.memory)} of memory, and this machine has '
-                f'{_bytes(machine.memory)}. Lower {most.lower} or num_workers.'
-            )
-        return found
-
-    def _disk_shortages(self) -> list[str]:
-        machine, found = self.machine, []
+        for kind, there, name, others in (
+            ('gpu_memory', machine.gpu_memory, f'GPU memory, and {machine.name}', ''),
+            ('memory', machine.memory, 'memory, and this machine', ' or num_workers'),
+        ):
+            most = self._most(kind)
+            if (needed := getattr(most, kind)) > certainty * there > 0:
+                found.append(
+                    f'{most.name} needs about {_bytes(needed)} of {name} has {_bytes(there)}. '
+                    f'Lower {most.lower}{others}.'
+                )
         if self.disk > machine.free_disk:
             found.append(
                 f'the run writes about {_bytes(self.disk)}, and {_bytes(machine.free_disk)} are '
                 'free there. Set another work_dir, or free some space.'
             )
-        if machine.free_files is not None and self.files > machine.free_files:
-            found.append(
-                f'the run writes {self.files:,} files, and the file system of work_dir has room '
-                f'for {machine.free_files:,}. Set another work_dir.'
-            )
         return found
+
+    def _most(self, kind: str) -> Cost:
+        return max(self.costs, key=attrgetter(kind))
 
     def table(self) -> str:
         """All parts as lines of text."""
-        head = (
-            'part',
-            'images',
-            'epochs',
-            'iterations',
-            'batch',
-            'GFLOP/it.',
-            'memory',
-            'GPU memory',
-            'disk',
-            'files',
-            'time',
-        )
-        rows = [head, *map(_row, self.costs)]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-        lines = [
-            '  '.join(
-                cell.ljust(width) if i == 0 else cell.rjust(width)
-                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-            )
-            for row in rows
-        ]
-        return '\n'.join([*lines, *self.summary()])
+        head = ['part', 'images', 'iterations', 'memory', 'GPU memory', 'disk', 'time']
+        table = PrettyTable(head, align='r', border=False)
+        table.align['part'] = 'l'
+        for cost in self.costs:
+            sizes = map(_bytes, (cost.memory, cost.gpu_memory, cost.disk))
+            row = cost.name, f'{cost.images:,}', f'{cost.iterations:,}', *sizes
+            table.add_row([*row, format_duration(cost.seconds)])
+        return '\n'.join([table.get_string(), *self.summary()])
 
     def summary(self) -> list[str]:
         """A handful of lines."""
-        machine, costs = self.machine, self.costs
-        longest = max(costs, key=lambda cost: cost.seconds)
-        largest = max(costs, key=lambda cost: cost.memory)
-        how = (
-            'measured on made-up images'
-            if self.measured
-            else 'from operations and the matrix rate, mostly within a factor of 2'
-        )
-        if machine.gpu_memory and not self.measured:
-            how += '; on GPUs an assumed share of the rate'
-        rates = ', '.join(f'{k} {rate / 1e9:,.0f}' for k, rate in machine.rates.items())
+        machine = self.machine
+        longest, largest, on_gpu = map(self._most, ('seconds', 'memory', 'gpu_memory'))
         lines = [
-            f'estimate of {len(costs)} steps on {machine.name}, {self.processes} process(es) '
-            f'({rates} GFLOP/s): {how}',
-            f'  time    {readable_time(self.seconds)}, '
-            f'of it {longest.name} {readable_time(longest.seconds)}',
+            f'estimate of {len(self.costs)} steps on {machine.name}, {self.processes} process(es), '
+            'from steps on made-up images, mostly within a factor of 2',
+            f'  time    {format_duration(self.seconds)}, '
+            f'of it {longest.name} {format_duration(longest.seconds)}',
             f'  memory  {_bytes(largest.memory)} of {_bytes(machine.memory)} ({largest.name})',
         ]
         if machine.gpu_memory:
-            most = max(costs, key=lambda cost: cost.gpu_memory)
-            lines.append(
-                f'  GPU     {_bytes(most.gpu_memory)} of {_bytes(machine.gpu_memory)} ({most.name})'
-            )
-        lines.append(
-            f'  disk    {_bytes(self.disk)} of {_bytes(machine.free_disk)} free, '
-            f'{self.files:,} files'
-        )
+            used, there = _bytes(on_gpu.gpu_memory), _bytes(machine.gpu_memory)
+            lines.append(f'  GPU     {used} of {there} ({on_gpu.name})')
+        lines.append(f'  disk    {_bytes(self.disk)} of {_bytes(machine.free_disk)} free')
         lines += [
-            f'  {cost.name}: only {cost.iterations} steps ({cost.epochs} epochs); below some '
-            f'hundred little is learnt: raise the number of epochs'
-            for cost in costs
+            f'  {cost.name}: only {cost.iterations} steps; below some hundred little is learnt: '
+            'raise the number of epochs'
+            for cost in self.costs
             if cost.name == 'pretrain' and cost.iterations < FEW_STEPS
         ]
         return [*lines, *(f'  does not fit: {line}' for line in self.shortages())]
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-like: machine, parts, totals and shortages."""
-        return dict(
-            machine=asdict(self.machine),
-            processes=self.processes,
-            measured=self.measured,
-            parts=[asdict(cost) for cost in self.costs],
-            seconds=self.seconds,
-            disk=self.disk,
-            files=self.files,
-            does_not_fit=self.shortages(),
-        )
+        """JSON-like: machine, costs of the parts, totals and shortages."""
+        totals = dict(seconds=self.seconds, disk=self.disk, does_not_fit=self.shortages())
+        return asdict(self) | totals
 
 
 def estimate_run(
@@ -191,29 +130,24 @@ def estimate_run(
         recipe: Already checked.
         names: Stages with a training; default all that are not finished with these settings.
         images: Number of images of each training folder, for want of the images.
-        measure: Time each part on made-up images instead of dividing operations by a rate.
+        measure: Time every step with its whole batch; takes minutes.
         processes: Of the run, one a GPU.
 
     Raises:
-        SettingsError: If images can neither be counted nor are published.
+        SettingsError: If images cannot be counted.
     """
     names = unfinished_stages(recipe, recipe.stage_order) if names is None else names
     machine = look_at_machine(recipe.work_dir, processes)
-    times = (MeasuredTimes if measure else CountedTimes)(machine)
-    facts = RecipeImages(recipe, images)
-    between = PipelineCosts(recipe, facts, times, processes)
-    costs: list[Cost] = []
-    for name in names:
-        stage = recipe.stage(name, '<stage_dir>')
-        steps = between.before(stage.get('custom_hooks') or [])
-        parts = [step for step in steps if not _is_there(recipe.work_dir, name, step)]
-        if stage['train_cfg'].get('max_epochs') != 0:
-            parts.append(training_cost(name, stage, facts, times, processes))
-        parts += between.after(name, stage)
-        costs += [replace(part, stage=name) for part in parts]
+    parts = PartCosts(recipe, RecipeImages(recipe, images), machine, processes, measure)
+    costs = [
+        replace(cost, stage=name)
+        for name in names
+        for cost in parts.of_stage(name, recipe.stage(name, '<stage_dir>'))
+        if not _is_there(recipe.work_dir, name, cost)
+    ]
     if machine.gpu_memory:
         torch.cuda.empty_cache()  # the run needs it
-    return RunEstimate(machine, processes, measure, costs)
+    return RunEstimate(machine, processes, costs)
 
 
 def unfinished_stages(recipe: Recipe, names: Sequence[str]) -> list[str]:
@@ -231,9 +165,10 @@ def _is_finished(recipe: Recipe, name: str) -> bool:
 
 def _is_there(work_dir: Path, stage: str, step: Cost) -> bool:
     """Whether an output is ready for a stage; other settings of the stage leave features alone."""
-    if not is_finished(work_dir / step.output):
+    own = step.name.split('/')[0] == stage
+    if own or not is_finished(work_dir / step.name):
         return False
-    return 'features' in step.output or not is_finished(work_dir / stage)
+    return 'features' in step.name or not is_finished(work_dir / stage)
 
 
 def announce_estimate(recipe: Recipe, names: Sequence[str]) -> RunEstimate | None:
@@ -277,34 +212,5 @@ def _is_under_way(work_dir: Path) -> bool:
     return any(work_dir.glob('*.partial-*'))
 
 
-def _row(cost: Cost) -> tuple[str, ...]:
-    return (
-        cost.name,
-        f'{cost.images:,}',
-        f'{cost.epochs:,}',
-        f'{cost.iterations:,}',
-        f'{cost.batch:,}',
-        f'{cost.operations / max(cost.iterations, 1) / 1e9:,.1f}',
-        _bytes(cost.memory),
-        _bytes(cost.gpu_memory) if cost.gpu_memory else '-',
-        _bytes(cost.disk + cost.passing_disk),
-        f'{cost.files:,}',
-        readable_time(cost.seconds),
-    )
-
-
 def _bytes(number: float) -> str:
-    if number >= GIGABYTE:
-        return f'{number / GIGABYTE:,.1f} GB'
-    return f'{number / 1e6:,.0f} MB'
-
-
-def readable_time(seconds: float) -> str:
-    """Two or three digits with their unit."""
-    if seconds < 120:
-        return f'{seconds:.0f} s'
-    if seconds < 2 * 3600:
-        return f'{seconds / 60:.0f} min'
-    if seconds < 3 * 86400:
-        return f'{seconds / 3600:.1f} h'
-    return f'{seconds / 86400:,.0f} days'
+    return f'{number / 1e9:,.2f} GB'

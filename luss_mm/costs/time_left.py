@@ -3,7 +3,8 @@
 import time
 from collections.abc import Callable
 
-from luss_mm.costs.run_estimate import RunEstimate, readable_time
+from luss_mm.costs.run_estimate import RunEstimate
+from luss_mm.functional.durations import format_duration
 
 
 class TimeLeft:
@@ -51,4 +52,4 @@ class TimeLeft:
 
     def _corrected(self, seconds: float) -> str:
         factor = self._taken / self._estimated if self._estimated else 1.0
-        return readable_time(factor * seconds)
+        return format_duration(factor * seconds)

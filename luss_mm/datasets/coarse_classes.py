@@ -6,7 +6,7 @@ from typing import Any
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
-from luss_mm.functional.palette import category_palette
+from luss_mm.functional.label_codec import category_palette
 
 IGNORED = 255  # of mmseg's LoadAnnotations and BaseSegDataset
 COCO_ABSENT = (11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90)  # ids that no COCO-Stuff mask holds

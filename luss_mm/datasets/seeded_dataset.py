@@ -12,7 +12,7 @@ from luss_mm.datasets.bad_images import BadImages
 from luss_mm.datasets.image_file import ImageFileError
 from luss_mm.datasets.image_walk import size_of
 from luss_mm.datasets.sample_seed import EpochIndex, fresh_key, sample_randomness
-from luss_mm.functional.palette import category_palette
+from luss_mm.functional.label_codec import category_palette
 
 IGNORE_INDEX = 1000
 READ_AS_COLOURS = (

@@ -18,13 +18,13 @@ from mmengine.registry import DefaultScope
 from mmseg.models import EncoderDecoder
 from mmseg.registry import DATASETS, MODELS
 
-from luss_mm.costs.trial_step import build_model, collate, made_up_labels, made_up_maps
 from luss_mm.datasets import SeededDataset
 from luss_mm.datasets.image_file import ImageFileError, read_image_size
 from luss_mm.datasets.sample_seed import sample_randomness
 from luss_mm.recipes.config_check import TRIAL_SIDE, typed_blocks
 from luss_mm.recipes.data_check import LOADERS, is_yet_to_come, name_setting
 from luss_mm.recipes.dataset_facts import dataset_parts, without_class_labels, without_loading
+from luss_mm.recipes.made_up_batches import build_model, collate, made_up_labels, made_up_maps
 from luss_mm.recipes.recipe import Recipe
 from luss_mm.recipes.settings import SettingsError
 

@@ -11,8 +11,8 @@ from luss_mm.evaluation.segmentation_counts import (
     OpenDominance,
     SegmentationCounts,
 )
-from luss_mm.functional.object_sizes import SIZE_NAMES
 from luss_mm.functional.scores import (
+    SIZE_NAMES,
     iou_per_class,
     matched_counts,
     mean_over_present,

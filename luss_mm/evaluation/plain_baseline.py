@@ -17,10 +17,10 @@ from luss_mm.datasets.transforms import LoadLabelMap
 from luss_mm.evaluation.cluster_matching import MatchingByRule
 from luss_mm.evaluation.matched_scores import MatchedScores
 from luss_mm.evaluation.segmentation_counts import SegmentationCounts
-from luss_mm.functional.boundary import boundary_radius
 from luss_mm.functional.image_tally import ImageTally, tally_image
 from luss_mm.functional.kmeans import assign_to_centroids, fit_kmeans
 from luss_mm.functional.pixel_assignment import resize_score
+from luss_mm.functional.scores import boundary_radius
 from luss_mm.functional.thresholds import otsu_threshold
 from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.pipeline.reference_features import PixelFeatures

@@ -16,8 +16,8 @@ from luss_mm.datasets.transforms.loading import read_label_map
 from luss_mm.evaluation.cluster_matching import ClusterMatching
 from luss_mm.evaluation.label_map_pairs import LabelMapPair
 from luss_mm.evaluation.segmentation_counts import CountEntries, SegmentationCounts
-from luss_mm.functional.boundary import boundary_radius
 from luss_mm.functional.image_tally import tally_image
+from luss_mm.functional.scores import boundary_radius
 from luss_mm.functional.thresholds import SweepCounts, merge_sweep_counts, sweep_counts
 from luss_mm.pipeline.image_batches import Progress
 

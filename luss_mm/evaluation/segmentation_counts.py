@@ -9,8 +9,8 @@ from mmengine.dist import all_gather_object
 from torch import Tensor
 
 from luss_mm.functional.image_tally import ImageTally
-from luss_mm.functional.object_sizes import SIZE_NAMES, size_members
 from luss_mm.functional.ranks import sum_over_ranks
+from luss_mm.functional.scores import SIZE_NAMES, size_members
 
 # F-beta is summed in whole units of 2^-40: integers add up to the same sum in any order, so that
 # any number of ranks gives the figures of one. int64 has room for 8 million images.

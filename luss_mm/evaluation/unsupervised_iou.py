@@ -30,9 +30,9 @@ from luss_mm.evaluation.score_report import (
     write_scores,
 )
 from luss_mm.evaluation.segmentation_counts import SegmentationCounts
-from luss_mm.functional.boundary import boundary_radius
 from luss_mm.functional.image_tally import ImageTally, check_ids, tally_image
 from luss_mm.functional.matching import check_rule
+from luss_mm.functional.scores import boundary_radius
 from luss_mm.pipeline.image_counts import ImageCountsWriter
 from luss_mm.work_dir.run_folder import read_match
 

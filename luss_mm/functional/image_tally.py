@@ -5,9 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from luss_mm.functional.boundary import boundary_mask
 from luss_mm.functional.matching import image_presence
-from luss_mm.functional.scores import f_beta_of_areas, joint_counts, widen_ids
+from luss_mm.functional.scores import boundary_mask, f_beta_of_areas, joint_counts, widen_ids
 
 
 class ImageTally(NamedTuple):

@@ -1,22 +1,151 @@
-"""k-means over all embeddings, with exact assignment and no empty cluster."""
+"""k-means over all embeddings by faiss, with exact assignment and no empty cluster."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import faiss
 import numpy as np
-import torch
 from scipy import sparse
 
-from luss_mm.functional.faiss_kmeans import INITIALIZATIONS, FaissKMeans, normalized
 from luss_mm.functional.nearest_centroids import (
     CHUNK_ROWS,
     TIE_TOLERANCE,
     assign_to_centroids,
     wide_chunks,
 )
-from luss_mm.functional.principal_directions import principal_directions, project_rows
-from luss_mm.functional.torch_kmeans import TorchKMeans
+
+
+def principal_directions(embeddings: np.ndarray, components: int) -> np.ndarray:
+    """Leading eigenvectors of the second moments E^T E.
+
+    Nothing is subtracted, so that a direction of the projections is a direction of the embeddings:
+    for z = V^T e and a centroid c of the projections, z . c = e . (V c).
+
+    Args:
+        embeddings: Any float dtype, finite; may be a memory map. Shape (N, C).
+        components: n, from 1 to C.
+
+    Returns:
+        V: orthonormal columns, the leading one first, the largest entry of each positive. float64.
+        Shape (C, n).
+
+    Raises:
+        ValueError: If n is out of its range.
+    """
+    channels = embeddings.shape[1]
+    if not 1 <= components <= channels:
+        raise ValueError(f'{components} components of {channels} channels: 1 to {channels} exist')
+    moments = np.zeros((channels, channels))
+    for _, values in wide_chunks(embeddings, CHUNK_ROWS):
+        moments += values.T @ values
+    directions = np.linalg.eigh(moments)[1][:, : -components - 1 : -1]  # ascending eigenvalues
+    largest = np.abs(directions).argmax(axis=0)
+    return directions * np.sign(directions[largest, np.arange(components)])
+
+
+def project_rows(embeddings: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """Projections of embeddings at length 1, a chunk of rows at a time.
+
+    Args:
+        embeddings: Any float dtype; may be a memory map. Shape (N, C).
+        directions: V of `principal_directions`. Shape (C, n).
+
+    Returns:
+        float32, C-contiguous, unit rows; a row that no direction reaches stays 0. Shape (N, n).
+    """
+    projected = np.empty((len(embeddings), directions.shape[1]), dtype=np.float32)
+    for rows, values in wide_chunks(embeddings, CHUNK_ROWS):
+        projected[rows] = normalized(values @ directions)
+    return projected
+
+
+INITIALIZATIONS = {
+    'random': faiss.ClusteringInitMethod_RANDOM,
+    'k-means++': faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS,
+}
+# Below this many multiplications an iteration (some 10 ms), OpenMP's threads gain little, and they
+# cost 50 ms as soon as another process wants the cores, because they spin at every barrier.
+SMALL_WORK = 200_000_000
+
+
+class FaissKMeans:
+    """k-means on all points by faiss, on all GPUs that faiss has.
+
+    Args:
+        embeddings: float32, C-contiguous, finite; read in place. Shape (N, C).
+        num_clusters: K, from 1 to N.
+        iterations: Lloyd iterations of a run.
+        spherical: Keep the centroids on the unit sphere.
+        initialization: A key of `INITIALIZATIONS`.
+    """
+
+    def __init__(
+        self,
+        embeddings: np.ndarray,
+        num_clusters: int,
+        iterations: int,
+        spherical: bool,
+        initialization: str,
+    ) -> None:
+        self.embeddings = embeddings
+        self.num_clusters = num_clusters
+        index = (faiss.IndexFlatIP if spherical else faiss.IndexFlatL2)(embeddings.shape[1])
+        self.index = faiss.index_cpu_to_all_gpus(index) if faiss.get_num_gpus() > 0 else index
+        self.parameters = faiss.ClusteringParameters()
+        self.parameters.niter = iterations
+        self.parameters.spherical = spherical
+        self.parameters.init_method = INITIALIZATIONS[initialization]
+        # Fewer points than faiss likes are no reason to warn, and more none to sub-sample.
+        self.parameters.min_points_per_centroid = 1
+        self.parameters.max_points_per_centroid = len(embeddings)
+        self.parameters.check_input_data_for_NaNs = False  # checked once, not once a run
+
+    def run(self, seed: int) -> tuple[float, np.ndarray, bool]:
+        """One run from its own initial centroids.
+
+        Args:
+            seed: From 0 to 2^31 - 1.
+
+        Returns:
+            Cost of the final centroids (lower is better), the centroids, float32 (K, C), and
+            whether the last iteration split a cluster in two nearly equal ones.
+        """
+        with _one_thread_if(self.embeddings.size * self.num_clusters < SMALL_WORK):
+            return self._run(seed)
+
+    def _run(self, seed: int) -> tuple[float, np.ndarray, bool]:
+        self.parameters.seed = seed
+        spherical = self.parameters.spherical
+        channels = self.embeddings.shape[1]
+        clustering = faiss.Clustering(channels, self.num_clusters, self.parameters)
+        clustering.train(self.embeddings, self.index)
+
+        centroids = faiss.vector_to_array(clustering.centroids).reshape(self.num_clusters, -1)
+        if spherical:  # faiss skips this where N = K
+            centroids = normalized(centroids.astype(np.float64)).astype(np.float32)
+        # faiss's own statistics end before the last update; one more search judges what comes out.
+        values, _ = self.index.search(self.embeddings, 1)
+        total = float(values.sum(dtype=np.float64))
+        last = clustering.iteration_stats.at(clustering.iteration_stats.size() - 1)
+        return (-total if spherical else total), centroids, last.nsplit > 0
+
+
+def normalized(vectors: np.ndarray) -> np.ndarray:
+    """Rows on the unit sphere; a row of zeros stays. Shape (K, C)."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.where(lengths > 0, lengths, 1)
+
+
+@contextmanager
+def _one_thread_if(condition: bool) -> Iterator[None]:
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1 if condition else threads)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(threads)
+
 
 MAX_REPAIR_ROUNDS = 100
 FEWER = 'Form fewer clusters (num_categories of a recipe) or check the features'
@@ -50,18 +179,16 @@ def fit_kmeans(
     spherical: bool = False,
     progress: Callable[[int, int], None] | None = None,
     initialization: str = 'random',
-    device: str | torch.device | None = None,
     components: int | None = None,
 ) -> KMeansResult:
     """Cluster all embeddings with k-means and keep the best of several restarts.
 
     Every restart draws its initial centroids with its own seed and is judged by the objective of
     its final centroids; of equals the first wins. Nothing is sub-sampled, and the same inputs give
-    the same bits on the same machine. faiss runs on all GPUs that it has; where it has none (its
-    CPU build) but torch has one, torch runs there instead (`TorchKMeans`). Clusters that are empty
+    the same bits on the same machine. faiss runs on all GPUs that it has. Clusters that are empty
     in the best restart are re-seeded from the point farthest from its centroid (among clusters with
-    two or more points), followed by a Lloyd step. faiss's own mend (one centroid becomes two nearly
-    equal ones) also gets a Lloyd step where it came last.
+    two or more points), followed by a Lloyd step. faiss's own repair (one centroid becomes two
+    nearly equal ones) also gets a Lloyd step where it came last.
 
     Args:
         embeddings: float32, C-contiguous, finite; may be a read-only memory map (it is read in
@@ -74,7 +201,6 @@ def fit_kmeans(
         progress: Called as `progress(finished_restarts, restarts)` after each restart.
         initialization: First centroids: `random` points (as PASS does) or `k-means++`, which finds
             many well separated clusters far more reliably and costs about an iteration on a CPU.
-        device: None chooses as above; a torch device runs torch there.
         components: None clusters the embeddings themselves. A number clusters their projections,
             at length 1, onto that many principal directions (see `principal_directions`); it needs
             (N, components) floats of memory. The centroids are then unit vectors of the
@@ -88,7 +214,7 @@ def fit_kmeans(
     Raises:
         TypeError: If the embeddings would have to be copied (not float32 or not C-contiguous).
         ValueError: If N < K, an embedding is not finite, or fewer points than K are distinct.
-            Or if there is no such initialization or device.
+            Or if there is no such initialization.
         FloatingPointError: If a centroid is not finite or longer than every embedding.
 
     Source: PASS (Gao et al., TPAMI 2022): faiss, 20 iterations, 30 restarts, all points.
@@ -105,7 +231,6 @@ def fit_kmeans(
             spherical,
             progress,
             initialization,
-            device,
         )
         centroids = (normalized(result.centroids) @ directions.T).astype(np.float32)
         return replace(result, centroids=centroids)
@@ -113,9 +238,7 @@ def fit_kmeans(
         raise ValueError(f'{iterations} iterations and {restarts} restarts: both must be >= 1')
     if initialization not in INITIALIZATIONS:
         raise ValueError(f"initialization is 'random' or 'k-means++', got {initialization!r}")
-    settings = (embeddings, num_clusters, iterations, spherical, initialization)
-    device = _choose_device() if device is None else device
-    kmeans = FaissKMeans(*settings) if device is None else TorchKMeans(*settings, device)
+    kmeans = FaissKMeans(embeddings, num_clusters, iterations, spherical, initialization)
     best_cost = np.inf
     for restart in range(restarts):
         cost, candidate, ends_on_split = kmeans.run(_restart_seed(seed, restart))
@@ -182,11 +305,6 @@ def _check_centroids(centroids: np.ndarray, largest_norm: float) -> None:
             f'centroid {wrong[0]} has norm {lengths[wrong[0]]:.4g}, the longest embedding has '
             f'{largest_norm:.4g}: the clustering went wrong and is not kept'
         )
-
-
-def _choose_device() -> str | None:
-    """Torch's GPU if it is the only way to use one, else None: faiss."""
-    return 'cuda' if torch.cuda.is_available() and faiss.get_num_gpus() == 0 else None
 
 
 def _restart_seed(seed: int, restart: int) -> int:

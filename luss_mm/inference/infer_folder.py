@@ -11,7 +11,7 @@ from typing import Any
 
 from mmengine.logging import print_log
 
-from luss_mm.functional.palette import category_palette
+from luss_mm.functional.label_codec import category_palette
 from luss_mm.inference.image_stream import fingerprint_images, image_path, input_images, shards
 from luss_mm.inference.inferencer import (
     BAD_IMAGE_RULES,

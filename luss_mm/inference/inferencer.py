@@ -16,8 +16,7 @@ from mmseg.registry import INFERENCERS
 from torch import Tensor, nn
 
 from luss_mm.evaluation.cluster_names import name_of, read_names, run_names
-from luss_mm.functional.label_codec import MAX_ID
-from luss_mm.functional.palette import category_palette
+from luss_mm.functional.label_codec import MAX_ID, category_palette
 from luss_mm.inference.image_stream import (
     batches_of_equal_size,
     image_path,

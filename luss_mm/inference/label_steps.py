@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from luss_mm.functional.clustering_scores import clustering_accuracy, contingency
 from luss_mm.functional.nearest_centroids import assign_to_centroids
-from luss_mm.functional.score_quantiles import certain_scores
-from luss_mm.functional.thresholds import otsu_threshold
+from luss_mm.functional.thresholds import certain_scores, otsu_threshold
 from luss_mm.inference.feature_source import FeatureSource
 from luss_mm.inference.infer_folder import LABELS, FolderInference
 from luss_mm.inference.inferencer import LUSSInferencer

@@ -22,7 +22,7 @@ from luss_mm.evaluation.plain_baseline import (
     tally_foreground,
 )
 from luss_mm.evaluation.score_report import scores_in_percent
-from luss_mm.models.views_preprocessor import ViewsPreprocessor
+from luss_mm.models.preprocessors import ViewsPreprocessor
 from luss_mm.packaged_weights import checkpoint_file, find_packaged
 from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.pipeline.reference_features import PixelFeatures

@@ -1,11 +1,75 @@
-"""Balanced prototype assignment of the global views, with the feature queue where it is usable."""
+"""Balanced assignment of embeddings to prototypes, with the queue of earlier ones."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from luss_mm.functional.sinkhorn import sinkhorn
-from luss_mm.models.feature_queue import FeatureQueue
-from luss_mm.models.prototype_head import PrototypeHead
+from luss_mm.functional.ranks import gather_rows, world_size
+from luss_mm.functional.swapped_prediction import sinkhorn
+from luss_mm.models.heads import PrototypeHead
+
+
+class FeatureQueue(nn.Module):
+    """The newest embeddings of every global view, identical on all ranks.
+
+    mmengine saves rank 0's buffers only, so each rank holds the gathered queue and scores its own
+    slice of it. `FeatureQueueHook` saves it into the checkpoint and activates it.
+
+    Args:
+        length: Rows kept for each global view, over all ranks. 0 switches the queue off.
+        channels: D of an embedding.
+        num_views: Global views.
+    """
+
+    def __init__(self, length: int, channels: int, num_views: int = 2) -> None:
+        super().__init__()
+        self.length = length
+        self.filled = 0
+        self.active = False
+        # Not in the state dict: a later stage has another length and must not inherit the rows.
+        self.register_buffer('rows', torch.zeros(num_views, length, channels), persistent=False)
+
+    @property
+    def usable(self) -> bool:
+        """Whether the queue is on and has been filled once."""
+        return self.active and 0 < self.length == self.filled
+
+    def own_slice(self, view: int) -> Tensor:
+        """The rows of one view that this rank scores; together the ranks cover all rows."""
+        rank = torch.distributed.get_rank() if world_size() > 1 else 0
+        return self.rows[view, rank :: world_size()]
+
+    @torch.no_grad()
+    def push(self, embeddings: list[Tensor]) -> None:
+        """Put the batch of all ranks in front and drop the oldest rows.
+
+        Args:
+            embeddings: One tensor a global view, same B on all ranks. Each (B, D).
+        """
+        if not self.active or self.length == 0:
+            return
+        gathered = torch.stack([gather_rows(e) for e in embeddings])  # (V, world * B, D)
+        self.rows = torch.cat([gathered, self.rows], dim=1)[:, : self.length]
+        self.filled = min(self.length, self.filled + gathered.shape[1])
+
+    def state(self) -> dict:
+        """Rows on the CPU and how many of them are filled."""
+        # The rows are a view of a longer tensor, all of which torch.save would write.
+        return dict(rows=self.rows.cpu().clone(), filled=self.filled)
+
+    def restore(self, state: dict) -> None:
+        """Take over a saved state.
+
+        Raises:
+            ValueError: If it has another shape than this queue.
+        """
+        if state['rows'].shape != self.rows.shape:
+            raise ValueError(
+                f'the checkpoint holds a feature queue of shape {tuple(state["rows"].shape)}, the '
+                f'model one of {tuple(self.rows.shape)}: the queue length or the embedding size '
+                'was changed. Start the stage anew.'
+            )
+        self.rows = state['rows'].to(self.rows.device)
+        self.filled = int(state['filled'])
 
 
 @torch.no_grad()

@@ -10,8 +10,8 @@ from mmseg.utils import add_prefix
 from torch import Tensor
 from torch.nn import functional as F
 
+from luss_mm.functional.alignment import alignment_loss, perturb_features
 from luss_mm.functional.cutmix import box_masks, paste_boxes
-from luss_mm.functional.logit_alignment import alignment_loss, perturb_features
 from luss_mm.functional.pixel_selection import (
     select_all,
     select_class_aware,

@@ -1,8 +1,10 @@
-"""Segmentation into up to a thousand categories in bounded memory."""
+"""The segmentor of pseudo-labels, and its average over augmented views."""
+
+from typing import Any
 
 import torch
 from mmengine.structures import PixelData
-from mmseg.models import EncoderDecoder
+from mmseg.models import EncoderDecoder, SegTTAModel
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor
@@ -117,3 +119,18 @@ class LUSSSegmentor(EncoderDecoder):
         return decide_label_map(
             logits, sample.metainfo, image.shape[1:], self.max_argmax_pixels, self.max_argmax_side
         )
+
+
+@MODELS.register_module()
+class LUSSTTAModel(SegTTAModel):
+    """mmseg's SegTTAModel that asks a `LUSSSegmentor` for its logits.
+
+    Args:
+        module: Config of a segmentor, as mmseg's `tools/test.py --tta` sets it, or the segmentor.
+        **kwargs: As `SegTTAModel`.
+    """
+
+    def __init__(self, module: Any, **kwargs: Any) -> None:
+        super().__init__(module, **kwargs)
+        if isinstance(self.module, LUSSSegmentor):
+            self.module.seg_logits = True

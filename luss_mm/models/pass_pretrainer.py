@@ -8,11 +8,10 @@ from mmengine.model import BaseModel
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from luss_mm.functional.pixel_alignment import overlap_grids, pixel_to_pixel_loss, sample_points
+from luss_mm.functional.alignment import overlap_grids, pixel_to_pixel_loss, sample_points
 from luss_mm.functional.swapped_prediction import deep_to_shallow_loss, swapped_prediction_loss
-from luss_mm.models.balanced_assignment import assign_global_views
+from luss_mm.models.balanced_assignment import FeatureQueue, assign_global_views
 from luss_mm.models.cpu_speed import use_channels_last
-from luss_mm.models.feature_queue import FeatureQueue
 
 NUM_GLOBAL_VIEWS = 2
 

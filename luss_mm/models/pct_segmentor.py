@@ -11,15 +11,13 @@ from torch import Tensor
 
 from luss_mm.functional.class_aware_loss import (
     class_aware_cross_entropy,
-    image_tag_loss,
-    restricted_argmax,
-    share_outside_tags,
-)
-from luss_mm.functional.class_iou import (
     class_pixels,
     decayed_sum,
+    image_tag_loss,
     progressive_weights,
     recent_iou,
+    restricted_argmax,
+    share_outside_tags,
 )
 from luss_mm.models.inner_segmentors import (
     build_segmentor,

@@ -9,8 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from luss_mm.functional.pixel_attention import gated_embedding
 from luss_mm.functional.swapped_prediction import swapped_prediction_loss
 from luss_mm.models.attended_backbone import AttendedBackbone
-from luss_mm.models.balanced_assignment import assign_global_views
-from luss_mm.models.feature_queue import FeatureQueue
+from luss_mm.models.balanced_assignment import FeatureQueue, assign_global_views
 
 
 @MODELS.register_module()

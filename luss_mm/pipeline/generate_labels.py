@@ -15,9 +15,9 @@ from mmengine.logging import print_log
 
 from luss_mm.datasets import LUSSDataset
 from luss_mm.datasets.transforms import GeneratePseudoLabel
-from luss_mm.functional.distances import squared_distances
 from luss_mm.functional.label_codec import encode_label_map
 from luss_mm.functional.label_health import count_unusual_clusters, median_of_counts
+from luss_mm.functional.nearest_centroids import squared_distances
 from luss_mm.functional.pixel_assignment import resize_nearest
 from luss_mm.functional.pixel_attention import upsample_features
 from luss_mm.models.attended_inference import AttendedInference

@@ -19,7 +19,7 @@ from luss_mm.functional.distance_matching import (
 )
 from luss_mm.functional.pixel_assignment import resize_nearest
 from luss_mm.functional.pixel_attention import upsample_features
-from luss_mm.models.views_preprocessor import ViewsPreprocessor
+from luss_mm.models.preprocessors import ViewsPreprocessor
 from luss_mm.pipeline.generate_labels import label_path, save_label_map
 from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.work_dir.artifact import produce

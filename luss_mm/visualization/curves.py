@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from luss_mm.visualization.overlays import save_picture
 
@@ -24,7 +25,7 @@ def plot_curves(
     path: str | Path,
     vertical_line: float | None = None,
 ) -> None:
-    """Draw named curves into one picture.
+    """Draw named curves into one picture; see `draw_curves`.
 
     Args:
         series: Name -> (x, y), sequences of equal length; NaN leaves a gap. May be empty.
@@ -37,16 +38,29 @@ def plot_curves(
     Raises:
         ValueError: If x and y of a curve differ in length.
     """
+    save_figure(draw_curves(series, title, x_label, y_label, vertical_line), path)
+
+
+def draw_curves(
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    title: str,
+    x_label: str,
+    y_label: str,
+    vertical_line: float | None = None,
+) -> Figure:
+    """Named curves in a figure; see `plot_curves`. Whole numbers on x get whole ticks."""
     figure, axes = new_figure(title, x_label, y_label)
     for name, (x, y) in series.items():
         if len(x) != len(y):
             raise ValueError(f'curve {name!r}: {len(x)} x for {len(y)} y')
         axes.plot(x, y, label=name, marker='.' if len(x) < MARKED_POINTS else None, linewidth=1.5)
     if vertical_line is not None:
-        axes.axvline(vertical_line, color='black', linestyle='--', linewidth=1)
+        _add_line(axes, vertical_line, f'{vertical_line:.3f}')
     if series:
         _add_legend(axes)
-    save_figure(figure, path)
+    if all(np.equal(x, np.round(x)).all() for x, _ in series.values()):
+        axes.xaxis.set_major_locator(MaxNLocator('auto', integer=True))
+    return figure
 
 
 def plot_histogram(
@@ -71,6 +85,13 @@ def plot_histogram(
     Raises:
         ValueError: If there is not one edge more than bins.
     """
+    save_figure(draw_histogram(counts, edges, threshold, title, x_label), path)
+
+
+def draw_histogram(
+    counts: Sequence[float], edges: Sequence[float], threshold: float, title: str, x_label: str
+) -> Figure:
+    """A histogram in a figure; see `plot_histogram`."""
     counts, edges = np.asarray(counts, dtype=float), np.asarray(edges, dtype=float)
     if counts.ndim != 1 or edges.shape != (len(counts) + 1,):
         raise ValueError(f'{edges.shape} edges for {counts.shape} bins: one more edge than bins')
@@ -78,12 +99,12 @@ def plot_histogram(
     shares = counts / total if total > 0 else counts
     above = (edges[:-1] + edges[1:]) / 2 >= threshold
     figure, axes = new_figure(title, x_label, 'share')
-    colours = np.where(above, ABOVE, BELOW)
-    axes.bar(edges[:-1], shares, width=np.diff(edges), align='edge', color=colours)
-    label = f'threshold {threshold:.3g}: {100 * shares[above].sum():.1f} % above'
-    axes.axvline(threshold, color='black', linestyle='--', linewidth=1, label=label)
+    for colour, chosen in ((BELOW, ~above), (ABOVE, above)):
+        axes.stairs(np.where(chosen, shares, 0), edges, fill=True, color=colour)
+    share = f'{100 * shares[above].sum():.1f} % above'
+    _add_line(axes, threshold, f'threshold {threshold:.3g}: {share}')
     _add_legend(axes)
-    save_figure(figure, path)
+    return figure
 
 
 def new_figure(title: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:
@@ -98,6 +119,10 @@ def new_figure(title: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:
     axes.spines[['top', 'right']].set_visible(False)
     axes.set_axisbelow(True)
     return figure, axes
+
+
+def _add_line(axes: Axes, position: float, label: str) -> None:
+    axes.axvline(position, color='#c2410c', linestyle='--', linewidth=1.5, label=label)
 
 
 def _add_legend(axes: Axes) -> None:

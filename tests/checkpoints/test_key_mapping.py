@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-from luss_mm.checkpoints.backbone_layouts import BACKBONE_LAYOUTS
 from luss_mm.checkpoints.key_mapping import (
     KeyMappingError,
     Layout,
@@ -10,7 +9,8 @@ from luss_mm.checkpoints.key_mapping import (
     Unit,
     map_keys,
 )
-from luss_mm.checkpoints.pass_layouts import (
+from luss_mm.checkpoints.layouts import (
+    BACKBONE_LAYOUTS,
     PASS_LAYOUTS,
 )
 from tests.published_networks import PublishedPASS, PublishedViT

@@ -1,20 +1,25 @@
 import pytest
 import torch
 from mmengine.registry import DefaultScope
-from mmseg.registry import MODELS
-from torch.utils.flop_counter import FlopCounterMode
+from mmseg.registry import MODELS, OPTIMIZERS
 
-from luss_mm.costs.trial_step import (
-    TRIAL_SAMPLES,
-    collate,
-    count_step,
-    draw_made_up_samples,
-    measure_step,
-    run_step,
-)
+from luss_mm.costs import trial_step
+from luss_mm.costs.part_costs import kmeans_seconds, sam_seconds
+from luss_mm.costs.trial_step import try_training
+from luss_mm.models.segmenters.sam_network import resolve_sizes
+from luss_mm.recipes.made_up_batches import draw_made_up_samples
 from tests.engine.small_folder_recipe import recipe
 
 SIZE = (48, 64)
+SMALL_SAM = dict(
+    image_size=64,
+    encoder_channels=32,
+    encoder_depth=4,
+    encoder_heads=2,
+    global_attention=(1, 3),
+    window_size=2,
+    prompt_channels=16,
+)
 
 
 @pytest.fixture(scope='module')
@@ -24,44 +29,81 @@ def stages(tmp_path_factory):
     return {name: found.stage(name, 'x') for name in found.stage_order}
 
 
-@pytest.mark.parametrize('name', ['pretrain', 'attention', 'dff_f', 'dff_h', 'finetune'])
-def test_a_trial_stands_for_the_full_batch(stages, name):
-    """Operations of the whole batch, counted in one go."""
-    stage = stages[name]
-    step = count_step(stage, SIZE, 'cpu')
-    size = stage['train_dataloader']['batch_size']
-    assert size > TRIAL_SAMPLES
-    with DefaultScope.overwrite_default_scope('mmseg'), FlopCounterMode(display=False) as counter:
-        model = MODELS.build(stage['model']).train()
-        samples, _ = draw_made_up_samples(stage['train_dataloader'], size, SIZE)
-        run_step(model, collate(stage['train_dataloader'], samples), 'float32', 'cpu')
-    assert step.operations == pytest.approx(counter.get_total_flops(), rel=0.02)
-    assert step.parameters == sum(p.numel() for p in model.parameters())
-    assert step.trained == sum(p.grad.numel() for p in model.parameters() if p.grad is not None)
+@pytest.fixture
+def batches(monkeypatch):
+    """Images of each batch that a model is given."""
+    sizes = []
+
+    def note(loader, samples):
+        sizes.append(len(samples))
+        return collate(loader, samples)
+
+    collate = trial_step.collate
+    monkeypatch.setattr(trial_step, 'collate', note)
+    return sizes
 
 
-def test_operations_of_a_known_network(stages):
-    """A classifier: three times the forward pass, less the gradient by the image."""
+def test_the_whole_batch_is_made_only_where_that_is_cheap(stages, batches, monkeypatch):
     stage = stages['dff_f']
+    size = stage['train_dataloader']['batch_size']
+    assert size > trial_step.SAMPLES
+    assert try_training(stage, SIZE, 'cpu').seconds > 0 and batches[-1] == size
+    monkeypatch.setattr(trial_step, 'CHEAP', 0.0)
+    del batches[:]
+    assert try_training(stage, SIZE, 'cpu').seconds > 0 and set(batches) == {trial_step.SAMPLES}
+    try_training(stage, SIZE, 'cpu', whole=True)
+    assert batches[-1] == size
+
+
+def test_memory_grows_with_the_batch(stages):
+    loader = stages['dff_f']['train_dataloader']
+    small, large = (
+        try_training(
+            dict(stages['dff_f'], train_dataloader=dict(loader, batch_size=size)), SIZE, 'cpu'
+        )
+        for size in (8, 16)
+    )
+    parameters = 2 * small.memory - large.memory  # what does not grow
+    assert small.weights == large.weights < parameters < small.memory
+
+
+def test_estimating_draws_nothing_from_the_generator(stages):
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    try_training(stages['pretrain'], SIZE, 'cpu')
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize('optimizer', ['LARS', 'SGD', 'AdamW'])
+def test_checkpoints_are_as_large_as_said(stages, tmp_path, optimizer):
+    momentum = {} if optimizer == 'AdamW' else dict(momentum=0.9)
+    wrapper = dict(type='OptimWrapper', optimizer=dict(type=optimizer, lr=0.1, **momentum))
+    stage = dict(stages['dff_f'], optim_wrapper=wrapper)
     with DefaultScope.overwrite_default_scope('mmseg'):
         model = MODELS.build(stage['model'])
-    products = []
-
-    def note(module, inputs, output):
-        weight = module.weight.numel()
-        pixels = output[0, 0].numel() if output.ndim == 4 else 1
-        products.append(2 * weight * pixels)
-
-    for module in model.modules():
-        if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear)):
-            module.register_forward_hook(note)
-    model(torch.zeros(1, 3, 48, 48))
-    expected = (3 * sum(products) - products[0]) * stage['train_dataloader']['batch_size']
-    assert count_step(stage, SIZE, 'cpu').operations == pytest.approx(expected)
+    chosen = OPTIMIZERS.build(dict(wrapper['optimizer'], params=list(model.parameters())))
+    model(torch.zeros(2, 3, 32, 32)).sum().backward()
+    chosen.step()
+    torch.save((model.state_dict(), chosen.state_dict()), tmp_path / 'whole')
+    torch.save(model.state_dict(), tmp_path / 'weights')
+    trial = try_training(stage, SIZE, 'cpu')
+    assert trial.checkpoint == pytest.approx((tmp_path / 'whole').stat().st_size, rel=0.15)
+    assert trial.weights == pytest.approx((tmp_path / 'weights').stat().st_size, rel=0.15)
 
 
-def test_a_step_is_measured(stages):
-    counted = count_step(stages['finetune'], SIZE, 'cpu')
-    found = measure_step(stages['finetune'], counted, SIZE, 'cpu')
-    assert found.seconds > 0 and found.peak_memory is None
-    assert found.operations == counted.operations
+def test_labels_are_loaded_where_the_pipeline_loads_them(mmseg_scope):
+    pipeline = [
+        dict(type='LoadBoundedImage'),
+        dict(type='ResizeShortSide', side=32),
+        dict(type='LoadLabelMap', match_image=False),
+        dict(type='PackSegInputs', meta_keys=('ori_shape',)),
+    ]
+    (sample,), _ = draw_made_up_samples(dict(dataset=dict(pipeline=pipeline)), 1, (48, 72))
+    assert sample['inputs'].shape == (3, 32, 48)
+    assert sample['data_samples'].gt_sem_seg.shape == (32, 48)
+
+
+def test_clustering_and_segmenting_are_timed():
+    assert 0 < kmeans_seconds(4, 3, 'cpu') < 1e-3
+    assert sam_seconds(resolve_sizes(SMALL_SAM), 'float32', 'cpu') > 0

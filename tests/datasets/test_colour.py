@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as torchvision
 
-from luss_mm.datasets.transforms import colour
+from luss_mm.datasets.transforms import colours
 
 
 @pytest.fixture(scope='module')
@@ -34,32 +34,32 @@ FACTORS = [0.0, 0.2, 0.5, 0.9, 1.0, 1.3, 1.8]
 @pytest.mark.parametrize('factor', FACTORS)
 def test_brightness(image, factor):
     theirs = torchvision.adjust_brightness(as_tensor(image), factor)
-    assert differences(colour.change_brightness(image, factor), theirs).max() <= 1
+    assert differences(colours.change_brightness(image, factor), theirs).max() <= 1
 
 
 @pytest.mark.parametrize('factor', FACTORS)
 def test_contrast(image, factor):
     theirs = torchvision.adjust_contrast(as_tensor(image), factor)
-    assert differences(colour.change_contrast(image, factor), theirs).max() <= 2
+    assert differences(colours.change_contrast(image, factor), theirs).max() <= 2
 
 
 @pytest.mark.parametrize('factor', FACTORS)
 def test_saturation(image, factor):
     theirs = torchvision.adjust_saturation(as_tensor(image), factor)
-    assert differences(colour.change_saturation(image, factor), theirs).max() <= 2
+    assert differences(colours.change_saturation(image, factor), theirs).max() <= 2
 
 
 @pytest.mark.parametrize('turns', [-0.5, -0.2, -0.07, 0.0, 0.013, 0.1, 0.2])
 def test_hue(image, turns):
     """OpenCV's uint8 hue has steps of 1/180 turn, up to 6 * 255 / 180 = 8.5 grey levels."""
     theirs = torchvision.adjust_hue(as_tensor(image), turns)
-    found = differences(colour.shift_hue(image, turns), theirs)
+    found = differences(colours.shift_hue(image, turns), theirs)
     assert found.max() <= 9 and found.mean() <= 2
 
 
 def test_grey(image):
     theirs = torchvision.rgb_to_grayscale(as_tensor(image), num_output_channels=3)
-    assert differences(colour.to_grey(image), theirs).max() <= 1
+    assert differences(colours.to_grey(image), theirs).max() <= 1
 
 
 @pytest.mark.parametrize('sigma', [0.1, 0.4, 1.0, 2.0])
@@ -67,7 +67,7 @@ def test_blur(image, sigma):
     """The same Gaussian; torchvision gets the kernel size that covers it, borders reflected."""
     size = 2 * max(1, round(4 * sigma)) + 1
     theirs = torchvision.gaussian_blur(as_tensor(image), [size, size], [sigma, sigma])
-    assert differences(colour.blur(image, sigma), theirs).max() <= 2
+    assert differences(colours.blur(image, sigma), theirs).max() <= 2
 
 
 def test_jitter_draws_factors_and_order(image, monkeypatch):
@@ -81,7 +81,7 @@ def test_jitter_draws_factors_and_order(image, monkeypatch):
             order.append(name)
             return picture
 
-        monkeypatch.setattr(colour, function, watched)
+        monkeypatch.setattr(colours, function, watched)
 
     for name in ('brightness', 'contrast', 'saturation'):
         watch(name, f'change_{name}')
@@ -89,7 +89,7 @@ def test_jitter_draws_factors_and_order(image, monkeypatch):
     np.random.seed(0)
     for _ in range(1000):
         order.clear()
-        colour.jitter_colours(image, 0.8, 0.5, 1.5, 0.2)
+        colours.jitter_colours(image, 0.8, 0.5, 1.5, 0.2)
         orders.add(tuple(order))
     assert len(orders) == 24  # all permutations
     bounds = dict(

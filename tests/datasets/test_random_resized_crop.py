@@ -5,7 +5,7 @@ from scipy.stats import ks_2samp
 from torchvision.transforms import RandomResizedCrop
 
 from luss_mm.datasets.transforms import RandomResizedSegCrop
-from luss_mm.datasets.transforms.random_resized_crop import draw_crop
+from luss_mm.datasets.transforms.resizing import draw_crop
 
 RATIO = (3 / 4, 4 / 3)
 

@@ -5,8 +5,8 @@ from mmseg.registry import TRANSFORMS
 from PIL import Image, ImageEnhance, ImageOps
 from torchvision.transforms.v2 import functional as torchvision
 
-from luss_mm.datasets.transforms import DistortColours, RandomColourOperations, strong_colours
-from luss_mm.datasets.transforms.strong_colours import COLOUR_OPERATIONS, apply_operations
+from luss_mm.datasets.transforms import DistortColours, RandomColourOperations, strong_operations
+from luss_mm.datasets.transforms.strong_operations import COLOUR_OPERATIONS, apply_operations
 
 # Every operation on a PIL image, its strength drawn anew after the same seed. Largest and mean
 # difference: PIL rounds elsewhere in blends, and its hue has 8 bits; it has no true Gaussian.
@@ -59,7 +59,7 @@ def test_operation_is_pillows(name, image):
 def test_number_kinds_and_order_are_uniform(image, monkeypatch):
     drawn = []
     monkeypatch.setattr(
-        strong_colours, 'apply_operations', lambda image, names: drawn.append(names) or image
+        strong_operations, 'apply_operations', lambda image, names: drawn.append(names) or image
     )
     np.random.seed(0)
     transform = RandomColourOperations()

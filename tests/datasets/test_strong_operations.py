@@ -3,8 +3,12 @@ import numpy as np
 import pytest
 
 from luss_mm.datasets.transforms import RandomStrongOperations, strong_operations
-from luss_mm.datasets.transforms.strong_colours import COLOUR_OPERATIONS
-from luss_mm.datasets.transforms.strong_operations import MOVEMENTS, move_image, move_labels
+from luss_mm.datasets.transforms.strong_operations import (
+    COLOUR_OPERATIONS,
+    MOVEMENTS,
+    move_image,
+    move_labels,
+)
 
 IGNORE = 1000
 FILL = (104, 116, 124)

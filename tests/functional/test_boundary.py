@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from luss_mm.functional.boundary import boundary_mask, boundary_radius
+from luss_mm.functional.scores import boundary_mask, boundary_radius
 
 
 def slow_band(labels, radius):

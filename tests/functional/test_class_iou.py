@@ -1,7 +1,12 @@
 import pytest
 import torch
 
-from luss_mm.functional.class_iou import class_pixels, decayed_sum, progressive_weights, recent_iou
+from luss_mm.functional.class_aware_loss import (
+    class_pixels,
+    decayed_sum,
+    progressive_weights,
+    recent_iou,
+)
 from tests.two_ranks import run_on_two_ranks
 
 IGNORED = 1000

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from luss_mm.datasets.transforms import colour
+from luss_mm.datasets.transforms import colours
 from luss_mm.functional.colour_changes import NO_CHANGE, blur, change_colours, shift_hue
 
 
@@ -27,10 +27,10 @@ def apply(image, row):
 @pytest.mark.parametrize(
     'name, slow, bounds, largest',
     [
-        ('brightness', colour.change_brightness, (0.2, 1.8), 0),
-        ('contrast', colour.change_contrast, (0.2, 1.8), 0),
-        ('saturation', colour.change_saturation, (0.2, 1.8), 1),
-        ('hue', colour.shift_hue, (-0.2, 0.2), 10),  # OpenCV has 180 hues
+        ('brightness', colours.change_brightness, (0.2, 1.8), 0),
+        ('contrast', colours.change_contrast, (0.2, 1.8), 0),
+        ('saturation', colours.change_saturation, (0.2, 1.8), 1),
+        ('hue', colours.shift_hue, (-0.2, 0.2), 10),  # OpenCV has 180 hues
     ],
 )
 def test_one_operation_equals_opencv(name, slow, bounds, largest):
@@ -61,7 +61,7 @@ def test_blur_equals_opencv(sigma):
     image = photograph(3)
     row = list(NO_CHANGE)
     row[9] = sigma
-    assert np.abs(apply(image, row) - colour.blur(image, sigma).astype(float)).max() < 1.5
+    assert np.abs(apply(image, row) - colours.blur(image, sigma).astype(float)).max() < 1.5
 
 
 def test_each_image_has_its_own_sigma_and_zero_leaves_it():
@@ -76,14 +76,14 @@ def test_grey_and_nothing():
     row = list(NO_CHANGE)
     np.testing.assert_array_equal(apply(image, row), image)
     row[8] = 1
-    assert np.abs(apply(image, row) - colour.to_grey(image).astype(float)).max() <= 1
+    assert np.abs(apply(image, row) - colours.to_grey(image).astype(float)).max() <= 1
 
 
 @pytest.mark.parametrize('seed', range(8))
 def test_all_together_in_their_drawn_order(seed):
     image = photograph(seed)
     np.random.seed(seed)
-    change = colour.ColourChange(colour.draw_jitter(0.8, 0.8, 0.8, 0.2), bool(seed % 3 == 0), 1.1)
+    change = colours.ColourChange(colours.draw_jitter(0.8, 0.8, 0.8, 0.2), bool(seed % 3 == 0), 1.1)
     found = apply(image, change.numbers())
     assert np.abs(found - change.apply(image).astype(float)).mean() < 3
 

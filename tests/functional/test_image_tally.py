@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from luss_mm.functional.boundary import boundary_mask
 from luss_mm.functional.image_tally import tally_image
-from luss_mm.functional.scores import joint_counts
+from luss_mm.functional.scores import boundary_mask, joint_counts
 from tests.functional.test_scores import slow_f_beta
 
 

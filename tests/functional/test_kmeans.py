@@ -4,9 +4,8 @@ import faiss
 import numpy as np
 import pytest
 
-from luss_mm.functional import faiss_kmeans, kmeans
-from luss_mm.functional.faiss_kmeans import FaissKMeans
-from luss_mm.functional.kmeans import assign_to_centroids, fit_kmeans
+from luss_mm.functional import kmeans
+from luss_mm.functional.kmeans import FaissKMeans, assign_to_centroids, fit_kmeans
 
 
 def slow_assign(embeddings, centroids):
@@ -191,7 +190,7 @@ def test_same_inputs_give_the_same_bits_and_seeds_differ(initialization):
 
 def test_threads_do_not_change_a_bit(monkeypatch):
     points, results = unit_noise(2000, 33), []
-    monkeypatch.setattr(faiss_kmeans, 'SMALL_WORK', 0)  # else one thread either way
+    monkeypatch.setattr(kmeans, 'SMALL_WORK', 0)  # else one thread either way
     before = faiss.omp_get_max_threads()
     try:
         for threads in (1, 2, 3):

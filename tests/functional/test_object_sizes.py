@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from luss_mm.functional.object_sizes import SIZE_NAMES, instance_sizes, size_members
+from luss_mm.functional.scores import SIZE_NAMES, instance_sizes, size_members
 
 
 def slow_size(area, image_area):

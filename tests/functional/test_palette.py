@@ -1,7 +1,7 @@
 import cv2
 import numpy as np
 
-from luss_mm.functional.palette import category_palette
+from luss_mm.functional.label_codec import category_palette
 
 
 def lab(palette):

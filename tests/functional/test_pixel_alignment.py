@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from luss_mm.functional.pixel_alignment import overlap_grids, pixel_to_pixel_loss, sample_points
+from luss_mm.functional.alignment import overlap_grids, pixel_to_pixel_loss, sample_points
 from tests.functional.slow_alignment import slow_grid, slow_loss, slow_points, slow_sample
 from tests.two_ranks import run_on_two_ranks
 

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from luss_mm.functional.kmeans import fit_kmeans
+from luss_mm.functional.kmeans import fit_kmeans, principal_directions, project_rows
 from luss_mm.functional.nearest_centroids import CHUNK_ROWS
-from luss_mm.functional.principal_directions import principal_directions, project_rows
 
 
 def unit_rows(rng, shape):

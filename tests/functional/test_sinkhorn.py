@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from luss_mm.functional.sinkhorn import sinkhorn
+from luss_mm.functional.swapped_prediction import sinkhorn
 from tests.two_ranks import run_on_two_ranks
 
 

@@ -4,8 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from luss_mm.functional.label_codec import MAX_ID, decode_label_map, encode_label_map
-from luss_mm.functional.palette import MAX_IDS, category_palette
+from luss_mm.functional.label_codec import (
+    MAX_ID,
+    MAX_IDS,
+    category_palette,
+    decode_label_map,
+    encode_label_map,
+)
 
 SHAPES = arrays.array_shapes(min_dims=2, max_dims=2, min_side=0, max_side=5)
 WIDE = st.sampled_from([np.uint16, np.int32, np.uint32, np.int64])

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from luss_mm.functional.pixel_alignment import overlap_grids
+from luss_mm.functional.alignment import overlap_grids
 from luss_mm.visualization.browse import (
     box_colour,
     grid_in_image,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from luss_mm.functional.palette import category_palette
+from luss_mm.functional.label_codec import category_palette
 from luss_mm.visualization import blend_labels, picture_strip, save_picture, score_heatmap
 
 

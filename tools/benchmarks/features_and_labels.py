@@ -8,9 +8,8 @@ alternative is `one_by_one.py`; ours is `extract_features` and `generate_labels`
 them, label maps and manifests included, in float32 and in bfloat16.
 
 Measured are CPU seconds on one core (everything in this process), the clock on `--cores` cores
-(ours with loading processes and writing threads, both with as many threads in torch), where the
-time of one core goes, and the peak memory of ours after more and more images. On a GPU the clock
-counts in both.
+(ours with loading processes and writing threads, both with as many threads in torch), and the peak
+memory of ours after more and more images. On a GPU the clock counts in both.
 """
 
 import argparse
@@ -23,11 +22,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from luss_mm.datasets.transforms import GeneratePseudoLabel, LoadBoundedImage, ResizeShortSide
 from luss_mm.inference.image_stream import input_images
-from luss_mm.models import PixelAttentionModel, ViewsPreprocessor
+from luss_mm.models import PixelAttentionModel
 from luss_mm.models.attended_inference import PRECISIONS, AttendedInference
-from luss_mm.pipeline import generate_labels as label_module
 from luss_mm.pipeline.features import extract_features
 from luss_mm.pipeline.generate_labels import PixelLabeller, generate_labels
 from luss_mm.pipeline.image_batches import ShardedBatches
@@ -40,7 +37,6 @@ from comparison import rate
 from mmengine.registry import DefaultScope
 from mmseg.registry import DATASETS, MODELS, TRANSFORMS
 from one_by_one import OneByOne
-from time_shares import percent, watched
 from torch.nn import functional as F
 from views import write_images
 
@@ -50,26 +46,6 @@ LOADING = [
     dict(type='LoadBoundedImage'),
     dict(type='ResizeShortSide', side=RESIZE),
 ]
-OUR_PARTS = dict(
-    decode=(LoadBoundedImage, 'transform'),
-    resize=(ResizeShortSide, 'transform'),
-    normalise=(ViewsPreprocessor, 'normalize'),
-    backbone=(AttendedInference, '_features'),
-    embedding=(AttendedInference, 'forward'),  # backbone and attention
-    scores=(AttendedInference, 'score_pixels'),  # likewise
-    pixels=(GeneratePseudoLabel, 'transform'),
-    PNG=(label_module, 'save_label_map'),
-)
-THEIR_PARTS = dict(
-    decode=(OneByOne, 'load'),
-    resize=(OneByOne, 'resized'),
-    normalise=(OneByOne, 'normalised'),
-    backbone=(OneByOne, 'backbone'),
-    attention=(OneByOne, 'attention'),
-    pooling=(OneByOne, 'pooled'),
-    pixels=(OneByOne, 'assigned'),
-    PNG=(OneByOne, 'write'),
-)
 Work = tuple[Callable[[], object], Callable[[], object]]
 
 
@@ -111,22 +87,16 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def compare(work: Path, arguments: argparse.Namespace) -> dict:
-    """Images per second of every way, their ratios and where the time goes."""
+    """Images per second of every way and their ratios."""
     link_images(work / 'images', arguments.images, arguments.count)
     network = Network(arguments)
     precisions = [arguments.precision] if arguments.precision else PRECISIONS
     ways = {f'ours, {p}': lambda out, n, p=p: network.ours(work, out, p, n) for p in precisions}
     ways['one by one'] = lambda out, _: network.theirs(work, out)
-    one_core, all_cores, shares = {}, {}, {}
+    one_core, all_cores = {}, {}
     for name, way in ways.items():
-        parts = THEIR_PARTS if name == 'one by one' else OUR_PARTS
         torch.set_num_threads(1)
-        with watched(parts) as spent:
-            one_core[name] = seconds(way(work / name, 0), time.process_time, network.device)
-        if name != 'one by one':
-            within = spent.pop('embedding') + spent.pop('scores')
-            spent['attention'] = within - spent['backbone']
-        shares[name] = percent(spent, sum(one_core[name]))
+        one_core[name] = seconds(way(work / name, 0), time.process_time, network.device)
         torch.set_num_threads(arguments.cores)
         workers = max(1, arguments.cores // 2)
         all_cores[name] = seconds(way(work / f'{name}, all', workers), time.time, network.device)
@@ -143,7 +113,6 @@ def compare(work: Path, arguments: argparse.Namespace) -> dict:
         images=arguments.count,
         device=network.device.type,
         comparisons=comparisons,
-        percent_of_one_core=shares,
         equal_pixels={
             way: round(compare_maps(work / way / 'labels', work / 'one by one' / 'labels'), 4)
             for way in list(ways)[:-1]

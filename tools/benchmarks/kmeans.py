@@ -1,4 +1,4 @@
-"""k-means over all embeddings: faiss as we call it, torch and scikit-learn, on the same points.
+"""k-means over all embeddings: faiss as we call it and scikit-learn, on the same points.
 
     python tools/benchmarks/kmeans.py --out kmeans.json                    (64,431 x 512, K = 50)
     python tools/benchmarks/kmeans.py --out kmeans.json --points 118000 --channels 2048 \
@@ -6,12 +6,11 @@
     python tools/benchmarks/kmeans.py --out kmeans.json --points 1183322 --channels 2048 \
         --clusters 919 --iterations 1 --restarts 1 --memory-map DIR    (a file of 9.7 GB in DIR)
 
-All run Lloyd's algorithm from randomly drawn points with the same number of iterations and
-restarts on all cores, in turn; our torch way, which is for GPUs that faiss cannot use, runs on the
-GPU if torch has one. Needs scikit-learn (`pip install -e '.[benchmarks]'`). Points come from a
+All run Lloyd's algorithm from randomly drawn points with the same number of iterations and restarts
+on all cores, in turn. Needs scikit-learn (`pip install -e '.[benchmarks]'`). Points come from a
 mixture of Gaussians on the unit sphere, so that all have the same structure to find; their
-objectives are compared too. Peak memory is counted beyond the points themselves. With
-`--memory-map` ours alone is measured: scikit-learn would copy the file into memory.
+objectives are compared too. Peak memory is counted beyond the points themselves. With `--memory-
+map` ours alone is measured: scikit-learn would copy the file into memory.
 """
 
 import argparse
@@ -27,7 +26,6 @@ from luss_mm.functional.kmeans import fit_kmeans
 from luss_mm.work_dir.atomic_files import write_atomically
 
 import numpy as np
-import torch
 from comparison import cost
 from generated_files import write_embeddings
 
@@ -65,44 +63,37 @@ def measure_mapped(arguments: argparse.Namespace) -> dict[str, object]:
 
 
 def compare(arguments: argparse.Namespace) -> dict[str, object]:
-    """Ours, by faiss and by torch, and scikit-learn's."""
+    """Ours and scikit-learn's."""
     settings = (arguments.clusters, arguments.iterations, arguments.restarts)
     points = draw_points(arguments.points, arguments.channels, arguments.clusters)
     ours = measured(lambda: fit_kmeans(points, *settings, seed=0).objective)
     theirs = measured(lambda: scikit_learn(points, *settings))
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    by_torch = measured(lambda: fit_kmeans(points, *settings, seed=0, device=device).objective)
     return dict(
         points=f'{arguments.points} x {arguments.channels}',
         clusters=arguments.clusters,
         iterations=arguments.iterations,
         restarts=arguments.restarts,
         ours=ours,
-        torch=dict(device=device) | by_torch,
         scikit_learn=theirs,
         ratio=round(theirs['seconds'] / ours['seconds'], 2),
         cpu_ratio=round(theirs['cpu_seconds'] / ours['cpu_seconds'], 2),
         objective_ratio=round(ours['result'] / theirs['result'], 4),
-        comparisons=describe(arguments, ours, by_torch, theirs, device),
+        comparisons=describe(arguments, ours, theirs),
     )
 
 
 def describe(
     arguments: argparse.Namespace,
     ours: dict[str, float],
-    by_torch: dict[str, float],
     theirs: dict[str, float],
-    device: str,
 ) -> dict[str, dict]:
     """See `comparison.py`; CPU seconds, since other jobs may share the machine."""
     work = f'k-means, {arguments.points:,} x {arguments.channels}, K = {arguments.clusters}'
-    clock, unit = ('seconds', 's') if device == 'cuda' else ('cpu_seconds', 'CPU s')
     return {
         work: cost(ours['cpu_seconds'], theirs['cpu_seconds'], 'CPU s', 'scikit-learn'),
         f'{work}, memory': cost(
             ours['extra_megabytes'], theirs['extra_megabytes'], 'MB', 'scikit-learn'
         ),
-        f'{work}, torch on {device}': cost(by_torch[clock], ours[clock], unit, 'device=None'),
     }
 
 

@@ -8,8 +8,8 @@ default memory format, normalise float views, and update parameter by parameter 
 writes it; `plain` is float32, `plain_autocast` adds autocast. Ours is what the recipe runs: uint8
 views, channels last, autocast where the machine has it, fused LARS. The share of the matrix rate
 compares the floating point operations of a step with a square matrix product of the same type.
-`--profile` adds the ten operators in which `plain` and ours spend the most time of their own,
-`--compile` ours with torch.compile: the `step`, as `compile=True` has it, or only the `backbone`.
+`--compile` adds ours with torch.compile: the `step`, as `compile=True` has it, or only the
+`backbone`.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from timeit import timeit
 
-from luss_mm.engine.optimizers import cpu_has_fast_bfloat16
+from luss_mm.models.cpu_speed import cpu_has_fast_bfloat16
 from luss_mm.recipes.recipe import Recipe
 from luss_mm.work_dir.atomic_files import write_atomically
 
@@ -31,7 +31,6 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS, OPTIMIZERS
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 RECIPE = Path(__file__).parents[2] / 'configs' / 'luss' / 'pass_s50.py'
@@ -49,7 +48,6 @@ def main() -> None:
     parser.add_argument('--batch', type=int, default=8)
     parser.add_argument('--steps', type=int, default=5, help='of each loop, after one to warm up')
     parser.add_argument('--threads', type=int, help='on a CPU; default: as torch chooses')
-    parser.add_argument('--profile', action='store_true', help='of one more step of two loops')
     parser.add_argument(
         '--compile', nargs='+', choices=COMPILED, default=[], help='also ours so compiled'
     )
@@ -94,8 +92,6 @@ def main() -> None:
             ratio_to_ours=round(seconds['ours'] / taken, 3), seconds_of_first_step=round(wait, 1)
         )
     report['comparisons'] = describe(report, device)
-    if arguments.profile:
-        report['profile'] = {name: top_operators(steps[name], device) for name in ('plain', 'ours')}
     report['load_average'] = os.getloadavg()
     text = json.dumps(report, indent=1)
     write_atomically(arguments.out, text.encode())
@@ -227,35 +223,6 @@ def measure(
                 taken[name].append(clock() - started)
     threads = 1 if device.type == 'cuda' else torch.get_num_threads()
     return {name: sorted(times)[len(times) // 2] / threads for name, times in taken.items()}
-
-
-def top_operators(
-    step: Callable[[], None], device: torch.device, count: int = 10, rounds: int = 3
-) -> list[dict[str, object]]:
-    """The operators with the most time of their own, and what share of a step they take.
-
-    The profiler has the clock only: the fastest of some steps was disturbed the least.
-    """
-    activities = [ProfilerActivity.CPU]
-    if device.type == 'cuda':
-        activities.append(ProfilerActivity.CUDA)
-    own_time = f'self_{"device" if device.type == "cuda" else "cpu"}_time_total'
-    steps = []
-    for _ in range(rounds):
-        with profile(activities=activities) as profiler:
-            step()
-        operators = [(getattr(o, own_time), o.key, o.count) for o in profiler.key_averages()]
-        steps.append((sum(taken for taken, _, _ in operators), operators))
-    total, operators = min(steps)
-    return [
-        dict(
-            operator=name,
-            calls=calls,
-            milliseconds=round(taken / 1000, 1),
-            share=round(taken / total, 3),
-        )
-        for taken, name, calls in sorted(operators, reverse=True)[:count]
-    ]
 
 
 def count_operations(step: Callable[[], None]) -> float:

@@ -62,7 +62,7 @@ BENCHMARKS = (
     Benchmark('views', '--out {out}', '--out {out} --count 4 --rounds 1', goals={'views': 2.0}),
     Benchmark(
         'pretraining_step',
-        '--out {out} --threads 1 --profile',
+        '--out {out} --threads 1',
         '--out {out} --batch 2 --steps 1',
         goals={
             'pretraining step': 2.0,
@@ -81,26 +81,18 @@ BENCHMARKS = (
         '--out {out} --count 4',
         goals={'embeddings': 3.0, 'pixel labels': 3.0},
     ),
-    Benchmark(
-        'label_rounding',
-        '{work_dir} --out {out}',
-        '{work_dir} --out {out} --restarts 1',
-        in_table=False,
-    ),
     Benchmark('weak_scaling', '--out {out}', '--out {out} --processes 1 2 --batch 2 --steps 1'),
     Benchmark(
         'scale',
         '--out {out} --scratch {scratch}',
-        '--out {out} --scratch {scratch} --images 2000 --label-maps 5',
+        '--out {out} --scratch {scratch} --images 2000',
     ),
     Benchmark('memory', '--out {out}', '--out {out} --quick', in_table=False),
-    Benchmark('time_shares', '--out {out}', '--out {out} --steps views', in_table=False),
     Benchmark(
         'inference',
         '{work_dir} {images} --out {out}',
         '{work_dir} {images} --out {out} --rounds 1 --batch-sizes 2',
     ),
-    Benchmark('backbones', '--out {out}', '--out {out} --batch 2 --steps 1 --backbones mit_b0'),
     Benchmark(
         'spo_throughput',
         '{out} --clock processor',
@@ -108,13 +100,6 @@ BENCHMARKS = (
         packages=('segment_anything',),
         goals={'SAM vit_b, decoder': 3.0},
     ),
-    Benchmark(
-        'denoising_rules',
-        '--json {out}',
-        '--json {out} --seeds 1 --samples 600 --categories 6 --restarts 1',
-        in_table=False,
-    ),
-    Benchmark('many_categories', '--out {out}', '--out {out} --batch-size 1'),
 )
 
 

@@ -1,14 +1,12 @@
 """What 1.2 million images cost before and between the trainings, with files of a few bytes.
 
     python tools/benchmarks/scale.py --out scale.json --scratch DIR
-    python tools/benchmarks/scale.py --out scale.json --scratch DIR --plot memory.png
 
 Makes a folder of that many tiny files in 919 sub-folders and measures, each in a process of its
 own: mmseg's list of dicts; our first process of a start, which lists and keeps the list, and any
 other one, which maps it; the fingerprint; an epoch of indices; labels and a selection by losses;
-resuming with every shard of features or label maps finished. Then compares ways to store label
-maps, see label_map_storage.py. `--plot` draws memory against the number of images. Needs two inodes
-an image, and minutes.
+resuming with every shard of features or label maps finished. Needs two inodes an image, and
+minutes.
 """
 
 import argparse
@@ -20,14 +18,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from luss_mm.visualization.curves import plot_curves
 from luss_mm.work_dir.atomic_files import write_atomically
 
 from comparison import cost
-from label_map_storage import compare_storage
 from scale_steps import STEPS, write_images, write_labels
-
-PLOTTED = (1 / 12, 1 / 4, 1 / 2, 1)  # shares of the images
 
 
 def main() -> None:
@@ -37,9 +31,7 @@ def main() -> None:
     )
     parser.add_argument('--out', type=Path, required=True)
     parser.add_argument('--images', type=int, default=1_200_000)
-    parser.add_argument('--label-maps', type=int, default=20_000)
     parser.add_argument('--scratch', type=Path, required=True, help='is emptied afterwards')
-    parser.add_argument('--plot', type=Path, help='PNG of memory against the number of images')
     parser.add_argument('--step', help='used by this program itself')
     arguments = parser.parse_args()
     if arguments.step:
@@ -58,7 +50,7 @@ def main() -> None:
 
 
 def measure_all(arguments: argparse.Namespace) -> dict[str, object]:
-    """Figures of every step, of the plot and of the ways to store label maps."""
+    """Figures of every step."""
     scratch = arguments.scratch
     count = write_images(scratch / 'train', arguments.images)
     write_labels(scratch, count)
@@ -66,9 +58,6 @@ def measure_all(arguments: argparse.Namespace) -> dict[str, object]:
     for name in STEPS:
         report[name] = in_new_process(name, scratch)
     report['bytes_on_disk'] = bytes_on_disk(scratch)
-    if arguments.plot:
-        report['memory'] = plot_memory(scratch, arguments.plot)
-    report['label_maps'] = compare_storage(scratch / 'storage', arguments.label_maps, count)
     return report | dict(comparisons=comparisons(report))
 
 
@@ -104,37 +93,6 @@ def bytes_on_disk(scratch: Path) -> dict[str, int]:
     (index,) = (scratch / 'image_index').iterdir()
     clusters = {path.name: path.stat().st_size for path in (scratch / 'clusters').iterdir()}
     return dict(image_index=index.stat().st_size, **clusters)
-
-
-def plot_memory(scratch: Path, path: Path) -> dict[str, dict[str, list[int]]]:
-    """Peak and kept memory of one process for growing numbers of images."""
-    folders = sorted((scratch / 'train').iterdir())
-    series: dict[str, dict[str, list[int]]] = {}
-    for share in PLOTTED:
-        part = scratch / f'part-{share:.3f}'
-        (part / 'train').mkdir(parents=True)
-        for folder in folders[: round(share * len(folders))]:
-            (part / 'train' / folder.name).symlink_to(folder)
-        in_new_process('start_and_fingerprint', part)  # keeps the list
-        for name, step in PLOTTED_STEPS.items():
-            figures = in_new_process(step, part)
-            for kind in ('peak', 'kept'):
-                line = series.setdefault(f'{name}: {kind}', dict(images=[], megabytes=[]))
-                line['images'].append(figures['images'])
-                line['megabytes'].append(figures[f'{kind}_megabytes'])
-    lines = {
-        name: ([images / 1e6 for images in line['images']], line['megabytes'])
-        for name, line in series.items()
-    }
-    plot_curves(lines, 'memory of one process', 'million images', 'MB beyond the imports', path)
-    return series
-
-
-PLOTTED_STEPS = {
-    'mmseg, a dict an image': 'mmseg_list_of_dicts',
-    'luss_mm, listing': 'own_list',
-    'luss_mm, mapping': 'mapped_list',
-}
 
 
 def comparisons(report: dict) -> dict[str, dict]:

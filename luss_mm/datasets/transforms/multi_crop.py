@@ -8,8 +8,8 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
 
-from luss_mm.datasets.transforms import colour
-from luss_mm.datasets.transforms.random_resized_crop import draw_crop, resize_crop
+from luss_mm.datasets.transforms import colours
+from luss_mm.datasets.transforms.resizing import draw_crop, resize_crop
 
 
 @TRANSFORMS.register_module()
@@ -20,7 +20,7 @@ class MultiCrop(BaseTransform):
         views: Groups of views in order, the global ones first: dicts with `num`, `size` (side in
             pixels) and `scale` (bounds of the crop's share of the image area).
         flip_prob: Of a flip left to right.
-        jitter: Brightness, contrast, saturation, hue; see `colour.jitter_colours`.
+        jitter: Brightness, contrast, saturation, hue; see `colours.jitter_colours`.
         jitter_prob: Of the jitter.
         grey_prob: Of a grey view.
         blur_prob: Of a blur.
@@ -88,11 +88,11 @@ class MultiCrop(BaseTransform):
         flipped = np.random.rand() < self.flip_prob
         return (cv2.flip(view, 1) if flipped else view), (*crop, flipped)
 
-    def _draw_change(self) -> colour.ColourChange:
+    def _draw_change(self) -> colours.ColourChange:
         jittered = np.random.rand() < self.jitter_prob
-        jitter = colour.draw_jitter(*self.jitter) if jittered else None
+        jitter = colours.draw_jitter(*self.jitter) if jittered else None
         grey = bool(np.random.rand() < self.grey_prob)
         blurred = np.random.rand() < self.blur_prob
-        return colour.ColourChange(
+        return colours.ColourChange(
             jitter, grey, np.random.uniform(*self.blur_sigma) if blurred else 0
         )

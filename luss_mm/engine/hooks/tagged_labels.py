@@ -14,7 +14,7 @@ from mmseg.registry import DATASETS, HOOKS, MODELS
 
 from luss_mm.checkpoints.loading import load_weights
 from luss_mm.datasets.transforms.loading import keeps_stored_pixels
-from luss_mm.functional.palette import category_palette
+from luss_mm.functional.label_codec import category_palette
 from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.pipeline.tagged_labels import (
     SCALES,

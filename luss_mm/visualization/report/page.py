@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from luss_mm.version import __version__
-from luss_mm.visualization.report import bad_images, charts, clusters, scores, strips, training
+from luss_mm.visualization.report import bad_images, clusters, scores, strips, training
 from luss_mm.visualization.report.pictures import FOLDER, Picture, PictureFolder
 from luss_mm.work_dir.artifact import artifact_key, finished_outputs
 from luss_mm.work_dir.atomic_files import temporary_path, write_atomically
@@ -159,7 +159,6 @@ def render(run: RunFolder, sections: list[Section], embedded: bool) -> str:
     )
     environment.filters['source'] = Picture.data_source if embedded else Picture.relative_source
     environment.filters['thousands'] = lambda number: f'{number:,}'
-    environment.globals['canvas'] = charts
     folder = resources.files(PACKAGE) / 'templates'
     return environment.get_template('report.html').render(
         name=run.path.resolve().name,

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from luss_mm.functional.object_sizes import SIZE_NAMES
-from luss_mm.functional.palette import category_palette
+from luss_mm.functional.label_codec import category_palette
+from luss_mm.functional.scores import SIZE_NAMES
 from luss_mm.pipeline.image_counts import has_image_counts, read_image_counts
 from luss_mm.work_dir.run_folder import MissingPartError, RunFolder
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from luss_mm.functional.durations import format_duration
 from luss_mm.functional.thresholds import between_class_variance
 from luss_mm.pipeline.run_health import judge_run
-from luss_mm.visualization.report.charts import Chart, bar_chart, coarser_histogram, curve_chart
+from luss_mm.visualization.report.charts import Chart, curve_chart, histogram_chart
 from luss_mm.visualization.report.pictures import PictureFolder
 from luss_mm.visualization.run_pictures import read_losses
 from luss_mm.work_dir.run_folder import (
@@ -134,17 +135,6 @@ def _source_name(name: str, source: Any) -> str:
     return DATA.get(name, name)
 
 
-def format_duration(seconds: float) -> str:
-    """As people say it: 0.4 s, 12 s, 3 min 20 s, 2 h 5 min."""
-    if seconds < 10:
-        return f'{seconds:.1f} s'
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 1:
-        return f'{rest} s'
-    hours, minutes_left = divmod(minutes, 60)
-    return f'{hours} h {minutes_left} min' if hours else f'{minutes} min {rest} s'
-
-
 def loss_charts(run: RunFolder) -> list[Chart]:
     """One chart a training stage.
 
@@ -172,33 +162,19 @@ def threshold_choice(run: RunFolder) -> Threshold:
     choice = load_threshold(run.threshold)
     counts = load_score_counts(run.path / run.source_of(PSEUDO_LABELS, 'features'))
     value = choice.threshold
-    marker = (value, f'{value:.3f}')
     centres = (np.arange(len(counts)) + 0.5) / len(counts)
-    bins = coarser_histogram(counts / max(counts.sum(), 1))
-    bin_centres = (np.arange(len(bins)) + 0.5) / len(bins)
-    axis = 'foreground score'
     return Threshold(
         str(choice.rule),
         value,
         float(counts[centres >= value].sum() / max(counts.sum(), 1)),
-        bar_chart(
-            100 * bins,
-            'Scores of the training pixels',
-            axis,
-            '% of pixels',
-            (0, 1),
-            bin_centres >= value,
-            marker,
-        ),
-        _criterion(choice, counts, marker),
+        histogram_chart(counts, value, 'Scores of the training pixels', 'foreground score'),
+        _criterion(choice, counts),
     )
 
 
-def _criterion(
-    choice: ThresholdChoice, counts: np.ndarray, marker: tuple[float, str]
-) -> Chart | None:
+def _criterion(choice: ThresholdChoice, counts: np.ndarray) -> Chart | None:
     """What the rule maximised; a fixed number maximised nothing."""
-    axis = 'threshold of the foreground score'
+    axis, marker = 'threshold of the foreground score', choice.threshold
     if choice.mean_iou is not None:
         scores = 100 * np.array(choice.mean_iou)
         steps = np.arange(len(scores)) / 100  # SWEEP_THRESHOLDS

@@ -1,0 +1,232 @@
+"""What the parts of a run cost: trainings, and the steps that their hooks do between them."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.registry import DefaultScope
+from mmseg.registry import MODELS
+from torch import nn
+
+from luss_mm.costs.machine import Machine
+from luss_mm.costs.recipe_images import RecipeImages
+from luss_mm.costs.trial_step import Trial, seconds_of, try_pass, try_training
+from luss_mm.datasets.sample_seed import sample_randomness
+from luss_mm.functional.kmeans import fit_kmeans
+from luss_mm.inference.feature_source import FeatureSource
+from luss_mm.models.attended_inference import AttendedInference
+from luss_mm.models.segmenters.sam_network import SAMSizes, build_sam, resolve_sizes
+from luss_mm.recipes.recipe import Recipe
+
+NUMBER = 4  # bytes of float32
+PROCESS = 1_000_000_000  # bytes of a process that has imported the package, measured
+WORKER = 250_000_000  # bytes of a loading process and its waiting batches, roughly
+INDEX = 50  # bytes of an image in the list of images
+STARTING = 3.0  # seconds to set up a stage and save its results, measured for small ones
+DECODING = 1.5e-8  # seconds of one core to read and decode a pixel of a JPEG
+LABEL_MAP_BYTES = 8192  # of a PNG: two blocks of a disk; 4 kB and less for 160 x 240 pixels
+LABEL_SECONDS = 0.005  # of one core: resizing and compressing a label map
+GRABCUT_SECONDS = 0.025  # of one core; .01 to .05 in runs, see docs/cost.md
+DECODER = 1.035  # SAM with its decoder to its encoder alone, measured: docs/performance.md
+TRIAL_POINTS, TRIAL_ITERATIONS = 5000, 2  # of a k-means that is timed
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Cost of one part of a run, on each process.
+
+    Attributes:
+        name: Of the part, which is the folder below the work directory that it makes.
+        images: It works on.
+        iterations: In all.
+        seconds: In all.
+        memory: Bytes of main memory at once, all loading processes together.
+        gpu_memory: Bytes on the GPU; 0 without one.
+        disk: Bytes that stay.
+        lower: Setting that lowers its memory.
+        stage: Of the recipe, which the part belongs to.
+    """
+
+    name: str
+    images: int
+    iterations: int
+    seconds: float
+    memory: int
+    gpu_memory: int
+    disk: int
+    lower: str
+    stage: str = ''
+
+
+@dataclass
+class PartCosts:
+    """Costs of the parts of a recipe, each output once.
+
+    Attributes:
+        recipe: Already checked.
+        facts: Of the images.
+        machine: Where the run will be.
+        processes: Of the run.
+        whole: Time every step with its whole batch, however long that takes.
+    """
+
+    recipe: Recipe
+    facts: RecipeImages
+    machine: Machine
+    processes: int = 1
+    whole: bool = False
+    _done: set[str] = field(default_factory=set)
+
+    def of_stage(self, name: str, stage: Mapping[str, Any]) -> Iterator[Cost]:
+        """Steps before a training, the training and steps after it, in their order."""
+        hooks = stage.get('custom_hooks') or []
+        before = dict(FeatureMapsHook=self._maps, ClusterHook=self._clustering)
+        before |= dict(CSDHook=self._clustering, PseudoLabelHook=self._labels)
+        for kind, make in before.items():
+            for hook in hooks:
+                if hook['type'] == kind:
+                    yield from make(hook)
+        if stage['train_cfg'].get('max_epochs') != 0:
+            yield self._training(name, stage)
+        for hook in hooks:
+            if hook['type'] == 'DFFHook':
+                trial = self._try(hook, _build(stage['model']))
+                if hook.get('flip_average'):
+                    trial = replace(trial, seconds=2 * trial.seconds)
+                yield self._pass(f'{name}/image_scores', trial, hook, 8)
+
+    def _training(self, name: str, stage: Mapping[str, Any]) -> Cost:
+        """With its validation, whose forward pass is a third of a step."""
+        loader, val_loader = stage['train_dataloader'], stage.get('val_dataloader')
+        trial = try_training(stage, self.facts.size, self.machine.device, self.whole)
+        scored = self.facts.count(val_loader['dataset'], scored=True) if val_loader else 0
+        forward = trial.seconds / loader['batch_size'] / 3 + trial.loading + self._decoding()
+        kept = stage['default_hooks']['checkpoint'].get('max_keep_ckpts', 1)
+        lower = 'finetune_batch_size' if name == 'finetune' else 'batch_size'
+        disk = kept * trial.checkpoint + trial.weights
+        cost = self._cost(name, trial, loader, self._iterations(stage), disk, lower)
+        return replace(cost, seconds=cost.seconds + STARTING + scored / self.processes * forward)
+
+    def _iterations(self, stage: Mapping[str, Any]) -> int:
+        loop, loader = stage['train_cfg'], stage['train_dataloader']
+        if not loop.get('by_epoch', 'max_epochs' in loop):
+            return loop['max_iters']
+        rounding = math.floor if loader.get('drop_last') else math.ceil
+        share = math.ceil(self.facts.count(loader['dataset']) / self.processes)
+        return loop['max_epochs'] * max(rounding(share / loader['batch_size']), 1)
+
+    def _maps(self, hook: Mapping[str, Any]) -> Iterator[Cost]:
+        source = hook['source']
+        trial = self._try(source)
+        size = sum(trial.map_bytes[output] for output in source['map_outputs'])
+        yield self._pass(Path(source['maps']).name, trial, source, size)
+
+    def _clustering(self, hook: Mapping[str, Any]) -> Iterator[Cost]:
+        source = hook['source']
+        features, clusters = hook.get('features', 'features'), hook.get('clusters', 'clusters')
+        images, channels = self.facts.count(source['dataset']), self._model_of(source)['channels']
+        if features not in self._done:
+            self._done.add(features)
+            yield self._pass(features, self._try(source), source, NUMBER * channels)
+        if clusters not in self._done:
+            self._done.add(clusters)
+            yield self._kmeans(clusters, images, channels, hook)
+        if 'denoised' in hook:
+            kept = round(images * (hook.get('keep_fraction') or 1.0))
+            yield self._kmeans(hook['denoised'], kept, channels, hook)
+
+    def _kmeans(self, output: str, images: int, channels: int, hook: Mapping[str, Any]) -> Cost:
+        clusters = hook['num_clusters']
+        passes = hook.get('kmeans_restarts', 30) * (hook.get('kmeans_iterations', 20) + 1)
+        centroids = clusters * channels * NUMBER
+        seconds = passes * images * kmeans_seconds(channels, clusters, self.machine.device)
+        main = PROCESS + 3 * centroids  # rows are mapped from the disk
+        on_gpu = centroids + 10**9 if self.machine.gpu_memory else 0
+        disk = centroids + 12 * images
+        return Cost(output, images, passes, seconds, main, on_gpu, disk, 'num_categories')
+
+    def _labels(self, hook: Mapping[str, Any]) -> Iterator[Cost]:
+        source = dict(hook['source'], dataset=hook['label_dataset'])
+        trial, on_core = self._try(source), LABEL_SECONDS
+        segmenter = (hook.get('label_transform') or {}).get('segmenter')
+        if segmenter is not None and segmenter['type'] == 'SAMSegmenter':
+            sizes = resolve_sizes(segmenter.get('model_type', 'vit_b'))
+            precision = segmenter.get('encoder_dtype', 'float32')
+            encoder = sam_seconds(sizes, precision, self.machine.device)
+            seconds = trial.seconds + DECODER * encoder * source['batch_size']
+            trial = replace(trial, seconds=seconds)
+        elif segmenter is not None:
+            on_core += GRABCUT_SECONDS
+        yield self._pass('pseudo_labels', trial, source, LABEL_MAP_BYTES, on_core)
+
+    def _pass(self, name: str, trial: Trial, source: dict, size: int, on_core: float = 0.0) -> Cost:
+        """A network over all images; of each, bytes on the disk and seconds of a core after it."""
+        images = self.facts.count(source['dataset'])
+        share = images / self.processes
+        steps = math.ceil(share / source['batch_size'])
+        cost = self._cost(name, trial, source, steps, images * size, 'label_batch_size')
+        return replace(cost, seconds=cost.seconds + share * on_core)
+
+    def _cost(self, name: str, trial: Trial, loader: dict, steps: int, disk: int, lower: str):
+        machine, images = self.machine, self.facts.count(loader['dataset'])
+        workers = loader.get('num_workers', 0)
+        loading = loader['batch_size'] * (trial.loading + self._decoding())
+        busy = 0 if machine.gpu_memory else machine.threads * trial.seconds
+        together = max(trial.seconds, loading / max(workers, 1), (busy + loading) / machine.cores)
+        seconds = steps * (together if workers else trial.seconds + loading)
+        main, network = PROCESS + workers * WORKER + INDEX * images, trial.memory
+        memory = (main, network) if machine.gpu_memory else (main + network, 0)
+        return Cost(name, images, steps, seconds, *memory, disk, lower)
+
+    def _decoding(self) -> float:
+        """Seconds of one core to read and decode an image file."""
+        return DECODING * math.prod(self.facts.size)
+
+    def _try(self, source: Mapping[str, Any], network: nn.Module | None = None) -> Trial:
+        """A pass of a network; default that of the source, with random weights."""
+        if network is None:
+            precision = FeatureSource(**source).precision
+            network = AttendedInference(_build(self._model_of(source)), precision)
+        return try_pass(network, source, self.facts.size, self.machine.device, self.whole)
+
+    def _model_of(self, source: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Config of the network whose stage a source names."""
+        return self.recipe.stage(Path(source['config']).parent.name, '<stage_dir>')['model']
+
+
+def _build(config: Mapping[str, Any]) -> nn.Module:
+    with DefaultScope.overwrite_default_scope('mmseg'), sample_randomness(0, 0, 0):
+        return MODELS.build(dict(config)).eval()
+
+
+@cache
+def kmeans_seconds(channels: int, clusters: int, device: str) -> float:
+    """Seconds of one pass of k-means over one point; a small k-means is timed."""
+    points = max(TRIAL_POINTS, clusters)
+    embeddings = np.random.default_rng(0).random((points, channels), dtype=np.float32)
+    taken = seconds_of(lambda: fit_kmeans(embeddings, clusters, TRIAL_ITERATIONS, 1), device)
+    return taken / points / (TRIAL_ITERATIONS + 2)
+
+
+@cache
+def sam_seconds(sizes: SAMSizes, precision: str, device: str) -> float:
+    """Seconds of SAM's image encoder for an image.
+
+    Its blocks come in groups that are alike, each with one block without windows: one is timed.
+    """
+    groups = max(len(sizes.global_attention), 1)
+    depth = sizes.encoder_depth // groups
+    group = replace(sizes, encoder_depth=depth, global_attention=(depth - 1,))
+    encoder = build_sam(group).image_encoder.to(device).eval()
+    images = torch.zeros(1, 3, sizes.image_size, sizes.image_size, device=device)
+    lower = precision != 'float32'
+    with (
+        torch.inference_mode(),
+        torch.autocast(device, dtype=getattr(torch, precision), enabled=lower),
+    ):
+        return groups * seconds_of(lambda: encoder(images), device)

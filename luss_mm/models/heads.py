@@ -1,0 +1,210 @@
+"""Small heads: linear, prototypes, categories, and alignment of views."""
+
+from collections.abc import Sequence
+
+import torch
+from mmcv.cnn import build_norm_layer
+from mmseg.models.decode_heads import SegformerHead
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from luss_mm.functional.category_pooling import pool_categories
+
+
+@MODELS.register_module()
+class LinearHead(BaseDecodeHead):
+    """Layer norm, 1x1 convolution and pixel shuffle.
+
+    Each position of the feature map is classified patch_size x patch_size times, so that the logits
+    are finer than the features by that factor ("patch 4").
+
+    Args:
+        in_channels: C of the feature map.
+        num_classes: K + 1.
+        patch_size: Logits of a position along each axis.
+        norm_cfg: Config of a norm over the last axis, as dict(type='LN'); None for no norm.
+        **kwargs: As mmseg's BaseDecodeHead.
+
+    Source: ImageNetSegModel, whose ViT and ConvNeXt end so.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        patch_size: int = 1,
+        norm_cfg: dict | None = None,
+        **kwargs: object,
+    ) -> None:
+        super().__init__(
+            in_channels, in_channels, num_classes=num_classes, norm_cfg=norm_cfg, **kwargs
+        )
+        self.patch_size = patch_size
+        self.norm = build_norm_layer(norm_cfg, in_channels)[1] if norm_cfg else nn.Identity()
+        self.conv_seg = nn.Conv2d(in_channels, num_classes * patch_size**2, kernel_size=1)
+
+    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Logits (B, K + 1, h * patch_size, w * patch_size) of the feature maps of a backbone."""
+        features = self._transform_inputs(inputs)  # (B, C, h, w)
+        features = self.norm(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return F.pixel_shuffle(self.cls_seg(features), self.patch_size)
+
+
+@MODELS.register_module()
+class PooledCategoryHead(SegformerHead):
+    """SegformerHead that is trained as ever and predicts by `pool_categories`.
+
+    Args:
+        *args: As `SegformerHead`.
+        category_window: Radius of the neighbourhood, as a share of the short side; 0 for none.
+        **kwargs: As `SegformerHead`.
+    """
+
+    def __init__(self, *args: object, category_window: float = 0.0, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)
+        self.category_window = category_window
+
+    def forward(self, inputs: list[Tensor]) -> Tensor:
+        """Maps of the backbone to logits (B, K + 1, h, w)."""
+        logits = super().forward(inputs)
+        return logits if self.training else pool_categories(logits, self.category_window)
+
+
+@MODELS.register_module()
+class PrototypeHead(nn.Module):
+    """Linear(C, H)-BN-ReLU-Linear(H, D)-BN(no affine), L2 norm, then scores against P prototypes.
+
+    Args:
+        in_channels: C of the pooled feature.
+        hidden_channels: H.
+        embedding_channels: D.
+        num_prototypes: P.
+
+    Source: SwAV; PASS uses H 512 (ResNet-18) or 2048, D 128, P 500 (S50) or 3000.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        hidden_channels: int,
+        embedding_channels: int = 128,
+        num_prototypes: int = 500,
+    ) -> None:
+        super().__init__()
+        self.embedding_channels = embedding_channels
+        self.projection = projection_mlp(in_channels, hidden_channels, embedding_channels)
+        self.prototypes = nn.Linear(embedding_channels, num_prototypes, bias=False)
+        self.normalize_prototypes()
+
+    @torch.no_grad()
+    def normalize_prototypes(self) -> None:
+        """Put every prototype back on the unit sphere; a hook does so before each step."""
+        self.prototypes.weight.copy_(F.normalize(self.prototypes.weight, dim=1))
+
+    def embed(self, pooled: Tensor) -> Tensor:
+        """Project pooled features (B, C) to unit vectors, float32. Shape (B, D)."""
+        return F.normalize(self.projection(pooled).float(), dim=1)
+
+    def score(self, embeddings: Tensor) -> Tensor:
+        """Cosine to every prototype, float32 also under autocast. (B, D) -> (B, P)."""
+        return _float32_linear(embeddings, self.prototypes.weight)
+
+    def score_frozen(self, embeddings: Tensor) -> Tensor:
+        """As `score`, with no gradient into the prototypes."""
+        return _float32_linear(embeddings, self.prototypes.weight.detach())
+
+
+def projection_mlp(in_channels: int, hidden_channels: int, out_channels: int) -> nn.Sequential:
+    """Linear-BN-ReLU-Linear-BN, the last BN without affine parameters: (B, C) -> (B, D)."""
+    return nn.Sequential(
+        nn.Linear(in_channels, hidden_channels),
+        nn.BatchNorm1d(hidden_channels),
+        nn.ReLU(inplace=True),
+        nn.Linear(hidden_channels, out_channels),
+        nn.BatchNorm1d(out_channels, affine=False),
+    )
+
+
+def _float32_linear(embeddings: Tensor, weight: Tensor) -> Tensor:
+    with torch.autocast(embeddings.device.type, enabled=False):
+        return F.linear(embeddings.float(), weight.float())
+
+
+@MODELS.register_module()
+class DeepToShallowHead(nn.Module):
+    """Brings a shallow feature map to the embedding space of the deep one.
+
+    Args:
+        in_channels: C of the shallow map, whatever the backbone gives there.
+        hidden_channels: H of both MLPs.
+        embedding_channels: D.
+        in_index: Which of the backbone's outputs.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        hidden_channels: int,
+        embedding_channels: int = 128,
+        in_index: int = 2,
+    ) -> None:
+        super().__init__()
+        self.in_index = in_index
+        self.adapter = pixel_mlp(in_channels, hidden_channels, in_channels)
+        self.projection = projection_mlp(in_channels, hidden_channels, embedding_channels)
+
+    def forward(self, features: tuple[Tensor, ...]) -> Tensor:
+        """Backbone outputs to unit embeddings, float32. Shape (B, D)."""
+        pooled = self.adapter(features[self.in_index]).mean(dim=(2, 3))  # (B, C)
+        return F.normalize(self.projection(pooled).float(), dim=1)
+
+
+@MODELS.register_module()
+class PixelToPixelHead(nn.Module):
+    """Projector and predictor of single pixels.
+
+    Args:
+        in_channels: C of the feature map.
+        hidden_channels: H.
+        embedding_channels: D.
+        points: Matched points along each axis of the overlap.
+        placement: Of the points: 'edge', from edge to edge of the overlap and sampled with zeros
+            around the maps, as in the authors' code; or 'centre', in the middle of equal cells,
+            border cells repeated.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        hidden_channels: int,
+        embedding_channels: int = 128,
+        points: int = 7,
+        placement: str = 'edge',
+    ) -> None:
+        super().__init__()
+        self.points = points
+        self.placement = placement
+        self.padding = 'zeros' if placement == 'edge' else 'border'
+        self.projector = pixel_mlp(in_channels, hidden_channels, embedding_channels)
+        self.predictor = nn.Sequential(
+            nn.Conv2d(embedding_channels, embedding_channels, 1, bias=False),
+            nn.BatchNorm2d(embedding_channels),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(embedding_channels, embedding_channels, 1),
+        )
+
+
+def pixel_mlp(in_channels: int, hidden_channels: int, out_channels: int) -> nn.Sequential:
+    """1x1 convolutions C-H-H-D with BN and ReLU between, the last BN without affine parameters."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, hidden_channels, 1, bias=False),
+        nn.BatchNorm2d(hidden_channels),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(hidden_channels, hidden_channels, 1, bias=False),
+        nn.BatchNorm2d(hidden_channels),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(hidden_channels, out_channels, 1, bias=False),
+        nn.BatchNorm2d(out_channels, affine=False),
+    )
