@@ -12,11 +12,11 @@ from luss_mm.evaluation.segmentation_counts import SegmentationCounts
 from luss_mm.functional.image_tally import tally_image
 from luss_mm.functional.matching import MATCHING_RULES
 from luss_mm.functional.scores import boundary_radius
+from luss_mm.work_dir.run_folder import read_match
 
 from .slow_toolbox import IGNORED, made_up_images, slow_figures, slow_matching
 
 OFFICIAL = 'Acc mIoU mBIoU FMeasure S MS ML L BS BMS BML BL'.split()
-from luss_mm.work_dir.run_folder import read_match
 
 
 def scores_of(images, matching, num_clusters, num_categories):
