@@ -23,7 +23,7 @@ from mmengine.runner.checkpoint import (
 
 from luss_mm.checkpoints.efficientnet_layouts import EFFICIENTNET_LAYOUTS
 from luss_mm.checkpoints.key_mapping import KeyMappingError, map_keys
-from luss_mm.packaged_weights import PackagedWeights, checkpoint_file, find_packaged
+from luss_mm.packaged_weights import TIMM, PackagedWeights, checkpoint_file, find_packaged
 from luss_mm.pickle_check import check_pickles
 from luss_mm.recipes.settings import did_you_mean
 from luss_mm.work_dir.atomic_files import write_atomically
@@ -57,8 +57,9 @@ def load_checkpoint(filename: str | Path, map_location: Any = None, logger: Any 
     `LUSS_MM_LOADING=mmengine` is set: then only this package's own tools load by it.
 
     Args:
-        filename: Local path, http(s) address, `torchvision://name`, `open-mmlab://name`, or
-            `package:name`: weights of an installed package (`PACKAGED_WEIGHTS`), converted.
+        filename: Local path, http(s) address, `torchvision://name`, `open-mmlab://name`,
+            `package:name`: weights of an installed package (`PACKAGED_WEIGHTS`), converted, or
+            `timm:name`: published by timm, for `TIMMFeatureMaps`.
         map_location: As torch.load.
         logger: Passed by mmengine.
 
@@ -69,11 +70,14 @@ def load_checkpoint(filename: str | Path, map_location: Any = None, logger: Any 
     """
     try:
         package = find_packaged(filename)
-        path = checkpoint_file(filename) if package else _local_file(str(filename))
+        is_named = package or str(filename).startswith(TIMM)
+        path = checkpoint_file(filename) if is_named else _local_file(str(filename))
     except FileNotFoundError as error:
         raise CheckpointError(str(error)) from error
     if not path.is_file():
         raise CheckpointError(f'{path}: no such checkpoint.')
+    if str(filename).startswith(TIMM):
+        return _of_timm(path, str(filename).removeprefix(TIMM), map_location)
     content = _load_safely(path, map_location)
     return _converted(path, content, package) if package else content
 
@@ -112,6 +116,29 @@ def _converted(path: Path, state: dict, package: PackagedWeights) -> dict:
     origin = dict(format=package.layout, source=path.name, dropped=conversion.dropped)
     meta = dict(converted_from=origin, labels_used=package.labels_used)
     return dict(state_dict=conversion.state, meta=meta)
+
+
+def _of_timm(path: Path, name: str, map_location: Any) -> dict:
+    """Weights that timm has published as mmengine loads them into `TIMMFeatureMaps`."""
+    import timm
+    from safetensors.torch import load_file
+
+    try:
+        state = load_file(path)
+        # Every key accounted for, before the layers that no map needs are left out.
+        timm.create_model(name, pretrained=False).load_state_dict(state, strict=True)
+    except Exception as error:  # damaged bytes, or not the network's
+        raise CheckpointError(
+            f'{path}: damaged, or not the weights of {name} ({_reason(error)}).'
+        ) from error
+    classifiers = timm.get_pretrained_cfg(name).classifier or ()
+    classifiers = [classifiers] if isinstance(classifiers, str) else classifiers
+    dropped = [key for key in state if key.startswith(tuple(f'{c}.' for c in classifiers))]
+    device = map_location if isinstance(map_location, (str, torch.device)) else 'cpu'
+    kept = {k: weight.to(device) for k, weight in state.items() if k not in dropped}
+    origin = dict(format='timm', source=name, dropped=dropped)
+    named = {f'{BACKBONE}network.{key}': weight for key, weight in kept.items()}
+    return dict(state_dict=named, meta=dict(converted_from=origin))
 
 
 def _local_file(filename: str) -> Path:

@@ -1,7 +1,7 @@
 """How generated ids become categories: by a rule on the scored masks, or by a given match."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -141,17 +141,50 @@ def category_ids(num_categories: int) -> GivenMatching:
     )
 
 
-def read_match(path: str | Path) -> dict[str, int]:
-    """A match from a JSON file, {generated id: category id}, as match.json is written.
+def match_of_names(
+    match: Mapping[str | int, int | str], num_clusters: int, categories: Sequence[str]
+) -> dict[str, int]:
+    """A match that names categories, with their ids; several clusters may share a category.
+
+    Args:
+        match: Category id, or its name, of generated ids. Where names are given, ids that have
+            none, or that of no category, are never right.
+        num_clusters: G.
+        categories: Names of the ids 0..C, 0 being "others".
+
+    Returns:
+        Category id of each generated id.
+
+    Raises:
+        ValueError: If no name is that of a category.
+    """
+    if not any(isinstance(name, str) for name in match.values()):
+        return {str(key): category for key, category in match.items()}
+    ids = {name: i for i, name in enumerate(categories)}
+    given = {str(key): ids.get(name, len(categories)) for key, name in match.items()}
+    if min(given.values()) == len(categories):
+        raise ValueError(
+            f'none of the names {", ".join(sorted(set(match.values()))[:5])} is one of the '
+            f'categories {", ".join(categories[:5])} ...'
+        )
+    never = {str(i): len(categories) for i in range(1, num_clusters + 1)}
+    return {'0': 0} | never | given
+
+
+def read_match(path: str | Path) -> dict[str, int | str]:
+    """A match from a JSON file: {generated id: category id} as match.json, or the category's name.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not a JSON object of numbers.
+        ValueError: If it is not a JSON object of numbers, or of names.
     """
     try:
         match = json.loads(Path(path).read_text(encoding='utf-8'))
     except (ValueError, RecursionError) as error:
         raise ValueError(f'{path}: not JSON ({error})') from error
-    if not isinstance(match, dict) or not all(type(entry) is int for entry in match.values()):
-        raise ValueError(f'{path}: a match is one JSON object {{"generated id": category id}}')
+    kinds = {type(entry) for entry in match.values()} if isinstance(match, dict) else {None}
+    if not kinds <= {int} and kinds != {str}:
+        raise ValueError(
+            f'{path}: a match is one JSON object {{"generated id": category id}}, or its name'
+        )
     return match

@@ -4,7 +4,8 @@ import pytest
 from mmseg.registry import TRANSFORMS
 from PIL import Image
 
-from luss_mm.datasets.image_file import read_image, read_image_size
+from luss_mm.datasets.image_file import find_image_problem, read_image, read_image_size
+from luss_mm.datasets.image_walk import is_image
 from luss_mm.datasets.transforms import LoadBoundedImage, LoadLabelMap
 from luss_mm.datasets.transforms.loading import read_label_map
 from tests.bad_images import bomb, with_chunk_of
@@ -221,3 +222,81 @@ def test_a_mask_with_a_chunk_of_4_gigabytes_is_named(tmp_path, monkeypatch):
 def test_registered():
     for name in ('LoadBoundedImage', 'LoadLabelMap'):
         assert TRANSFORMS.build(dict(type=name)) is not None
+
+
+def coloured(height, width):
+    """A picture whose corners differ, free of what lossy formats blur."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[: height // 2, : width // 2] = (255, 0, 0)
+    image[height // 2 :, width // 2 :] = (0, 255, 0)
+    return image
+
+
+@pytest.mark.parametrize(
+    'suffix, options',
+    [
+        ('.jfif', dict(format='JPEG', quality=95)),
+        ('.jpe', dict(format='JPEG', quality=95)),
+        ('.tif', dict(compression='tiff_lzw')),
+        ('.tiff', dict(compression='jpeg')),
+        ('.gif', {}),
+        ('.avif', dict(quality=95)),
+        ('.jp2', {}),
+        ('.ppm', {}),
+        ('.bmp', {}),
+        ('.webp', dict(lossless=True)),
+    ],
+)
+def test_formats_that_people_have(tmp_path, suffix, options):
+    path = tmp_path / f'image{suffix}'
+    Image.fromarray(coloured(48, 64)).save(path, **options)
+    assert is_image(path.name) and find_image_problem(path) is None
+    results = load(path)
+    assert results['ori_shape'] == (48, 64) and results['img'].dtype == np.uint8
+    difference = np.abs(results['img'][..., ::-1].astype(int) - coloured(48, 64))
+    assert difference.mean() < 6
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_tiff_is_turned_as_people_see_it(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.fromarray(coloured(48, 64)).save(tmp_path / 'image.tif', exif=exif)
+    Image.fromarray(coloured(48, 64)).save(tmp_path / 'image.png', exif=exif)
+    expected = read_image(tmp_path / 'image.png')
+    np.testing.assert_array_equal(read_image(tmp_path / 'image.tif'), expected)
+    assert read_image_size(tmp_path / 'image.tif') == expected.shape[:2]
+
+
+def test_of_an_animation_and_of_pages_the_first_counts(tmp_path):
+    pages = [Image.new('RGB', (20, 10), colour) for colour in ('red', 'blue')]
+    for name in ('image.gif', 'image.tif'):
+        pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:])
+        assert read_image(tmp_path / name)[5, 5].tolist() == [0, 0, 255]
+
+
+def test_of_sixteen_bits_the_upper_half_counts_and_unknown_ranges_are_refused(tmp_path):
+    deep = np.linspace(0, 65535, 200).astype(np.uint16).reshape(10, 20)
+    Image.fromarray(deep).save(tmp_path / 'deep.tif')
+    np.testing.assert_array_equal(read_image(tmp_path / 'deep.tif')[..., 0], deep >> 8)
+    Image.fromarray(deep.astype(np.float32)).save(tmp_path / 'float.tif')
+    assert 'save it with 8 bits' in find_image_problem(tmp_path / 'float.tif')
+
+
+def test_a_tiff_that_is_cut_off_is_a_bad_image(tmp_path):
+    path = tmp_path / 'image.tif'
+    Image.fromarray(ramp(60, 80).astype(np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:9000])
+    assert find_image_problem(path)
+
+
+def test_heic_is_read_by_the_extra_or_names_it(tmp_path):
+    path = tmp_path / 'IMG_1.HEIC'
+    try:
+        import pillow_heif  # noqa: F401
+    except ModuleNotFoundError:
+        path.write_bytes(b'\0\0\0\x18ftypheic\0\0\0\0mif1heic' + bytes(100))
+        assert is_image(path.name) and '.[heic]' in find_image_problem(path)
+    else:
+        Image.fromarray(coloured(48, 64)).save(path, format='HEIF', quality=95)
+        assert read_image(path).shape == (48, 64, 3)
