@@ -93,7 +93,8 @@ def for_label_maps(value):
 
 
 @pytest.mark.parametrize('name', MODELS_OF_MMSEG)
-def test_one_step(name, tmp_path, mmseg_scope):
+def test_one_step(name, tmp_path, mmseg_scope, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     path, width = MODELS_OF_MMSEG[name]
     config = Config.fromfile(CONFIGS / path)
     config.merge_from_dict({f'model.{key}': value for key, value in width.items()})

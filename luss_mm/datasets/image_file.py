@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 JPEG_FORMATS = ('JPEG', 'MPO')
 # OpenCV decodes these; whatever else Pillow reads is left to it.
 OPENCV_FORMATS = (*JPEG_FORMATS, 'PNG', 'BMP', 'WEBP')
-HEIC_SUFFIXES = ('.heic', '.heif', '.hif')
+HEIC_BRANDS = (b'heic', b'heix', b'hevc', b'heim', b'heis', b'mif1', b'msf1')  # behind `ftyp`
 SIXTEEN_BIT = 'I;16'  # how the modes of Pillow with 16 bits a pixel begin
 UNSCALED = ('I', 'F')  # modes whose black and white nobody knows
 JPEG_END, JPEG_SCAN = b'\xff\xd9', b'\xff\xda'  # within a scan, 255 is followed by 0 or a restart
@@ -135,7 +135,8 @@ def read_header(path: str | Path) -> ImageHeader:
                 header = ImageHeader(image.format, image.height, image.width, _orientation(image))
         except UnidentifiedImageError as error:
             reason = 'not a readable image, its format is unknown'
-            if str(path).lower().endswith(HEIC_SUFFIXES):
+            file.seek(4)
+            if file.read(4) == b'ftyp' and file.read(4) in HEIC_BRANDS:
                 reason = "HEIC, which pillow-heif reads: pip install -e '.[heic]'"
             raise _refusal(path, reason) from error
         except MemoryError:

@@ -211,3 +211,10 @@ class TestFolderTags:
             self.tags(data_root)
         with pytest.raises(ValueError, match="'folders' or None, not 'masks'"):
             LUSSDataset(data_root, tags='masks')
+
+
+def test_a_mark_of_byte_order_is_no_part_of_a_name(split):
+    image_list = write_lines(split[0] / 'list.txt', 'images/2.jpg', 'images/0.jpg')
+    image_list.write_bytes(b'\xef\xbb\xbf' + image_list.read_bytes())
+    dataset = ImageListDataset(image_list, str(split[0]))
+    assert dataset.relative_path(0) == 'images/2.jpg'

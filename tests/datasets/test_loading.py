@@ -290,8 +290,9 @@ def test_a_tiff_that_is_cut_off_is_a_bad_image(tmp_path):
     assert find_image_problem(path)
 
 
-def test_heic_is_read_by_the_extra_or_names_it(tmp_path):
-    path = tmp_path / 'IMG_1.HEIC'
+@pytest.mark.parametrize('name', ['IMG_1.HEIC', 'IMG_1.jpg'])
+def test_heic_is_read_by_the_extra_or_names_it(tmp_path, name):
+    path = tmp_path / name
     try:
         import pillow_heif  # noqa: F401
     except ModuleNotFoundError:

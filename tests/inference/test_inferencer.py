@@ -271,3 +271,31 @@ def test_weights_are_the_runs_own(run, folder, inferencer):
         assert (inferencer(path)['predictions'][0] != before).any()
     finally:
         inferencer.model.load_state_dict(kept)
+
+
+def test_images_of_pillow_are_turned_as_files_are(inferencer, tmp_path):
+    path, exif = tmp_path / 'a.png', Image.Exif()
+    exif[274] = 6
+    Image.fromarray(smooth_image(SIZES[0], 3)).save(path, exif=exif)
+    expected = inferencer(path)['predictions'][0]
+    with Image.open(path) as image:
+        np.testing.assert_array_equal(inferencer(image)['predictions'][0], expected)
+        np.testing.assert_array_equal(inferencer([image])['predictions'][0], expected)
+
+
+@pytest.mark.parametrize('inputs', [None, [None], 3])
+def test_what_is_no_image_is_one_line(inferencer, inputs):
+    with pytest.raises(TypeError, match='an image is a path, an array'):
+        inferencer(inputs)
+
+
+def test_clusters_of_one_name_become_one(run, folder, tmp_path):
+    paths = images_of(folder)[:2]
+    plain = LUSSInferencer(run, device='cpu', names='none')(paths)['predictions']
+    ids = np.unique(plain[0])[:2].tolist()
+    (tmp_path / 'names.json').write_text(json.dumps({str(i): 'thing' for i in ids}))
+    merged = LUSSInferencer(run, device='cpu', names=tmp_path / 'names.json')
+    for labels, before in zip(merged(paths)['predictions'], plain, strict=True):
+        expected = np.where(before == ids[1], ids[0], before)
+        np.testing.assert_array_equal(labels, expected)
+    assert merged.name_of(ids[0]) == 'thing'

@@ -1,4 +1,5 @@
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -155,8 +156,12 @@ def test_a_folder_without_images_is_named(tmp_path):
 
 
 def test_masks_beside_photographs_are_no_photographs(tmp_path):
+    for folder in ('img_dir/train', 'img_dir/val', 'ann_dir/train'):
+        write_images(tmp_path / 'mmseg' / folder, 8)
+    assert look(tmp_path / 'mmseg')[0]['train_split'] == 'img_dir/train'
     write_images(tmp_path / 'images', 8)
     write_images(tmp_path / 'masks', 8)
+    shutil.rmtree(tmp_path / 'mmseg')
     found, lines = look(tmp_path)
     assert found['train_split'] == 'images' and not found['evaluate']
     assert f'tools/convert_masks.py {tmp_path}/masks --images {tmp_path}/images' in lines[0]
