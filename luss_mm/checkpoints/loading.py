@@ -23,6 +23,7 @@ from mmengine.runner.checkpoint import (
 
 from luss_mm.checkpoints.efficientnet_layouts import EFFICIENTNET_LAYOUTS
 from luss_mm.checkpoints.key_mapping import KeyMappingError, map_keys
+from luss_mm.models.timm_feature_maps import TIMMFeatureMaps
 from luss_mm.packaged_weights import TIMM, PackagedWeights, checkpoint_file, find_packaged
 from luss_mm.pickle_check import check_pickles
 from luss_mm.recipes.settings import did_you_mean
@@ -120,24 +121,21 @@ def _converted(path: Path, state: dict, package: PackagedWeights) -> dict:
 
 def _of_timm(path: Path, name: str, map_location: Any) -> dict:
     """Weights that timm has published as mmengine loads them into `TIMMFeatureMaps`."""
-    import timm
     from safetensors.torch import load_file
 
+    device = map_location if isinstance(map_location, (str, torch.device)) else 'cpu'
     try:
         state = load_file(path)
-        # Every key accounted for, before the layers that no map needs are left out.
-        timm.create_model(name, pretrained=False).load_state_dict(state, strict=True)
-    except Exception as error:  # damaged bytes, or not the network's
-        raise CheckpointError(
-            f'{path}: damaged, or not the weights of {name} ({_reason(error)}).'
-        ) from error
-    classifiers = timm.get_pretrained_cfg(name).classifier or ()
-    classifiers = [classifiers] if isinstance(classifiers, str) else classifiers
-    dropped = [key for key in state if key.startswith(tuple(f'{c}.' for c in classifiers))]
-    device = map_location if isinstance(map_location, (str, torch.device)) else 'cpu'
-    kept = {k: weight.to(device) for k, weight in state.items() if k not in dropped}
-    origin = dict(format='timm', source=name, dropped=dropped)
-    named = {f'{BACKBONE}network.{key}': weight for key, weight in kept.items()}
+        # What no map needs, the classifier above all, is left out; all else must be there.
+        wanted = TIMMFeatureMaps(name, out_indices=[-1]).network.state_dict()
+        kept = {key: state[key] for key in wanted if key in state}
+        wrong = [k for k, w in wanted.items() if k not in kept or kept[k].shape != w.shape]
+    except Exception as error:  # damaged bytes, or a network that timm does not know any more
+        raise CheckpointError(f'{path}: damaged ({_reason(error)}). Download it again.') from error
+    if wrong:
+        raise CheckpointError(f'{path}: not the weights of {name}, which has other {wrong[0]}.')
+    origin = dict(format='timm', source=name, dropped=sorted(state.keys() - kept.keys()))
+    named = {f'{BACKBONE}network.{key}': weight.to(device) for key, weight in kept.items()}
     return dict(state_dict=named, meta=dict(converted_from=origin))
 
 

@@ -6,6 +6,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 from luss_mm.datasets import image_index
 from luss_mm.datasets.image_index import index_of_paths, kept_index, open_index, scan_images
 from tests.permissions import closed
+from tests.tiny_layout import write_image
 
 NAMES = [  # sorted otherwise than their folders are listed
     'a.jpg',
@@ -302,3 +304,15 @@ def test_a_new_process_maps_the_file(folder, tmp_path):
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     expected = f'{len(NAMES)} {mapped.origin[0]} False True'
     assert done.stdout.splitlines()[-1] == expected
+
+
+def test_what_is_passed_over_is_counted_by_suffix(tmp_path):
+    for name in ('a.MOV', 'trip/b.mov', 'trip/c.CR2', 'README', '.DS_Store'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b'x')
+    with pytest.raises(FileNotFoundError, match='passed over, as they are no images: 2 .mov'):
+        scan_images(tmp_path)
+    write_image(tmp_path / 'd.jfif.png', np.zeros((4, 4, 3)))
+    others = Counter()
+    assert list(scan_images(tmp_path, others)) == ['d.jfif.png']
+    assert others == {'.mov': 2, '.cr2': 1, 'README': 1}

@@ -1,5 +1,6 @@
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -214,7 +215,7 @@ class TestFolderTags:
 
 
 def test_a_mark_of_byte_order_is_no_part_of_a_name(split):
-    image_list = write_lines(split[0] / 'list.txt', 'images/2.jpg', 'images/0.jpg')
+    image_list = Path(write_lines(split[0] / 'list.txt', 'images/2.jpg', 'images/0.jpg'))
     image_list.write_bytes(b'\xef\xbb\xbf' + image_list.read_bytes())
     dataset = ImageListDataset(image_list, str(split[0]))
     assert dataset.relative_path(0) == 'images/2.jpg'

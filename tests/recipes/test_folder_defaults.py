@@ -84,7 +84,7 @@ def test_a_folder_with_splits(tmp_path):
 def test_only_the_names_of_splits_count(tmp_path):
     write_images(tmp_path / 'photos/trains and trams', 3)
     assert look(tmp_path / 'photos')[0]['train_split'] == ''
-    write_images(tmp_path / 'photos/test', 3)
+    write_images(tmp_path / 'photos/validation', 3)
     assert look(tmp_path / 'photos')[0]['train_split'] == 'train'
 
 

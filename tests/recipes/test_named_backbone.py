@@ -153,6 +153,13 @@ def test_weights_that_timm_publishes(hub, tmp_path):
     assert settings['image_mean'] == [123.675, 116.28, 103.53]
     assert any('resnet18' in line for line in found.labels_used('attention'))
     theirs = timm.create_model('resnet18', pretrained=False)
+    for name in ('convnext_atto.d2_in1k', 'vit_tiny_patch16_224.augreg_in21k_ft_in1k'):
+        hub[f'timm/{name}'] = tmp_path / f'{name}.safetensors'
+        published = timm.create_model(name, pretrained=False).state_dict()
+        save_file(published, hub[f'timm/{name}'])
+        network, _ = look_at_backbone(dict(backbone=f'timm:{name.partition(".")[0]}', in_index=0))
+        with DefaultScope.overwrite_default_scope('mmseg'):
+            load_backbone(MODELS.build(network['backbone']), f'timm:{name}')
     hub['timm/resnet18.a1_in1k'] = tmp_path / 'model.safetensors'
     save_file(theirs.state_dict(), tmp_path / 'model.safetensors')
     PretrainedWeightsHook(files=dict(checkpoint=settings['checkpoint'])).check()
