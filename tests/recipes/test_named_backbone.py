@@ -9,17 +9,24 @@ from PIL import Image
 
 from luss_mm.checkpoints.loading import CheckpointError, load_backbone, load_checkpoint
 from luss_mm.engine.hooks import PretrainedWeightsHook
+from luss_mm.engine.staged_runner import StagedRunner
+from luss_mm.inference.inferencer import LUSSInferencer
 from luss_mm.packaged_weights import checkpoint_file
+from luss_mm.pipeline.tiny_shapes import RenderTinyShapes
 from luss_mm.recipes.named_backbone import look_at_backbone
 from luss_mm.recipes.recipe import Recipe
 from luss_mm.recipes.settings import SettingsError
 from luss_mm.recipes.stage_check import check_features
+from tests.test_backbones import nothing_beside as nothing_beside
 from tests.test_configs import CONFIGS
 
 timm = pytest.importorskip('timm')
 # Networks of timm at a tiny width under names of our own.
 TINY = {
-    'tiny_dinov2': ('vit_small_patch14_dinov2', dict(embed_dim=32, depth=4, num_heads=2)),
+    'tiny_dinov2': (
+        'vit_small_patch14_dinov2',
+        dict(embed_dim=32, depth=4, num_heads=2, img_size=56),
+    ),
     'tiny_dinov3': ('vit_small_patch16_dinov3', dict(embed_dim=32, depth=4, num_heads=2)),
     'tiny_convnext': ('convnext_tiny', dict(dims=(8, 16, 24, 32), depths=(1, 1, 1, 1))),
     'tiny_resnet': ('resnet18', dict(channels=(8, 16, 24, 32))),
@@ -175,3 +182,30 @@ def test_weights_that_timm_publishes(hub, tmp_path):
 def test_timm_weights_need_a_network_of_timm(tmp_path):
     with pytest.raises(SettingsError, match='set backbone=timm:NETWORK'):
         recipe_of('pass_photos', tmp_path, backbone='mmseg:ResNet-18', checkpoint='timm')
+
+
+def test_a_transformer_from_end_to_end(tmp_path, nothing_beside):
+    """Photographs of no whole number of patches, gates learnt through a trained projection."""
+    RenderTinyShapes(8, 1, image_size=60)(tmp_path / 'shapes')
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        backbone = MODELS.build(
+            dict(type='TIMMFeatureMaps', model_name='tiny_dinov2', out_indices=[3])
+        )
+    state = {f'backbone.{key}': weight for key, weight in backbone.state_dict().items()}
+    torch.save(dict(state_dict=state), tmp_path / 'weights.pth')
+    config = Config.fromfile(CONFIGS / 'luss/pass_photos.py')
+    small = dict(batch_size=4, finetune_batch_size=4, projection_epochs=1, attention_epochs=1)
+    small |= dict(finetune_epochs=1, num_workers=0, kmeans_restarts=2, num_prototypes=4)
+    config.merge_from_dict(
+        small
+        | dict(queue_length=8, attention_queue_length=8, num_categories=3)
+        | dict(data_root=str(tmp_path / 'shapes/train'), work_dir=str(tmp_path / 'run'))
+        | dict(backbone='timm:tiny_dinov2', checkpoint=str(tmp_path / 'weights.pth'))
+        | GRIDS['tiny_dinov2']['sizes']
+    )
+    config.launcher = 'none'
+    StagedRunner(config).train()
+    assert len(list((tmp_path / 'run/pseudo_labels').rglob('*.png'))) == 8
+    image = next((tmp_path / 'shapes/train').rglob('*.JPEG'))
+    (labels,) = LUSSInferencer(tmp_path / 'run', device='cpu')(image)['predictions']
+    assert labels.shape == (60, 60) and labels.max() <= 3
