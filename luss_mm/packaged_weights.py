@@ -1,10 +1,12 @@
-"""Published weights that an installed Python package holds, named `package:<name>` in a config."""
+"""Published weights by name: `package:<name>` of an installed package, `timm:<name>` of timm."""
 
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 PREFIX = 'package:'
+TIMM = 'timm:'  # before timm's name of a network with published weights
+SAFE_FILE = 'model.safetensors'
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,26 @@ def find_packaged(name: str | Path) -> PackagedWeights | None:
     return PACKAGED_WEIGHTS[known]
 
 
+def find_labels_used(name: str | Path) -> str | None:
+    """What labels trained weights that have a name, as far as it is known; None for a file."""
+    if str(name).startswith(TIMM):
+        weights = str(name).removeprefix(TIMM)
+        return f'weights {weights} of timm: see its model card for the labels that trained them'
+    package = find_packaged(name)
+    return package and package.labels_used
+
+
 def checkpoint_file(name: str | Path) -> Path:
-    """The file that a name stands for: that of a package, or the path itself.
+    """The file that a name stands for: that of a package, one that timm has published, or the path.
+
+    Files of timm are downloaded on first use, as timm does it, but only as safetensors.
 
     Raises:
-        FileNotFoundError: If the package is unknown, not installed, or lacks its file.
+        FileNotFoundError: If the package is unknown, not installed, or lacks its file, or if timm
+            has no such file or it cannot be downloaded.
     """
+    if str(name).startswith(TIMM):
+        return _timm_file(str(name))
     package = find_packaged(name)
     if package is None:
         return Path(name).expanduser()
@@ -78,3 +94,22 @@ def checkpoint_file(name: str | Path) -> Path:
             f'Install {package.distribution} again.'
         )
     return files[0]
+
+
+def _timm_file(name: str) -> Path:
+    try:
+        import timm
+        from huggingface_hub import hf_hub_download
+    except ModuleNotFoundError as error:
+        raise FileNotFoundError(f'{name}: timm is not installed: pip install timm') from error
+    weights = timm.get_pretrained_cfg(name.removeprefix(TIMM))
+    if weights is None or not weights.hf_hub_id:
+        raise FileNotFoundError(f'{name}: timm {timm.__version__} publishes no such weights')
+    try:
+        return Path(hf_hub_download(weights.hf_hub_id, SAFE_FILE))
+    except Exception as error:  # of the network, the hub or the disk
+        reason = str(error).strip().partition('\n')[0]
+        raise FileNotFoundError(
+            f'{name}: {SAFE_FILE} of {weights.hf_hub_id} cannot be downloaded ({reason}). Convert '
+            'a file with tools/convert_checkpoint.py and set checkpoint to it'
+        ) from error

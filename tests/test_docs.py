@@ -24,7 +24,11 @@ RECIPES = sorted(
 )
 PATH = re.compile(r'(?<![\w/.<>])(?:configs|docs|luss_mm|tests|tools)/[\w*./-]*\w')
 FENCE = re.compile(r'^```(\w*)\n(.*?)^```$', re.MULTILINE | re.DOTALL)
-WRAPPERS = {'dist_train.sh': 'train.py', 'slurm_train.sh': 'train.py', 'dist_test.sh': 'test.py'}
+WRAPPERS = {
+    f'{launcher}_{tool}.sh': f'{tool}.py'
+    for launcher in ('dist', 'slurm')
+    for tool in ('train', 'test')
+}
 GENERATED = {
     'settings.md': 'write_settings_page',
     'results.md': 'write_results_tables',

@@ -1,4 +1,4 @@
-"""Two gloo processes run the recipe as one does."""
+"""Two gloo processes run the recipe as one does, and so do eight."""
 
 import json
 import shutil
@@ -31,7 +31,10 @@ def finished():
     return finished_run()
 
 
-def test_label_maps_do_not_depend_on_the_number_of_ranks(finished, tmp_path):
+@pytest.mark.parametrize(
+    'ranks, share', [(2, '24/24'), pytest.param(8, '6/6', marks=pytest.mark.slow)]
+)
+def test_label_maps_do_not_depend_on_the_number_of_ranks(finished, tmp_path, ranks, share):
     work_dir = copy_run(finished, tmp_path / 'run')
     for name in MADE_BY_THE_LABEL_HOOK:
         shutil.rmtree(work_dir / name)
@@ -40,14 +43,14 @@ def test_label_maps_do_not_depend_on_the_number_of_ranks(finished, tmp_path):
         '-m',
         'torch.distributed.run',
         '--nproc_per_node',
-        2,
+        ranks,
         '--master_port',
         free_port(),
     ]
     recipe, *arguments = train_arguments(work_dir)
     script = ['tools/generate_pseudo_labels.py', recipe, '--launcher', 'pytorch']
     output = run_command(*launch, *script, *arguments, log=tmp_path / 'log')
-    assert 'features: 24/24' in output  # a half
+    assert f'features: {share}' in output
     assert_same_clusters(finished, work_dir)
     assert_same_label_maps(finished, work_dir)
 
@@ -77,6 +80,16 @@ def test_the_whole_recipe_on_two_ranks(tmp_path):
     output = run_command(*command, log=log, PORT=free_port())
     assert trainings(output)[0] == ('pretrain', 2)
     assert_same_run(work_dir, tmp_path / 'killed')
+
+
+@pytest.mark.slow
+def test_eight_ranks_train_all_stages_and_score_as_one(tmp_path):
+    batches = dict(batch_size=2, finetune_batch_size=2)  # on each rank
+    work_dir, log = tmp_path / 'run', tmp_path / 'log'
+    recipe, *arguments = train_arguments(work_dir, **batches)
+    run_command('bash', TRAIN_ON_RANKS, recipe, 8, *arguments, log=log, PORT=free_port())
+    run_tool('tools/test.py', recipe, '--work-dir', work_dir, log=log)
+    assert scores_in(work_dir / 'finetune_test/evaluation') == final_scores(work_dir)
 
 
 def free_port():

@@ -26,12 +26,14 @@ import sys
 import time
 from pathlib import Path
 
+from luss_mm.datasets.category_folders import category_folders
 from luss_mm.engine.expected_errors import one_line_stops
 from luss_mm.evaluation.cluster_matching import (
     ClusterMatching,
     GivenMatching,
     MatchingByRule,
     category_ids,
+    match_of_names,
 )
 from luss_mm.evaluation.label_map_pairs import list_pairs
 from luss_mm.evaluation.matched_scores import MatchedScores
@@ -133,7 +135,9 @@ def choose_matching(arguments: argparse.Namespace, num_clusters: int) -> Cluster
     if arguments.protocol != 'unsupervised':
         return category_ids(arguments.categories)
     if arguments.match:
-        return GivenMatching(read_match(arguments.match), num_clusters, arguments.categories)
+        names = ['others', *category_folders(arguments.masks)]
+        match = match_of_names(read_match(arguments.match), num_clusters, names)
+        return GivenMatching(match, num_clusters, arguments.categories)
     rule = arguments.matching or 'image_hungarian'
     return MatchingByRule(rule, num_clusters, arguments.categories)
 

@@ -5,7 +5,8 @@
 
 Clusters the embeddings for a range of K, prints each clustering's silhouette and draws the curve.
 Large sets are sub-sampled. Run the recipe again with num_categories=K: what comes before the
-clustering is kept. docs/own_folder.md says how far such a suggestion can be trusted.
+clustering is kept (with use_dff=True not its classifiers and their features, which learn the
+clusters). docs/own_folder.md says how far such a suggestion can be trusted.
 """
 
 import argparse

@@ -4,8 +4,9 @@ _base_ = './any_backbone_stages.py'
 
 # Where the object is, without labels. 'length': the length of a pixel's feature vector, scaled to
 # 0..1 in its image, nothing to train; 'attention': PASS's gates; 'found': one 1x1 convolution that
-# learns the sharpened foreground of 'length' (FOUND).
-foreground = 'length'
+# learns the sharpened foreground of 'length' (FOUND). None: 'attention' for a plain transformer
+# that `backbone` names, whose vectors are all about equally long, else 'length'.
+foreground = None
 gate_power = 2.0  # embeddings are GAP(F * gates^power)
 label_window = 0.5  # radius of a pixel's neighbourhood, as a share of the short side; 0: none
 sharpen_radius = 0.25  # of the guided filter on scores, as a share of the short side; 0: none

@@ -23,7 +23,8 @@ from mmengine.runner.checkpoint import (
 
 from luss_mm.checkpoints.key_mapping import KeyMappingError, map_keys
 from luss_mm.checkpoints.layouts import EFFICIENTNET_LAYOUTS
-from luss_mm.packaged_weights import PackagedWeights, checkpoint_file, find_packaged
+from luss_mm.models.timm_feature_maps import TIMMFeatureMaps
+from luss_mm.packaged_weights import TIMM, PackagedWeights, checkpoint_file, find_packaged
 from luss_mm.pickle_check import check_pickles
 from luss_mm.recipes.settings import did_you_mean
 from luss_mm.work_dir.atomic_files import write_atomically
@@ -57,8 +58,9 @@ def load_checkpoint(filename: str | Path, map_location: Any = None, logger: Any 
     `LUSS_MM_LOADING=mmengine` is set: then only this package's own tools load by it.
 
     Args:
-        filename: Local path, http(s) address, `torchvision://name`, `open-mmlab://name`, or
-            `package:name`: weights of an installed package (`PACKAGED_WEIGHTS`), converted.
+        filename: Local path, http(s) address, `torchvision://name`, `open-mmlab://name`,
+            `package:name`: weights of an installed package (`PACKAGED_WEIGHTS`), converted, or
+            `timm:name`: published by timm, for `TIMMFeatureMaps`.
         map_location: As torch.load.
         logger: Passed by mmengine.
 
@@ -69,11 +71,14 @@ def load_checkpoint(filename: str | Path, map_location: Any = None, logger: Any 
     """
     try:
         package = find_packaged(filename)
-        path = checkpoint_file(filename) if package else _local_file(str(filename))
+        is_named = package or str(filename).startswith(TIMM)
+        path = checkpoint_file(filename) if is_named else _local_file(str(filename))
     except FileNotFoundError as error:
         raise CheckpointError(str(error)) from error
     if not path.is_file():
         raise CheckpointError(f'{path}: no such checkpoint.')
+    if str(filename).startswith(TIMM):
+        return _of_timm(path, str(filename).removeprefix(TIMM), map_location)
     content = _load_safely(path, map_location)
     return _converted(path, content, package) if package else content
 
@@ -112,6 +117,26 @@ def _converted(path: Path, state: dict, package: PackagedWeights) -> dict:
     origin = dict(format=package.layout, source=path.name, dropped=conversion.dropped)
     meta = dict(converted_from=origin, labels_used=package.labels_used)
     return dict(state_dict=conversion.state, meta=meta)
+
+
+def _of_timm(path: Path, name: str, map_location: Any) -> dict:
+    """Weights that timm has published as mmengine loads them into `TIMMFeatureMaps`."""
+    from safetensors.torch import load_file
+
+    device = map_location if isinstance(map_location, (str, torch.device)) else 'cpu'
+    try:
+        state = load_file(path)
+        # What no map needs, the classifier above all, is left out; all else must be there.
+        wanted = TIMMFeatureMaps(name, out_indices=[-1]).network.state_dict()
+        kept = {key: state[key] for key in wanted if key in state}
+        wrong = [k for k, w in wanted.items() if k not in kept or kept[k].shape != w.shape]
+    except Exception as error:  # damaged bytes, or a network that timm does not know any more
+        raise CheckpointError(f'{path}: damaged ({_reason(error)}). Download it again.') from error
+    if wrong:
+        raise CheckpointError(f'{path}: not the weights of {name}, which has other {wrong[0]}.')
+    origin = dict(format='timm', source=name, dropped=sorted(state.keys() - kept.keys()))
+    named = {f'{BACKBONE}network.{key}': weight.to(device) for key, weight in kept.items()}
+    return dict(state_dict=named, meta=dict(converted_from=origin))
 
 
 def _local_file(filename: str) -> Path:

@@ -99,7 +99,7 @@ def _holds_image(folder: str, above: tuple[tuple[int, int], ...] = ()) -> bool:
 
 def _read_classes(path: Path) -> list[str]:
     try:
-        names = [line.strip() for line in path.read_text(encoding='utf-8').splitlines()]
+        names = [line.strip() for line in path.read_text(encoding='utf-8-sig').splitlines()]
     except UnicodeDecodeError as error:
         raise ValueError(f'{path}: is no UTF-8 text. Save it as UTF-8.') from error
     for number, name in enumerate(names, start=1):

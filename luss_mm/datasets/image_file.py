@@ -11,10 +11,22 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 JPEG_FORMATS = ('JPEG', 'MPO')
+# OpenCV decodes these; whatever else Pillow reads is left to it.
+OPENCV_FORMATS = (*JPEG_FORMATS, 'PNG', 'BMP', 'WEBP')
+HEIC_BRANDS = (b'heic', b'heix', b'hevc', b'heim', b'heis', b'mif1', b'msf1')  # behind `ftyp`
+SIXTEEN_BIT = 'I;16'  # how the modes of Pillow with 16 bits a pixel begin
+UNSCALED = ('I', 'F')  # modes whose black and white nobody knows
 JPEG_END, JPEG_SCAN = b'\xff\xd9', b'\xff\xda'  # within a scan, 255 is followed by 0 or a restart
 UNREAD_FOLDER = 'a folder that may not be read, change its permissions'
 ORIENTATION_TAG, UPRIGHT = 274, 1  # of EXIF; 5 to 8 exchange height and width
 COLOUR = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+
+try:  # optional: photographs of phones
+    from pillow_heif import register_heif_opener
+except ModuleNotFoundError:
+    pass
+else:
+    register_heif_opener()
 
 # Large is no reason to refuse an image; far beyond, at 179 million pixels, Pillow does.
 warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
@@ -76,9 +88,9 @@ def read_image(path: str | Path, stored_pixels: bool = False) -> np.ndarray:
         path: Of the file; see `read_header` and `decode_image` for what is refused.
         stored_pixels: As stored instead, whatever the EXIF orientation says.
     """
-    orientation = read_header(path).orientation
-    image = decode_image(path)
-    return image if stored_pixels else turn_upright(image, orientation)
+    header = read_header(path)
+    image = decode_image(path, header.format)
+    return image if stored_pixels else turn_upright(image, header.orientation)
 
 
 def turn_upright(image: np.ndarray, orientation: int) -> np.ndarray:
@@ -122,7 +134,11 @@ def read_header(path: str | Path) -> ImageHeader:
             with Image.open(file) as image:
                 header = ImageHeader(image.format, image.height, image.width, _orientation(image))
         except UnidentifiedImageError as error:
-            raise _refusal(path, 'not a readable image, its format is unknown') from error
+            reason = 'not a readable image, its format is unknown'
+            file.seek(4)
+            if file.read(4) == b'ftyp' and file.read(4) in HEIC_BRANDS:
+                reason = "HEIC, which pillow-heif reads: pip install -e '.[heic]'"
+            raise _refusal(path, reason) from error
         except MemoryError:
             raise
         except Exception as error:  # damaged headers make the parser stumble over anything
@@ -137,19 +153,23 @@ def read_header(path: str | Path) -> ImageHeader:
     return header
 
 
-def decode_image(path: str | Path, flags: int = COLOUR) -> np.ndarray:
-    """Stored pixels as OpenCV reads them; the first picture of an animation.
+def decode_image(path: str | Path, kind: str, flags: int = COLOUR) -> np.ndarray:
+    """Stored pixels; the first picture of an animation or of several pages.
 
     Args:
         path: Of a file that `read_header` has accepted.
-        flags: OpenCV's, with IMREAD_IGNORE_ORIENTATION or IMREAD_UNCHANGED.
+        kind: Its format, from the header.
+        flags: OpenCV's, with IMREAD_IGNORE_ORIENTATION or IMREAD_UNCHANGED, for the formats that
+            OpenCV decodes. The others always become 8-bit colours.
 
     Returns:
-        uint8 BGR (H, W, 3) unless `flags` ask for something else.
+        uint8 BGR (H, W, 3) unless `flags` ask for something else. Of 16 bits the upper 8 are taken.
 
     Raises:
         ImageFileError: If it cannot be decoded.
     """
+    if kind not in OPENCV_FORMATS:
+        return _decode_by_pillow(path)
     try:
         image = cv2.imread(str(path), flags)
     except cv2.error as error:
@@ -157,6 +177,22 @@ def decode_image(path: str | Path, flags: int = COLOUR) -> np.ndarray:
     if image is None:
         raise _refusal(path, 'cannot be decoded')
     return image
+
+
+def _decode_by_pillow(path: str | Path) -> np.ndarray:
+    try:
+        with Image.open(path) as image:
+            mode = image.mode
+            if mode.startswith(SIXTEEN_BIT):
+                grey = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
+                return cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
+            if mode not in UNSCALED:
+                return np.ascontiguousarray(np.asarray(image.convert('RGB'))[..., ::-1])
+    except MemoryError:
+        raise
+    except Exception as error:  # damaged bytes make the decoders stumble over anything
+        raise _refusal(path, f'cannot be decoded ({error})') from error
+    raise _refusal(path, f'pixels of mode {mode}, whose range is unknown: save it with 8 bits')
 
 
 def find_image_problem(path: str | Path) -> str | None:
@@ -169,8 +205,9 @@ def find_image_problem(path: str | Path) -> str | None:
     if str(path).endswith('/'):
         return UNREAD_FOLDER
     try:
-        if read_header(path).format not in JPEG_FORMATS:
-            decode_image(path)
+        kind = read_header(path).format
+        if kind not in JPEG_FORMATS:
+            decode_image(path, kind)
     except ImageFileError as error:
         return error.reason
     except OSError as error:

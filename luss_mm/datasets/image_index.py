@@ -11,6 +11,7 @@ import secrets
 import time
 from array import array
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from luss_mm.datasets.image_walk import IMAGE_SUFFIXES, size_of, stamp_of, walk_
 from luss_mm.work_dir.atomic_files import opened_atomically
 
 FORMAT = 2  # also of the rule for hidden names
+SHOWN_SUFFIXES = 5  # in a log line
 ALIGNMENT = 64  # of the header, so that the numbers behind it lie at multiples of their size
 
 
@@ -147,19 +149,24 @@ class ImageIndex(Sequence[str]):
         return *numbers, self.names.characters, self.folders.characters
 
 
-def scan_images(folder: str | Path) -> ImageIndex:
+def scan_images(folder: str | Path, others: Counter[str] | None = None) -> ImageIndex:
     """Index of all images below a folder, in the order of their sorted relative paths.
 
-    See `walk_images`.
+    Args:
+        folder: To look into, see `walk_images`.
+        others: Counts the suffixes of files that are passed over, if it is given.
 
     Raises:
         FileNotFoundError: If there are none.
     """
     folders, stamps = [], []
-    paths = walk_images(folder, folders, stamps)
+    others = Counter() if others is None else others
+    paths = walk_images(folder, folders, stamps, others)
     names, sizes = _pack((path, size_of(os.path.join(folder, path))) for path in paths)
     if not len(names):
-        raise FileNotFoundError(f'{folder}: holds no image ({", ".join(IMAGE_SUFFIXES)}).')
+        raise FileNotFoundError(
+            f'{folder}: holds no image ({", ".join(IMAGE_SUFFIXES)}){_told(others)}.'
+        )
     packed_folders, _ = _pack((name, 0) for name in folders)
     return ImageIndex(names, sizes, packed_folders, np.array(stamps, np.uint64))
 
@@ -190,7 +197,8 @@ def kept_index(directory: str | Path, folder: str | Path) -> ImageIndex:
         if index := _current_index(path, folder):
             return index
     started = time.perf_counter()
-    index = scan_images(folder)
+    others: Counter[str] = Counter()
+    index = scan_images(folder, others)
     try:
         path.parent.mkdir(exist_ok=True)
         index.save(path)
@@ -198,7 +206,9 @@ def kept_index(directory: str | Path, folder: str | Path) -> ImageIndex:
         print_log(f'{path}: the list of images is not kept ({error})', 'current')
         return index
     seconds = time.perf_counter() - started
-    print_log(f'{folder}: {len(index):,} images, listed in {seconds:.1f} s', 'current')
+    print_log(
+        f'{folder}: {len(index):,} images, listed in {seconds:.1f} s{_told(others)}', 'current'
+    )
     return open_index(path)
 
 
@@ -220,6 +230,15 @@ def open_index(path: str | Path) -> ImageIndex:
     if len(names) != len(sizes) or len(folders) != len(stamps):
         raise ValueError(f'{path}: its parts do not fit together')
     return ImageIndex(names, sizes, folders, stamps, (str(path), header['token']))
+
+
+def _told(others: Counter[str]) -> str:
+    """What is passed over, for a message; '' if there is nothing."""
+    if not others:
+        return ''
+    shown = ', '.join(f'{count:,} {name}' for name, count in others.most_common(SHOWN_SUFFIXES))
+    more = ' ...' if len(others) > SHOWN_SUFFIXES else ''
+    return f'; passed over, as they are no images: {shown}{more}'
 
 
 def _pack(items: Iterable[tuple[str, int]]) -> tuple[PackedNames, np.ndarray]:

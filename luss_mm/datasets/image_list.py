@@ -126,7 +126,7 @@ def _read_lines(path: Path) -> Iterator[tuple[str, list[str]]]:
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such list of images.')
     first_lines: dict[str, int] = {}
-    with path.open(encoding='utf-8', errors='surrogateescape') as file:
+    with path.open(encoding='utf-8-sig', errors='surrogateescape') as file:
         for number, line in enumerate(file, start=1):
             where, words = f'{path}, line {number}', line.split()
             if NO_TEXT.search(line):

@@ -1,17 +1,24 @@
 """Finding the images below a folder: sorted, through links, not in circles."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-IMAGE_SUFFIXES = ('.jpeg', '.jpg', '.png', '.bmp', '.webp')
+IMAGE_SUFFIXES = (
+    *('.jpeg', '.jpg', '.jpe', '.jfif', '.mpo', '.png', '.bmp', '.webp', '.gif', '.tif', '.tiff'),
+    *('.avif', '.heic', '.heif', '.hif', '.jp2', '.ppm', '.pgm'),
+)
 # Folders that programs leave among images, besides those whose names start with a dot.
-LEFT_BY_PROGRAMS = ('__MACOSX', '@eaDir')
+LEFT_BY_PROGRAMS = ('__MACOSX', '@eaDir', '#recycle', '$RECYCLE.BIN', 'lost+found')
 Stamp = tuple[int, int]
 
 
 def walk_images(
-    folder: str | Path, folders: list[str] | None = None, stamps: list[Stamp] | None = None
+    folder: str | Path,
+    folders: list[str] | None = None,
+    stamps: list[Stamp] | None = None,
+    others: Counter[str] | None = None,
 ) -> Iterator[str]:
     """Sorted relative paths of all images below a folder.
 
@@ -25,6 +32,7 @@ def walk_images(
         folders: Gets the relative path of every folder that was looked into, '' or with a '/' at
             the end, if it is given.
         stamps: Gets the stamp of each, taken before it was looked into, if it is given.
+        others: Counts the suffixes of files that are passed over, if it is given.
 
     Raises:
         PermissionError: If the folder itself may not be read.
@@ -42,7 +50,7 @@ def walk_images(
             identity = status.st_dev, status.st_ino
             if identity in lineage:
                 continue
-            inner = sorted(_children(folder, relative), reverse=True)
+            inner = sorted(_children(folder, relative, others), reverse=True)
         except PermissionError:
             if not relative:
                 raise unread_folder(folder) from None
@@ -56,7 +64,7 @@ def walk_images(
         pending += inner
 
 
-def _children(folder: str | Path, relative: str) -> Iterator[str]:
+def _children(folder: str | Path, relative: str, others: Counter[str] | None) -> Iterator[str]:
     """Relative paths of images, and with a '/' at the end of folders, right below a folder."""
     with os.scandir(os.path.join(folder, relative)) as entries:
         for entry in entries:
@@ -66,6 +74,8 @@ def _children(folder: str | Path, relative: str) -> Iterator[str]:
                 yield f'{relative}{entry.name}/'
             elif is_image(entry.name):
                 yield f'{relative}{entry.name}'
+            elif others is not None:
+                others[os.path.splitext(entry.name)[1].lower() or entry.name] += 1
 
 
 def is_hidden(name: str) -> bool:

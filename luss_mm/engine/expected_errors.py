@@ -5,6 +5,7 @@ import errno
 import os
 import re
 import shutil
+import sys
 import tempfile
 import traceback
 from collections.abc import Iterator
@@ -47,6 +48,7 @@ PATH_MENDS = {
 }
 SHARED_MEMORY_FOLDER = '/dev/shm'
 FULL = 1 << 20  # free bytes of a disk that counts as full
+INTERRUPTED = 130  # status of a program that Ctrl-C has ended: 128 + SIGINT
 GOES_ON = 'The same command then goes on where the run stopped.'
 # torch's own words, from the workers of a data loader or from the process that they send to.
 SHARED_MEMORY = re.compile(r'(?i)shared memory|/torch_\d+|\bshm\b|bus error')
@@ -73,10 +75,13 @@ def one_line_stops(work_dir: str | Path = '.') -> Iterator[None]:
     LUSS_MM_TRACEBACK is set.
 
     Raises:
-        SystemExit: With the line, hence the status 1.
+        SystemExit: With the line, hence the status 1; after Ctrl-C with the status 130.
     """
     try:
         yield
+    except KeyboardInterrupt:
+        print(f'\ninterrupted. {GOES_ON}', file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
     except Exception as error:
         reason = explain_stop(error, work_dir)
         if reason is None or os.environ.get('LUSS_MM_TRACEBACK'):

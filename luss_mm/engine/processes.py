@@ -45,12 +45,15 @@ def device_overrides(config: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         Synchronised batch norm on several GPUs; a wrapper for CPU processes and batch norm
-        statistics that are averaged after every epoch; mixed precision as far as the CPU has it.
+        statistics that are averaged after every epoch, plain batch norm where the config asks for a
+        synchronised one, which needs CUDA; mixed precision as far as the CPU has it.
     """
     distributed = config.get('launcher', 'none') != 'none'
     if torch.cuda.is_available():
         return dict(sync_bn='torch') if distributed else {}
     overrides: dict[str, Any] = {}
+    if config.get('model') and (model := _without_sync_bn(config['model'])) != config['model']:
+        overrides['model'] = model
     if distributed:
         # broadcast_buffers would overwrite the batch norm statistics of all ranks but one.
         overrides['model_wrapper_cfg'] = dict(
@@ -104,3 +107,12 @@ def _close_files(logger: MMLogger) -> None:
     for handler in [h for h in logger.handlers if isinstance(h, logging.FileHandler)]:
         handler.close()
         logger.removeHandler(handler)
+
+
+def _without_sync_bn(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        found = {key: _without_sync_bn(inner) for key, inner in value.items()}
+        return found | dict(type='BN') if found.get('type') == 'SyncBN' else found
+    if isinstance(value, (list, tuple)):
+        return type(value)(_without_sync_bn(inner) for inner in value)
+    return value

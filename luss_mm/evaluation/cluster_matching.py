@@ -1,6 +1,6 @@
 """How generated ids become categories: by a rule on the scored masks, or by a given match."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -137,3 +137,33 @@ def category_ids(num_categories: int) -> GivenMatching:
     return GivenMatching(
         same, num_categories, num_categories, 'none', 'predicted ids are category ids: no matching'
     )
+
+
+def match_of_names(
+    match: Mapping[str | int, int | str], num_clusters: int, categories: Sequence[str]
+) -> dict[str, int]:
+    """A match that names categories, with their ids; several clusters may share a category.
+
+    Args:
+        match: Category id, or its name, of generated ids. Where names are given, ids that have
+            none, or that of no category, are never right.
+        num_clusters: G.
+        categories: Names of the ids 0..C, 0 being "others".
+
+    Returns:
+        Category id of each generated id.
+
+    Raises:
+        ValueError: If no name is that of a category.
+    """
+    if not any(isinstance(name, str) for name in match.values()):
+        return {str(key): category for key, category in match.items()}
+    ids = {name: i for i, name in enumerate(categories)}
+    given = {str(key): ids.get(name, len(categories)) for key, name in match.items()}
+    if min(given.values()) == len(categories):
+        raise ValueError(
+            f'none of the names {", ".join(sorted(set(match.values()))[:5])} is one of the '
+            f'categories {", ".join(categories[:5])} ...'
+        )
+    never = {str(i): len(categories) for i in range(1, num_clusters + 1)}
+    return {'0': 0} | never | given

@@ -6,17 +6,43 @@ from pathlib import Path
 
 from luss_mm.work_dir.run_folder import EvaluationFolder, StageFolder, read_match
 
+GIVEN = 'names.json'  # in a work directory, written by people
 MAX_DIGITS = 9  # of an id
 
 
 def run_names(stage: str | Path) -> dict[int, str]:
-    """Names by the match that a stage was scored with; none if it was not scored.
+    """Names of a run's clusters: those that people gave them, else those of the match.
 
     Args:
-        stage: Its folder.
+        stage: Folder in a work directory, which has `names.json` where people named the clusters;
+            with `evaluation/match.json` and its scores where it was scored.
     """
+    given = Path(stage).absolute().parent / GIVEN
+    if given.is_file():
+        return read_names(given)
     path = StageFolder(stage).evaluation.match_file
     return read_names(path) if path.is_file() else {}
+
+
+def merged_ids(names: Mapping[int, str]) -> dict[int, int]:
+    """Ids that share a name with a lower one, and the lowest of them; 0 is "others".
+
+    Args:
+        names: That people gave. Those of a match are no reason to merge.
+    """
+    lowest: dict[str, int] = {}
+    for number in sorted(names):
+        lowest.setdefault(names[number], number)
+    return {i: lowest[name] for i, name in names.items() if lowest[name] != i}
+
+
+def given_names(path: str | Path) -> dict[int, str]:
+    """Names that people gave in a file, or in the `names.json` of a work directory; else none."""
+    path = Path(path, GIVEN) if Path(path).is_dir() else Path(path)
+    if not path.is_file():
+        return {}
+    content = json.loads(path.read_text(encoding='utf-8-sig'))
+    return read_names(path) if isinstance(next(iter(content.values()), 0), str) else {}
 
 
 def read_names(path: str | Path) -> dict[int, str]:
@@ -32,7 +58,7 @@ def read_names(path: str | Path) -> dict[int, str]:
     """
     path = Path(path)
     try:
-        content = json.loads(path.read_text(encoding='utf-8'))
+        content = json.loads(path.read_text(encoding='utf-8-sig'))
     except (ValueError, RecursionError) as error:
         raise ValueError(f'{path}: not JSON ({error})') from error
     if not isinstance(content, dict) or not all(_is_id(key) for key in content):

@@ -21,6 +21,7 @@ from luss_mm.evaluation.cluster_matching import (
     ClusterMatching,
     GivenMatching,
     MatchingByRule,
+    match_of_names,
 )
 from luss_mm.evaluation.score_report import (
     class_table,
@@ -304,8 +305,11 @@ class UnsupervisedIoUMetric(BaseMetric):
             return MatchingByRule(
                 self.rule, self.num_clusters, self._category_count(), self.background
             )
+        match = self.match
+        if self.background == 0:  # a match may name its categories
+            match = match_of_names(match, self.num_clusters, self._class_names() or ())
         return GivenMatching(
-            self.match, self.num_clusters, self._category_count(), background=self.background
+            match, self.num_clusters, self._category_count(), background=self.background
         )
 
     def _hold_back(self, image: str, tally: ImageTally | None, device: torch.device) -> None:

@@ -13,9 +13,16 @@ from mmengine.dataset import pseudo_collate
 from mmengine.infer import BaseInferencer
 from mmengine.structures import BaseDataElement
 from mmseg.registry import INFERENCERS
+from PIL import Image, ImageOps
 from torch import Tensor, nn
 
-from luss_mm.evaluation.cluster_names import name_of, read_names, run_names
+from luss_mm.evaluation.cluster_names import (
+    given_names,
+    merged_ids,
+    name_of,
+    read_names,
+    run_names,
+)
 from luss_mm.functional.label_codec import MAX_ID, category_palette
 from luss_mm.inference.image_stream import (
     batches_of_equal_size,
@@ -54,8 +61,9 @@ class LUSSInferencer(BaseInferencer):
         device: 'cpu', 'cuda', 'cuda:1' ...; None takes a GPU if there is one.
         scope: Of mmengine's registries.
         show_progress: Unused here: `tools/infer.py` shows the progress of folders.
-        names: JSON file as `read_names` takes it; 'run' takes the categories that the run's
-            clusters were matched to, if they were; 'none' takes cluster numbers.
+        names: JSON file as `read_names` takes it; ids that share a name become the lowest of them.
+            'run' takes the run's own `names.json`, or else the categories that its clusters were
+            matched to, if they were; 'none' takes cluster numbers.
         refine: Config of a segmenter that refines predictions, see `LUSSSegmentor`; None leaves
             that to the model's own config.
 
@@ -87,6 +95,8 @@ class LUSSInferencer(BaseInferencer):
             self.names: dict[int, str] = {}
         else:
             self.names = run_names(self.source.folder) if names == 'run' else read_names(names)
+        place = self.source.folder.absolute().parent if names == 'run' else names
+        self._merged = merged_ids({} if names == 'none' else given_names(place))
         super().__init__(
             self.source.config, str(self.source.checkpoint), device, scope, show_progress
         )
@@ -105,7 +115,7 @@ class LUSSInferencer(BaseInferencer):
 
     def __call__(
         self,
-        inputs: str | Path | np.ndarray | Sequence[str | Path | np.ndarray],
+        inputs: str | Path | np.ndarray | Image.Image | Sequence[str | Path | np.ndarray],
         return_datasamples: bool = False,
         batch_size: int = 16,
         return_vis: bool = False,
@@ -116,7 +126,7 @@ class LUSSInferencer(BaseInferencer):
 
         Args:
             inputs: An image file, a folder (read recursively), an array (BGR uint8, (H, W, 3), as
-                OpenCV reads it), or a list of files and arrays.
+                OpenCV reads it), an image of Pillow, or a list of these, without folders.
             return_datasamples: Return mmseg's data samples as predictions.
             batch_size: Images of one size that are segmented together at most.
             return_vis: Also return overlays.
@@ -131,6 +141,7 @@ class LUSSInferencer(BaseInferencer):
 
         Raises:
             BadImageError: If an image cannot be read and `on_bad_image` is 'error'.
+            TypeError: If an input is no image, as None.
         """
         if on_bad_image not in BAD_IMAGE_RULES:
             raise ValueError(f'on_bad_image is one of {BAD_IMAGE_RULES}, not {on_bad_image!r}')
@@ -182,6 +193,11 @@ class LUSSInferencer(BaseInferencer):
                     'segmentor of mmseg'
                 )
             image.labels = _as_ids(sample.pred_sem_seg.data)
+            if self._merged:
+                table = np.arange(int(image.labels.max()) + 1, dtype=np.uint16)
+                for number in self._merged.keys() & set(table.tolist()):
+                    table[number] = self._merged[number]
+                image.labels = table[image.labels]
             image.packed = dict(data_samples=sample.cpu())
 
     def _inputs_to_list(
@@ -189,7 +205,9 @@ class LUSSInferencer(BaseInferencer):
     ) -> list[str | Path | np.ndarray]:
         if isinstance(inputs, (str, Path)):
             return [image_path(inputs, relative) for relative in input_images(inputs)]
-        return [inputs] if isinstance(inputs, np.ndarray) else list(inputs)
+        if isinstance(inputs, (np.ndarray, Image.Image)) or not isinstance(inputs, Iterable):
+            inputs = [inputs]
+        return [_as_input(image) for image in inputs]
 
     def visualize(
         self, inputs: list, preds: list[PreparedImage], show: bool = False
@@ -228,6 +246,19 @@ class LUSSInferencer(BaseInferencer):
     def name_of(self, predicted_id: int) -> str:
         """The matched category of an id, or `cluster <id>`."""
         return name_of(predicted_id, self.names)
+
+
+def _as_input(image: str | Path | np.ndarray | Image.Image) -> str | Path | np.ndarray:
+    """A picture of Pillow as an array, turned as people see it; the others as they are."""
+    if isinstance(image, Image.Image):
+        upright = ImageOps.exif_transpose(image).convert('RGB')
+        return np.ascontiguousarray(np.asarray(upright)[..., ::-1])
+    if not isinstance(image, (str, Path, np.ndarray)):
+        raise TypeError(
+            'an image is a path, an array (BGR uint8, (H, W, 3)) or one of Pillow, not '
+            f'{type(image).__name__}'
+        )
+    return image
 
 
 def overlay(image: PreparedImage) -> np.ndarray:

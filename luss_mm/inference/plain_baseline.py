@@ -23,7 +23,7 @@ from luss_mm.evaluation.plain_baseline import (
 )
 from luss_mm.evaluation.score_report import scores_in_percent
 from luss_mm.models.preprocessors import ViewsPreprocessor
-from luss_mm.packaged_weights import checkpoint_file, find_packaged
+from luss_mm.packaged_weights import checkpoint_file, find_labels_used
 from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.pipeline.reference_features import PixelFeatures
 from luss_mm.recipes.dataset_facts import build_label_loader
@@ -179,8 +179,8 @@ def labels_of_weights(checkpoint: str | None) -> list[str]:
     """
     if checkpoint in (None, RANDOM):
         return []
-    if package := find_packaged(checkpoint):
-        return [package.labels_used]
+    if labels := find_labels_used(checkpoint):
+        return [labels]
     stage = Path(checkpoint).parent
     if not is_finished(stage):
         return [f'{checkpoint}: not known']

@@ -231,7 +231,8 @@ def check_features(stages: Mapping[str, Mapping[str, Any]]) -> None:
             for where, model in _models_with_backbone(stage['model'], f'stages.{name}.model'):
                 key = json.dumps(model['backbone'], sort_keys=True, default=str)
                 if key not in tried:
-                    tried[key] = _channels_of(model['backbone'], where)
+                    in_windows = (model.get('test_cfg') or {}).get('mode') == 'slide'
+                    tried[key] = _channels_of(model['backbone'], where, in_windows)
                 if tried[key] is not None:
                     for part, index, wanted in _wanted_maps(model, where):
                         _check_map(part, index, wanted, tried[key])
@@ -254,8 +255,14 @@ def _models_with_backbone(value: Any, where: str) -> Iterator[tuple[str, Mapping
             yield from _models_with_backbone(inner, f'{where}[{i}]')
 
 
-def _channels_of(backbone: Mapping[str, Any], where: str) -> list[int] | None:
-    """Channels of each map that a backbone returns; None if it cannot be tried."""
+def _channels_of(
+    backbone: Mapping[str, Any], where: str, in_windows: bool = False
+) -> list[int] | None:
+    """Channels of each map that a backbone returns; None if it cannot be tried.
+
+    A backbone for images of one size, as BEiT with its position bias, is refused unless it sees
+    windows of images alone.
+    """
     with sample_randomness(0, 0, 0), torch.no_grad():
         try:
             network = MODELS.build(dict(backbone))
@@ -265,13 +272,29 @@ def _channels_of(backbone: Mapping[str, Any], where: str) -> list[int] | None:
         network.eval()  # apart: some of mmseg's return None
         try:
             maps = network(torch.zeros(1, 3, TRIAL_SIDE, TRIAL_SIDE))
-        except Exception:  # it may want another size, a GPU or other inputs: no reason not to train
+        except Exception as error:  # it may want a GPU or other inputs: no reason not to train
+            side = getattr(network, 'img_size', None)
+            side = side if isinstance(side, int) or not side else max(side)
+            if side and not in_windows and _takes(network, side):
+                raise SettingsError(
+                    f'{where}.backbone: {backbone["type"]} takes images of {side} x {side} pixels '
+                    f'alone ({type(error).__name__} with others). Choose another backbone, or '
+                    f"train on crops of that size and predict with test_cfg.mode='slide'"
+                ) from error
             return None
     if not isinstance(maps, (list, tuple)) or not all(
         isinstance(found, torch.Tensor) and found.ndim == 4 for found in maps
     ):
         return None
     return [found.shape[1] for found in maps]
+
+
+def _takes(network: torch.nn.Module, side: int) -> bool:
+    try:
+        network(torch.zeros(1, 3, side, side))
+    except Exception:
+        return False
+    return True
 
 
 def _wanted_maps(

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.logging import print_log
 from mmengine.registry import Registry
+from mmengine.utils import is_installed
 from mmseg.registry import (
     DATA_SAMPLERS,
     DATASETS,
@@ -204,6 +206,15 @@ SUFFIXES = ('.py', '.json', '.yaml', '.yml')  # that mmengine knows
 READERS = ('_file2dict', '_is_lazy_import', '_parse_lazy_import')  # of mmengine, one file each
 FAULTS_OF_OPTIONS = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 LONGEST = 300  # characters of a reason
+OWN = 'luss_mm'
+
+# `_base_ = 'luss_mm::luss/pass_photos.py'`, and `mmseg::` with the maintained releases.
+MODULE2PACKAGE.setdefault(OWN, OWN)
+for _module in ('mmseg', 'mmpretrain'):
+    if not is_installed(MODULE2PACKAGE[_module]) and is_installed(
+        f'onedl-{MODULE2PACKAGE[_module]}'
+    ):
+        MODULE2PACKAGE[_module] = f'onedl-{MODULE2PACKAGE[_module]}'
 
 
 def read_config(path: str | Path, options: Mapping[str, Any] | None = None) -> Config:
@@ -233,11 +244,24 @@ def read_own_config(path: str | Path) -> Config:
     """
     _refuse_other_files(path)
     try:
-        return Config.fromfile(path)
+        return _without_own_scope(Config.fromfile(path))
     except Exception as error:
         if not (reason := _fault_of_the_config(error, path)):
             raise
         raise ConfigError(reason) from error
+
+
+def _without_own_scope(value: Any) -> Any:
+    """The same without the scope that mmengine notes below `luss_mm::`: ours are mmseg's own."""
+    if isinstance(value, (list, tuple)):
+        for inner in value:
+            _without_own_scope(inner)
+    elif isinstance(value, Mapping) or isinstance(value, Config):
+        if value.get('_scope_') == OWN:
+            del value['_scope_']
+        for key in list(value.keys()):
+            _without_own_scope(value[key])
+    return value
 
 
 def merge_options(config: Config, options: Mapping[str, Any] | None) -> None:

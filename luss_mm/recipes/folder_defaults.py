@@ -4,13 +4,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from luss_mm.datasets.category_folders import category_names
+from luss_mm.datasets.category_folders import category_folders, category_names
 from luss_mm.datasets.image_walk import walk_images
+from luss_mm.datasets.mask_coding import MASK_FOLDERS, find_masks
 from luss_mm.functional.cluster_number import FEWEST_CLUSTERS, MOST_CLUSTERS, rule_of_thumb
 from luss_mm.recipes.settings import Settings, SettingsError
 
-# Folders of a data set with splits.
-LAYOUT = ('train', 'train-*', 'validation', 'validation-*', 'test')
+# Folders of a data set with splits; an album may be called `test`.
+LAYOUT = ('train', 'train-*', 'validation', 'validation-*')
+OTHER_SPLITS = ('val', 'valid', 'dev', 'test')
+# Folders of photographs that others have beside their folder of masks.
+PHOTOGRAPHS = ('images', 'img', 'imgs', 'img_dir', 'JPEGImages', 'leftImg8bit', 'photos')
 FOUND = ('train_split', 'evaluate', 'num_categories', 'finetune_epochs')
 # Of fine-tuning: a small folder needs steps rather than epochs.
 FEWEST_STEPS = 400
@@ -43,15 +47,16 @@ def look_at_folder(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]
     found: dict[str, Any] = {}
     lines = []
     if 'train_split' in wanted:
-        found['train_split'] = '' if is_flat else 'train'
-        if not found['train_split']:
-            lines.append(f'{root}: no folder train/, so all images in it are the training set')
+        found['train_split'], line = _find_training_images(root, is_flat)
+        lines += [line] if line else []
+        lines += _unused_folders(root, found['train_split'])
     split = found.get('train_split', values.get('train_split') or '')
     _refuse_to_write_into(root / split, Path(values['work_dir']))
     if 'evaluate' in wanted:
         found['evaluate'] = not _lacks_masks(root, split)
         if not found['evaluate']:
             lines.append(f'{root}: no folder validation/, so nothing is scored (evaluate=False)')
+            lines += _other_validation(root)
     if 'num_categories' in wanted:
         if found.get('evaluate', values.get('evaluate')):
             _refuse_to_guess(root / 'validation', bool(values.get('use_dff')))
@@ -65,6 +70,75 @@ def look_at_folder(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]
         found['finetune_epochs'], line = _choose_epochs(images, batch)
         lines.append(line)
     return found, lines
+
+
+def _find_training_images(root: Path, is_flat: bool) -> tuple[str, str | None]:
+    """Folder below one that holds the photographs, and a line about it.
+
+    Raises:
+        SettingsError: If there are masks among the photographs.
+    """
+    inner = {path.name: path for path in root.iterdir() if path.is_dir()} if root.is_dir() else {}
+    if 'train' in inner or not (is_flat or inner.keys() & set(PHOTOGRAPHS)):
+        return 'train', None
+    masks = next((path for name, path in inner.items() if name.lower() in MASK_FOLDERS), None)
+    photographs = next((name for name in PHOTOGRAPHS if name in inner), None)
+    if masks and photographs:
+        nested = inner[photographs] / 'train'
+        split = f'{photographs}/train' if nested.is_dir() else photographs
+        line = f'{root}: trained on {split}/, not on {masks.name}/'
+        if not is_flat:
+            return split, line
+        return split, f'{line}. To be scored: {_command(masks, inner[photographs], root)}'
+    if not is_flat:
+        return 'train', None
+    found = find_masks(_images_below(root))
+    if found is None:
+        return '', f'{root}: no folder train/, so all images in it are the training set'
+    first, count = found
+    raise SettingsError(
+        f'{root / first}: a mask by its name, 1 of {count}, which would be trained on as a '
+        'photograph. Set train_split to the folder of the photographs, move the masks away, or set '
+        'train_split=. if these are photographs'
+    )
+
+
+def _command(masks: Path, photographs: Path, root: Path) -> str:
+    """How masks become a validation split."""
+    return (
+        f'python tools/convert_masks.py {masks} --images {photographs} --out '
+        f'{root}/validation-segmentation; ln -s {photographs.name} {root}/validation'
+    )
+
+
+def _unused_folders(root: Path, split: str) -> list[str]:
+    """A line about folders with images beside train/, which may be albums."""
+    if split != 'train' or not root.is_dir():
+        return []
+    known = {*OTHER_SPLITS, *PHOTOGRAPHS, *MASK_FOLDERS}
+    unused = [
+        name
+        for name in category_folders(root)
+        if name.lower() not in known and not any(Path(name).match(pattern) for pattern in LAYOUT)
+    ]
+    if not unused:
+        return []
+    shown = ', '.join(unused[:3]) + (' ...' if len(unused) > 3 else '')
+    return [
+        f'{root}: trained on train/ alone, not on {len(unused)} folder(s) beside it ({shown}). Set '
+        'train_split=. if train/ is one of several albums'
+    ]
+
+
+def _other_validation(root: Path) -> list[str]:
+    """A line about a validation split of another name."""
+    name = next((name for name in OTHER_SPLITS[:-1] if (root / name).is_dir()), None)
+    if name is None:
+        return []
+    return [
+        f'{root / name}: to be scored on it, rename it validation/ and bring its masks to '
+        'validation-segmentation/ (python tools/convert_masks.py)'
+    ]
 
 
 def _has_splits(root: Path) -> bool:

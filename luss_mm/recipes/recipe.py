@@ -12,10 +12,11 @@ from mmengine.dist import broadcast_object_list, is_main_process
 from mmseg.registry import DATASETS, MODELS, TASK_UTILS
 
 from luss_mm.datasets import LUSSDataset, SeededDataset
-from luss_mm.packaged_weights import find_packaged
+from luss_mm.packaged_weights import find_labels_used
 from luss_mm.recipes.config_check import RUNNER_KEYS, check_schedule, check_stage, typed_blocks
 from luss_mm.recipes.dataset_facts import look_at, without_loading
 from luss_mm.recipes.folder_defaults import look_at_folder
+from luss_mm.recipes.named_backbone import look_at_backbone
 from luss_mm.recipes.setting_types import check_settings
 from luss_mm.recipes.settings import (
     Settings,
@@ -78,12 +79,15 @@ class Recipe:
                 f'load_from={values["load_from"]!r} does not say which stage starts from it: set '
                 'stages.<stage>.load_from'
             )
+        described, backbone_notes = look_at_backbone(values)
+        values |= described
         # Looking at the folder reads some; what depends on its findings follows.
         check_settings({name: value for name, value in values.items() if value is not None})
         # Absolute: a relative one would be read below data_root where label maps are looked up.
         self.work_dir = Path(values['work_dir']).absolute()
         found, self.notes = look_at_folder(values | dict(work_dir=str(self.work_dir)))
         values |= found
+        self.notes = [*backbone_notes, *self.notes]
         check_settings(values)
         order = values['stage_order']  # '--cfg-options stage_order=pretrain' gives a string
         order = [order] if isinstance(order, str) else list(order)
@@ -187,8 +191,8 @@ class Recipe:
         used = self.templates[name].get('labels_used', {})
         lines = [text for key, text in used.items() if self.evaluate or key not in VALIDATION_KEYS]
         start = self.is_training(name) and self.stage(name, '<stage_dir>').get('load_from')
-        if start and (package := find_packaged(start)):
-            lines.append(package.labels_used)
+        if start and (labels := find_labels_used(start)):
+            lines.append(labels)
         return lines
 
     def test_parts(self, name: str) -> dict[str, Any]:

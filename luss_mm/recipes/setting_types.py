@@ -248,7 +248,7 @@ TYPES: dict[str, Kind] = dict(
     finetune_min_lr=NOT_NEGATIVE,
     finetune_scale=Listed(of=POSITIVE, length=2),
     finetune_warmup_epochs=FROM_0,
-    foreground=Choice(words=('length', 'attention', 'found')),
+    foreground=Choice(words=('length', 'attention', 'found'), optional=True),
     foreground_epochs=FROM_0,
     foreground_threshold=Number(lowest=0, highest=1, words=('otsu', 'validation_sweep')),
     found_epochs=FROM_1,

@@ -81,7 +81,7 @@ def thumbnail(path: str | Path, tile: int) -> np.ndarray:
         # the decoder of JPEGs can leave out what a thumbnail does not need
         reduction = max(r for r in REDUCED_FLAGS if r == 1 or shortest >= r * tile)
         flags = REDUCED_FLAGS[reduction] | cv2.IMREAD_IGNORE_ORIENTATION
-        image = turn_upright(decode_image(path, flags), header.orientation)
+        image = turn_upright(decode_image(path, header.format, flags), header.orientation)
     except (OSError, ValueError, cv2.error):
         image = None
     if image is None:

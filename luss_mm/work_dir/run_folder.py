@@ -235,19 +235,22 @@ def read_bad_files(directory: str | Path, name: str) -> list[dict[str, str]]:
     return read_json(path) if path.is_file() else []
 
 
-def read_match(path: str | Path) -> dict[str, int]:
-    """A match from a JSON file, {generated id: category id}, as match.json is written.
+def read_match(path: str | Path) -> dict[str, int | str]:
+    """A match from a JSON file: {generated id: category id} as match.json, or the category's name.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not a JSON object of numbers.
+        ValueError: If it is not a JSON object of numbers, or of names.
     """
     try:
         match = json.loads(Path(path).read_text(encoding='utf-8'))
     except (ValueError, RecursionError) as error:
         raise ValueError(f'{path}: not JSON ({error})') from error
-    if not isinstance(match, dict) or not all(type(entry) is int for entry in match.values()):
-        raise ValueError(f'{path}: a match is one JSON object {{"generated id": category id}}')
+    kinds = {type(entry) for entry in match.values()} if isinstance(match, dict) else {None}
+    if not kinds <= {int} and kinds != {str}:
+        raise ValueError(
+            f'{path}: a match is one JSON object {{"generated id": category id}}, or its name'
+        )
     return match
 
 

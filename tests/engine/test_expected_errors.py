@@ -120,6 +120,9 @@ def test_a_program_ends_with_the_line(monkeypatch, tmp_path):
         main(OSError(errno.ENOSPC, ''))
     with pytest.raises(ZeroDivisionError):
         main(ZeroDivisionError())
+    with pytest.raises(SystemExit) as stop:
+        main(KeyboardInterrupt())
+    assert stop.value.code == 130 and stop.value.__suppress_context__
     monkeypatch.setenv('LUSS_MM_TRACEBACK', '1')
     with pytest.raises(SettingsError):
         main(SettingsError('whole'))

@@ -2,7 +2,15 @@ import json
 
 import pytest
 
-from luss_mm.evaluation.cluster_names import name_of, read_names, run_names
+from luss_mm.evaluation.cluster_matching import match_of_names
+from luss_mm.evaluation.cluster_names import (
+    given_names,
+    merged_ids,
+    name_of,
+    read_names,
+    run_names,
+)
+from luss_mm.work_dir.run_folder import read_match
 
 
 def write(folder, **files):
@@ -64,3 +72,22 @@ def test_other_contents_are_refused(tmp_path, content):
     (tmp_path / 'text.json').write_text('ant')
     with pytest.raises(ValueError, match='text.json: not JSON'):
         read_names(tmp_path / 'text.json')
+
+
+def test_names_that_people_gave_come_first_and_merge(tmp_path):
+    write(tmp_path / 'finetune/evaluation', match={'0': 0, '1': 1, '2': 2})
+    assert given_names(tmp_path) == {} and run_names(tmp_path / 'finetune')[1] == 'category 1'
+    write(tmp_path, names={'1': 'beach', '2': 'cat', '3': 'beach'})
+    names = {1: 'beach', 2: 'cat', 3: 'beach'}
+    assert run_names(tmp_path / 'finetune') == given_names(tmp_path) == names
+    assert merged_ids(names) == {3: 1}
+    assert given_names(tmp_path / 'finetune/evaluation/match.json') == {}  # names nothing
+
+
+def test_a_match_may_name_categories(tmp_path):
+    path = write(tmp_path, names={'1': 'bee', '2': 'cat', '3': 'bee'}) / 'names.json'
+    match = match_of_names(read_match(path), 4, ['others', 'ant', 'bee'])
+    assert match == {'0': 0, '1': 2, '2': 3, '3': 2, '4': 3}  # 3 = C + 1: never right
+    assert match_of_names({'0': 0, '1': 2}, 1, ['others', 'ant', 'bee']) == {'0': 0, '1': 2}
+    with pytest.raises(ValueError, match='none of the names bee, cat'):
+        match_of_names(read_match(path), 3, ['others', 'dog'])

@@ -22,7 +22,7 @@ def test_equals_timms_own_feature_network():
     theirs = timm.create_model(
         'xception65', features_only=True, pretrained=False, output_stride=16, out_indices=(1, 4)
     ).eval()
-    ours = TIMMFeatureMaps('xception65').eval()
+    ours = TIMMFeatureMaps('xception65', output_stride=16).eval()
     renamed = {
         f'network.{key}'.replace('blocks_', 'blocks.').replace('stem_', 'stem.'): value
         for key, value in theirs.state_dict().items()

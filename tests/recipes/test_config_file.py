@@ -4,9 +4,10 @@ import re
 import sys
 
 import pytest
+from mmengine.config import Config
 
 from luss_mm.engine.expected_errors import explain_stop
-from luss_mm.recipes.config_file import ConfigError, read_config, refuse_incomplete
+from luss_mm.recipes.config_file import ConfigError, read_config, read_own_config, refuse_incomplete
 from luss_mm.recipes.settings import SettingsError
 from tests.permissions import closed
 
@@ -99,3 +100,12 @@ def test_incomplete_configs(folder):
     refuse_incomplete(config, 'good.py', ['model', 'rate'])
     with pytest.raises(ConfigError, match='good.py: sets no train_dataloader. Name a recipe'):
         refuse_incomplete(config, 'good.py', ['model', 'train_dataloader'])
+
+
+def test_bases_by_the_name_of_the_package(tmp_path):
+    (tmp_path / 'mine.py').write_text("_base_ = 'luss_mm::luss/pass_tiny.py'\nseed = 7\n")
+    ours = read_own_config(tmp_path / 'mine.py')
+    expected = Config.fromfile('configs/luss/pass_tiny.py').to_dict() | dict(seed=7)
+    assert ours.to_dict() == expected  # without a scope of ours, which no registry has
+    (tmp_path / 'theirs.py').write_text("_base_ = 'mmseg::_base_/models/fcn_hr18.py'\n")
+    assert read_own_config(tmp_path / 'theirs.py').model.backbone.type == 'HRNet'

@@ -1,4 +1,5 @@
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -91,3 +92,46 @@ def test_a_folder_without_images_is_named(tmp_path):
         look(tmp_path / 'empty')
     found, lines = look(tmp_path / 'nowhere')  # whoever needs the images says so
     assert found['train_split'] == 'train' and not any('rule of thumb' in line for line in lines)
+
+
+def test_masks_beside_photographs_are_no_photographs(tmp_path):
+    for folder in ('img_dir/train', 'img_dir/val', 'ann_dir/train'):
+        write_images(tmp_path / 'mmseg' / folder, 8)
+    assert look(tmp_path / 'mmseg')[0]['train_split'] == 'img_dir/train'
+    write_images(tmp_path / 'images', 8)
+    write_images(tmp_path / 'masks', 8)
+    shutil.rmtree(tmp_path / 'mmseg')
+    found, lines = look(tmp_path)
+    assert found['train_split'] == 'images' and not found['evaluate']
+    assert f'tools/convert_masks.py {tmp_path}/masks --images {tmp_path}/images' in lines[0]
+    (tmp_path / 'validation').symlink_to('images')  # as the line says
+    (tmp_path / 'validation-segmentation').mkdir()
+    found, _ = look(tmp_path, num_categories=3)
+    assert found == dict(train_split='images', evaluate=True)
+
+
+@pytest.mark.parametrize(
+    'names', [('a/1.png', 'a/1_mask.png'), ('a/1.png', 'SegmentationClass/1.png')]
+)
+def test_masks_among_photographs_stop_the_run(tmp_path, names):
+    for name in names:
+        write_image(tmp_path / name, np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(SettingsError, match='a mask by its name, 1 of 1.*train_split=.') as refusal:
+        look(tmp_path)
+    assert names[1] in str(refusal.value)
+    assert look(tmp_path, train_split='.')[0]['num_categories'] == 2
+
+
+def test_folders_that_are_not_used_are_named(tmp_path):
+    for name in ('train', 'val', 'beach', 'test'):
+        write_images(tmp_path / name, 3)
+    _, lines = look(tmp_path)
+    assert any('1 folder(s) beside it (beach)' in line for line in lines)
+    assert any('rename it validation/' in line for line in lines)
+
+
+def test_an_album_may_be_called_test(tmp_path):
+    for name in ('test', 'beach', '.Trash', '@eaDir', '.thumbnails'):
+        write_images(tmp_path / name, 10)
+    found, lines = look(tmp_path)
+    assert found['train_split'] == '' and 'for 20 images' in lines[2]

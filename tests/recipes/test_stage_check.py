@@ -54,3 +54,14 @@ def test_recipes_of_the_package_fit(path, tmp_path):
 def test_a_training_from_weights_without_any_is_named():
     with pytest.raises(ValueError, match='checkpoint=None: this training starts from weights'):
         PretrainedWeightsHook(dict(checkpoint=None)).check()
+
+
+@pytest.mark.parametrize('mode', ['whole', 'slide'])
+def test_a_backbone_for_images_of_one_size_is_named(mode):
+    small = dict(img_size=32, embed_dims=16, num_layers=1, num_heads=2, out_indices=[0])
+    model = dict(backbone=dict(type='BEiT', **small), test_cfg=dict(mode=mode))
+    if mode == 'slide':
+        check_features(dict(finetune=dict(model=model)))
+    else:
+        with pytest.raises(SettingsError, match='BEiT takes images of 32 x 32 pixels alone'):
+            check_features(dict(finetune=dict(model=model)))

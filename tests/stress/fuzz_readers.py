@@ -25,6 +25,7 @@ from luss_mm.datasets.image_file import (
     ImageFileError,
     decode_image,
     find_image_problem,
+    read_header,
     read_image_size,
 )
 from luss_mm.datasets.image_list import _read_lines, _read_tags
@@ -92,7 +93,7 @@ def read_image(path):
     problem = find_image_problem(path)
     height, width = read_image_size(path)
     if height * width <= LARGEST_DECODED and problem is None:
-        decode_image(path)
+        decode_image(path, read_header(path).format)
 
 
 def read_official_list(path):

@@ -9,14 +9,15 @@ from mmengine.dataset import Compose
 from mmseg.registry import TRANSFORMS
 
 from luss_mm.datasets.image_file import (
+    JPEG_FORMATS,
     ImageFileError,
+    ImageHeader,
     decode_image,
     read_header,
     turn_upright,
 )
 from luss_mm.functional.label_codec import decode_label_map
 
-JPEG_SUFFIXES = ('.jpeg', '.jpg')
 LARGEST_RATIO = 512  # of the sides; the resizing of a recipe leaves such an image 4 rows of 256
 REDUCED_FLAGS = {
     1: cv2.IMREAD_COLOR,
@@ -51,8 +52,8 @@ class LoadBoundedImage(BaseTransform):
         """Load the image at results['img_path']."""
         path = results['img_path']
         stored = read_header(path)
-        reduced = REDUCED_FLAGS[self._reduction(path, stored.height, stored.width)]
-        image = decode_image(path, reduced | cv2.IMREAD_IGNORE_ORIENTATION)
+        reduced = REDUCED_FLAGS[self._reduction(stored)]
+        image = decode_image(path, stored.format, reduced | cv2.IMREAD_IGNORE_ORIENTATION)
         if not self.stored_pixels:
             image = turn_upright(image, stored.orientation)
         _, height, width, _ = stored if self.stored_pixels else stored.turned()
@@ -61,10 +62,11 @@ class LoadBoundedImage(BaseTransform):
         results['ori_shape'] = (height, width)
         return results
 
-    def _reduction(self, path: str | Path, height: int, width: int) -> int:
-        if self.max_side is None or Path(path).suffix.lower() not in JPEG_SUFFIXES:
+    def _reduction(self, stored: ImageHeader) -> int:
+        if self.max_side is None or stored.format not in JPEG_FORMATS:
             return 1
-        allowed = min(max(height, width) // self.max_side, height, width)
+        sides = stored.height, stored.width
+        allowed = min(max(sides) // self.max_side, *sides)
         return max(r for r in REDUCED_FLAGS if r <= max(allowed, 1))
 
 
@@ -151,18 +153,19 @@ def read_label_map(path: str | Path) -> np.ndarray:
     if not Path(path).is_file():
         raise FileNotFoundError(f'{path}: no such mask.')
     try:
-        read_header(path)  # refuses a size for which OpenCV would take all the memory
-        image = decode_image(path, cv2.IMREAD_UNCHANGED)
+        # The header first: it refuses a size for which OpenCV would take all the memory.
+        image = decode_image(path, read_header(path).format, cv2.IMREAD_UNCHANGED)
     except ImageFileError:
         image = None
     if image is None or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         shape = 'unreadable' if image is None else f'of shape {image.shape}, {image.dtype}'
         raise ValueError(
-            f'{path}: {shape}; an ImageNet-S mask is an RGB PNG with id = R + 256 * G.'
+            f'{path}: {shape}; an ImageNet-S mask is an RGB PNG with id = R + '
+            f'256 * G. Other codings: python tools/convert_masks.py {Path(path).parent}'
         )
     if image[..., 0].any():
         raise ValueError(
             f'{path}: its blue channel is not 0, so it is no ImageNet-S mask (id = R + 256 * G). '
-            'A palette of colours, as in VOC, must be converted first.'
+            f'Other codings: python tools/convert_masks.py {Path(path).parent}'
         )
     return decode_label_map(image[..., ::-1])

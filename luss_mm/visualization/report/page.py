@@ -13,6 +13,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from luss_mm.evaluation.cluster_names import given_names, name_of
 from luss_mm.version import __version__
 from luss_mm.visualization.report import bad_images, clusters, scores, strips, training
 from luss_mm.visualization.report.pictures import FOLDER, Picture, PictureFolder
@@ -122,6 +123,8 @@ def make_sections(
 
     matched = evaluation is not None and evaluation.scores['matching'] not in scores.NO_MATCHING
     category_of = [evaluation.names[c] for c in evaluation.category_of] if matched else None
+    if given := given_names(run.work_dir):  # by people
+        category_of = [name_of(i, given) for i in range(run.settings['num_categories'] + 1)]
     return [
         _section('summary', 'Summary', lambda: training.summarise(run)),
         _section('stages', 'Stages', lambda: training.stage_rows(run)),

@@ -1,0 +1,240 @@
+"""Masks as people have them: what coding a folder of them has, and the same in ours."""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from luss_mm.datasets.image_walk import walk_images
+from luss_mm.datasets.seeded_dataset import IGNORE_INDEX
+from luss_mm.functional.label_codec import decode_label_map
+
+# Folders that hold masks rather than photographs, in lower case.
+MASK_FOLDERS = frozenset(
+    'mask masks label labels annotation annotations ann_dir segmentation segmentations '
+    'segmentationclass segmentationobject gt ground_truth groundtruth gtfine '
+    'validation-segmentation test-segmentation train-segmentation'.split()
+)
+# What names of masks have behind that of their photograph.
+ENDING = re.compile(
+    r'(?i)(?:_gtfine|_gtcoarse)?[_-](?:mask|masks|seg|segmentation|label|labels|gt|ann|'
+    r'labelids|labeltrainids)$'
+)
+TRAIN_IDS = re.compile(r'(?i)trainids\.\w+$')
+MOST_COLOURS = 256  # beyond: edges were blurred, or it is a photograph
+LARGEST_ID = 1000  # of a mask in our coding, whose ignored pixels have it
+IGNORED, IGNORED_16 = 255, 65535  # as one channel of 8 and of 16 bits has them
+VOC_BORDER = (224, 224, 192)
+LOSSY = ('.jpg', '.jpeg', '.jpe', '.jfif', '.webp')
+
+
+class MaskError(ValueError):
+    """A folder holds masks of which ours cannot be made."""
+
+
+@dataclass(frozen=True)
+class MaskCoding:
+    """What the masks of a folder are.
+
+    Attributes:
+        name: 'ours', 'object', 'ids' or 'colours'.
+        told: The same for people.
+        ids: Our id of each value: of numbers, or of colours (R, G, B).
+        masks: Number of masks that hold each value.
+    """
+
+    name: str
+    told: str
+    ids: Mapping[int | tuple[int, int, int], int]
+    masks: Mapping[int | tuple[int, int, int], int] = field(default_factory=dict)
+
+    def convert(self, path: str | Path) -> np.ndarray:
+        """Ids of a mask, int32. Shape (H, W).
+
+        Raises:
+            MaskError: If it holds a value that the coding does not.
+        """
+        values = read_mask(path)
+        if self.name == 'ours':
+            return decode_label_map(values)
+        if values.ndim == 3 and self.name == 'colours':
+            values = _packed(values)
+            table = {_packed_colour(colour): i for colour, i in self.ids.items()}
+        else:
+            values = values[..., 0] if values.ndim == 3 else values
+            table = dict(self.ids)
+        found, places = np.unique(values, return_inverse=True)
+        if unknown := [value for value in found.tolist() if value not in table]:
+            raise MaskError(f'{path}: has the value {unknown[0]}, which the other masks lack')
+        ids = np.array([table[value] for value in found.tolist()], dtype=np.int32)
+        return ids[places].reshape(values.shape)
+
+
+def look_at_masks(folder: str | Path) -> MaskCoding:
+    """Coding of all masks below a folder, each of which is read.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        MaskError: If they are no masks, of several codings, or cannot be read.
+    """
+    paths = [os.path.join(folder, relative) for relative in walk_images(folder)]
+    if not paths:
+        raise FileNotFoundError(f'{folder}: holds no mask.')
+    if lossy := next((path for path in paths if path.lower().endswith(LOSSY)), None):
+        raise MaskError(f'{lossy}: this format blurs masks. Save them as PNG where they were made.')
+    numbers: Counter[int] = Counter()
+    colours: Counter[tuple[int, int, int]] = Counter()
+    is_deep = has_palette = False
+    for path in paths:
+        values = read_mask(path)
+        if values.ndim == 2:
+            is_deep |= values.dtype != np.uint8
+            has_palette |= _has_palette(path)
+            numbers.update(np.unique(values).tolist())
+            continue
+        colours.update(map(_unpacked_colour, np.unique(_packed(values)).tolist()))
+        if len(colours) > MOST_COLOURS and not _is_ours(colours):
+            raise MaskError(
+                f'{path}: with it there are more than {MOST_COLOURS} colours, so these are '
+                'photographs, or masks with blurred edges'
+            )
+    if numbers and colours:
+        raise MaskError(f'{folder}: some masks are coloured and some have one channel. Sort them.')
+    if colours and all(len(set(colour)) == 1 for colour in colours) and len(colours) > 1:
+        numbers = Counter({colour[0]: count for colour, count in colours.items()})
+        colours = Counter()
+    if numbers:
+        return _coding_of_numbers(numbers, is_deep, has_palette, paths)
+    return _coding_of_colours(colours)
+
+
+def read_mask(path: str | Path) -> np.ndarray:
+    """Values of a mask as they are stored: (H, W) of one channel or palette, (H, W, 3) of colours.
+
+    Raises:
+        MaskError: If it cannot be read.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode in ('1', 'P', 'L', 'I', 'I;16', 'I;16B'):
+                values = np.asarray(image)
+                return values.astype(np.uint8) if image.mode == '1' else values
+            if image.mode == 'LA':
+                return np.asarray(image)[..., 0]
+            return np.asarray(image.convert('RGB'))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise MaskError(f'{path}: not a readable mask ({error})') from error
+
+
+def photograph_of(relative: str) -> str:
+    """Relative path of a mask without its suffix, and without `_mask` and the like."""
+    return ENDING.sub('', os.path.splitext(relative)[0])
+
+
+def find_masks(relative_paths: Iterable[str]) -> tuple[str, int] | None:
+    """A mask among photographs, by names alone, and how many there are; None without any.
+
+    These are files in a folder called as MASK_FOLDERS, and files whose name is that of a photograph
+    beside them with `_mask` or the like behind it.
+    """
+    first, count, stems, ended = None, 0, set(), []
+    for relative in relative_paths:
+        if MASK_FOLDERS & {part.lower() for part in relative.split('/')[:-1]}:
+            first, count = first or relative, count + 1
+            continue
+        stem = os.path.splitext(relative)[0]
+        stems.add(stem)
+        if photograph_of(relative) != stem:
+            ended.append(relative)
+    for relative in ended:
+        if photograph_of(relative) in stems:
+            first, count = first or relative, count + 1
+    return (first, count) if first else None
+
+
+def voc_colour(number: int) -> tuple[int, int, int]:
+    """Colour of an id in the palette of PASCAL VOC: its bits, three a time, from the highest.
+
+    Source: VOCdevkit, VOClabelcolormap.m.
+    """
+    colour = [0, 0, 0]
+    for bit in range(8):
+        for channel in range(3):
+            colour[channel] |= (number >> (3 * bit + channel) & 1) << (7 - bit)
+    return tuple(colour)
+
+
+def _coding_of_numbers(
+    numbers: Counter[int], is_deep: bool, has_palette: bool, paths: list[str]
+) -> MaskCoding:
+    values = sorted(numbers)
+    ignored = IGNORED_16 if is_deep else IGNORED
+    if len(values) <= 2 and values[-1] > 1 and set(values) <= {0, values[-1]}:
+        told = f'an object each: {values[-1]} is object, all else background'
+        ids = {value: int(value > 0) for value in values}
+        return MaskCoding('object', told, ids, numbers)
+    ids = {value: IGNORE_INDEX if value == ignored else value for value in values}
+    kind = 'a palette' if has_palette else f'one channel of {16 if is_deep else 8} bits'
+    told = f'ids in {kind}: {_listed(v for v in values if v != ignored)}'
+    if ignored in numbers:
+        told += f'; {ignored} does not count'
+    if any(TRAIN_IDS.search(path) for path in paths):
+        told += '; trainIds by their names, so that 0 is a category and each id grows by one'
+        ids = {v: i if i == IGNORE_INDEX else i + 1 for v, i in ids.items()}
+    return MaskCoding('ids', told, ids, numbers)
+
+
+def _coding_of_colours(colours: Counter[tuple[int, int, int]]) -> MaskCoding:
+    others = set(colours) - {(0, 0, 0)}
+    voc = {voc_colour(i): i for i in range(IGNORED + 1)} | {VOC_BORDER: IGNORE_INDEX}
+    if others and others <= voc.keys() and all(max(colour) >= 64 for colour in others):
+        # Only multiples of 64, as of VOC's first 64 ids: ours would begin with small numbers.
+        if all(c % 64 in (0, 32) for colour in others for c in colour):
+            ids = {colour: voc[colour] for colour in colours}
+            found = _listed(sorted(i for i in ids.values() if i != IGNORE_INDEX))
+            told = f'colours of the palette of PASCAL VOC: its ids {found}'
+            told += '; its border does not count' if VOC_BORDER in colours else ''
+            return MaskCoding('colours', told, ids, colours)
+    if _is_ours(colours):
+        ids = {colour: colour[0] + 256 * colour[1] for colour in colours}
+        told = f'already ours, id = R + 256 * G: {_listed(sorted(ids.values()))}'
+        return MaskCoding('ours', told, ids, colours)
+    # Black is background; the others in their order, which no mask changes.
+    ids = {colour: i for i, colour in enumerate(sorted(others), start=1)} | {(0, 0, 0): 0}
+    told = f'{len(others)} colours beside black, which become the ids 1 to {len(others)} in order'
+    return MaskCoding('colours', told, {c: ids[c] for c in sorted(colours)}, colours)
+
+
+def _is_ours(colours: Mapping[tuple[int, int, int], int]) -> bool:
+    return all(b == 0 and r + 256 * g <= LARGEST_ID for r, g, b in colours)
+
+
+def _listed(values: Iterable[int]) -> str:
+    values = list(values)
+    if len(values) > 2 and values == list(range(values[0], values[-1] + 1)):
+        return f'{values[0]} to {values[-1]}'
+    return ', '.join(map(str, values))
+
+
+def _has_palette(path: str) -> bool:
+    with Image.open(path) as image:
+        return image.mode == 'P'
+
+
+def _packed(values: np.ndarray) -> np.ndarray:
+    """Colours (H, W, 3) as one number each (H, W)."""
+    wide = values.astype(np.int32)
+    return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
+
+
+def _packed_colour(colour: tuple[int, int, int]) -> int:
+    return colour[0] << 16 | colour[1] << 8 | colour[2]
+
+
+def _unpacked_colour(packed: int) -> tuple[int, int, int]:
+    return packed >> 16, packed >> 8 & 255, packed & 255
