@@ -45,7 +45,7 @@ from luss_mm.evaluation.score_report import (
 )
 from luss_mm.functional.matching import MATCHING_RULES
 from luss_mm.functional.thresholds import SWEEP_THRESHOLDS, SweepCounts, best_threshold
-from luss_mm.pipeline.image_batches import Progress
+from luss_mm.terminal import Progress
 from luss_mm.work_dir.atomic_files import refuse_unwritable, write_atomically
 
 IGNORED = 1000  # ImageNet-S

@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from luss_mm.engine.expected_errors import one_line_stops
-from luss_mm.imagenet_s.dataset import SUBSETS
+from luss_mm.imagenet_s.categories import SUBSETS
 from luss_mm.imagenet_s.submission import (
     METHOD_LINES,
     SubmittedSplit,

@@ -8,7 +8,8 @@ from pathlib import Path
 from mmseg.registry import DATASETS
 
 from luss_mm.datasets.image_entries import make_entry, refuse_shared_label_maps
-from luss_mm.datasets.seeded_dataset import IGNORE_INDEX, SeededDataset
+from luss_mm.datasets.label_map_file import IGNORE_INDEX
+from luss_mm.datasets.seeded_dataset import SeededDataset
 
 MAX_DIGITS = 9  # of an id in a file of tags
 NO_TEXT = re.compile('[\0\ud800-\udfff]')  # what decoding leaves of bytes that are no UTF-8

@@ -16,7 +16,8 @@ from luss_mm.datasets.image_entries import (
 )
 from luss_mm.datasets.image_index import index_of_paths
 from luss_mm.datasets.indexed_dataset import IndexedDataset
-from luss_mm.datasets.seeded_dataset import IGNORE_INDEX, SeededDataset
+from luss_mm.datasets.label_map_file import IGNORE_INDEX
+from luss_mm.datasets.seeded_dataset import SeededDataset
 
 
 @DATASETS.register_module()

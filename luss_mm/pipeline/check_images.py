@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from luss_mm.datasets.image_file import find_image_problem, read_image_size
 from luss_mm.datasets.transforms import LoadLabelMap
-from luss_mm.pipeline.image_batches import Progress
+from luss_mm.terminal import Progress
 from luss_mm.work_dir.artifact import produce
 from luss_mm.work_dir.atomic_files import write_atomically
 from luss_mm.work_dir.shards import FinishedShards

@@ -10,7 +10,7 @@ import numpy as np
 from mmengine.dist import is_main_process
 
 from luss_mm.functional.kmeans import fit_kmeans
-from luss_mm.pipeline.image_batches import Progress
+from luss_mm.terminal import Progress
 from luss_mm.work_dir.artifact import produce
 from luss_mm.work_dir.atomic_files import write_array, write_atomically
 from luss_mm.work_dir.stop_request import stop_if_asked

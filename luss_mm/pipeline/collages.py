@@ -8,8 +8,8 @@ import numpy as np
 
 from luss_mm.datasets.category_folders import category_folders
 from luss_mm.datasets.image_index import scan_images
-from luss_mm.datasets.transforms.loading import LoadBoundedImage, read_label_map
-from luss_mm.pipeline.generate_labels import save_label_map
+from luss_mm.datasets.label_map_file import read_label_map, save_label_map
+from luss_mm.datasets.transforms.loading import LoadBoundedImage
 from luss_mm.work_dir.atomic_files import write_atomically
 
 IMAGES, MASKS = 'validation', 'validation-segmentation'

@@ -25,7 +25,7 @@ from luss_mm.pipeline.cluster_features import (
     load_clusters,
     write_clusters,
 )
-from luss_mm.pipeline.image_batches import Progress
+from luss_mm.terminal import Progress
 from luss_mm.work_dir.artifact import produce
 from luss_mm.work_dir.atomic_files import write_array, write_atomically
 from luss_mm.work_dir.mapped_array import create_mapped_array

@@ -280,6 +280,7 @@ TYPES: dict[str, Kind] = dict(
     largest_gradient=Number(above=0, optional=True),
     layer_decay=POSITIVE_SHARE,
     load_from=OPTIONAL_PATH,
+    log_level=Choice(words=('DEBUG', 'INFO', 'WARNING', 'ERROR')),
     loss_stride=FROM_1,
     map_outputs=Listed(of=Whole()),
     map_strides=Listed(of=FROM_1),

@@ -6,7 +6,8 @@ import pytest
 from mmseg.registry import DATASETS
 
 from luss_mm.functional.palette import category_palette
-from luss_mm.imagenet_s.dataset import ImageNetSDataset, imagenet_s_categories
+from luss_mm.imagenet_s.categories import imagenet_s_categories
+from luss_mm.imagenet_s.dataset import ImageNetSDataset
 
 pytestmark = pytest.mark.usefixtures('mmseg_scope')
 

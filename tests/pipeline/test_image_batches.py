@@ -2,8 +2,7 @@ import pytest
 import torch
 
 from luss_mm.datasets import LUSSDataset
-from luss_mm.pipeline import image_batches
-from luss_mm.pipeline.image_batches import Progress, ShardedBatches
+from luss_mm.pipeline.image_batches import ShardedBatches
 
 SHAPES = [(3, 4, 6), (3, 6, 4), (3, 4, 4)]
 
@@ -107,18 +106,3 @@ def test_images_of_a_data_set(data_root):
         assert set(sample) == {'inputs', 'index', 'ori_shape'}
         assert sample['inputs'].dtype == torch.uint8
         assert sample['inputs'].shape == (3, *sample['ori_shape'])
-
-
-def test_progress_speaks_at_intervals_and_at_the_end(monkeypatch):
-    clock, said = [0.0], []
-    monkeypatch.setattr(image_batches.time, 'monotonic', lambda: clock[0])
-    monkeypatch.setattr(image_batches, 'print_log', lambda text, logger: said.append(text))
-    progress = Progress('labels', 100, interval=10)
-    for _ in range(100):
-        clock[0] += 0.25
-        progress.advance()
-    assert said == [
-        'labels: 40/100 (40 %), 4/s, 15 s left',
-        'labels: 80/100 (80 %), 4/s, 5 s left',
-        'labels: 100/100 (100 %), 4/s, 0 s left',
-    ]

@@ -20,8 +20,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from luss_mm.datasets.label_map_file import PNG_OPTIONS
 from luss_mm.functional.label_codec import decode_label_map, encode_label_map
-from luss_mm.pipeline.generate_labels import PNG_OPTIONS
 from luss_mm.work_dir.atomic_files import write_atomically
 
 import cv2
