@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from luss_mm.datasets import LUSSDataset
+from luss_mm.pipeline import image_batches
 from luss_mm.pipeline.image_batches import ShardedBatches
 
 SHAPES = [(3, 4, 6), (3, 6, 4), (3, 4, 4)]
