@@ -18,6 +18,7 @@ register_on_use()
 
 __getattr__, _names = lazy_names(
     __name__,
+    api=('list_recipes', 'load', 'train'),
     checkpoints=(),
     datasets=(),
     engine=(),

@@ -1,5 +1,6 @@
 """The command `luss`: one front door to everything that tools/ does."""
 
+import os
 import sys
 from importlib import import_module
 
@@ -44,7 +45,12 @@ def main(arguments: list[str] | None = None) -> None:
     if name not in COMMANDS and name not in HIDDEN:
         sys.exit(f'error: {not_known(name, COMMANDS)}')
     sys.argv[0] = f'luss {name}'  # as usage lines name it
-    import_module(f'luss_mm.cli.{name}').main(rest)
+    try:
+        import_module(f'luss_mm.cli.{name}').main(rest)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `luss recipes | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 def overview() -> str:

@@ -4,13 +4,18 @@ import argparse
 import difflib
 from collections.abc import Callable, Iterable
 from importlib import import_module
+from typing import NoReturn
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """End with one line: the usage of some commands would fill the terminal."""
+        self.exit(2, f'error: {message} ({self.prog} --help)\n')
 
 
 def new_parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser that shows a docstring as it is."""
-    return argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """A parser that shows a docstring as it is, and errors in one line."""
+    return _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def one_of(module: str, name: str) -> Callable[[str], str]:

@@ -13,7 +13,7 @@ import argparse
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from luss_mm.cli.arguments import one_of
+from luss_mm.cli.arguments import new_parser, one_of
 from luss_mm.engine.expected_errors import one_line_stops
 
 if TYPE_CHECKING:
@@ -24,9 +24,7 @@ CENTROIDS = 'pass-centroids'  # a file of centroids, no checkpoint
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     formats = one_of('luss_mm.checkpoints.conversion', 'FORMATS')
     parser.add_argument('format', type=formats, metavar='FORMAT', help='see docs/checkpoints.md')
     parser.add_argument('source')

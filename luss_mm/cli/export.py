@@ -18,6 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from luss_mm.cli.arguments import new_parser
 from luss_mm.engine.expected_errors import one_line_stops
 
 if TYPE_CHECKING:
@@ -34,9 +35,7 @@ LOADING = {
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument('source', metavar='WORK_DIR_OR_CHECKPOINT')
     parser.add_argument('--out', type=Path, required=True, metavar='FILE.onnx|.pt2|.ts')
     parser.add_argument('--config', help='of a checkpoint (default: beside or in it)')

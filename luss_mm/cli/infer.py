@@ -22,6 +22,7 @@ import json
 import sys
 from pathlib import Path
 
+from luss_mm.cli.arguments import new_parser
 from luss_mm.engine.expected_errors import one_line_stops
 from luss_mm.recipes.command_line import device
 
@@ -31,9 +32,7 @@ SHOWN_BAD_IMAGES = 20
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument('source', metavar='WORK_DIR_OR_CHECKPOINT')
     parser.add_argument('images', type=Path, metavar='IMAGES', help='a folder or one image')
     parser.add_argument('--out', type=Path, required=True, metavar='DIR')

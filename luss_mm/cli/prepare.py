@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from luss_mm.cli.arguments import new_parser
 from luss_mm.engine.expected_errors import one_line_stops
 from luss_mm.imagenet_s.categories import SUBSETS
 from luss_mm.imagenet_s.link_or_copy import MODES
@@ -22,9 +23,7 @@ if TYPE_CHECKING:
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument('imagenet', type=Path, help='folder with train/ and val/ of ILSVRC 2012')
     parser.add_argument('out', type=Path, help='gets ImageNetS50/ and so on')
     parser.add_argument('--subset', required=True, choices=[*map(str, SUBSETS), 'all'])

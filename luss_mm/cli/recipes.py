@@ -4,15 +4,13 @@ luss recipes
 luss train RECIPE --settings     (its settings with type, default and meaning)
 """
 
-import ast
 import re
 import shutil
 import textwrap
-from pathlib import Path
 
 from luss_mm.cli.arguments import new_parser
 from luss_mm.engine.expected_errors import one_line_stops
-from luss_mm.recipes.find_recipe import CONFIGS, find_recipe, recipes
+from luss_mm.recipes.find_recipe import CONFIGS, about, find_recipe, recipes
 from luss_mm.recipes.setting_types import TYPES
 
 SETTINGS_PAGE = CONFIGS.parent / 'settings.md'  # docs/settings.md
@@ -36,12 +34,6 @@ def main(arguments: list[str] | None = None) -> None:
     print('luss train RECIPE --settings lists the settings of one.')
 
 
-def about(path: Path) -> str:
-    """The first sentence of a recipe's docstring."""
-    text = ast.get_docstring(ast.parse(path.read_text(encoding='utf-8'))) or ''
-    return ' '.join(text.split('\n\n')[0].split())
-
-
 def settings_table(recipe: str) -> str:
     """Settings of a recipe with default, type and meaning.
 
@@ -60,7 +52,7 @@ def settings_table(recipe: str) -> str:
     blocks = []
     for name in sorted(name for name in config if name in TYPES):
         blocks.append(f'{name}={config[name]!s}')
-        told = ' '.join(filter(None, (meanings.get(name, ''), f'May be: {TYPES[name]}.')))
+        told = f'{TYPES[name]}. {meanings.get(name, "")}'
         blocks.append(textwrap.fill(told, width, initial_indent='    ', subsequent_indent='    '))
     return '\n'.join(blocks)
 

@@ -8,10 +8,10 @@ The end of a recipe writes the same page. Trains and predicts nothing and reads 
 run did not leave is left out, with the reason.
 """
 
-import argparse
 import os
 from pathlib import Path
 
+from luss_mm.cli.arguments import new_parser
 from luss_mm.engine.expected_errors import one_line_stops
 
 MEGABYTE = 2**20
@@ -20,9 +20,7 @@ MEGABYTE = 2**20
 @one_line_stops()
 def main(arguments: list[str] | None = None) -> None:
     """Write the page and say where it is."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument('work_dir', type=Path)
     parser.add_argument(
         '--largest-page',

@@ -10,6 +10,7 @@ Instead of --method, the six lines of method.txt can be given one by one.
 import argparse
 from pathlib import Path
 
+from luss_mm.cli.arguments import new_parser
 from luss_mm.engine.expected_errors import one_line_stops
 from luss_mm.imagenet_s.categories import SUBSETS
 from luss_mm.imagenet_s.submission import (
@@ -32,9 +33,7 @@ METHOD_OPTIONS = (
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument('predictions', nargs='?', type=Path, help='folder with <wnid>/<name>.png')
     parser.add_argument('out', nargs='?', type=Path, help='zip to write')
     parser.add_argument('--check', type=Path, metavar='ZIP', help='check this zip, write nothing')

@@ -1,5 +1,6 @@
 """Recipes by name, from the source tree or from the installed package."""
 
+import ast
 import difflib
 from collections.abc import Iterable
 from functools import cache
@@ -23,6 +24,12 @@ def recipes() -> dict[str, Path]:
         for path in sorted(CONFIGS.glob('*/*.py'))
         if not path.parent.name.startswith('_')
     }
+
+
+def about(path: Path) -> str:
+    """The first sentence of a recipe's docstring."""
+    text = ast.get_docstring(ast.parse(path.read_text(encoding='utf-8'))) or ''
+    return ' '.join(text.split('\n\n')[0].split())
 
 
 def find_recipe(name: str | Path) -> Path:
