@@ -136,7 +136,8 @@ class Run:
         """Label maps of images, uint16 (H, W): 0 others, then clusters (`inferencer.name_of`).
 
         Args:
-            images: A file, a folder, an array (BGR uint8, (H, W, 3)), or a list of files and arrays.
+            images: A file, a folder, an array (BGR uint8, (H, W, 3)), or a list of files
+                and arrays.
 
         Raises:
             BadImageError: If an image cannot be read.

@@ -52,22 +52,26 @@ class _Formatter(logging.Formatter):
         return f'{time.strftime("%H:%M:%S")}  {level}{record.getMessage()}'
 
 
-def quieten(logger: MMLogger, level: int | str | None = None) -> MMLogger:
-    """Let a logger show on the terminal only what this package says, unless its level is DEBUG.
+def quieten(logger: MMLogger | None = None, level: int | str | None = None) -> MMLogger:
+    """Let a logger show on the terminal only what is not mmengine's, unless its level is DEBUG.
 
     Args:
-        logger: Of mmengine; its log file stays as it is.
-        level: New level of logger and terminal.
+        logger: Of mmengine, the current one by default; its log file stays as it is.
+        level: New level of logger and terminal; None leaves it.
     """
+    logger = logger or MMLogger.get_current_instance()
     if level is not None:
         logger.setLevel(level)
-    for handler in list(logger.handlers):
-        if isinstance(handler, logging.StreamHandler) and not hasattr(handler, 'baseFilename'):
-            shown = max(handler.level, logger.level)
-            if shown > logging.DEBUG and not isinstance(handler, TerminalHandler):
-                logger.handlers[logger.handlers.index(handler)] = TerminalHandler(shown)
-            else:
-                handler.setLevel(shown)
+    for i, handler in enumerate(logger.handlers):
+        if isinstance(handler, logging.FileHandler):
+            continue
+        speaks = handler.level < logging.ERROR  # on all ranks but the first, only errors are shown
+        shown = logger.level if level is not None and speaks else handler.level
+        if isinstance(handler, TerminalHandler):
+            handler.setLevel(shown)
+        elif shown > logging.DEBUG:
+            quiet = logger.handlers[i] = TerminalHandler(shown)
+            quiet.filters += handler.filters  # a warning is shown once
     return logger
 
 
@@ -120,7 +124,7 @@ class Progress:
                 self.interval = min(2 * self.interval, max(LONGEST_SILENCE, self.interval))
             self.printed = self.drawn = now
             print_log(self._line(now, note), logger='current')
-        elif now - self.drawn >= REDRAWN and sys.stdout.isatty():
+        elif now - self.drawn >= REDRAWN and _redraws():
             self.drawn = now
             _draw_line(self._line(now, note))
 
@@ -170,6 +174,14 @@ class _LogStream:
 
 
 _line_is_open = False  # whether the last line of the terminal is one that is redrawn
+
+
+def _redraws() -> bool:
+    """Whether lines can be redrawn: on a terminal whose messages know of them, on one rank."""
+    return sys.stdout.isatty() and any(
+        isinstance(handler, TerminalHandler) and handler.level < logging.WARNING
+        for handler in MMLogger.get_current_instance().handlers
+    )
 
 
 def _draw_line(text: str) -> None:

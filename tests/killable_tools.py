@@ -18,7 +18,7 @@ ENVIRONMENT = dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='passive', CUDA_VISIBLE_
 # Its processes start with everything imported, which takes seconds, and nothing else done.
 # OMP_NUM_THREADS was read by then: conftest.py sets it.
 _clean = multiprocessing.get_context('forkserver')
-_clean.set_forkserver_preload(['luss_mm'])
+_clean.set_forkserver_preload(['luss_mm.registered'])
 
 
 class Run:

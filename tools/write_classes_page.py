@@ -10,7 +10,7 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-import luss_mm  # noqa: F401  registers everything
+import luss_mm.registered  # noqa: F401
 
 from mmengine.registry import Registry
 from mmseg import registry as mmseg_registry

@@ -37,6 +37,9 @@ def main(arguments: list[str] | None = None) -> None:
     parsed = parse_arguments(arguments)
 
     from luss_mm.evaluation.evaluate_folders import evaluate
+    from luss_mm.terminal import quieten
+
+    quieten()
 
     evaluate(parsed)
 

@@ -70,6 +70,9 @@ def infer(parsed: argparse.Namespace) -> None:
     """Write what the command line names."""
     from luss_mm.inference.infer_folder import BAD_IMAGES, LISTING, FolderInference
     from luss_mm.inference.inferencer import LUSSInferencer
+    from luss_mm.terminal import quieten
+
+    quieten()
 
     model = (parsed.source,) if parsed.config is None else (parsed.config, parsed.source)
     inferencer = LUSSInferencer(

@@ -64,7 +64,9 @@ def prepare(arguments: argparse.Namespace) -> dict[int, list['SplitReport']]:
     """Prepare the subsets after looking at lists, folders and archives of all of them."""
     from luss_mm.imagenet_s.masks import look_through
     from luss_mm.imagenet_s.prepare import ImageNetSPreparation
+    from luss_mm.terminal import quieten
 
+    quieten()
     subsets = list(SUBSETS) if arguments.subset == 'all' else [int(arguments.subset)]
     paths = list(arguments.annotations)
     if arguments.download:

@@ -20,6 +20,7 @@ from luss_mm.imagenet_s.submission import (
     make_submission,
     method_text,
 )
+from luss_mm.terminal import quieten
 
 METHOD_OPTIONS = (
     '--method-name',
@@ -68,6 +69,7 @@ def read_method(path: Path) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Pack or check."""
     parsed = parse_arguments(arguments)
+    quieten()
     split = SubmittedSplit(parsed.subset, parsed.split, parsed.images)
     if parsed.check is not None:
         count = check_submission(parsed.check, split)

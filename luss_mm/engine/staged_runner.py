@@ -92,7 +92,7 @@ class StagedRunner:
     def train(self) -> None:
         """Run all stages that are not finished, then print score and places and write a report."""
         start_process_group(self.recipe.launcher)
-        quieten(MMLogger.get_current_instance(), self.recipe.shared.get('log_level'))
+        quieten(level=self.recipe.shared.get('log_level'))
         get_temp_dir()  # inherited by loading processes, each of which would leave one of its own
         try:
             with locked_work_dir(self.work_dir), stopping_on_sigterm():

@@ -177,5 +177,5 @@ def test_wrappers_of_timm_take_what_timm_takes(kind):
 def test_arguments_of_registered_classes_stay_known():
     for registry in REGISTRIES:
         for name in ('LUSSSegmentor', 'EncoderDecoder', 'FCNHead', 'LUSSDataset', 'ResNet'):
-            if name in registry.module_dict:
-                assert _accepted_arguments(registry.module_dict[name]), name
+            if (target := registry.get(name)) is not None:
+                assert _accepted_arguments(target), name
