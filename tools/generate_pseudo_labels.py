@@ -7,6 +7,7 @@ finished. Label maps are shared out over the ranks in shards; what is finished i
 """
 
 import luss_mm  # noqa: F401  registers everything
+from luss_mm.cli.train import load_config, parse_arguments
 from luss_mm.engine.expected_errors import one_line_stops
 from luss_mm.engine.hooks import ClusterHook, PseudoLabelHook
 from luss_mm.engine.processes import start_process_group
@@ -17,8 +18,6 @@ from luss_mm.work_dir.artifact import MANIFEST
 from mmengine.registry import init_default_scope
 from mmengine.runner import get_priority
 from mmseg.registry import HOOKS
-
-from train import load_config, parse_arguments
 
 
 @one_line_stops()

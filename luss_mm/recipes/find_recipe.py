@@ -70,4 +70,4 @@ def check_names(path: Path, names: Iterable[str]) -> None:
     for name in names:
         if '.' not in name and name not in known:
             if near := difflib.get_close_matches(name, known, n=1, cutoff=CLOSE):
-                raise SettingsError(f'{name}: no such setting; did you mean {near[0]!r}?')
+                raise SettingsError(f'no such setting: {name!r}; did you mean {near[0]!r}?')
