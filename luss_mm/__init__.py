@@ -1,6 +1,6 @@
 """Large-scale unsupervised semantic segmentation as an MMSegmentation plugin.
 
-Importing the package registers everything with mmseg's registries:
+Importing the package lets everything join mmseg's registries, when they are first used:
 `custom_imports = dict(imports=['luss_mm'], allow_failed_imports=False)`.
 """
 
@@ -10,26 +10,22 @@ import os
 # other busy program makes training several times slower. Loading processes inherit it.
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 
-from luss_mm import (
-    checkpoints,
-    datasets,
-    engine,
-    evaluation,
-    imagenet_s,
-    inference,
-    models,
-    pipeline,
-)
+from luss_mm.lazy_names import lazy_names
+from luss_mm.registration import register_on_use
 from luss_mm.version import __version__
 
-__all__ = [
-    '__version__',
-    'checkpoints',
-    'datasets',
-    'engine',
-    'evaluation',
-    'imagenet_s',
-    'inference',
-    'models',
-    'pipeline',
-]
+register_on_use()
+
+__getattr__, _names = lazy_names(
+    __name__,
+    api=('list_recipes', 'load', 'train'),
+    checkpoints=(),
+    datasets=(),
+    engine=(),
+    evaluation=(),
+    imagenet_s=(),
+    inference=(),
+    models=(),
+    pipeline=(),
+)
+__all__ = ('__version__', *_names)

@@ -19,7 +19,7 @@ ENVIRONMENT = dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='passive', CUDA_VISIBLE_
 # Its processes start with everything imported, which takes seconds, and nothing else done.
 # OMP_NUM_THREADS was read by then: conftest.py sets it.
 _clean = multiprocessing.get_context('forkserver')
-_clean.set_forkserver_preload(['luss_mm'])
+_clean.set_forkserver_preload(['luss_mm.registered'])
 
 
 class Run:
@@ -91,7 +91,7 @@ def make_small_runs_quick():
 
 def leave_out_pictures():
     """Draw no pictures of a run, which take longer than a small one."""
-    from luss_mm.engine.hooks.pictures import PicturesHook
+    from luss_mm.engine.hooks.results import PicturesHook
 
     PicturesHook.after_train = lambda *_: None
 

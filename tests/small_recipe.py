@@ -51,6 +51,7 @@ OPTIONS = {
     'num_workers': 1,
     'checkpoint_interval': 1,
     'default_hooks.logger.interval': 1,
+    'log_level': 'DEBUG',  # the terminal then shows every epoch, which tests look for
 }
 
 _directory = tempfile.TemporaryDirectory()

@@ -60,8 +60,7 @@ def test_named_paths_exist(page):
 @pytest.mark.parametrize('text', blocks('bash'))
 def test_tools_take_these_options(text):
     for tool, words in tool_calls(text):
-        script = ROOT / 'tools' / WRAPPERS.get(tool, tool)
-        known = {node.value for node in ast.walk(ast.parse(script.read_text())) if is_text(node)}
+        known = texts_in(ROOT / 'tools' / WRAPPERS.get(tool, tool))
         for word in words:
             option = word.partition('=')[0]
             assert not option.startswith('--') or option in known, f'{tool} has no {option}'
@@ -89,6 +88,14 @@ def tool_calls(text):
             found = re.fullmatch(r'tools/([\w.]+)', word)
             if found:
                 yield found[1], words[i + 1 :]
+
+
+def texts_in(script):
+    """All texts of a script and of the modules of luss_mm.cli that it and they import."""
+    nodes = list(ast.walk(ast.parse(script.read_text())))
+    modules = [n.module for n in nodes if isinstance(n, ast.ImportFrom)]
+    inner = [ROOT / f'{m.replace(".", "/")}.py' for m in modules if m.startswith('luss_mm.cli.')]
+    return {node.value for node in nodes if is_text(node)}.union(*map(texts_in, inner))
 
 
 def is_text(node):

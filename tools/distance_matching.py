@@ -29,13 +29,14 @@ from luss_mm.evaluation.score_report import (
 )
 from luss_mm.functional.distance_matching import NEIGHBOURS, TEMPERATURE
 from luss_mm.models.preprocessors import ViewsPreprocessor
-from luss_mm.pipeline.image_batches import Progress, ShardedBatches
+from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.pipeline.reference_features import (
     PixelFeatures,
     extract_references,
     label_by_references,
 )
 from luss_mm.recipes.config_file import read_config
+from luss_mm.terminal import Progress
 from luss_mm.work_dir.artifact import fingerprint_file, read_manifest
 from luss_mm.work_dir.atomic_files import write_atomically
 from luss_mm.work_dir.run_folder import (

@@ -7,6 +7,7 @@ finished. Label maps are shared out over the ranks in shards; what is finished i
 """
 
 import luss_mm  # noqa: F401  registers everything
+from luss_mm.cli.train import load_config, parse_arguments
 from luss_mm.engine.expected_errors import one_line_stops
 from luss_mm.engine.processes import start_process_group
 from luss_mm.pipeline.step import check_order, steps_of
@@ -16,8 +17,6 @@ from luss_mm.work_dir.run_folder import RunFolder
 
 from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
-
-from train import load_config, parse_arguments
 
 
 @one_line_stops()

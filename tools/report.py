@@ -1,45 +1,9 @@
 """A page about a finished run: score, stages, losses, clusters, matching, classes and images.
 
-    python tools/report.py WORK_DIR
-
-Writes WORK_DIR/report/index.html, which needs neither server nor network. It holds its pictures
-itself while they are few; many clusters get a folder of pictures beside it, which moves with it.
-The end of a recipe writes the same page. Trains and predicts nothing and reads no mask: what the
-run did not leave is left out, with the reason.
+python tools/report.py WORK_DIR
 """
 
-import argparse
-import os
-from pathlib import Path
-
-import luss_mm  # noqa: F401  registers everything
-from luss_mm.engine.expected_errors import one_line_stops
-from luss_mm.engine.run_report import report_run
-from luss_mm.visualization.report.page import LARGEST_PAGE
-
-MEGABYTE = 2**20
-
-
-@one_line_stops()
-def main() -> None:
-    """Write the page and say where it is."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('work_dir', type=Path)
-    parser.add_argument(
-        '--largest-page',
-        type=float,
-        default=LARGEST_PAGE / MEGABYTE,
-        metavar='MB',
-        help='pictures beyond this go into a folder beside the page (%(default).0f; 0: always)',
-    )
-    arguments = parser.parse_args()
-    with os.scandir(arguments.work_dir):
-        pass  # names a folder that is not there or may not be read
-    page = report_run(arguments.work_dir, int(arguments.largest_page * MEGABYTE))
-    print(f'report: {page} ({page.stat().st_size / MEGABYTE:.1f} MB)')
-
+from luss_mm.cli.report import main
 
 if __name__ == '__main__':
     main()

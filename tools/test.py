@@ -7,23 +7,15 @@ python tools/test.py STAGE/config.py STAGE/final.pth
 import argparse
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import luss_mm  # noqa: F401  registers everything
 from luss_mm.engine.expected_errors import one_line_stops
-from luss_mm.engine.processes import device_overrides, start_process_group
-from luss_mm.inference.trained_segmentor import refine_predictions
 from luss_mm.recipes.command_line import OptionAction
-from luss_mm.recipes.config_file import (
-    merge_options,
-    read_config,
-    read_own_config,
-    refuse_incomplete,
-)
-from luss_mm.recipes.stage_config import bounded_loading, innermost_dataset
+from luss_mm.recipes.find_recipe import find_recipe
 from luss_mm.work_dir.run_folder import RunFolder, StageFolder
 
-from mmengine.config import Config
-from mmengine.runner import Runner
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -48,9 +40,18 @@ def parse_arguments() -> argparse.Namespace:
     return arguments
 
 
-def load_config(arguments: argparse.Namespace) -> Config:
+def load_config(arguments: argparse.Namespace) -> 'Config':
     """Config of one stage, with the checkpoint to score."""
-    config = read_config(arguments.config)
+    from luss_mm.inference.trained_segmentor import refine_predictions
+    from luss_mm.recipes.config_file import (
+        merge_options,
+        read_config,
+        read_own_config,
+        refuse_incomplete,
+    )
+    from luss_mm.recipes.stage_config import bounded_loading, innermost_dataset
+
+    config = read_config(find_recipe(arguments.config))
     checkpoint = arguments.checkpoint
     if 'stages' in config:
         work_dir = arguments.work_dir or Path('work_dirs', Path(arguments.config).stem)
@@ -78,7 +79,7 @@ def load_config(arguments: argparse.Namespace) -> Config:
     return config
 
 
-def _direct_outputs(config: Config, out: str | None) -> None:
+def _direct_outputs(config: 'Config', out: str | None) -> None:
     evaluators = config.test_evaluator
     for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
         kind = evaluator.get('type')
@@ -96,6 +97,11 @@ def _direct_outputs(config: Config, out: str | None) -> None:
 def main() -> None:
     """Build the runner and test."""
     config = load_config(parse_arguments())
+
+    from luss_mm.engine.processes import device_overrides, start_process_group
+
+    from mmengine.runner import Runner
+
     start_process_group(config.launcher)
     config.merge_from_dict(device_overrides(config))
     Runner.from_cfg(config).test()

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import luss_mm  # noqa: F401  registers everything
+import luss_mm.registered  # noqa: F401
 from luss_mm.recipes.config_check import RUNNER_KEYS
 from luss_mm.recipes.setting_types import TYPES
 from luss_mm.recipes.settings import REFERENCE

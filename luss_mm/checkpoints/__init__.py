@@ -1,8 +1,8 @@
-"""Checkpoints: safe loading, key tables of published networks, and conversion both ways.
+"""Checkpoints: safe loading, key tables of published networks, and conversion both ways."""
 
-Importing this package registers the loader.
-"""
+from luss_mm.lazy_names import lazy_names
 
-from luss_mm.checkpoints.loading import AtomicLocalBackend, load_checkpoint
-
-__all__ = ['AtomicLocalBackend', 'load_checkpoint']
+__getattr__, __all__ = lazy_names(
+    __name__,
+    loading=('AtomicLocalBackend', 'load_checkpoint'),
+)

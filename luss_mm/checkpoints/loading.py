@@ -14,8 +14,8 @@ from mmengine.config import ConfigDict
 from mmengine.dist import barrier
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.logging import HistoryBuffer, print_log
-from mmengine.runner import CheckpointLoader
 from mmengine.runner.checkpoint import (
+    CheckpointLoader,
     get_external_models,
     get_torch_safe_globals,
     get_torchvision_models,

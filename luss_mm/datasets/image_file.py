@@ -19,6 +19,12 @@ UNSCALED = ('I', 'F')  # modes whose black and white nobody knows
 JPEG_END, JPEG_SCAN = b'\xff\xd9', b'\xff\xda'  # within a scan, 255 is followed by 0 or a restart
 UNREAD_FOLDER = 'a folder that may not be read, change its permissions'
 ORIENTATION_TAG, UPRIGHT = 274, 1  # of EXIF; 5 to 8 exchange height and width
+REDUCED_FLAGS = {  # factor by which a JPEG is decoded smaller
+    1: cv2.IMREAD_COLOR,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
 COLOUR = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 
 try:  # optional: photographs of phones

@@ -9,7 +9,8 @@ from mmseg.datasets import CityscapesDataset, PascalVOCDataset
 from mmseg.registry import DATASETS
 
 from luss_mm.datasets.image_entries import make_entry, refuse_shared_label_maps
-from luss_mm.datasets.seeded_dataset import IGNORE_INDEX, SeededDataset
+from luss_mm.datasets.label_map_file import IGNORE_INDEX
+from luss_mm.datasets.seeded_dataset import SeededDataset
 from luss_mm.functional.label_codec import category_palette
 
 MAX_DIGITS = 9  # of an id in a file of tags

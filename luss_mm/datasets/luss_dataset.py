@@ -15,7 +15,7 @@ from luss_mm.datasets.image_entries import (
 )
 from luss_mm.datasets.image_index import ImageIndex, kept_index, scan_images
 from luss_mm.datasets.indexed_dataset import IndexedDataset
-from luss_mm.datasets.seeded_dataset import IGNORE_INDEX
+from luss_mm.datasets.label_map_file import IGNORE_INDEX
 
 
 @DATASETS.register_module()

@@ -11,10 +11,10 @@ from torch import Tensor
 from luss_mm.datasets.bad_images import BadImages
 from luss_mm.datasets.image_file import ImageFileError
 from luss_mm.datasets.image_walk import size_of
+from luss_mm.datasets.label_map_file import IGNORE_INDEX
 from luss_mm.datasets.sample_seed import EpochIndex, fresh_key, sample_randomness
 from luss_mm.functional.label_codec import category_palette
 
-IGNORE_INDEX = 1000
 READ_AS_COLOURS = (
     'was read as colours, but holds id = R + 256 * G: put LoadLabelMap in the place of '
     'LoadAnnotations'

@@ -1,12 +1,11 @@
-"""Thin mmengine glue. Importing this package registers runner, hooks and optimisers."""
+"""Thin mmengine glue."""
 
-from luss_mm.engine import hooks, optimizers
-from luss_mm.engine.receptive_fields import MergeReceptiveFields
-from luss_mm.engine.staged_runner import StagedRunner
+from luss_mm.lazy_names import lazy_names
 
-__all__ = [
-    'MergeReceptiveFields',
-    'StagedRunner',
-    'hooks',
-    'optimizers',
-]
+__getattr__, __all__ = lazy_names(
+    __name__,
+    hooks=(),
+    receptive_fields=('MergeReceptiveFields',),
+    optimizers=(),
+    staged_runner=('StagedRunner',),
+)

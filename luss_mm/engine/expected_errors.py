@@ -11,24 +11,8 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-from luss_mm.checkpoints.loading import CheckpointError
-from luss_mm.datasets.image_file import ImageFileError
-from luss_mm.engine.hooks.safeguards import InfiniteLossError
-from luss_mm.pipeline.features import NoRoomError
-from luss_mm.recipes.settings import SettingsError, did_you_mean_path
-from luss_mm.work_dir.artifact import ManifestError
-from luss_mm.work_dir.lock import WorkDirInUseError
+from luss_mm.recipes.settings import did_you_mean_path
 
-# Their messages name the thing and the mend.
-SELF_EXPLAINING = (
-    CheckpointError,
-    ImageFileError,
-    InfiniteLossError,
-    ManifestError,
-    NoRoomError,
-    SettingsError,
-    WorkDirInUseError,
-)
 MENDS = {
     errno.ENOSPC: 'Free some space',
     errno.EDQUOT: 'Free some space, or have the quota raised',
@@ -106,7 +90,9 @@ def explain_stop(error: BaseException, work_dir: str | Path = '.') -> str | None
         What is wrong and the mend, or None if the traceback should be seen.
     """
     has_number = getattr(error, 'errno', None) is not None  # then the system's own words
-    if isinstance(error, SELF_EXPLAINING) or not has_number and _is_raised_by_us(error):
+    # The messages of our own classes name the thing and the fix.
+    is_ours = type(error).__module__.partition('.')[0] == 'luss_mm'
+    if is_ours or not has_number and _is_raised_by_us(error):
         text = _without_worker_traceback(error)
         is_missing = isinstance(error, FileNotFoundError)
         return text + did_you_mean_path(text.partition(': ')[0]) if is_missing else text

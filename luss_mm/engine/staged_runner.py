@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, broadcast_object_list, get_world_size, is_main_process
-from mmengine.logging import print_log
+from mmengine.logging import MMLogger, print_log
 from mmengine.runner import Runner
 from mmengine.utils import ManagerMixin
 from mmseg.registry import RUNNERS, TASK_UTILS
@@ -24,6 +24,7 @@ from luss_mm.costs.time_left import TimeLeft
 from luss_mm.engine.extremes_check import check_extremes
 from luss_mm.engine.hooks.results import ClassNamesHook
 from luss_mm.engine.hooks.safeguards import StopRequestHook
+from luss_mm.engine.hooks.training_progress import TrainingProgressHook
 from luss_mm.engine.processes import device_overrides, forget, start_process_group
 from luss_mm.engine.run_report import report_line
 from luss_mm.pipeline.run_health import judge_run
@@ -33,11 +34,25 @@ from luss_mm.recipes.image_check import bad_image_lines, check_images_of
 from luss_mm.recipes.recipe import Recipe
 from luss_mm.recipes.settings import SettingsError, plain
 from luss_mm.recipes.stage_config import ordinary_config
+from luss_mm.terminal import announce, prints_logged, quieten
 from luss_mm.work_dir.artifact import finished_outputs, on_change, produce, read_manifest, take_up
 from luss_mm.work_dir.atomic_files import remove_leftovers
 from luss_mm.work_dir.lock import locked_work_dir
 from luss_mm.work_dir.run_folder import FINAL_CHECKPOINT, RunFolder, StageFolder
 from luss_mm.work_dir.stop_request import stopping_on_sigterm
+
+
+class StageRunner(Runner):
+    """mmengine's Runner with a quiet terminal; its log file is as long as ever."""
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        """As mmengine does, see `quieten`."""
+        return quieten(super().build_logger(*args, **kwargs))
+
+    def load_checkpoint(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """As mmengine does; which keys do not match is logged instead of printed."""
+        with prints_logged(self.logger):
+            return super().load_checkpoint(*args, **kwargs)
 
 
 @RUNNERS.register_module()
@@ -68,6 +83,7 @@ class StagedRunner:
     def train(self) -> None:
         """Run all stages that are not finished, then print score and places and write a report."""
         start_process_group(self.recipe.launcher)
+        quieten(level=self.recipe.shared.get('log_level'))
         get_temp_dir()  # inherited by loading processes, each of which would leave one of its own
         try:
             with locked_work_dir(self.work_dir), stopping_on_sigterm():
@@ -111,8 +127,7 @@ class StagedRunner:
             self._run_stage(name)
             time_left.end(name)
         if is_main_process():
-            print_log('\n'.join(self.closing_lines()), logger='current')
-            print_log(report_line(self.work_dir), logger='current')
+            announce('\n'.join([*self.closing_lines(), report_line(self.work_dir)]))
 
     def closing_lines(self) -> list[str]:
         """Score, labels used, what has probably failed, and where the outputs lie."""
@@ -184,9 +199,10 @@ class StagedRunner:
         config |= device_overrides(config)
         # mmengine writes the config's text into every checkpoint, and formatting it takes seconds.
         forget(self._last_instances)
-        runner = Runner.from_cfg(Config(config, format_python_code=False))
+        runner = StageRunner.from_cfg(Config(config, format_python_code=False))
         self._last_instances = runner.logger, runner.message_hub, runner.visualizer
         runner.register_hook(StopRequestHook())
+        runner.register_hook(TrainingProgressHook(f'{name}, images'))
         self._refuse_empty_epochs(name, runner)
         runner.train()
         runner.register_hook(ClassNamesHook())  # now that clusters are matched, if they ever are

@@ -1,7 +1,10 @@
 """Label maps to scores."""
 
-from luss_mm.evaluation.category_iou import CategoryIoUMetric
-from luss_mm.evaluation.prediction_metric import PredictionMetric
-from luss_mm.evaluation.unsupervised_iou import UnsupervisedIoUMetric
+from luss_mm.lazy_names import lazy_names
 
-__all__ = ['CategoryIoUMetric', 'PredictionMetric', 'UnsupervisedIoUMetric']
+__getattr__, __all__ = lazy_names(
+    __name__,
+    category_iou=('CategoryIoUMetric',),
+    prediction_metric=('PredictionMetric',),
+    unsupervised_iou=('UnsupervisedIoUMetric',),
+)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from luss_mm.datasets.transforms.loading import read_label_map
+from luss_mm.datasets.label_map_file import read_label_map
 from luss_mm.evaluation.cluster_matching import MatchingByRule, category_ids
 from luss_mm.evaluation.label_map_pairs import LabelMapPair, list_pairs
 from luss_mm.evaluation.score_folders import FolderCounter, count_folders

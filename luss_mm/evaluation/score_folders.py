@@ -12,14 +12,14 @@ import cv2
 import numpy as np
 import torch
 
-from luss_mm.datasets.transforms.loading import read_label_map
+from luss_mm.datasets.label_map_file import read_label_map
 from luss_mm.evaluation.cluster_matching import ClusterMatching
 from luss_mm.evaluation.label_map_pairs import LabelMapPair
 from luss_mm.evaluation.segmentation_counts import CountEntries, SegmentationCounts
 from luss_mm.functional.image_tally import tally_image
 from luss_mm.functional.scores import boundary_radius
 from luss_mm.functional.thresholds import SweepCounts, merge_sweep_counts, sweep_counts
-from luss_mm.pipeline.image_batches import Progress
+from luss_mm.terminal import Progress
 
 CHUNK = 16  # images a task: some 0.1 s
 MERGED_AT_ONCE = 64  # chunks of sweep counts that wait to be added up

@@ -8,9 +8,9 @@ import numpy as np
 from prettytable import PrettyTable
 from torch import Tensor
 
+from luss_mm.datasets.label_map_file import save_label_map
 from luss_mm.evaluation.cluster_matching import ClusterMatching
 from luss_mm.evaluation.matched_scores import MatchedScores
-from luss_mm.pipeline.generate_labels import save_label_map
 from luss_mm.work_dir.run_folder import EvaluationFolder
 
 

@@ -1,8 +1,9 @@
-"""The ImageNet-S benchmark: preparation, lists, masks and submissions.
+"""The ImageNet-S benchmark: preparation, lists, masks and submissions."""
 
-Importing this package registers the data set.
-"""
+from luss_mm.lazy_names import lazy_names
 
-from luss_mm.imagenet_s.dataset import ImageNetSDataset, imagenet_s_categories
-
-__all__ = ['ImageNetSDataset', 'imagenet_s_categories']
+__getattr__, __all__ = lazy_names(
+    __name__,
+    categories=('imagenet_s_categories',),
+    dataset=('ImageNetSDataset',),
+)

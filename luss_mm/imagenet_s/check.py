@@ -11,8 +11,7 @@ import numpy as np
 from PIL import Image
 
 from luss_mm.datasets.image_file import read_image_size
-from luss_mm.datasets.luss_dataset import IGNORE_INDEX
-from luss_mm.datasets.transforms.loading import read_label_map
+from luss_mm.datasets.label_map_file import IGNORE_INDEX, read_label_map
 from luss_mm.imagenet_s.lists import IMAGE_SUFFIX
 
 OWN_CATEGORY_SHARE = 0.5  # of the sampled masks; another subset's ids would give about none

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from luss_mm.imagenet_s.dataset import imagenet_s_categories
+from luss_mm.imagenet_s.categories import imagenet_s_categories
 
 # ImageNet-1k category -> the one of ImageNet-S919 that it is merged into; official README.
 MERGED = {

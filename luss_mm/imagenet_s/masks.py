@@ -16,7 +16,7 @@ from luss_mm.imagenet_s.safe_archives import (
     partial_name,
     unpack,
 )
-from luss_mm.pipeline.image_batches import with_progress
+from luss_mm.terminal import with_progress
 
 # As in datapreparation/datapreparation_anno.sh of the official repository.
 RELEASE = 'https://github.com/LUSSeg/ImageNet-S/releases/download/ImageNet-S/'

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from luss_mm.imagenet_s.categories import imagenet_s_categories
 from luss_mm.imagenet_s.check import (
     Survey,
     check_image,
@@ -20,7 +21,6 @@ from luss_mm.imagenet_s.check import (
     image_of_mask,
     survey_files,
 )
-from luss_mm.imagenet_s.dataset import imagenet_s_categories
 from luss_mm.imagenet_s.link_or_copy import Placed, Placement, link_or_copy
 from luss_mm.imagenet_s.lists import (
     IMAGE_SUFFIX,
@@ -33,7 +33,7 @@ from luss_mm.imagenet_s.lists import (
     train_folders,
 )
 from luss_mm.imagenet_s.masks import MaskArchive, unpack_masks
-from luss_mm.pipeline.image_batches import with_progress
+from luss_mm.terminal import with_progress
 from luss_mm.work_dir.atomic_files import write_atomically
 
 REPORT = 'preparation.json'

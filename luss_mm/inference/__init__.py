@@ -1,8 +1,8 @@
-"""A finished run at work: features, predictions of images and folders, export.
+"""A finished run at work: features, predictions of images and folders, export."""
 
-Importing this package registers the inferencer.
-"""
+from luss_mm.lazy_names import lazy_names
 
-from luss_mm.inference.inferencer import LUSSInferencer
-
-__all__ = ['LUSSInferencer']
+__getattr__, __all__ = lazy_names(
+    __name__,
+    inferencer=('LUSSInferencer',),
+)

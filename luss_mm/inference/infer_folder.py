@@ -11,6 +11,7 @@ from typing import Any
 
 from mmengine.logging import print_log
 
+from luss_mm.datasets.label_map_file import save_label_map
 from luss_mm.functional.label_codec import category_palette
 from luss_mm.inference.image_stream import fingerprint_images, image_path, input_images, shards
 from luss_mm.inference.inferencer import (
@@ -20,9 +21,8 @@ from luss_mm.inference.inferencer import (
     count_ids,
     overlay,
 )
-from luss_mm.pipeline.generate_labels import save_label_map
-from luss_mm.pipeline.image_batches import Progress
 from luss_mm.recipes.image_preparation import PreparedImage
+from luss_mm.terminal import Progress
 from luss_mm.visualization.legend import add_legend
 from luss_mm.visualization.overlays import save_picture
 from luss_mm.work_dir.artifact import fingerprint_file, produce

@@ -1,5 +1,8 @@
-"""The steps between trainings. Importing this package registers the tasks of recipes."""
+"""The steps between trainings."""
 
-from luss_mm.pipeline.rendered_images import RenderTinyShapes
+from luss_mm.lazy_names import lazy_names
 
-__all__ = ['RenderTinyShapes']
+__getattr__, __all__ = lazy_names(
+    __name__,
+    rendered_images=('RenderTinyShapes',),
+)

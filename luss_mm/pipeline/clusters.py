@@ -18,7 +18,7 @@ from luss_mm.functional.sample_selection import (
     filter_noise,
     sample_quality,
 )
-from luss_mm.pipeline.image_batches import Progress
+from luss_mm.terminal import Progress
 from luss_mm.work_dir.artifact import produce
 from luss_mm.work_dir.atomic_files import create_mapped_array
 from luss_mm.work_dir.run_folder import (

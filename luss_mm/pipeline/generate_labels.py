@@ -7,15 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
 
 from luss_mm.datasets import LUSSDataset
+from luss_mm.datasets.label_map_file import save_label_map
 from luss_mm.datasets.transforms import GeneratePseudoLabel
-from luss_mm.functional.label_codec import encode_label_map
 from luss_mm.functional.label_health import count_unusual_clusters, median_of_counts
 from luss_mm.functional.nearest_centroids import squared_distances
 from luss_mm.functional.pixel_assignment import resize_nearest
@@ -23,7 +22,7 @@ from luss_mm.functional.pixel_attention import upsample_features
 from luss_mm.models.attended_inference import AttendedInference
 from luss_mm.pipeline.image_batches import ShardedBatches, stack_features, stack_images
 from luss_mm.work_dir.artifact import produce
-from luss_mm.work_dir.atomic_files import BackgroundWriter, write_atomically
+from luss_mm.work_dir.atomic_files import BackgroundWriter
 from luss_mm.work_dir.run_folder import write_outcomes
 from luss_mm.work_dir.shards import FinishedShards
 
@@ -31,11 +30,6 @@ EMPTY_IMAGES, FULL_IMAGES = 'images without foreground', 'images without backgro
 MEAN_FOREGROUND, MEDIAN_FOREGROUND = 'mean foreground in %', 'median foreground in %'
 # Counted image by image, and summed up before they are written: 'images of cluster 3': 17 ...
 CLUSTER, PER_MILLE = 'images of cluster ', 'images with foreground per mille '
-# A label map of few colours is packed four times as fast if nothing is predicted from neighbours,
-# into as many blocks of a disk. Older versions of OpenCV cannot choose it.
-PNG_OPTIONS = [cv2.IMWRITE_PNG_COMPRESSION, 1]
-if hasattr(cv2, 'IMWRITE_PNG_FILTER'):
-    PNG_OPTIONS += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]
 
 
 @dataclass(frozen=True)
@@ -267,16 +261,3 @@ def count_outcome(result: Mapping[str, Any]) -> Counter[str]:
 def label_path(directory: Path, dataset: LUSSDataset, index: int) -> Path:
     """Where the label map of a sample lies: the image's relative path with the suffix .png."""
     return directory / Path(dataset.relative_path(index)).with_suffix('.png')
-
-
-def save_label_map(path: Path, labels: np.ndarray) -> None:
-    """Write an ImageNet-S coded PNG.
-
-    Raises:
-        OSError: If it cannot be written.
-    """
-    encoded, png = cv2.imencode('.png', encode_label_map(labels)[..., ::-1], PNG_OPTIONS)
-    if not encoded:
-        raise OSError(f'{path}: OpenCV could not encode a label map of shape {labels.shape}')
-    # Each on the disk by itself would take far longer; `FinishedShards` looks at the sizes.
-    write_atomically(path, png.data, sync=False)

@@ -1,17 +1,14 @@
 """Reading a data set shard by shard in batches of equal size, the same on any number of ranks."""
 
-import time
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Container, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from mmengine.dist import get_dist_info
-from mmengine.logging import print_log
 from torch.utils.data import DataLoader, Dataset
 
 from luss_mm.datasets.sample_seed import OneEpoch
-
-Item = TypeVar('Item')
+from luss_mm.terminal import Progress
 
 
 class ShardedBatches:
@@ -69,7 +66,7 @@ class ShardedBatches:
             yield shard, self._batches(samples, stop - start, progress)
 
     def _batches(
-        self, samples: Iterator[dict], count: int, progress: 'Progress'
+        self, samples: Iterator[dict], count: int, progress: Progress
     ) -> Iterator[list[dict]]:
         waiting: dict[torch.Size, list[dict]] = {}
         for _ in range(count):
@@ -117,48 +114,3 @@ def stack_features(
     if 'features' not in samples[0]:
         return None
     return stack_images(samples, device, 'features').float()
-
-
-class Progress:
-    """Prints how far a step is and how long it will still take, at most every ten seconds.
-
-    Args:
-        title: Of the step.
-        total: Units of work of this rank.
-    """
-
-    def __init__(self, title: str, total: int, interval: float = 10.0) -> None:
-        self.title = title
-        self.total = total
-        self.interval = interval
-        self.done = 0
-        self.started = self.printed = time.monotonic()
-
-    def advance(self, units: int = 1) -> None:
-        """Count finished units."""
-        self.done += units
-        now = time.monotonic()
-        if now - self.printed < self.interval and self.done != self.total:
-            return
-        self.printed = now
-        elapsed = now - self.started
-        left = elapsed / self.done * max(self.total - self.done, 0)  # a total may be a guess
-        print_log(
-            f'{self.title}: {self.done}/{self.total} ({100 * self.done / self.total:.0f} %), '
-            f'{self.done / max(elapsed, 1e-9):.0f}/s, {left:.0f} s left',
-            logger='current',
-        )
-
-
-def with_progress(items: Iterable[Item], total: int, title: str) -> Iterator[Item]:
-    """Pass items on and print how far they are.
-
-    Args:
-        items: What is worked through.
-        total: How many they are, as far as known.
-        title: Of the step.
-    """
-    progress = Progress(title, max(total, 1))
-    for item in items:
-        yield item
-        progress.advance()

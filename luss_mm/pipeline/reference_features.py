@@ -11,6 +11,7 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from luss_mm.datasets.label_map_file import save_label_map
 from luss_mm.functional.distance_matching import (
     NEIGHBOURS,
     TEMPERATURE,
@@ -20,7 +21,7 @@ from luss_mm.functional.distance_matching import (
 from luss_mm.functional.pixel_assignment import resize_nearest
 from luss_mm.functional.pixel_attention import upsample_features
 from luss_mm.models.preprocessors import ViewsPreprocessor
-from luss_mm.pipeline.generate_labels import label_path, save_label_map
+from luss_mm.pipeline.generate_labels import label_path
 from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.work_dir.artifact import produce
 from luss_mm.work_dir.atomic_files import write_array, write_atomically

@@ -1,12 +1,9 @@
 """Options of the tools: KEY=VALUE, and devices."""
 
 import ast
-from argparse import ArgumentError, ArgumentParser, ArgumentTypeError, Namespace
+from argparse import Action, ArgumentError, ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from typing import Any
-
-import torch
-from mmengine.config import DictAction
 
 from luss_mm.recipes.setting_types import read_setting
 from luss_mm.recipes.settings import SettingsError
@@ -20,6 +17,8 @@ def device(text: str) -> str:
     Raises:
         ArgumentTypeError: If there is none of that name.
     """
+    import torch
+
     try:
         kind, index = torch.device(text).type, torch.device(text).index or 0
     except RuntimeError as error:
@@ -29,7 +28,7 @@ def device(text: str) -> str:
     return text
 
 
-class OptionAction(DictAction):
+class OptionAction(Action):
     """KEY=VALUE, each read as the type of the setting says; the other keys as mmengine reads them.
 
     Unlike with mmengine, `_` stays in numbers, so that `split=1_8` is a text, and a dict or a list
@@ -68,6 +67,8 @@ def _read_option(key: str, text: str) -> Any:
         pass
     if text.startswith(BLOCKS):
         return _read_block(text)
+    from mmengine.config import DictAction
+
     parsed = DictAction._parse_iterable(text)
     return text if '_' in text and isinstance(parsed, (int, float)) else parsed
 

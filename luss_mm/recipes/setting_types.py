@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from luss_mm.recipes.settings import REFERENCE, Settings, SettingsError
-from luss_mm.work_dir.artifact import RULES
+from luss_mm.work_dir import ON_CHANGE
 
 FLAGS = {'true': True, 'yes': True, 'on': True, '1': True} | {
     'false': False,
@@ -280,6 +280,7 @@ TYPES: dict[str, Kind] = dict(
     largest_gradient=Number(above=0, optional=True),
     layer_decay=POSITIVE_SHARE,
     load_from=OPTIONAL_PATH,
+    log_level=Choice(words=('DEBUG', 'INFO', 'WARNING', 'ERROR')),
     loss_stride=FROM_1,
     map_outputs=Listed(of=Whole()),
     map_strides=Listed(of=FROM_1),
@@ -293,7 +294,7 @@ TYPES: dict[str, Kind] = dict(
     num_prototypes=FROM_1,
     num_workers=FROM_0,
     on_bad_image=Choice(words=('error', 'skip')),
-    on_change=Choice(words=tuple(RULES)),
+    on_change=Choice(words=tuple(ON_CHANGE)),
     output_channels=Listed(of=FROM_1),
     p2p_points=Choice(words=('edge', 'centre')),
     pretrain_epochs=FROM_1,

@@ -1,20 +1,10 @@
 """Scores and labels as pictures."""
 
-from luss_mm.visualization.contact_sheet import contact_sheet
-from luss_mm.visualization.curves import plot_curves, plot_histogram
-from luss_mm.visualization.overlays import (
-    blend_labels,
-    picture_strip,
-    save_picture,
-    score_heatmap,
-)
+from luss_mm.lazy_names import lazy_names
 
-__all__ = [
-    'blend_labels',
-    'contact_sheet',
-    'picture_strip',
-    'plot_curves',
-    'plot_histogram',
-    'save_picture',
-    'score_heatmap',
-]
+__getattr__, __all__ = lazy_names(
+    __name__,
+    contact_sheet=('contact_sheet',),
+    curves=('plot_curves', 'plot_histogram'),
+    overlays=('blend_labels', 'picture_strip', 'save_picture', 'score_heatmap'),
+)

@@ -6,8 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from luss_mm.datasets.image_file import decode_image, read_header, turn_upright
-from luss_mm.datasets.transforms.loading import REDUCED_FLAGS
+from luss_mm.datasets.image_file import REDUCED_FLAGS, decode_image, read_header, turn_upright
 from luss_mm.visualization.lettering import draw_text, line_height
 
 GAP = 4

@@ -25,9 +25,9 @@ from mmengine.logging import print_log
 
 from luss_mm.packaged_weights import checkpoint_file
 from luss_mm.version import __version__
+from luss_mm.work_dir import ON_CHANGE
 from luss_mm.work_dir.atomic_files import remove_leftovers, write_atomically
 
-RULES = ('anew', 'keep', 'stop')
 SHOWN = 5  # differences in a message of one line
 _rule: ContextVar[str] = ContextVar('on_change', default='anew')
 
@@ -60,8 +60,8 @@ def on_change(rule: str) -> Iterator[None]:
     Raises:
         ValueError: If there is no such rule.
     """
-    if rule not in RULES:
-        raise ValueError(f'on_change is one of {", ".join(RULES)}, not {rule!r}')
+    if rule not in ON_CHANGE:
+        raise ValueError(f'on_change is one of {", ".join(ON_CHANGE)}, not {rule!r}')
     token = _rule.set(rule)
     try:
         yield

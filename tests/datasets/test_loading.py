@@ -4,8 +4,8 @@ import pytest
 from PIL import Image
 
 from luss_mm.datasets.image_file import read_image, read_image_size
+from luss_mm.datasets.label_map_file import read_label_map
 from luss_mm.datasets.transforms import LoadBoundedImage, LoadLabelMap
-from luss_mm.datasets.transforms.loading import read_label_map
 from tests.bad_images import bomb, with_chunk_of
 from tests.tiny_layout import write_image, write_label_map
 

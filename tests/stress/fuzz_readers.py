@@ -29,7 +29,7 @@ from luss_mm.datasets.image_file import (
     read_image_size,
 )
 from luss_mm.datasets.image_list import _read_lines, _read_tags
-from luss_mm.datasets.transforms.loading import read_label_map
+from luss_mm.datasets.label_map_file import read_label_map
 from luss_mm.evaluation.cluster_names import read_names
 from luss_mm.evaluation.label_map_pairs import label_map_size
 from luss_mm.evaluation.score_folders import read_foreground_score

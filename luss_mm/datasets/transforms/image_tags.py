@@ -4,7 +4,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
 
-from luss_mm.datasets.seeded_dataset import IGNORE_INDEX
+from luss_mm.datasets.label_map_file import IGNORE_INDEX
 
 
 @TRANSFORMS.register_module()

@@ -4,7 +4,7 @@ import numpy as np
 from mmseg.registry import TRANSFORMS
 from PIL import Image
 
-from luss_mm.datasets.seeded_dataset import IGNORE_INDEX
+from luss_mm.datasets.label_map_file import IGNORE_INDEX
 from luss_mm.datasets.transforms.loading import LoadLabelMap
 
 

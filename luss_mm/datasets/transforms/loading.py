@@ -10,21 +10,15 @@ from mmseg.registry import TRANSFORMS
 
 from luss_mm.datasets.image_file import (
     JPEG_FORMATS,
-    ImageFileError,
+    REDUCED_FLAGS,
     ImageHeader,
     decode_image,
     read_header,
     turn_upright,
 )
-from luss_mm.functional.label_codec import decode_label_map
+from luss_mm.datasets.label_map_file import read_label_map
 
 LARGEST_RATIO = 512  # of the sides; the resizing of a recipe leaves such an image 4 rows of 256
-REDUCED_FLAGS = {
-    1: cv2.IMREAD_COLOR,
-    2: cv2.IMREAD_REDUCED_COLOR_2,
-    4: cv2.IMREAD_REDUCED_COLOR_4,
-    8: cv2.IMREAD_REDUCED_COLOR_8,
-}
 
 
 @TRANSFORMS.register_module()
@@ -141,31 +135,3 @@ def _thickened(image: np.ndarray) -> np.ndarray:
         return image
     size = (max(width, least), max(height, least))
     return cv2.resize(image, size, interpolation=cv2.INTER_NEAREST_EXACT)
-
-
-def read_label_map(path: str | Path) -> np.ndarray:
-    """Ids R + 256 G of an RGB PNG, int32. Shape (H, W).
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is not an 8-bit RGB image or uses the blue channel.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'{path}: no such mask.')
-    try:
-        # The header first: it refuses a size for which OpenCV would take all the memory.
-        image = decode_image(path, read_header(path).format, cv2.IMREAD_UNCHANGED)
-    except ImageFileError:
-        image = None
-    if image is None or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        shape = 'unreadable' if image is None else f'of shape {image.shape}, {image.dtype}'
-        raise ValueError(
-            f'{path}: {shape}; an ImageNet-S mask is an RGB PNG with id = R + '
-            f'256 * G. Other codings: python tools/convert_masks.py {Path(path).parent}'
-        )
-    if image[..., 0].any():
-        raise ValueError(
-            f'{path}: its blue channel is not 0, so it is no ImageNet-S mask (id = R + 256 * G). '
-            f'Other codings: python tools/convert_masks.py {Path(path).parent}'
-        )
-    return decode_label_map(image[..., ::-1])

@@ -1,0 +1,83 @@
+"""The command luss: what starts at once, and what mistakes end in."""
+
+import subprocess
+import sys
+
+import pytest
+
+from luss_mm.cli import COMMANDS, main
+from luss_mm.cli.complete import candidates
+from luss_mm.cli.recipes import settings_table
+from luss_mm.recipes.find_recipe import find_recipe, recipes
+
+HEAVY = ('torch', 'mmseg.models', 'mmpretrain', 'scipy', 'matplotlib')
+
+
+def modules_after(code):
+    """Which of HEAVY a process has imported after some code."""
+    shown = f'import sys; print([m for m in {HEAVY} if m in sys.modules], file=sys.stderr)'
+    command = [sys.executable, '-c', f'try:\n    {code}\nexcept SystemExit: pass\n{shown}']
+    return subprocess.run(command, capture_output=True, text=True, check=True).stderr.splitlines()[
+        -1
+    ]
+
+
+def test_help_and_recipes_import_nothing_heavy():
+    calls = [[name, '--help'] for name in COMMANDS] + [['--help'], ['recipes']]
+    code = f'from luss_mm.cli import main\n    for call in {calls}:\n'
+    code += '        try: main(call)\n        except SystemExit: pass'
+    assert modules_after(code) == '[]'
+
+
+def test_preparing_and_packing_need_no_torch():
+    code = 'import luss_mm.imagenet_s.prepare, luss_mm.imagenet_s.submission'
+    assert modules_after(code) == '[]'
+
+
+def end_of(capsys, *arguments):
+    """The one line that a command ends with."""
+    with pytest.raises(SystemExit) as stop:
+        main(list(arguments))
+    if isinstance(stop.value.code, str):
+        return stop.value.code
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'nearest'),
+    [
+        (('trian',), "'train'"),
+        (('train', 'pdso_photo'), "'pdso_photos'"),
+        (('train', 'pdso_photos', 'num_categoris=3'), "'num_categories'"),
+        (('train', 'pdso_photos', 'num_categories=three'), 'a whole number'),
+        (('evaluate', 'a', 'b', '--categories', '3', '--out', 'c', '--matching', 'x'), 'hungarian'),
+        (('infer', 'run', 'images'), '--out'),
+    ],
+)
+def test_mistakes_end_in_one_line_that_names_what_was_meant(capsys, arguments, nearest):
+    line = end_of(capsys, *arguments)
+    assert line.startswith('error: ') and nearest in line and '\n' not in line
+
+
+def test_recipes_by_name_and_by_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert find_recipe('pdso_photos').is_file()
+    own = tmp_path / 'own.py'
+    own.touch()
+    assert find_recipe('own.py').resolve() == own
+    assert len(recipes()) > 50 and all(path.is_file() for path in recipes().values())
+
+
+def test_settings_are_listed_with_default_type_and_meaning():
+    lines = settings_table('pdso_photos').splitlines()
+    place = lines.index('resize_side=256')
+    assert 'a whole number >= 1' in lines[place + 1] and len(lines[place + 1].split()) > 12
+
+
+def test_completion():
+    assert candidates('luss tr') == ['train ']
+    assert 'pdso_photos ' in candidates('luss train pdso_')
+    assert candidates('luss train pdso_photos num_cat') == ['num_categories=']
+    assert candidates('luss infer ') == []
