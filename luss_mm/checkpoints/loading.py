@@ -23,7 +23,6 @@ from mmengine.runner.checkpoint import (
 
 from luss_mm.checkpoints.key_mapping import KeyMappingError, map_keys
 from luss_mm.checkpoints.layouts import EFFICIENTNET_LAYOUTS
-from luss_mm.models.timm_feature_maps import TIMMFeatureMaps
 from luss_mm.packaged_weights import TIMM, PackagedWeights, checkpoint_file, find_packaged
 from luss_mm.pickle_check import check_pickles
 from luss_mm.recipes.settings import did_you_mean
@@ -122,6 +121,10 @@ def _converted(path: Path, state: dict, package: PackagedWeights) -> dict:
 def _of_timm(path: Path, name: str, map_location: Any) -> dict:
     """Weights that timm has published as mmengine loads them into `TIMMFeatureMaps`."""
     from safetensors.torch import load_file
+
+    from luss_mm.models.timm_feature_maps import (
+        TIMMFeatureMaps,
+    )  # imports the runner, which imports us
 
     device = map_location if isinstance(map_location, (str, torch.device)) else 'cpu'
     try:
