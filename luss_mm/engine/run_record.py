@@ -42,7 +42,9 @@ def record_run(work_dir: str | Path, method: str, seed: int) -> dict[str, Any]:
     _check_identity(run, method, seed)
     stage = run.stage(run.last)
     if (metrics := stage.metrics()) is None:
-        raise FileNotFoundError(f'{stage.path}: was not scored. Give the run a split with masks.')
+        raise FileNotFoundError(
+            f'{stage.path}: the run was not scored. Give it a split with masks.'
+        )
     manifests = run.manifests
     return dict(
         method=method,
