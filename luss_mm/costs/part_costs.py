@@ -213,7 +213,7 @@ def kmeans_seconds(channels: int, clusters: int, device: str) -> float:
         seconds_of(partial(fit_kmeans, embeddings, clusters, iterations, 1), device)
         for iterations in TRIAL_ITERATIONS
     )
-    return max(more - few, 0.0) / points / (TRIAL_ITERATIONS[1] - TRIAL_ITERATIONS[0])
+    return max(more - few, 1e-6) / points / (TRIAL_ITERATIONS[1] - TRIAL_ITERATIONS[0])
 
 
 @cache
