@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ LABEL_MAP_BYTES = 8192  # of a PNG: two blocks of a disk; 4 kB and less for 160 
 LABEL_SECONDS = 0.005  # of one core: resizing and compressing a label map
 GRABCUT_SECONDS = 0.025  # of one core; .01 to .05 in runs, see docs/cost.md
 DECODER = 1.035  # SAM with its decoder to its encoder alone, measured: docs/performance.md
-TRIAL_POINTS, TRIAL_ITERATIONS = 5000, 2  # of a k-means that is timed
+TRIAL_POINTS, TRIAL_ITERATIONS = 5000, (2, 12)  # of a k-means that is timed
 
 
 @dataclass(frozen=True)
@@ -121,10 +121,10 @@ class PartCosts:
         return loop['max_epochs'] * max(rounding(share / loader['batch_size']), 1)
 
     def _maps(self, hook: Mapping[str, Any]) -> Iterator[Cost]:
-        source = hook['source']
+        source = dict(hook['source'], maps=None)  # they are to be made
         trial = self._try(source)
         size = sum(trial.map_bytes[output] for output in source['map_outputs'])
-        yield self._pass(Path(source['maps']).name, trial, source, size)
+        yield self._pass(Path(hook['source']['maps']).name, trial, source, size)
 
     def _clustering(self, hook: Mapping[str, Any]) -> Iterator[Cost]:
         source = hook['source']
@@ -206,11 +206,14 @@ def _build(config: Mapping[str, Any]) -> nn.Module:
 
 @cache
 def kmeans_seconds(channels: int, clusters: int, device: str) -> float:
-    """Seconds of one pass of k-means over one point; a small k-means is timed."""
+    """Seconds of one pass of k-means over one point: what more passes of a small one take."""
     points = max(TRIAL_POINTS, clusters)
     embeddings = np.random.default_rng(0).random((points, channels), dtype=np.float32)
-    taken = seconds_of(lambda: fit_kmeans(embeddings, clusters, TRIAL_ITERATIONS, 1), device)
-    return taken / points / (TRIAL_ITERATIONS + 2)
+    few, more = (
+        seconds_of(partial(fit_kmeans, embeddings, clusters, iterations, 1), device)
+        for iterations in TRIAL_ITERATIONS
+    )
+    return max(more - few, 1e-6) / points / (TRIAL_ITERATIONS[1] - TRIAL_ITERATIONS[0])
 
 
 @cache

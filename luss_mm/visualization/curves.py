@@ -101,9 +101,10 @@ def draw_histogram(
     figure, axes = new_figure(title, x_label, 'share')
     for colour, chosen in ((BELOW, ~above), (ABOVE, above)):
         axes.stairs(np.where(chosen, shares, 0), edges, fill=True, color=colour)
+    axes.set_ylim(top=1.2 * max(shares.max(), 1e-9))  # room for the legend
     share = f'{100 * shares[above].sum():.1f} % above'
     _add_line(axes, threshold, f'threshold {threshold:.3g}: {share}')
-    _add_legend(axes)
+    _add_legend(axes, 'upper right')
     return figure
 
 
@@ -125,8 +126,8 @@ def _add_line(axes: Axes, position: float, label: str) -> None:
     axes.axvline(position, color='#c2410c', linestyle='--', linewidth=1.5, label=label)
 
 
-def _add_legend(axes: Axes) -> None:
-    for text in axes.legend(frameon=False).get_texts():
+def _add_legend(axes: Axes, place: str = 'best') -> None:
+    for text in axes.legend(frameon=False, loc=place).get_texts():
         text.set_parse_math(False)
 
 

@@ -1,9 +1,10 @@
 """Charts of the report: matplotlib's SVG within the page, readable on light and dark."""
 
+import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
+from io import StringIO
 
 import numpy as np
 from matplotlib import rc_context
@@ -11,12 +12,13 @@ from matplotlib.figure import Figure
 
 from luss_mm.visualization.curves import ABOVE, draw_curves, draw_histogram, new_figure
 
-MAX_POINTS = 300  # of a curve; more are averaged
+MAX_POINTS = 200  # of a curve; more are averaged
 MAX_BINS = 100  # of a histogram; more are added up
 INK = '#78828c'
 COLOURED = ('text.color', 'axes.labelcolor', 'axes.edgecolor', 'xtick.color', 'ytick.color')
 STYLE = dict.fromkeys(COLOURED, INK) | {
     'font.size': 13,
+    'font.sans-serif': ['DejaVu Sans'],  # each text names all of them
     'svg.fonttype': 'none',  # text, not outlines of letters
     'svg.hashsalt': 'report',  # the same page every time
 }
@@ -59,10 +61,10 @@ def curve_chart(
     """
     if not any(np.isfinite(y).any() for _, y in series.values()):
         raise ValueError(f'{title}: no finite value to draw')
-    ends = {name: f'{name} ends at {y[-1]:.3g}' for name, (_, y) in series.items()}
-    shown = {ends[name]: _averaged(*points) for name, points in series.items()}
+    ends = {name: f'{y[-1]:.3g}' for name, (_, y) in series.items()}
+    shown = {f'{name}  {ends[name]}': _averaged(*points) for name, points in series.items()}
     figure = draw_curves(shown, '', x_label, y_label, marker)
-    text = '; '.join(list(ends.values())[:6])
+    text = '; '.join(f'{name} ends at {end}' for name, end in list(ends.items())[:6])
     return Chart(title, f'{y_label} over {x_label}: {text}.', _data_uri(figure))
 
 
@@ -70,7 +72,11 @@ def curve_chart(
 def bar_chart(heights: Sequence[float], title: str, x_label: str, y_label: str) -> Chart:
     """Bars side by side, numbered from 1."""
     figure, axes = new_figure('', x_label, y_label)
-    axes.stairs(heights, np.arange(len(heights) + 1) + 0.5, fill=True, color=ABOVE)
+    if len(heights) < MAX_BINS:
+        axes.bar(np.arange(len(heights)) + 1, heights, color=ABOVE)
+    else:  # one path for all
+        axes.stairs(heights, np.arange(len(heights) + 1) + 0.5, fill=True, color=ABOVE)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     text = f'{len(heights)} bars, {y_label} from {min(heights):.4g} to {max(heights):.4g}.'
     return Chart(title, text, _data_uri(figure))
 
@@ -94,9 +100,15 @@ def histogram_chart(counts: np.ndarray, threshold: float, title: str, x_label: s
 
 
 def _data_uri(figure: Figure) -> str:
-    file = BytesIO()
+    file = StringIO()
     figure.savefig(file, format='svg', transparent=True, metadata=dict(Date=None))
-    return f'data:image/svg+xml;base64,{b64encode(file.getvalue()).decode()}'
+    text = re.sub(r' d="[^"]*"', _tenths, file.getvalue())
+    return f'data:image/svg+xml;base64,{b64encode(text.encode()).decode()}'
+
+
+def _tenths(path: re.Match) -> str:
+    """The positions of a path to a tenth of a point: half of the page's size."""
+    return re.sub(r'(\.\d)\d+', r'\1', path[0])
 
 
 def _averaged(x: Sequence[float], y: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
