@@ -56,7 +56,7 @@ def started(data_root, work_dir, monkeypatch, stages=lambda runner, name: None):
         monkeypatch.setattr(f'luss_mm.engine.staged_runner.{check}', lambda *_: None)
     monkeypatch.setattr(StagedRunner, '_check_images', lambda *_: None)
     monkeypatch.setattr(StagedRunner, '_run_stage', stages)
-    monkeypatch.setattr(StagedRunner, 'closing_lines', lambda _: [])
+    monkeypatch.setattr(StagedRunner, 'closing_lines', lambda *_: [])
     found = runner(data_root, work_dir)
     found.train()
     return found.recipe

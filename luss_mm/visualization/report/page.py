@@ -123,7 +123,7 @@ def make_sections(
 
     matched = evaluation is not None and evaluation.scores['matching'] not in scores.NO_MATCHING
     category_of = [evaluation.names[c] for c in evaluation.category_of] if matched else None
-    if given := given_names(run.work_dir):  # by people
+    if given := given_names(run.path):  # by people
         category_of = [name_of(i, given) for i in range(run.settings['num_categories'] + 1)]
     return [
         _section('summary', 'Summary', lambda: training.summarise(run)),
