@@ -117,11 +117,11 @@ class Run:
     def report(self) -> Path:
         """The page about the run, which is written if it is not there yet."""
         from luss_mm.engine.run_report import report_run
-        from luss_mm.visualization.report.page import PAGE, report_is_current
+        from luss_mm.visualization.report.page import report_is_current, report_page
 
-        return (
-            self.work_dir / PAGE if report_is_current(self.work_dir) else report_run(self.work_dir)
-        )
+        if report_is_current(self.work_dir):
+            return report_page(self.work_dir)
+        return report_run(self.work_dir)
 
     @cached_property
     def inferencer(self) -> 'LUSSInferencer':

@@ -80,7 +80,9 @@ def test_images_are_listed_once_a_start(data_root, tmp_path, monkeypatch):
     listed = []
     scan = image_index.scan_images
     monkeypatch.setattr(
-        image_index, 'scan_images', lambda folder: listed.append(folder.name) or scan(folder)
+        image_index,
+        'scan_images',
+        lambda folder, *rest: listed.append(folder.name) or scan(folder, *rest),
     )
     for start in (1, 2):
         recipe = started(data_root, tmp_path / 'run', monkeypatch)
