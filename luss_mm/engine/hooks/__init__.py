@@ -29,6 +29,7 @@ from luss_mm.engine.hooks.steps import (
     SelectionHook,
 )
 from luss_mm.engine.hooks.tagged_labels import TaggedLabelHook
+from luss_mm.engine.hooks.training_progress import TrainingProgressHook
 from luss_mm.engine.receptive_fields import ReceptiveFieldHook
 
 __all__ = [
@@ -54,4 +55,5 @@ __all__ = [
     'StopRequestHook',
     'TaggedLabelHook',
     'TeacherHook',
+    'TrainingProgressHook',
 ]
