@@ -239,4 +239,47 @@ def test_fine_tuned_pass_and_back(tmp_path, prefix):
     assert_same(logits, theirs.last_layer(theirs.maps(images())[3]))
     target = tmp_path / 'back.pth'
     convert_checkpoint('pass-finetuned', tmp_path / 'target.pth', target, backwards=True)
-    PublishedPASS('finetune').load_state_dict(load_checkpoint(target)['state_dict'], strict=True)
+    back = load_checkpoint(target)
+    assert list(back) == ['state_dict'] and set(back['state_dict']) == literal_pass_keys()
+    state = {k.removeprefix('module.'): v for k, v in back['state_dict'].items()}
+    PublishedPASS('finetune').load_state_dict(state, strict=True)
+
+
+def literal_pass_keys():
+    """All keys of the authors' fine-tuned ResNet-18 behind DistributedDataParallel."""
+
+    def norm(name):
+        statistics = ('running_mean', 'running_var', 'num_batches_tracked')
+        return [f'{name}.{tensor}' for tensor in ('weight', 'bias', *statistics)]
+
+    keys = ['conv1.weight', *norm('bn1'), 'last_layer.weight', 'last_layer.bias']
+    for block in [f'layer{stage}.{n}' for stage in (1, 2, 3, 4) for n in (0, 1)]:
+        for number in (1, 2):
+            keys += [f'{block}.conv{number}.weight', *norm(f'{block}.bn{number}')]
+    for stage in (2, 3, 4):
+        keys += [f'layer{stage}.0.downsample.0.weight', *norm(f'layer{stage}.0.downsample.1')]
+    assert len(keys) == 122
+    return {f'module.{key}' for key in keys}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    'mode, stages', [('pretrain', (2, 3)), ('pretrain', (3,)), ('pixelattn', ())]
+)
+def test_earlier_stages_of_pass_and_back(tmp_path, mode, stages):
+    theirs = randomise(PublishedPASS(mode, stages=stages))
+    kind = dict(pretrain='pass-pretrained', pixelattn='pass-attention')[mode]
+    converted(kind, saved_by_pass(theirs), tmp_path)
+    target = tmp_path / 'back.pth'
+    convert_checkpoint(kind, tmp_path / 'target.pth', target, backwards=True)
+    (back,) = load_checkpoint(target).values()
+    expected = saved_by_pass(theirs)['state_dict']
+    assert back.keys() == expected.keys()
+    for key, tensor in expected.items():
+        if 'fbg.atten' not in key:  # the biases went into the means of the norms behind them
+            assert torch.equal(back[key], tensor), key
+    if mode == 'pixelattn':
+        again = PublishedPASS(mode)
+        again.load_state_dict({k.removeprefix('module.'): v for k, v in back.items()})
+        maps = torch.rand(2, 64, 5, 5)
+        assert_same(again.eval().gates(maps), theirs.gates(maps))
