@@ -47,6 +47,20 @@ def resnet() -> tuple[Unit, ...]:
     return tuple(units)
 
 
+def _deep_stem_resnet() -> tuple[Unit, ...]:
+    """A ResNet with a stem of three convolutions beside mmseg's ResNetV1c."""
+    stem = (
+        *(
+            Part(f'conv1.{i}', f'stem.{i}', layer)
+            for i, layer in enumerate((CONVOLUTION, BATCH_NORM, None, CONVOLUTION, BATCH_NORM))
+            if layer
+        ),
+        Part('conv1.6', 'stem.6', CONVOLUTION),
+        Part('bn1', 'stem.7', BATCH_NORM),
+    )
+    return (Unit('', 'backbone', stem), *resnet()[1:])
+
+
 def _convolutions(*numbers: int) -> tuple[Part, ...]:
     return tuple(
         same(f'{kind}{number}', tensors)
@@ -235,6 +249,13 @@ BACKBONE_LAYOUTS: dict[str, Layout] = {
     'torchvision-resnet': Layout(
         'a ResNet of torchvision or timm',
         resnet(),
+        dropped={r'fc\.(weight|bias)': CLASSIFIER},
+        added=NOT_BACKBONE,
+        containers=('', 'state_dict', 'model'),
+    ),
+    'deep-stem-resnet': Layout(
+        'a ResNet with a stem of three convolutions, such as those of PyTorch-Encoding',
+        _deep_stem_resnet(),
         dropped={r'fc\.(weight|bias)': CLASSIFIER},
         added=NOT_BACKBONE,
         containers=('', 'state_dict', 'model'),

@@ -19,8 +19,8 @@ class StudentTeacher(BaseModel):
     ExponentialMovingAverage, whose `module` is the network. A subclass says what is learnt.
 
     Args:
-        segmentor: Config of an mmseg EncoderDecoder with one decode head of two or more classes and
-            align_corners=False. Its `test_cfg` may be whole or slide; it needs no preprocessor.
+        segmentor: Config of an mmseg EncoderDecoder with one decode head of two or more classes.
+            Its `test_cfg` may be whole or slide; it needs no preprocessor.
         momentum: Share of the student in each average.
         predict_with: 'student' or 'teacher', whose label map is `pred_sem_seg`.
         max_argmax_pixels: As in `LUSSSegmentor`.

@@ -13,6 +13,7 @@ from tests.published_networks import (
     PublishedViT,
     mae_extras,
     randomise,
+    residual_block,
     sere_extras,
     torchvision_convnext,
 )
@@ -86,6 +87,44 @@ def test_torchvision_resnet(tmp_path, depth):
     convert_checkpoint('torchvision-resnet', tmp_path / 'target.pth', target, backwards=True)
     missing, unexpected = theirs.load_state_dict(load_checkpoint(target), strict=False)
     assert missing == ['fc.weight', 'fc.bias'] and not unexpected
+
+
+class DeepStem(torch.nn.Module):
+    """A ResNet-18 that begins with three convolutions of 3x3, the last of twice its width."""
+
+    def __init__(self, width=8):
+        super().__init__()
+        layers = []
+        for before, after, stride in ((3, width, 2), (width, width, 1), (width, 2 * width, 1)):
+            conv = torch.nn.Conv2d(before, after, 3, stride, padding=1, bias=False)
+            layers += [conv, torch.nn.BatchNorm2d(after), torch.nn.ReLU()]
+        self.conv1, self.bn1 = torch.nn.Sequential(*layers[:7]), layers[7]
+        for stage in range(4):
+            before = 2 * width if stage == 0 else width * 2 ** (stage - 1)
+            first = residual_block(before, width * 2**stage, stage > 0)
+            if stage == 0:
+                shortcut = torch.nn.Conv2d(before, width, 1, bias=False)
+                first.downsample = torch.nn.Sequential(shortcut, torch.nn.BatchNorm2d(width))
+            second = residual_block(width * 2**stage, width * 2**stage, False)
+            self.add_module(f'layer{stage + 1}', torch.nn.Sequential(first, second))
+
+    def forward(self, images):
+        x = F.relu(self.bn1(self.conv1(images)))
+        x = F.max_pool2d(x, 3, 2, padding=1)
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+
+
+@torch.no_grad()
+def test_resnet_with_a_stem_of_three_convolutions_and_back(tmp_path):
+    theirs = randomise(DeepStem())
+    state = theirs.state_dict() | {'fc.weight': torch.rand(2, 64), 'fc.bias': torch.rand(2)}
+    assert set(converted('deep-stem-resnet', state, tmp_path).dropped) == {'fc.weight', 'fc.bias'}
+    network = dict(type='ResNetV1c', depth=18, base_channels=8, stem_channels=16)
+    (*_, deep) = backbone_with(tmp_path / 'target.pth', network)(images())
+    assert_same(deep, theirs(images()))
+    target = tmp_path / 'back.pth'
+    convert_checkpoint('deep-stem-resnet', tmp_path / 'target.pth', target, backwards=True)
+    assert load_checkpoint(target).keys() == theirs.state_dict().keys()
 
 
 @torch.no_grad()

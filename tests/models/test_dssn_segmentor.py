@@ -175,6 +175,29 @@ def test_only_the_student_learns_and_labels_pass_no_gradient():
     assert all(p.grad is None and not p.requires_grad for p in model.teacher.parameters())
 
 
+def test_no_strong_losses_in_the_very_first_iteration():
+    model = small_dssn(strong_from_iteration=1)
+    inputs, samples = batch()
+    first = model.loss(inputs, samples)
+    assert not {name for name in first if 'strong' in name} - {'loss_align_strong'}
+    assert {'loss_align_strong', 'loss_feature1'} <= set(first)
+    model.iteration = 1
+    assert 'loss_strong1' in model.loss(inputs, samples)
+
+
+def test_corners_are_aligned_as_the_head_says():
+    inputs, samples = batch()
+    aligned = small_dssn(selection='all', network=dict(decode=dict(align_corners=True)))
+    plain = small_dssn(selection='all')
+    size = inputs['weak'].shape[2:]
+    for model, align in ((aligned, True), (plain, False)):
+        logits = logits_of(model.student, inputs['weak'][0])
+        valid = torch.ones(1, *size, dtype=torch.bool)
+        labels, _ = model._pseudo_labels([logits[None, :, ::2, ::2]], valid)
+        expected = slow_maps(logits[:, ::2, ::2], size, align_corners=align).argmax(dim=0)
+        assert torch.equal(labels[0], expected)
+
+
 def test_mistakes_are_named():
     inputs, samples = batch()
     with pytest.raises(RuntimeError, match=r"no teacher yet: add dict\(type='TeacherHook'\)"):

@@ -65,7 +65,10 @@ def slow_label(made, image, sample):
             logits = logits.flip(-1) if mirrored else logits
             excluded = [c for c in range(len(logits)) if c not in sample.image_tags]
             logits[excluded] = -torch.inf
-            probabilities = logits.exp() / logits.exp().sum(dim=0)
+            if made.average == 'logits':
+                probabilities = logits.nan_to_num(neginf=-1e9)
+            else:
+                probabilities = logits.exp() / logits.exp().sum(dim=0)
             total = total + F.interpolate(
                 probabilities[None], sample.ori_shape, mode='bilinear', align_corners=False
             )
@@ -86,6 +89,16 @@ def test_equals_averaging_all_classes_at_full_size(tags, flip, divisor):
         assert different.mean() < 0.002  # where two classes agree to float32's last bits
     if len(tags) == NUM_CLASSES:
         assert len(np.unique(found[0])) > 1
+
+
+def test_logits_are_averaged_if_asked_for():
+    made = labeller(average='logits')
+    image, sample = image_of(), sample_of((0, 1, 2, 4))
+    (labels,) = made.label([image], [sample])
+    assert (labels != slow_label(made, image, sample)).mean() < 0.002
+    assert (labels != labeller().label([image], [sample])[0]).any()
+    with pytest.raises(ValueError, match="probabilities, logits, not 'labels'"):
+        labeller(average='labels')
 
 
 def test_only_the_tags_are_ever_resized(monkeypatch):
