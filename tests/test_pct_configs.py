@@ -60,7 +60,11 @@ def test_networks_and_losses(path):
     assert 'load_from' not in retrain  # trained anew
     hooks = {hook['type']: hook for hook in retrain['custom_hooks']}
     labels = hooks['TaggedLabelHook']
-    assert labels['scales'] == SCALES and labels['flip'] and labels['network'] == 'hybrid'
+    assert (
+        labels['scales'] == (0.5, 0.75, 1.0, 1.25, 1.5)
+        and labels['flip']
+        and labels['network'] == 'hybrid'
+    )
     assert labels['checkpoint'].endswith('pct/final.pth')
     published = data_of(path) in ('voc', 'coco')
     assert labels['average'] == ('logits' if published else 'probabilities')

@@ -7,10 +7,9 @@
 _base_ = './dssn_stage.py'
 validation_interval = '${epochs}'  # passes over the unlabelled images
 save_best = None
-colour_operations = dict(type='RandomColourOperations', num=(1, 3), pool='dssn')
 strong_view = [
     dict(type='DistortColours', jitter=(0.5, 0.5, 0.5, 0.25)),
-    '${colour_operations}',
+    dict(type='RandomColourOperations', num=(1, 3), pool='dssn'),
     dict(type='DrawCutMixBox', prob=0.5, shapes='uniform'),
 ]
 stages = dict(

@@ -23,7 +23,10 @@ _base_ = [
     '../_base_/dssn_published.py',
 ]
 
-colour_operations = None  # the authors have none here
+strong_view = [  # without random operations, as the authors have it here
+    dict(type='DistortColours', jitter=(0.5, 0.5, 0.5, 0.25)),
+    dict(type='DrawCutMixBox', prob=0.5, shapes='uniform'),
+]
 decode_head = dict(
     loss_decode=dict(
         _delete_=True,

@@ -114,6 +114,11 @@ class PCTSegmentor(BaseModel):
         counts = torch.zeros(3, self.num_classes, dtype=torch.float64)
         self.register_buffer('class_pixels', counts)
 
+    @property
+    def align_corners(self) -> bool:
+        """Whether logits are resized so."""
+        return self.hybrid.align_corners
+
     def forward(
         self,
         inputs: Tensor | Mapping[str, Tensor],
@@ -159,7 +164,7 @@ class PCTSegmentor(BaseModel):
         truth = stack_labels(samples)[:, :: self.loss_stride, :: self.loss_stride]
         keeps_truth = stack_has_mask(samples)[:, None, None] | (truth == self.ignore_index)
         hybrid_labels, pseudo_labels = (
-            restricted_argmax(maps[0], tags, truth.shape[1:], self.hybrid.align_corners)
+            restricted_argmax(maps[0], tags, truth.shape[1:], self.align_corners)
             for maps in (hybrid, pseudo)
         )
 
@@ -209,7 +214,7 @@ class PCTSegmentor(BaseModel):
                 labels,
                 self.ignore_index,
                 weights,
-                self.hybrid.align_corners,
+                self.align_corners,
             )
             for m in maps
         )

@@ -52,6 +52,11 @@ class StudentTeacher(BaseModel):
         self.predict_with = predict_with
         self.decision_limits = (max_argmax_pixels, max_argmax_side)
 
+    @property
+    def align_corners(self) -> bool:
+        """Whether logits are resized so."""
+        return self.student.align_corners
+
     def build_teacher(self) -> None:
         """Make the teacher: a copy of the student, where the student is."""
         self.teacher = ExponentialMovingAverage(

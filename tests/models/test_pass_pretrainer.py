@@ -212,14 +212,14 @@ def test_sets_of_prototypes_are_balanced_by_themselves_and_averaged():
     backbone = dict(shallow=(2,), placement=None)
     model = without_batch_statistics(small_model(**backbone))
     model.head.set_sizes = [8, 12]
-    views, crops = random_views(4, VIEWS)
+    views, crops = random_views(4, VIEWS), some_crops(4, len(VIEWS))
     losses = model.loss(views, crops)
     whole = model.head.prototypes.weight.data.clone()
     expected = {}
     for rows in (slice(0, 8), slice(8, 20)):
         model.head.prototypes.weight.data = whole[rows]
         for name, value in slow_losses(model, views, crops).items():
-            expected[name] = expected.get(name, 0) + value.item() / 2
+            expected[name] = expected.get(name, 0) + float(value) / 2
     for name, value in expected.items():
         assert abs(losses[name].item() - value / 2) < 1e-5  # two terms, weight 1 / 2 each
     built = small_model(**backbone, queue_length=8)

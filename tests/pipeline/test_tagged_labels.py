@@ -106,9 +106,9 @@ def test_only_the_tags_are_ever_resized(monkeypatch):
     classes = []
     real = tagged_labels.argmax_of_average
 
-    def counted(maps, size):
+    def counted(maps, size, **settings):
         classes.extend(len(view) for view in maps)
-        return real(maps, size)
+        return real(maps, size, **settings)
 
     monkeypatch.setattr(tagged_labels, 'argmax_of_average', counted)
     (labels,) = labeller(num_classes=920).label([image_of()], [sample_of((0, 255, 919))])
