@@ -6,7 +6,7 @@
 # the checkpoint `best_*.pth`, and the labels of the stage say so.
 _base_ = './dssn_stage.py'
 validation_interval = '${epochs}'  # passes over the unlabelled images
-save_best = None
+save_best = None  # or the score whose best pass is kept as best_*.pth
 strong_view = [
     dict(type='DistortColours', jitter=(0.5, 0.5, 0.5, 0.25)),
     dict(type='RandomColourOperations', num=(1, 3), pool='dssn'),

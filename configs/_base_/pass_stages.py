@@ -24,7 +24,7 @@ train_loader_sampler = dict(type='EpochSampler', shuffle=True)
 
 # As SwAV, from which PASS has the option (its scripts: 0): the rate rises from that share of it.
 pretrain_warmup_epochs = 0
-pretrain_warmup_start = 1e-6
+pretrain_warmup_start = 1e-6  # share of the rate that a warm-up begins with
 cosine_schedule = [
     dict(
         type='CosineAnnealingLR',
