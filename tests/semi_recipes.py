@@ -48,7 +48,6 @@ TINY = {
     'num_workers': 0,
     'amp': False,
     'head_channels': 8,
-    'decode_head.c1_channels': 4,
 }
 TINY_RESNETS = {'backbone.base_channels': 4, 'backbone.stem_channels': 4}
 TINY_BACKBONES = dict(
@@ -74,11 +73,18 @@ def tiny_config(name, **options):
     config.merge_from_dict(
         TINY
         | _tiny_backbone(name)
+        | {f'decode_head.{shallow_name(config)}': 4}
         | tiny_data(data_of(name))
         | dict(checkpoint=str(tiny_weights(name)), work_dir=str(ROOT / name), launcher='none')
         | options
     )
     return config
+
+
+def shallow_name(config):
+    """What a head calls the channels that it reduces the shallow map to."""
+    published = config.decode_head.type == 'DeepLabV3PlusHead'
+    return 'shallow_channels' if published else 'c1_channels'
 
 
 def _tiny_backbone(name):

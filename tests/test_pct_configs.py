@@ -15,6 +15,7 @@ from mmseg.registry import DATASETS, MODELS
 from luss_mm.engine.staged_runner import StagedRunner
 from luss_mm.recipes.settings import SettingsError
 from tests.conftest import slow_but
+from tests.semi_recipes import shallow_name
 from tests.small_pct import SIZE, tiny_folders, tiny_lists
 from tests.test_configs import (
     CONFIGS,
@@ -42,6 +43,43 @@ def stages_of(path):
     return trainings(load_recipe(path))
 
 
+def steps(pipeline):
+    return [transform['type'] for transform in pipeline]
+
+
+@each_recipe
+def test_networks_and_losses(path):
+    pct, retrain = stages_of(path).values()
+    assert list(stages_of(path)) == ['pct', 'retrain']
+    segmentor = pct['model']['segmentor']
+    assert segmentor['decode_head']['num_classes'] == CLASSES[data_of(path)]
+    assert segmentor['decode_head'] == retrain['model']['decode_head']
+    assert segmentor['backbone'] == retrain['model']['backbone']
+    assert pct['model']['restrict_to_tags'] and pct['model']['predict_with'] == 'hybrid'
+    assert retrain['model']['type'] == 'LUSSSegmentor'
+    assert 'load_from' not in retrain  # trained anew
+    hooks = {hook['type']: hook for hook in retrain['custom_hooks']}
+    labels = hooks['TaggedLabelHook']
+    assert (
+        labels['scales'] == (0.5, 0.75, 1.0, 1.25, 1.5)
+        and labels['flip']
+        and labels['network'] == 'hybrid'
+    )
+    assert labels['checkpoint'].endswith('pct/final.pth')
+    published = data_of(path) in ('voc', 'coco')
+    assert labels['average'] == ('logits' if published else 'probabilities')
+    head, backbone = segmentor['decode_head'], segmentor['backbone']
+    if published:
+        assert head['type'] == 'DeepLabV3PlusHead' and head['dilations'] == (1, 6, 12, 18)
+        assert (head['shallow_kernel'], head['aspp_dropout']) == (3, 0.5) and head['align_corners']
+        if 'resnet' in path.stem:
+            assert (backbone['type'], backbone['stem_channels']) == ('ResNetV1c', 128)
+            assert backbone['strides'] == (1, 2, 1, 1) and backbone['contract_dilation']
+            assert backbone['dilations'] == (1, 1, 2, 4)
+    else:
+        assert head['type'] == 'DepthwiseSeparableASPPHead'
+
+
 @on_lists
 def test_published_optimisation(path):
     pct, retrain = stages_of(path).values()
@@ -57,6 +95,24 @@ def test_published_optimisation(path):
     assert (sampler['labelled'], sampler['unlabelled']) == (5, 5)
     assert sampler['epoch_iterations'] == 20000  # else workers start anew after each pass
     assert retrain['train_dataloader']['batch_size'] == 16
+
+
+@each_recipe
+def test_only_images_with_masks_are_augmented(path):
+    pct, retrain = stages_of(path).values()
+    parts = pct['train_dataloader']['dataset']
+    labelled, tagged = (steps(parts[name]['pipeline']) for name in ('labelled', 'unlabelled'))
+    published = data_of(path) in ('voc', 'coco')
+    operations = 'PCTOperations' if published else 'RandomStrongOperations'
+    assert parts.get('revisit_labelled', False) is published
+    assert labelled[-3:] == [operations, 'RandomCrop', 'PackViews']
+    assert tagged[-3:] == ['MarkValidPixels', 'RandomCrop', 'PackViews']
+    assert operations not in tagged
+    (strong,) = [t for t in parts['labelled']['pipeline'] if t['type'] == operations]
+    assert strong['num'] == 2
+    for pipeline in (labelled, tagged):  # tags are those of whole images
+        assert pipeline.index('SetImageTags') < pipeline.index('RandomCrop')
+    assert operations in steps(retrain['train_dataloader']['dataset']['pipeline'])
 
 
 @each_recipe
@@ -78,7 +134,6 @@ TINY = {
     'label_batch_size': 2,
     'checkpoint_interval': 1,
     'head_channels': 8,
-    'decode_head.c1_channels': 4,
     'num_workers': 0,
     'amp': False,
 }
@@ -112,6 +167,7 @@ def tiny_config(path, **options):
         data = data | dict(num_categories=2)
     network = next(value for kind, value in TINY_NETWORKS.items() if kind in path.stem)
     config = Config.fromfile(path)
+    config.merge_from_dict({f'decode_head.{shallow_name(config)}': 4})
     config.merge_from_dict(TINY | network | data | options)
     checkpoint, work_dir = str(ROOT / f'{path.stem}.pth'), str(ROOT / path.stem)
     config.merge_from_dict(dict(checkpoint=checkpoint, work_dir=work_dir, launcher='none'))

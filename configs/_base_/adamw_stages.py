@@ -3,6 +3,7 @@
 _base_ = './any_backbone_stages.py'
 
 pretrain_warmup_epochs = 10  # as DINO
+pretrain_warmup_start = 0.001
 finetune_warmup_epochs = 1
 largest_gradient = 3.0  # norm beyond which gradients are clipped; as DINO
 dff_lr = 0.0001
@@ -18,32 +19,30 @@ weight_decay_rules = dict(
 )
 
 
-def warmed_up(stage):
-    """What a stage with a warm-up changes; the cosine takes the epochs that are left."""
-    warmup, epochs = f'{stage}_warmup_epochs', f'{stage}_epochs'
-    return dict(
-        optim_wrapper=dict(
-            clip_grad=dict(max_norm='${largest_gradient}'), paramwise_cfg='${weight_decay_rules}'
-        ),
+_regularized = dict(
+    clip_grad=dict(max_norm='${largest_gradient}'), paramwise_cfg='${weight_decay_rules}'
+)
+stages = dict(
+    pretrain=dict(optim_wrapper=_regularized),
+    finetune=dict(
+        optim_wrapper=_regularized,
         param_scheduler=[
             dict(
                 type='LinearLR',
                 start_factor=0.001,
-                end=f'${{{warmup}}}',
+                end='${finetune_warmup_epochs}',
                 by_epoch=True,
                 convert_to_iter_based=True,
             ),
             dict(
                 type='CosineAnnealingLR',
-                begin=f'${{{warmup}}}',
-                T_max=f'${{{epochs} - {warmup}}}',
-                end=f'${{{epochs}}}',
-                eta_min=f'${{{stage}_min_lr}}',
+                begin='${finetune_warmup_epochs}',
+                T_max='${finetune_epochs - finetune_warmup_epochs}',
+                end='${finetune_epochs}',
+                eta_min='${finetune_min_lr}',
                 by_epoch=True,
                 convert_to_iter_based=True,
             ),
         ],
-    )
-
-
-stages = dict(pretrain=warmed_up('pretrain'), finetune=warmed_up('finetune'))
+    ),
+)

@@ -242,6 +242,7 @@ stages = dict(
                 network='${label_network}',
                 scales='${label_scales}',
                 flip='${label_flip}',
+                average='${label_average}',
                 batch_size='${label_batch_size}',
                 shard_size='${shard_size}',
                 num_workers='${num_workers}',

@@ -17,6 +17,7 @@ dff_f_batch_size = 64
 dff_epochs = 50  # of g and of h
 dff_batch_size = 32
 small_loss = dict(rule='mean')  # or dict(rule='quantile', value=.6), dict(rule='absolute', value=1)
+relabel_epoch = None  # of g, whose labels are taken; None: the last (the authors: 36 of 50)
 relabel_loss = 'predicted'  # loss of g against its own labels; 'given': the k-means labels
 
 # CSD. The authors' published clustering keeps 66.5 % of the images; cap and floor, in multiples of
@@ -76,17 +77,18 @@ label_dataset = dict(
     ]
 )
 
-classifier_pipeline = [  # a batch holds images of one size: a long, thin one is continued mirrored
+# A batch holds images of one size: a long, thin one is continued mirrored.
+classifier_crop = dict(
+    type='CenterCrop',
+    crop_size='${crop_size}',
+    auto_pad=True,
+    pad_cfg=dict(type='Pad', padding_mode='reflect', pad_val=dict(img=0, seg='${ignore_index}')),
+)
+classifier_square = dict(type='ResizeSquare', side='${crop_size}')
+classifier_pipeline = [
     '${loading}',
-    '${resizing}',
-    dict(
-        type='CenterCrop',
-        crop_size='${crop_size}',
-        auto_pad=True,
-        pad_cfg=dict(
-            type='Pad', padding_mode='reflect', pad_val=dict(img=0, seg='${ignore_index}')
-        ),
-    ),
+    '${classifier_square if square_resize else resizing}',
+    '${None if square_resize else classifier_crop}',
     dict(type='PackImage'),
 ]
 kmeans_labels = '${work_dir}/clusters/assignment.npy'
@@ -107,6 +109,17 @@ attention_source = dict(
     num_workers='${num_workers}',
     precision='${inference_precision}',
 )
+relabelling = dict(
+    type='DFFHook',
+    dataset='${classified_images}',
+    labels='predicted',
+    loss_labels='${relabel_loss}',
+    flip_average=True,
+    batch_size='${label_batch_size}',
+    shard_size='${shard_size}',
+    num_workers='${num_workers}',
+)
+early_relabelling = dict(relabelling, epoch='${relabel_epoch}')
 average_classifier = dict(
     type='ImageClassifier',
     data_preprocessor='${views_preprocessor}',
@@ -204,16 +217,7 @@ stages = dict(
         ),
         [
             dict(type='SelectionHook', num_categories='${num_categories}'),
-            dict(
-                type='DFFHook',
-                dataset='${classified_images}',
-                labels='predicted',
-                loss_labels='${relabel_loss}',
-                flip_average=True,
-                batch_size='${label_batch_size}',
-                shard_size='${shard_size}',
-                num_workers='${num_workers}',
-            ),
+            '${early_relabelling if relabel_epoch else relabelling}',
         ],
     ),
     dff_h=classifier_stage(

@@ -5,6 +5,7 @@ stage_order = ['finetune']
 base_lr = 5e-4  # for 256 images a step; other batches scale it
 auto_scale_lr = dict(enable=True, base_batch_size=256)
 batch_size = 32  # images on each of 8 GPUs
+drop_last = True  # the last, smaller batch of a pass
 min_lr = 1e-6
 weight_decay = 0.05
 layer_decay = 0.5
@@ -40,7 +41,7 @@ stages = dict(
             batch_size='${batch_size}',
             num_workers='${num_workers}',
             persistent_workers='${num_workers > 0}',
-            drop_last=True,
+            drop_last='${drop_last}',
             sampler='${training_sampler}',
             dataset='${training_dataset}',
         ),

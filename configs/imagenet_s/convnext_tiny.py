@@ -21,3 +21,4 @@ _base_ = [
 checkpoint = 'checkpoints/convnext_tiny_1k_224_ema.pth'
 base_lr = 2.5e-4
 layer_decay = 0.6
+drop_last = False  # the authors keep the last, smaller batch

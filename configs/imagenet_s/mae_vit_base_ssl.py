@@ -20,3 +20,4 @@ _base_ = [
 checkpoint = 'checkpoints/mae_pretrain_vit_base.pth'
 base_lr = 5e-4
 layer_decay = 0.6
+drop_last = False  # the authors keep the last, smaller batch

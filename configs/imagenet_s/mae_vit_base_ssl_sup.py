@@ -24,3 +24,4 @@ layer_decay = 0.4
 # The layer norm is the pretrained one, before the head.
 backbone = dict(final_norm=True)
 decode_head = dict(norm_cfg=None)
+drop_last = False  # the authors keep the last, smaller batch

@@ -23,3 +23,5 @@ weight_decay = 0.0005
 # As torchvision dilates: the first block of the last stage keeps the dilation before it.
 backbone = dict(strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2), contract_dilation=True)
 loss_stride = 4
+drop_last = False  # the authors keep the last, smaller batch
+decode_head = dict(upsample=2)

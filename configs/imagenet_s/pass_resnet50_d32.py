@@ -20,3 +20,5 @@ _base_ = [
 checkpoint = 'checkpoints/pass919_pretrained.pth'
 layer_decay = 0.4
 weight_decay = 0.0005
+drop_last = False  # the authors keep the last, smaller batch
+decode_head = dict(upsample=2)

@@ -21,3 +21,4 @@ _base_ = [
 checkpoint = 'checkpoints/sere_finetuned_vit_small_ep100.pth'
 base_lr = 5e-4
 layer_decay = 0.5
+drop_last = False  # the authors keep the last, smaller batch

@@ -3,8 +3,8 @@
 Run     bash tools/dist_train.sh configs/semi/dssn_cityscapes_resnet101.py 4 --cfg-options \
             data_root=CITYSCAPES split_root=LISTS split=1_8 checkpoint=FILE.pth
         (LISTS/1_8/labeled.txt and unlabeled.txt, LISTS/val.txt: lines `image mask`)
-        (FILE.pth: torchvision's weights, after
-        tools/convert_checkpoint.py torchvision-resnet)
+        (FILE.pth: weights of a ResNet with a stem of three convolutions, after
+        tools/convert_checkpoint.py deep-stem-resnet)
 Time    not measured
 Score   below: the best mIoU val of all passes, quoted from the DSSN paper; ours not measured
 Labels  masks of the labelled images: training; validation masks: scoring. The pretrained weights
@@ -18,9 +18,26 @@ ours        not measured
 _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/datasets/semi_cityscapes.py',
-    '../_base_/models/deeplabv3plus_resnet101.py',
+    '../_base_/models/deeplabv3plus_v1c_resnet101.py',
     '../_base_/schedules/schedule_dssn_cityscapes.py',
-    '../_base_/dssn_stage.py',
+    '../_base_/dssn_published.py',
 ]
 
-decode_head = dict(sampler=dict(type='OHEMPixelSampler', thresh=0.7, min_kept=100000))
+strong_view = [  # without random operations, as the authors have it here
+    dict(type='DistortColours', jitter=(0.5, 0.5, 0.5, 0.25)),
+    dict(type='DrawCutMixBox', prob=0.5, shapes='uniform'),
+]
+decode_head = dict(
+    loss_decode=dict(
+        _delete_=True,
+        type='HardPixelCrossEntropy',
+        ignore_label='${ignore_index}',
+        thres=0.7,
+        min_kept=100000,
+    )
+)
+segmentor = dict(type='WindowSegmentor')
+stages = dict(
+    supervised=dict(model=dict(type='WindowSegmentor')),
+    dssn=dict(model=dict(max_argmax_pixels=2048 * 1024)),  # decided at full size
+)

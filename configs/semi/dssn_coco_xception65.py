@@ -20,7 +20,7 @@ _base_ = [
     '../_base_/datasets/semi_coco.py',
     '../_base_/models/deeplabv3plus_xception65.py',
     '../_base_/schedules/schedule_dssn_voc.py',
-    '../_base_/dssn_stage.py',
+    '../_base_/dssn_published.py',
 ]
 
 resize_scale = (640, 640)  # the longer side; it is scaled by 0.5 to 2

@@ -3,8 +3,8 @@
 Run     bash tools/dist_train.sh configs/semi/dssn_voc_resnet50.py 4 --cfg-options \
             data_root=VOC2012 split_root=LISTS split=1_8 checkpoint=FILE.pth
         (LISTS/1_8/labeled.txt and unlabeled.txt, LISTS/val.txt: lines `image mask`)
-        (FILE.pth: torchvision's weights, after
-        tools/convert_checkpoint.py torchvision-resnet)
+        (FILE.pth: weights of a ResNet with a stem of three convolutions, after
+        tools/convert_checkpoint.py deep-stem-resnet)
 Time    not measured
 Score   below: the best mIoU val of all passes, quoted from the DSSN paper; ours not measured
 Labels  masks of the labelled images: training; validation masks: scoring. The pretrained weights
@@ -18,7 +18,7 @@ ours        not measured
 _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/datasets/semi_voc.py',
-    '../_base_/models/deeplabv3plus_resnet50.py',
+    '../_base_/models/deeplabv3plus_v1c_resnet50.py',
     '../_base_/schedules/schedule_dssn_voc.py',
-    '../_base_/dssn_stage.py',
+    '../_base_/dssn_published.py',
 ]

@@ -17,5 +17,5 @@ _base_ = [
     '../_base_/datasets/semi_voc.py',
     '../_base_/models/deeplabv3plus_xception65.py',
     '../_base_/schedules/schedule_dssn_voc.py',
-    '../_base_/dssn_stage.py',
+    '../_base_/dssn_published.py',
 ]

@@ -3,7 +3,8 @@
 Run     python tools/train.py configs/semi/pct_voc_resnet101.py --cfg-options \
             data_root=VOC2012 split_root=LISTS split=92 checkpoint=FILE.pth
         (LISTS/92/labeled.txt and unlabeled.txt, LISTS/val.txt: lines `image mask`)
-        (FILE.pth: torchvision's, converted by tools/convert_checkpoint.py torchvision-resnet)
+        (FILE.pth: a ResNet with a stem of three convolutions, converted by
+        tools/convert_checkpoint.py deep-stem-resnet)
 Time    not measured
 Score   below: mIoU val, quoted from the authors' repository, by number of masks; ours not measured
 Labels  masks of the labelled images: training, copied into the label maps; image tags of all other
@@ -19,16 +20,15 @@ retrained, without    76.2  77.6  78.7  79.9  81.2
 ours                  not measured
 
 The authors' configs test at scales of .5 to 1.5 with flips, the retrained network with a dense CRF
-besides; ours are scored at one scale and without. Their ResNet begins with three convolutions of
-3 x 3, torchvision's with one of 7 x 7.
+besides; ours are scored at one scale and without.
 """
 
 _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/datasets/semi_voc.py',
-    '../_base_/models/deeplabv3plus_resnet101.py',
+    '../_base_/models/deeplabv3plus_v1c_resnet101.py',
     '../_base_/schedules/schedule_pct_voc.py',
-    '../_base_/pct_stages.py',
+    '../_base_/pct_published.py',
 ]
 
 split = '92'
@@ -37,4 +37,4 @@ validation_dataset = dict(tags='${validation_tags}')
 validation_pipeline = '${whole_labelled_pipeline}'
 checkpoint_interval = 1000  # iterations
 backbone = dict(strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4))
-decode_head = dict(dilations=(1, 12, 24, 36))
+decode_head = dict(shallow_kernel=3, aspp_dropout=0.5)

@@ -18,7 +18,7 @@ _base_ = [
     '../_base_/datasets/semi_voc.py',
     '../_base_/models/deeplabv3plus_xception65.py',
     '../_base_/schedules/schedule_pct_voc.py',
-    '../_base_/pct_stages.py',
+    '../_base_/pct_published.py',
 ]
 
 split = '92'
@@ -26,3 +26,4 @@ image_tags = 'masks'
 validation_dataset = dict(tags='${validation_tags}')
 validation_pipeline = '${whole_labelled_pipeline}'
 checkpoint_interval = 1000  # iterations
+decode_head = dict(shallow_kernel=3, aspp_dropout=0.5)

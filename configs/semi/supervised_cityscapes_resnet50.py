@@ -4,8 +4,8 @@ Run     bash tools/dist_train.sh configs/semi/supervised_cityscapes_resnet50.py 
             data_root=CITYSCAPES split_root=LISTS split=1_8 iterations=156240 \
             checkpoint=FILE.pth
         (LISTS/1_8/labeled.txt and unlabeled.txt, LISTS/val.txt: lines `image mask`)
-        (FILE.pth: torchvision's weights, after
-        tools/convert_checkpoint.py torchvision-resnet)
+        (FILE.pth: weights of a ResNet with a stem of three convolutions, after
+        tools/convert_checkpoint.py deep-stem-resnet)
 Time    not measured
 Score   none published; ours not measured
 Labels  masks of the labelled images: training; validation masks: scoring. The pretrained weights

@@ -1,6 +1,7 @@
 """Checkpoints of other repositories become ones that mmengine loads into our models, and back."""
 
 import io
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS
 from torch import Tensor
 
+from luss_mm.checkpoints.imagenetsegmodel_layouts import IMAGENETSEGMODEL_LAYOUTS
 from luss_mm.checkpoints.key_mapping import KeyMappingError, Layout, map_keys, reverse
 from luss_mm.checkpoints.layouts import BACKBONE_LAYOUTS, EFFICIENTNET_LAYOUTS, PASS_LAYOUTS
 from luss_mm.checkpoints.loading import CheckpointError, load_checkpoint
@@ -22,7 +24,7 @@ from luss_mm.version import __version__
 from luss_mm.work_dir.artifact import fingerprint_file
 from luss_mm.work_dir.atomic_files import write_array, write_atomically
 
-LAYOUTS = PASS_LAYOUTS | BACKBONE_LAYOUTS | EFFICIENTNET_LAYOUTS
+LAYOUTS = PASS_LAYOUTS | BACKBONE_LAYOUTS | EFFICIENTNET_LAYOUTS | IMAGENETSEGMODEL_LAYOUTS
 CENTROIDS = 'pass-centroids'
 FORMATS = (*LAYOUTS, CENTROIDS)
 
@@ -36,12 +38,15 @@ class ConvertedCheckpoint:
         dropped: Source key to the reason why it was left out.
         container: Entry of the source that held the weights; '' for the source itself.
         beside: The source's other entries, such as an optimiser's state: left out.
+        structure: JSON file beside the target with the dilations of an RF-ConvNeXt, the recipes'
+            setting `structure`; None for other networks.
     """
 
     state: dict[str, Tensor]
     dropped: dict[str, str]
     container: str
     beside: tuple[str, ...]
+    structure: Path | None = None
 
 
 def convert_checkpoint(
@@ -59,7 +64,7 @@ def convert_checkpoint(
         kind: A format of `LAYOUTS`.
         source: The file. Nothing in it is executed.
         target: Written wholly or not at all: `state_dict` and `meta`, or backwards what the
-            authors' code reads.
+            authors' code reads. Dilations of an RF-ConvNeXt lie beside it, with the suffix .json.
         backwards: Convert a checkpoint of ours to the format.
         container: Entry of the source that holds the weights; None looks for the format's own.
         model: Config of a model of ours that must be able to load the result.
@@ -90,8 +95,13 @@ def convert_checkpoint(
     )
     buffer = io.BytesIO()
     torch.save(content, buffer)
+    structure = None
+    if conversion.structure is not None:
+        structure = target.with_suffix('.json')
+        _refuse_existing(structure)
+        write_atomically(structure, json.dumps(conversion.structure, indent=2).encode())
     write_atomically(target, buffer.getvalue())
-    return ConvertedCheckpoint(state, conversion.dropped, container, beside)
+    return ConvertedCheckpoint(state, conversion.dropped, container, beside, structure)
 
 
 def convert_centroids(source: str | Path, target: str | Path) -> tuple[int, int]:
@@ -228,6 +238,7 @@ def _ours(state: dict[str, Tensor], kind: str, source: Path, dropped: dict[str, 
 
 def _theirs(state: dict[str, Tensor], layout: Layout) -> dict:
     container = layout.containers[0]
+    state = {f'{layout.written_prefix}{key}': tensor for key, tensor in state.items()}
     return {container: state} if container else state
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 MOST_NAMED = 8  # keys that an error names
 INDEX = '(0|[1-9][0-9]{0,2})'  # no network has a thousand blocks; a huge one would be counted to
+StateChange = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 OURS = ('state_dict',)  # where mmengine's checkpoints hold the weights
 
 
@@ -83,7 +84,12 @@ class Layout:
         prefixes: Taken off the source's keys, in this order, where they have them.
         containers: Entries of a checkpoint under which the weights may lie; '' is the checkpoint
             itself. The first is how the authors write it.
-        finish: Changes the renamed state dict; a layout that has it cannot be reversed.
+        written_prefix: Put before every key of a checkpoint that the authors' programs shall read.
+        prepare: Changes the state dict before it is renamed.
+        finish: Changes the renamed state dict. `undo` is then the `prepare` of the way back, and
+            without it there is none.
+        structure: Of the renamed state dict before `finish`: what the config of a model needs to
+            know of it, {name: value} for a JSON file.
     """
 
     title: str
@@ -93,7 +99,11 @@ class Layout:
     spare: str = r'(?!)'  # none
     prefixes: tuple[str, ...] = ('module.',)  # of DistributedDataParallel
     containers: tuple[str, ...] = ('', 'state_dict')
-    finish: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None
+    written_prefix: str = ''
+    prepare: StateChange | None = None
+    finish: StateChange | None = None
+    undo: StateChange | None = None
+    structure: Callable[[dict[str, Tensor]], dict] | None = None
 
 
 @dataclass(frozen=True)
@@ -103,10 +113,12 @@ class Conversion:
     Attributes:
         state: Target key to tensor.
         dropped: Source key to the reason why it was left out.
+        structure: As the layout's; None where it has none.
     """
 
     state: dict[str, Tensor]
     dropped: dict[str, str]
+    structure: dict | None = None
 
 
 def map_keys(state: Mapping[str, Tensor], layout: Layout) -> Conversion:
@@ -123,6 +135,8 @@ def map_keys(state: Mapping[str, Tensor], layout: Layout) -> Conversion:
         KeyMappingError: Naming unknown, doubled and missing keys and tensors of a wrong shape.
     """
     slots = _slots(layout)
+    if layout.prepare:
+        state = layout.prepare(dict(state))
     met: dict[tuple[int, str], set[str]] = {}  # unit and index -> target templates
     renamed: dict[str, Tensor] = {}
     dropped: dict[str, str] = {}
@@ -152,7 +166,8 @@ def map_keys(state: Mapping[str, Tensor], layout: Layout) -> Conversion:
             f'  {len(keys)} {kind}: {_listed(keys)}' for kind, keys in problems.items()
         )
         raise KeyMappingError(f'not {layout.title}. Keys:\n{lines}\nChoose the right format.')
-    return Conversion(layout.finish(renamed) if layout.finish else renamed, dropped)
+    structure = layout.structure(renamed) if layout.structure else None
+    return Conversion(layout.finish(renamed) if layout.finish else renamed, dropped, structure)
 
 
 def reverse(layout: Layout) -> Layout:
@@ -161,7 +176,7 @@ def reverse(layout: Layout) -> Layout:
     Raises:
         KeyMappingError: If there is none.
     """
-    if layout.finish is not None:
+    if layout.finish and not layout.undo:
         raise KeyMappingError(f'{layout.title}: there is no way back')
     units = tuple(
         Unit(
@@ -173,7 +188,15 @@ def reverse(layout: Layout) -> Layout:
         for unit in layout.units
     )
     title = f'{layout.title}, converted'
-    return Layout(title, units, layout.added, layout.dropped, prefixes=(), containers=OURS)
+    return Layout(
+        title,
+        units,
+        layout.added,
+        layout.dropped,
+        prefixes=(),
+        containers=OURS,
+        prepare=layout.undo,
+    )
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,10 @@
 
 import re
 
+import torch
 from torch import Tensor
 
-from luss_mm.checkpoints.key_mapping import Layout, Part, Presence, Unit
+from luss_mm.checkpoints.key_mapping import KeyMappingError, Layout, Part, Presence, Unit
 
 # Tensors of a layer and their dimensions; '?' marks what old checkpoints and Jittor's lack.
 CONVOLUTION = dict(weight=4)
@@ -46,6 +47,20 @@ def resnet() -> tuple[Unit, ...]:
     return tuple(units)
 
 
+def _deep_stem_resnet() -> tuple[Unit, ...]:
+    """A ResNet with a stem of three convolutions beside mmseg's ResNetV1c."""
+    stem = (
+        *(
+            Part(f'conv1.{i}', f'stem.{i}', layer)
+            for i, layer in enumerate((CONVOLUTION, BATCH_NORM, None, CONVOLUTION, BATCH_NORM))
+            if layer
+        ),
+        Part('conv1.6', 'stem.6', CONVOLUTION),
+        Part('bn1', 'stem.7', BATCH_NORM),
+    )
+    return (Unit('', 'backbone', stem), *resnet()[1:])
+
+
 def _convolutions(*numbers: int) -> tuple[Part, ...]:
     return tuple(
         same(f'{kind}{number}', tensors)
@@ -54,7 +69,11 @@ def _convolutions(*numbers: int) -> tuple[Part, ...]:
     )
 
 
-def _vision_transformer() -> tuple[Unit, ...]:
+# Fine-tuned with mean pooling, the last norm is called fc_norm.
+_FINAL_NORM = Unit('norm', 'backbone.ln1', (same('', LAYER_NORM),), synonyms=('fc_norm',))
+
+
+def vision_transformer(final_norm: Unit = _FINAL_NORM) -> tuple[Unit, ...]:
     """Timm's VisionTransformer of 2021, which MAE, DINO and SERE have in common."""
     block = (
         Part('norm1', 'ln1', LAYER_NORM),
@@ -72,8 +91,7 @@ def _vision_transformer() -> tuple[Unit, ...]:
     return (
         Unit('', 'backbone', embedding),
         Unit('blocks.{n}', 'backbone.layers.{n}', block),
-        # Fine-tuned with mean pooling, the last norm is called fc_norm.
-        Unit('norm', 'backbone.ln1', (same('', LAYER_NORM),), synonyms=('fc_norm',)),
+        final_norm,
     )
 
 
@@ -88,7 +106,7 @@ _LAYER_SCALES = Unit(
 )
 
 
-def _convnext(
+def convnext(
     downsamplings: list[str], blocks: list[str], block: tuple[Part, ...], final_norm: str
 ) -> tuple[Unit, ...]:
     """Mmpretrain's ConvNeXt.
@@ -116,9 +134,10 @@ _CONVNEXT_ADDED = NOT_BACKBONE | {
 }
 
 
-def _convnext_block(
+def convnext_block(
     convolution: str, norm: str, first: str, second: str, gamma: str, singletons: int = 0
 ) -> tuple[Part, ...]:
+    """Names of a ConvNeXt block's parts; `gamma` has that many singletons behind its length."""
     return (
         Part(convolution, 'depthwise_conv', CONVOLUTION_WITH_BIAS),
         Part(norm, 'norm', LAYER_NORM),
@@ -149,7 +168,11 @@ def _xception() -> tuple[Unit, ...]:
 
 
 _VIT_FILE = ('', 'model', 'state_dict', 'teacher')
-_MOCO_FILE = dict(prefixes=('module.', 'base_encoder.'), containers=('state_dict', ''))
+_MOCO_FILE = dict(
+    prefixes=('module.', 'base_encoder.'),
+    containers=('state_dict', ''),
+    written_prefix='module.base_encoder.',  # what main_lincls.py looks for
+)
 _MOCO_DROPPED = {
     r'momentum_encoder\..*': "the slow copy: MoCo v3's own evaluation takes the base encoder",
     r'predictor\..*': 'a head of the pretraining loss',
@@ -158,7 +181,7 @@ _MOCO_DROPPED = {
 BACKBONE_LAYOUTS: dict[str, Layout] = {
     'mae': Layout(
         "a checkpoint of MAE's ViT",
-        _vision_transformer(),
+        vision_transformer(),
         dropped={
             r'mask_token|decoder_.*': "MAE's decoder paints pixels and ends with pretraining",
             r'head\..*': CLASSIFIER,
@@ -169,7 +192,7 @@ BACKBONE_LAYOUTS: dict[str, Layout] = {
     ),
     'sere': Layout(
         "a checkpoint of SERE's ViT",
-        _vision_transformer(),
+        vision_transformer(),
         dropped={
             r'(channel|pixel)_sere(_local)?\..*': 'a head of the self-relation losses',
             r'masked_embed': 'stands for masked patches in pretraining',
@@ -182,7 +205,7 @@ BACKBONE_LAYOUTS: dict[str, Layout] = {
     ),
     'dino': Layout(
         "a checkpoint of DINO's ViT",
-        _vision_transformer(),
+        vision_transformer(),
         dropped={r'head\..*': 'the head of the pretraining loss, or a classifier'},
         added=NOT_BACKBONE,
         spare=FINAL_NORM,
@@ -191,7 +214,7 @@ BACKBONE_LAYOUTS: dict[str, Layout] = {
     ),
     'dinov2': Layout(
         "a checkpoint of DINOv2's ViT without registers",
-        (*_vision_transformer(), _LAYER_SCALES),
+        (*vision_transformer(), _LAYER_SCALES),
         dropped={
             r'mask_token': 'stands for masked patches in pretraining',
             r'(dino|ibot)_head\..*': 'a head of the pretraining losses',
@@ -203,7 +226,7 @@ BACKBONE_LAYOUTS: dict[str, Layout] = {
     ),
     'moco-v3-vit': Layout(
         "a checkpoint of MoCo v3's ViT",
-        _vision_transformer(),
+        vision_transformer(),
         dropped=_MOCO_DROPPED | {r'head\..*': 'the head of the pretraining loss'},
         added=NOT_BACKBONE,
         spare=FINAL_NORM,
@@ -230,12 +253,19 @@ BACKBONE_LAYOUTS: dict[str, Layout] = {
         added=NOT_BACKBONE,
         containers=('', 'state_dict', 'model'),
     ),
+    'deep-stem-resnet': Layout(
+        'a ResNet with a stem of three convolutions, such as those of PyTorch-Encoding',
+        _deep_stem_resnet(),
+        dropped={r'fc\.(weight|bias)': CLASSIFIER},
+        added=NOT_BACKBONE,
+        containers=('', 'state_dict', 'model'),
+    ),
     'convnext': Layout(
         "a checkpoint of the authors' ConvNeXt",
-        _convnext(
+        convnext(
             [f'downsample_layers.{stage}' for stage in STAGES],
             [f'stages.{stage}.{{n}}' for stage in STAGES],
-            _convnext_block('dwconv', 'norm', 'pwconv1', 'pwconv2', 'gamma'),
+            convnext_block('dwconv', 'norm', 'pwconv1', 'pwconv2', 'gamma'),
             'norm',
         ),
         dropped={r'head\.(weight|bias)': CLASSIFIER},
@@ -245,10 +275,10 @@ BACKBONE_LAYOUTS: dict[str, Layout] = {
     ),
     'timm-convnext': Layout(
         "a checkpoint of timm's ConvNeXt",
-        _convnext(
+        convnext(
             ['stem', *(f'stages.{stage}.downsample' for stage in STAGES[1:])],
             [f'stages.{stage}.blocks.{{n}}' for stage in STAGES],
-            _convnext_block('conv_dw', 'norm', 'mlp.fc1', 'mlp.fc2', 'gamma'),
+            convnext_block('conv_dw', 'norm', 'mlp.fc1', 'mlp.fc2', 'gamma'),
             'head.norm',
         ),
         dropped={r'head\.fc\.(weight|bias)': CLASSIFIER},
@@ -265,10 +295,10 @@ BACKBONE_LAYOUTS: dict[str, Layout] = {
     ),
     'torchvision-convnext': Layout(
         "a checkpoint of torchvision's ConvNeXt",
-        _convnext(
+        convnext(
             [f'features.{2 * stage}' for stage in STAGES],
             [f'features.{2 * stage + 1}.{{n}}' for stage in STAGES],
-            _convnext_block('block.0', 'block.2', 'block.3', 'block.5', 'layer_scale', 2),
+            convnext_block('block.0', 'block.2', 'block.3', 'block.5', 'layer_scale', 2),
             'classifier.0',
         ),
         dropped={r'classifier\.2\.(weight|bias)': CLASSIFIER},
@@ -328,7 +358,8 @@ EFFICIENTNET_LAYOUTS: dict[str, Layout] = {
 
 
 EARLIER_STAGE = 'a head of an earlier stage'
-CONTAINERS = ('state_dict', '')
+# How DistributedDataParallel saves them; inference.py reads keys with this prefix alone.
+_PASS_FILE = dict(containers=('state_dict', ''), written_prefix='module.')
 
 
 def _mlp(
@@ -404,6 +435,44 @@ def number_shallow_heads(state: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
+def name_shallow_heads(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Replace positions by stages, the opposite of `number_shallow_heads`.
+
+    A head belongs to the stage, 1 to 3, whose output has as many channels as its adapter takes.
+
+    Raises:
+        KeyMappingError: If no stage has.
+    """
+    pattern = re.compile(r'shallow_heads\.(\d+)\.')
+    stages = {}
+    for key, tensor in state.items():
+        if (match := pattern.match(key)) and key.endswith('.adapter.0.weight'):
+            stages[match[1]] = _stage_of(tensor.shape[1], state, key)
+    return {
+        pattern.sub(lambda match: f'shallow_heads.{stages.get(match[1], match[1])}.', key): tensor
+        for key, tensor in state.items()
+    }
+
+
+def _stage_of(channels: int, state: dict[str, Tensor], key: str) -> int:
+    for stage in (1, 2, 3):
+        first = f'backbone.layer{stage}.0'
+        last = state.get(f'{first}.conv3.weight', state.get(f'{first}.conv2.weight'))
+        if last is not None and len(last) == channels:
+            return stage
+    raise KeyMappingError(f'{key} takes {channels} channels, which no stage from 1 to 3 puts out')
+
+
+def add_attention_biases(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Biases of zero for the authors' convolutions: see `fold_attention_biases`."""
+    biases = {
+        f'attention.layers.{layer}.bias': torch.zeros_like(norm)
+        for layer, norm_layer in ((0, 1), (3, 4))
+        if (norm := state.get(f'attention.layers.{norm_layer}.running_mean')) is not None
+    }
+    return biases | state
+
+
 def fold_attention_biases(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Take the convolutions' biases, which ours lack, into the means of the BN behind them.
 
@@ -422,15 +491,17 @@ PASS_LAYOUTS: dict[str, Layout] = {
     'pass-pretrained': Layout(
         'a PASS checkpoint of pretraining',
         (*resnet(), _PASS_HEAD, _PIXEL_HEAD, *(_shallow_head(stage) for stage in (1, 2, 3))),
-        containers=CONTAINERS,
         finish=number_shallow_heads,
+        undo=name_shallow_heads,
+        **_PASS_FILE,
     ),
     'pass-attention': Layout(
         'a PASS checkpoint of pixel attention',
         (*resnet(), _PASS_HEAD, _PIXEL_ATTENTION),
         dropped={r'(projection_head_(pixel|shallow)|predictor_head_pixel).*': EARLIER_STAGE},
-        containers=CONTAINERS,
         finish=fold_attention_biases,
+        undo=add_attention_biases,
+        **_PASS_FILE,
     ),
     'pass-finetuned': Layout(
         'a fine-tuned PASS checkpoint',
@@ -439,6 +510,6 @@ PASS_LAYOUTS: dict[str, Layout] = {
             Unit('last_layer', 'decode_head.conv_seg', (same('', CONVOLUTION_WITH_BIAS),)),
         ),
         dropped={r'(projection_head|predictor_head|prototypes|fbg).*': EARLIER_STAGE},
-        containers=CONTAINERS,
+        **_PASS_FILE,
     ),
 }

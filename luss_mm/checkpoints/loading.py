@@ -4,6 +4,7 @@ import os
 import pickle
 import re
 import reprlib
+from argparse import Namespace
 from pathlib import Path, PureWindowsPath
 from typing import Any
 from urllib.parse import urlparse
@@ -190,7 +191,8 @@ def _safe_globals() -> list:
         *((_path, f'{module}.PosixPath') for module in PATHS),
         *((_windows_path, f'{module}.WindowsPath') for module in PATHS),
     ]
-    return [*kept, *renamed, *unnamed, *stand_ins]
+    # The arguments of a training program, beside the weights of MAE, DINO and others: plain data.
+    return [*kept, *renamed, *unnamed, *stand_ins, Namespace]
 
 
 def _number_type(name: str, *_: Any) -> np.dtype:

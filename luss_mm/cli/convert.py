@@ -66,6 +66,8 @@ def main(arguments: list[str] | None = None) -> None:
         model=model_config(parsed.config, parsed.stage) if parsed.config else None,
     )
     print(f'{parsed.target}: {len(result.state)} tensors')
+    if result.structure:
+        print(f'{result.structure}: dilations, for the setting `structure`')
     print('\n'.join(left_out(result)))
 
 

@@ -101,14 +101,19 @@ class SemiDataset(Dataset):
         labelled: Config of a data set whose samples are seeded by epoch, as `LUSSDataset` or
             `ImageListDataset`.
         unlabelled: The same.
+        revisit_labelled: Whether the labelled images are also among the unlabelled ones, behind
+            them, with the pipeline of these and their masks (as Learning Pseudo Labels has it).
 
     Attributes:
-        parts: Both data sets.
+        parts: Both data sets, and the labelled one again if it is revisited.
         metainfo: Of the labelled one.
     """
 
-    def __init__(self, labelled: dict, unlabelled: dict) -> None:
-        self.parts = (DATASETS.build(labelled), DATASETS.build(unlabelled))
+    def __init__(self, labelled: dict, unlabelled: dict, revisit_labelled: bool = False) -> None:
+        configs = [labelled, unlabelled]
+        if revisit_labelled:
+            configs.append(dict(labelled, pipeline=unlabelled.get('pipeline', [])))
+        self.parts = tuple(DATASETS.build(config) for config in configs)
         self.metainfo = self.parts[0].metainfo
 
     @property
@@ -119,7 +124,7 @@ class SemiDataset(Dataset):
     @property
     def num_unlabelled(self) -> int:
         """Number of unlabelled images."""
-        return len(self.parts[1])
+        return sum(len(part) for part in self.parts[1:])
 
     def __len__(self) -> int:
         """Number of labelled and unlabelled images."""
@@ -133,8 +138,8 @@ class SemiDataset(Dataset):
         """
         part, position = self._locate(index)
         if isinstance(index, EpochIndex):
-            # Even epochs for labelled images, odd ones for others: image i of both draws otherwise.
-            position = EpochIndex(position, 2 * index.epoch + part)
+            # Epochs of its own for each part: image i of all parts draws otherwise.
+            position = EpochIndex(position, len(self.parts) * index.epoch + part)
         return self.parts[part][position]
 
     def get_data_info(self, index: int) -> dict:
@@ -148,7 +153,7 @@ class SemiDataset(Dataset):
         return self.parts[part].relative_path(position)
 
     def fingerprint(self) -> str:
-        """SHA-256 of both fingerprints."""
+        """SHA-256 of all fingerprints."""
         text = '\n'.join(part.fingerprint() for part in self.parts)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -159,6 +164,8 @@ class SemiDataset(Dataset):
     def _locate(self, position: int) -> tuple[int, int]:
         """Which part an image belongs to and its position there; negative ones from the end."""
         position = range(len(self))[position]
-        if position < self.num_labelled:
-            return 0, position
-        return 1, position - self.num_labelled
+        part = 0
+        while position >= len(self.parts[part]):
+            position -= len(self.parts[part])
+            part += 1
+        return part, position

@@ -98,6 +98,7 @@ def class_aware_cross_entropy(
     labels: Tensor,
     ignore_index: int,
     weights: Tensor | None = None,
+    align_corners: bool = False,
 ) -> Tensor:
     """Cross entropy of a softmax over nothing but the classes C(x) of each image.
 
@@ -106,14 +107,15 @@ def class_aware_cross_entropy(
     has, whatever K is. The work is done in float32.
 
     Args:
-        logits: At any resolution, resized bilinearly (align_corners=False) to that of the labels;
-            any float dtype. Shape (B, K, h, w).
+        logits: At any resolution, resized bilinearly to that of the labels; any float dtype. Shape
+            (B, K, h, w).
         tags: Whether each class is in C(x), bool; one or more in every image. Shape (B, K).
         labels: Ids in [0, K) or `ignore_index`, int64. A pixel whose id is not in C(x) has no
             probability to raise: it is left out like an ignored one (`share_outside_tags` tells
             how many there are). Shape (B, H, W).
         ignore_index: Id of pixels that count nowhere.
         weights: Of each image's pixels; None for 1. Shape (B,).
+        align_corners: As in F.interpolate.
 
     Returns:
         Mean of weight x loss over the counted pixels of all images and all ranks, float32: an image
@@ -129,7 +131,10 @@ def class_aware_cross_entropy(
     ids = tagged_ids(tags)  # (B, M)
     targets = _places_among_tags(tags, labels, ignore_index)
     maps = F.interpolate(
-        _pick_classes(logits, ids).float(), labels.shape[1:], mode='bilinear', align_corners=False
+        _pick_classes(logits, ids).float(),
+        labels.shape[1:],
+        mode='bilinear',
+        align_corners=align_corners,
     )  # (B, M, H, W)
     repeated = torch.arange(ids.shape[1], device=ids.device) >= tags.sum(dim=1, keepdim=True)
     maps.masked_fill_(repeated[:, :, None, None], -torch.inf)
@@ -141,14 +146,16 @@ def class_aware_cross_entropy(
 
 
 @torch.no_grad()
-def restricted_argmax(logits: Tensor, tags: Tensor, size: tuple[int, int]) -> Tensor:
+def restricted_argmax(
+    logits: Tensor, tags: Tensor, size: tuple[int, int], align_corners: bool = False
+) -> Tensor:
     """The most likely of each image's own classes, at every pixel.
 
     Args:
-        logits: At any resolution, resized bilinearly (align_corners=False); any float dtype. Shape
-            (B, K, h, w).
+        logits: At any resolution, resized bilinearly; any float dtype. Shape (B, K, h, w).
         tags: Whether each class may be predicted, bool; one or more in every image. Shape (B, K).
         size: Wanted (H, W) in pixels.
+        align_corners: As in F.interpolate.
 
     Returns:
         Ids, of equals the lowest, int64 in [0, K). Shape (B, H, W).
@@ -157,7 +164,8 @@ def restricted_argmax(logits: Tensor, tags: Tensor, size: tuple[int, int]) -> Te
         ValueError: If an image has no tag.
     """
     ids = tagged_ids(tags)
-    places = resize_argmax(_pick_classes(logits, ids), size)  # (B, H, W)
+    picked = _pick_classes(logits, ids)
+    places = resize_argmax(picked, size, align_corners=align_corners)  # (B, H, W)
     return ids.gather(1, places.flatten(1)).view_as(places)
 
 

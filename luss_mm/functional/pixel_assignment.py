@@ -128,7 +128,12 @@ def foreground_probability(logits: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def resize_argmax(logits: Tensor, size: tuple[int, int], max_bytes: int = 256 * 2**20) -> Tensor:
+def resize_argmax(
+    logits: Tensor,
+    size: tuple[int, int],
+    max_bytes: int = 256 * 2**20,
+    align_corners: bool = False,
+) -> Tensor:
     """Argmax over the classes of bilinearly resized logits without ever holding all resized maps.
 
     Classes are resized in chunks against a running maximum; the result is that of
@@ -142,6 +147,7 @@ def resize_argmax(logits: Tensor, size: tuple[int, int], max_bytes: int = 256 * 
         logits: Any float dtype; each chunk is upcast to float32. Shape (B, K, h, w).
         size: Target size (H, W) in pixels.
         max_bytes: Budget for the resized maps of a chunk (at least one class at a time).
+        align_corners: As in F.interpolate.
 
     Returns:
         Class of the largest logit, of equals the lowest, int64 in [0, K). Shape (B, H, W).
@@ -160,7 +166,7 @@ def resize_argmax(logits: Tensor, size: tuple[int, int], max_bytes: int = 256 * 
     for start in range(0, num_classes, chunk):
         part = logits[:, start : start + chunk].float().contiguous()
         maps = buffer[: part.shape[1] * area].view(batch, -1, *size)
-        torch.ops.aten.upsample_bilinear2d.out(part, size, False, None, None, out=maps)
+        torch.ops.aten.upsample_bilinear2d.out(part, size, align_corners, None, None, out=maps)
         if best is None:
             best, labels = maps.max(dim=1)  # (B, H, W); the first of equals
             continue

@@ -71,9 +71,9 @@ NETWORKS = dict(logits=LogitsNetwork, labels=LabelsNetwork)
 
 def enlarge(logits: Tensor, image: Tensor, segmentor: nn.Module) -> Tensor:
     """Logits at the size of the image, resized as the segmentor's own prediction does it."""
-    # models around two networks have no such attribute, and allow no aligned corners
-    align = getattr(segmentor, 'align_corners', False)
-    return F.interpolate(logits, size=image.shape[2:], mode='bilinear', align_corners=align)
+    return F.interpolate(
+        logits, size=image.shape[2:], mode='bilinear', align_corners=segmentor.align_corners
+    )
 
 
 @torch.no_grad()

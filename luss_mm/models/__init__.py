@@ -3,6 +3,11 @@
 from luss_mm.models import segmenters
 from luss_mm.models.attended_backbone import ForegroundModel
 from luss_mm.models.balanced_assignment import FeatureQueue
+from luss_mm.models.deeplab import (
+    DeepLabV3PlusHead,
+    HardPixelCrossEntropy,
+    WindowSegmentor,
+)
 from luss_mm.models.dssn_segmentor import DSSNSegmentor
 from luss_mm.models.foreground import FeatureLength, FoundHead, FoundModel
 from luss_mm.models.frozen_segmentor import FrozenSegmentor, MapsPreprocessor
@@ -25,6 +30,7 @@ from luss_mm.models.timm_feature_maps import TIMMFeatureMaps
 __all__ = [
     'AttendedClassifier',
     'DSSNSegmentor',
+    'DeepLabV3PlusHead',
     'DeepToShallowHead',
     'FeatureLength',
     'FeatureQueue',
@@ -32,6 +38,7 @@ __all__ = [
     'FrozenSegmentor',
     'FoundHead',
     'FoundModel',
+    'HardPixelCrossEntropy',
     'ImageClassifier',
     'LUSSSegmentor',
     'LUSSTTAModel',
@@ -47,5 +54,6 @@ __all__ = [
     'SemiPreprocessor',
     'TIMMFeatureMaps',
     'ViewsPreprocessor',
+    'WindowSegmentor',
     'segmenters',
 ]

@@ -92,13 +92,15 @@ def assign_global_views(
         iterations: See `sinkhorn`.
 
     Returns:
-        One assignment a global view, float32. Each (B, P).
+        One assignment a global view, float32; each set of prototypes is balanced by itself. Each
+        (B, P).
     """
     assignments = []
     for view, batch_scores in enumerate(scores[: len(embeddings)]):
         rows = batch_scores.detach()
         if queue.usable:
             rows = torch.cat([head.score(queue.own_slice(view)), rows])
-        assignments.append(sinkhorn(rows, epsilon, iterations)[-len(batch_scores) :])
+        parts = [sinkhorn(part, epsilon, iterations) for (part,) in head.by_set([rows])]
+        assignments.append(torch.cat(parts, dim=1)[-len(batch_scores) :])
     queue.push([e.detach() for e in embeddings])
     return assignments

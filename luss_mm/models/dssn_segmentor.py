@@ -60,6 +60,8 @@ class DSSNSegmentor(StudentTeacher):
         perturbed_levels: Indices of the perturbed feature levels; None for all.
         strong_from_epoch: First epoch (from 0) with L_s1 and L_s2; before it the teacher is a plain
             copy of the student (Cityscapes: 5).
+        strong_from_iteration: The same in iterations of the whole training (from 0); the later of
+            the two counts (VOC: 1).
         ignore_index: Label of padding and of void pixels.
         loss_stride: Losses are taken at every loss_stride-th pixel of the label map.
         **kwargs: As `StudentTeacher`.
@@ -83,6 +85,7 @@ class DSSNSegmentor(StudentTeacher):
         dropout: float = 0.5,
         perturbed_levels: Sequence[int] | None = None,
         strong_from_epoch: int = 0,
+        strong_from_iteration: int = 0,
         ignore_index: int = 1000,
         loss_stride: int = 1,
         **kwargs: object,
@@ -98,13 +101,14 @@ class DSSNSegmentor(StudentTeacher):
         self.dropout = dropout
         self.perturbed_levels = perturbed_levels
         self.strong_from_epoch = strong_from_epoch
-        self.epoch = 0  # TeacherHook sets it
+        self.strong_from_iteration = strong_from_iteration
+        self.epoch = self.iteration = 0  # TeacherHook sets them
         self.ignore_index = ignore_index
         self.loss_stride = loss_stride
 
     @property
     def _strong_losses(self) -> bool:
-        return self.epoch >= self.strong_from_epoch
+        return self.epoch >= self.strong_from_epoch and self.iteration >= self.strong_from_iteration
 
     def update_teacher(self) -> None:
         """Average parameters and buffers; as long as L_s1 and L_s2 wait, copy them."""
@@ -256,7 +260,12 @@ class DSSNSegmentor(StudentTeacher):
 
     def _resize(self, logits: Tensor, like: Tensor) -> Tensor:
         """float32 logits of the size of the masks `like` (..., H, W)."""
-        return F.interpolate(logits.float(), like.shape[-2:], mode='bilinear', align_corners=False)
+        return F.interpolate(
+            logits.float(),
+            like.shape[-2:],
+            mode='bilinear',
+            align_corners=self.student.align_corners,
+        )
 
 
 def _share(selected: Tensor, valid: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Small heads: linear, prototypes, categories, and alignment of views."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from mmcv.cnn import build_norm_layer
@@ -24,6 +24,8 @@ class LinearHead(BaseDecodeHead):
         in_channels: C of the feature map.
         num_classes: K + 1.
         patch_size: Logits of a position along each axis.
+        upsample: Factor by which the head enlarges its logits bilinearly, before loss or prediction
+            resize them: ImageNetSegModel's ResNet doubles them.
         norm_cfg: Config of a norm over the last axis, as dict(type='LN'); None for no norm.
         **kwargs: As mmseg's BaseDecodeHead.
 
@@ -35,6 +37,7 @@ class LinearHead(BaseDecodeHead):
         in_channels: int,
         num_classes: int,
         patch_size: int = 1,
+        upsample: int = 1,
         norm_cfg: dict | None = None,
         **kwargs: object,
     ) -> None:
@@ -42,14 +45,23 @@ class LinearHead(BaseDecodeHead):
             in_channels, in_channels, num_classes=num_classes, norm_cfg=norm_cfg, **kwargs
         )
         self.patch_size = patch_size
+        self.upsample = upsample
         self.norm = build_norm_layer(norm_cfg, in_channels)[1] if norm_cfg else nn.Identity()
         self.conv_seg = nn.Conv2d(in_channels, num_classes * patch_size**2, kernel_size=1)
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Logits (B, K + 1, h * patch_size, w * patch_size) of the feature maps of a backbone."""
+        """Logits of the feature maps of a backbone, float.
+
+        Shape (B, K + 1, h * patch_size * upsample, w * patch_size * upsample).
+        """
         features = self._transform_inputs(inputs)  # (B, C, h, w)
         features = self.norm(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        return F.pixel_shuffle(self.cls_seg(features), self.patch_size)
+        logits = F.pixel_shuffle(self.cls_seg(features), self.patch_size)
+        if self.upsample == 1:
+            return logits
+        return F.interpolate(
+            logits, scale_factor=self.upsample, mode='bilinear', align_corners=False
+        )
 
 
 @MODELS.register_module()
@@ -80,7 +92,8 @@ class PrototypeHead(nn.Module):
         in_channels: C of the pooled feature.
         hidden_channels: H.
         embedding_channels: D.
-        num_prototypes: P.
+        num_prototypes: P, or several numbers for as many sets of prototypes, whose losses are
+            averaged.
 
     Source: SwAV; PASS uses H 512 (ResNet-18) or 2048, D 128, P 500 (S50) or 3000.
     """
@@ -90,12 +103,14 @@ class PrototypeHead(nn.Module):
         in_channels: int,
         hidden_channels: int,
         embedding_channels: int = 128,
-        num_prototypes: int = 500,
+        num_prototypes: int | Sequence[int] = 500,
     ) -> None:
         super().__init__()
+        single = isinstance(num_prototypes, int)
+        self.set_sizes = [num_prototypes] if single else list(num_prototypes)
         self.embedding_channels = embedding_channels
         self.projection = projection_mlp(in_channels, hidden_channels, embedding_channels)
-        self.prototypes = nn.Linear(embedding_channels, num_prototypes, bias=False)
+        self.prototypes = nn.Linear(embedding_channels, sum(self.set_sizes), bias=False)
         self.normalize_prototypes()
 
     @torch.no_grad()
@@ -108,12 +123,35 @@ class PrototypeHead(nn.Module):
         return F.normalize(self.projection(pooled).float(), dim=1)
 
     def score(self, embeddings: Tensor) -> Tensor:
-        """Cosine to every prototype, float32 also under autocast. (B, D) -> (B, P)."""
+        """Cosine to every prototype, set by set, float32 also under autocast. (B, D) -> (B, P)."""
         return _float32_linear(embeddings, self.prototypes.weight)
 
     def score_frozen(self, embeddings: Tensor) -> Tensor:
         """As `score`, with no gradient into the prototypes."""
         return _float32_linear(embeddings, self.prototypes.weight.detach())
+
+    def mean_over_sets(
+        self,
+        loss: Callable[[list[Tensor], list[Tensor], float], Tensor],
+        assignments: Sequence[Tensor],
+        scores: Sequence[Tensor],
+        temperature: float,
+    ) -> Tensor:
+        """Mean of a loss over the sets of prototypes.
+
+        Args:
+            loss: Of assignments, scores and a temperature.
+            assignments: To all prototypes, set by set. Each (B, P).
+            scores: Likewise. Each (B, P).
+            temperature: Of the softmax over the prototypes of a set.
+        """
+        sets = zip(self.by_set(assignments), self.by_set(scores), strict=True)
+        return torch.stack([loss(q, s, temperature) for q, s in sets]).mean()
+
+    def by_set(self, maps: Sequence[Tensor]) -> list[list[Tensor]]:
+        """The parts (B, P_set) of each of some (B, P), for each set."""
+        split = [part.split(self.set_sizes, dim=1) for part in maps]
+        return [list(part) for part in zip(*split, strict=True)]
 
 
 def projection_mlp(in_channels: int, hidden_channels: int, out_channels: int) -> nn.Sequential:

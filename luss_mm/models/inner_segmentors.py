@@ -20,7 +20,7 @@ def build_segmentor(config: dict) -> EncoderDecoder:
         config: Of an mmseg EncoderDecoder or a subclass; stays as it is.
 
     Raises:
-        ValueError: If it has several decode heads or one class, or resizes with aligned corners.
+        ValueError: If it has several decode heads or one class.
     """
     network = MODELS.build(copy.deepcopy(config))  # building may change a config
     if not isinstance(network, EncoderDecoder) or isinstance(network.decode_head, nn.ModuleList):
@@ -32,11 +32,6 @@ def build_segmentor(config: dict) -> EncoderDecoder:
         raise ValueError(
             f'{type(network).__name__} has {network.out_channels} output channel: set num_classes '
             'to 2 or more'
-        )
-    if network.align_corners:
-        raise ValueError(
-            f'{type(network).__name__}: logits are resized with align_corners=False: set it in the '
-            'decode head'
         )
     return network
 
@@ -97,7 +92,13 @@ def predict_label_maps(
         logits = _inference_logits(network, inputs, data_samples)
         for sample, sample_logits, ids in zip(data_samples, logits, allowed, strict=True):
             labels = decide_label_map(
-                sample_logits, sample.metainfo, inputs.shape[2:], max_pixels, max_side, ids
+                sample_logits,
+                sample.metainfo,
+                inputs.shape[2:],
+                max_pixels,
+                max_side,
+                ids,
+                network.align_corners,
             )
             sample.set_data({f'pred_{name}': PixelData(data=labels)})
     return data_samples

@@ -1,6 +1,7 @@
 """From a network's logits to the label map of an image, in bounded memory."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,11 +21,12 @@ def decide_label_map(
     max_pixels: int = 1000 * 1000,
     max_side: int = 1000,
     allowed: Sequence[int] | None = None,
+    align_corners: bool = False,
 ) -> Tensor:
     """Argmax of resized logits at the size of the image's file, without its padding and flip.
 
     Args:
-        logits: Of one image, at any resolution; resized with align_corners=False. Shape (K, h, w).
+        logits: Of one image, at any resolution, resized bilinearly. Shape (K, h, w).
         meta: `ori_shape` and, where padded or flipped, `img_padding_size` or `padding_size`,
             `flip` and `flip_direction`.
         input_size: Of the padded network input, (H, W) in pixels.
@@ -32,12 +34,14 @@ def decide_label_map(
             and enlarged by nearest neighbour.
         max_side: See above.
         allowed: Ids that may be predicted, as the image's tags; None for all K.
+        align_corners: As in F.interpolate.
 
     Returns:
         Label map, int64 in [0, K). Shape (1, ori_H, ori_W).
 
     Raises:
-        ValueError: If `allowed` is empty or names an id that there is no logit for.
+        ValueError: If `allowed` is empty or names an id that there is no logit for, or if a padded
+            image's corners are to be aligned.
     """
     chosen = logits[None]  # (1, K, h, w)
     if allowed is not None:
@@ -48,7 +52,14 @@ def decide_label_map(
     height, width = size = tuple(meta['ori_shape'][:2])
     shrink = max_side / max(size) if height * width > max_pixels else 1
     decided = (max(1, round(height * shrink)), max(1, round(width * shrink)))
-    labels = resize_without_padding(chosen, decided, padding_of(meta), input_size, resize_argmax)
+    padding = padding_of(meta)
+    if align_corners and any(padding):
+        raise ValueError(
+            f'the image is padded by {list(padding)}, whose corners a head with align_corners=True '
+            'would align: set size_divisor=1 in the data preprocessor'
+        )
+    resize = partial(resize_argmax, align_corners=align_corners)
+    labels = resize_without_padding(chosen, decided, padding, input_size, resize)
     if decided != size:
         # ids up to 2^24 are exact in float32
         labels = F.interpolate(labels[:, None].float(), size, mode='nearest')[:, 0].long()
@@ -61,7 +72,10 @@ def decide_label_map(
 
 @torch.no_grad()
 def full_size_logits(
-    logits: Tensor, meta: Mapping[str, Any], input_size: torch.Size | tuple[int, int]
+    logits: Tensor,
+    meta: Mapping[str, Any],
+    input_size: torch.Size | tuple[int, int],
+    align_corners: bool = False,
 ) -> Tensor:
     """Logits at the size of the image's file, without its padding and flip.
 
@@ -69,14 +83,14 @@ def full_size_logits(
         logits: Of one image, at any resolution. Shape (K, h, w).
         meta: As in `decide_label_map`.
         input_size: Of the padded network input, (H, W) in pixels.
+        align_corners: As in F.interpolate.
 
     Returns:
-        Logits resized with align_corners=False, 4 K bytes a pixel in float32. Shape
-        (K, ori_H, ori_W).
+        Logits, 4 K bytes a pixel in float32. Shape (K, ori_H, ori_W).
     """
 
     def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
-        return F.interpolate(maps, size, mode='bilinear', align_corners=False)[0]
+        return F.interpolate(maps, size, mode='bilinear', align_corners=align_corners)[0]
 
     size = tuple(meta['ori_shape'][:2])
     resized = resize_without_padding(logits[None], size, padding_of(meta), input_size, resize)

@@ -35,9 +35,9 @@ class LUSSSegmentor(EncoderDecoder):
         **kwargs: As `EncoderDecoder`.
 
     Raises:
-        ValueError: If `test_cfg.mode` is 'slide', which keeps all full-size logits, or the decode
-            head resizes with `align_corners=True`; or if predictions are to be refined, but have
-            fewer than two ids, or `data_preprocessor` does not tell how images are normalised.
+        ValueError: If `test_cfg.mode` is 'slide', which keeps all full-size logits; or if
+            predictions are to be refined, but have fewer than two ids, the decode head has
+            `align_corners=True`, or `data_preprocessor` does not tell how images are normalised.
     """
 
     def __init__(
@@ -56,10 +56,8 @@ class LUSSSegmentor(EncoderDecoder):
                 "LUSSSegmentor predicts whole images: set test_cfg=dict(mode='whole') or use "
                 "mmseg's EncoderDecoder for sliding windows"
             )
-        if self.align_corners:
-            raise ValueError(
-                'LUSSSegmentor resizes logits with align_corners=False: set it in the decode head'
-            )
+        if refine is not None and self.align_corners:
+            raise ValueError('refine needs a decode head with align_corners=False')
         self.loss_stride = loss_stride
         self.max_argmax_pixels = max_argmax_pixels
         self.max_argmax_side = max_argmax_side
@@ -110,14 +108,21 @@ class LUSSSegmentor(EncoderDecoder):
                 sample.set_metainfo(dict(refined_by=self.refined_by))
             sample.set_data(dict(pred_sem_seg=PixelData(data=labels)))
             if self.seg_logits:
-                full = full_size_logits(sample_logits, sample.metainfo, image.shape[1:])
+                full = full_size_logits(
+                    sample_logits, sample.metainfo, image.shape[1:], self.align_corners
+                )
                 sample.set_data(dict(seg_logits=PixelData(data=full)))
         return data_samples
 
     def _decide(self, logits: Tensor, image: Tensor, sample: SegDataSample) -> Tensor:
         """Index of the largest logit of every pixel, (1, ori_H, ori_W)."""
         return decide_label_map(
-            logits, sample.metainfo, image.shape[1:], self.max_argmax_pixels, self.max_argmax_side
+            logits,
+            sample.metainfo,
+            image.shape[1:],
+            self.max_argmax_pixels,
+            self.max_argmax_side,
+            align_corners=self.align_corners,
         )
 
 

@@ -114,12 +114,17 @@ class PASSPretrainer(BaseModel):
             self.head, self.queue, embeddings[:NUM_GLOBAL_VIEWS], scores, **self.sinkhorn_settings
         )
         total_weight = sum(self.weights)
-        image_loss = swapped_prediction_loss(assignments, scores, self.temperature)
+        image_loss = self.head.mean_over_sets(
+            swapped_prediction_loss, assignments, scores, self.temperature
+        )
         losses = {'loss_image': image_loss * self.weights[0] / total_weight}
         for head, weight in zip(self.shallow_heads, self.weights[1:], strict=True):
             shallow = head(features).split(views[0].shape[0])
-            loss = deep_to_shallow_loss(
-                assignments, [self.head.score_frozen(e) for e in shallow], self.temperature
+            loss = self.head.mean_over_sets(
+                deep_to_shallow_loss,
+                assignments,
+                [self.head.score_frozen(e) for e in shallow],
+                self.temperature,
             )
             losses[f'loss_d2s_{head.in_index}'] = loss * weight / total_weight
         if self.pixel_head is not None:

@@ -53,8 +53,7 @@ class PCTSegmentor(BaseModel):
 
     Args:
         segmentor: Config of an mmseg EncoderDecoder, of which two are built, with one decode head
-            of two or more classes and align_corners=False. Its `test_cfg` may be whole or slide;
-            it needs no preprocessor.
+            of two or more classes. Its `test_cfg` may be whole or slide; it needs no preprocessor.
         ignore_index: Label of padding and of void pixels, which count in no loss.
         has_background: Whether id 0 is background; L3 leaves it out.
         loss_stride: Losses are taken at every loss_stride-th pixel of the label map.
@@ -115,6 +114,11 @@ class PCTSegmentor(BaseModel):
         counts = torch.zeros(3, self.num_classes, dtype=torch.float64)
         self.register_buffer('class_pixels', counts)
 
+    @property
+    def align_corners(self) -> bool:
+        """Whether logits are resized so."""
+        return self.hybrid.align_corners
+
     def forward(
         self,
         inputs: Tensor | Mapping[str, Tensor],
@@ -160,7 +164,8 @@ class PCTSegmentor(BaseModel):
         truth = stack_labels(samples)[:, :: self.loss_stride, :: self.loss_stride]
         keeps_truth = stack_has_mask(samples)[:, None, None] | (truth == self.ignore_index)
         hybrid_labels, pseudo_labels = (
-            restricted_argmax(maps[0], tags, truth.shape[1:]) for maps in (hybrid, pseudo)
+            restricted_argmax(maps[0], tags, truth.shape[1:], self.align_corners)
+            for maps in (hybrid, pseudo)
         )
 
         split = len(data_samples['labelled'])
@@ -203,7 +208,14 @@ class PCTSegmentor(BaseModel):
     ) -> Tensor:
         """Class-aware cross entropy of a network's decode head and auxiliary heads."""
         main, *auxiliary = (
-            class_aware_cross_entropy(m[rows], tags[rows], labels, self.ignore_index, weights)
+            class_aware_cross_entropy(
+                m[rows],
+                tags[rows],
+                labels,
+                self.ignore_index,
+                weights,
+                self.align_corners,
+            )
             for m in maps
         )
         return main + self.auxiliary_weight * sum(auxiliary)

@@ -100,4 +100,7 @@ class PixelAttentionModel(AttendedBackbone):
         assignments = assign_global_views(
             self.head, self.queue, embeddings, scores, **self.sinkhorn_settings
         )
-        return {'loss_attention': swapped_prediction_loss(assignments, scores, self.temperature)}
+        loss = self.head.mean_over_sets(
+            swapped_prediction_loss, assignments, scores, self.temperature
+        )
+        return {'loss_attention': loss}

@@ -19,8 +19,8 @@ class StudentTeacher(BaseModel):
     ExponentialMovingAverage, whose `module` is the network. A subclass says what is learnt.
 
     Args:
-        segmentor: Config of an mmseg EncoderDecoder with one decode head of two or more classes and
-            align_corners=False. Its `test_cfg` may be whole or slide; it needs no preprocessor.
+        segmentor: Config of an mmseg EncoderDecoder with one decode head of two or more classes.
+            Its `test_cfg` may be whole or slide; it needs no preprocessor.
         momentum: Share of the student in each average.
         predict_with: 'student' or 'teacher', whose label map is `pred_sem_seg`.
         max_argmax_pixels: As in `LUSSSegmentor`.
@@ -51,6 +51,11 @@ class StudentTeacher(BaseModel):
         self.momentum = momentum
         self.predict_with = predict_with
         self.decision_limits = (max_argmax_pixels, max_argmax_side)
+
+    @property
+    def align_corners(self) -> bool:
+        """Whether logits are resized so."""
+        return self.student.align_corners
 
     def build_teacher(self) -> None:
         """Make the teacher: a copy of the student, where the student is."""

@@ -25,6 +25,7 @@ from luss_mm.work_dir.shards import FinishedShards
 
 TAGGED_LABELS = 'tagged_labels'
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5)  # the range is the authors', the steps are ours
+AVERAGES = (PROBABILITIES, LOGITS) = ('probabilities', 'logits')
 LABELS_USED = (
     'masks of the labelled images: copied into the label maps',
     'image tags of the tagged images: label maps',
@@ -35,26 +36,30 @@ LABELS_USED = (
 class TaggedLabeller:
     """Labels images with the most likely of their tags, averaged over scales and flip.
 
-    Probabilities are averaged, not logits: softmax over the image's tags (which the class-aware
-    cross entropy trains), at the resolution of each view's logits; only these channels are ever
-    resized to the size of the image.
+    Only the channels of the image's tags are ever resized to the size of the image.
 
     Attributes:
         network: In eval mode.
         preprocessor: Normalises images as the network was trained with.
         scales: Of the network's input, relative to the loaded image.
         flip: Whether every scale is also seen mirrored.
+        average: 'probabilities': softmax over the image's tags (which the class-aware cross entropy
+            trains) at the resolution of each view's logits. 'logits': as they are, which is what
+            the authors average.
     """
 
     network: EncoderDecoder
     preprocessor: SegDataPreProcessor
     scales: Sequence[float] = SCALES
     flip: bool = True
+    average: str = 'probabilities'
 
     def __post_init__(self) -> None:
-        """Refuse scales that no view can have."""
+        """Refuse scales that no view can have, and what cannot be averaged."""
         if not self.scales or min(self.scales) <= 0:
             raise ValueError(f'scales={list(self.scales)}: at least one, all of them positive')
+        if self.average not in AVERAGES:
+            raise ValueError(f'average is one of {", ".join(AVERAGES)}, not {self.average!r}')
 
     @torch.inference_mode()
     def label(self, images: Sequence[Tensor], samples: Sequence[SegDataSample]) -> list[np.ndarray]:
@@ -75,9 +80,13 @@ class TaggedLabeller:
         views: list[list[Tensor]] = [[] for _ in samples]
         for logits in self._logits_of_views(normalised):
             for image_views, image_logits, ids in zip(views, logits, tags, strict=True):
-                image_views.append(image_logits[ids].float().softmax(dim=0))  # (T, h_v, w_v)
+                maps = image_logits[ids].float()  # (T, h_v, w_v)
+                image_views.append(maps.softmax(dim=0) if self.average == PROBABILITIES else maps)
+        align = self.network.align_corners
         return [
-            ids[argmax_of_average(image_views, tuple(sample.ori_shape))].cpu().numpy()
+            ids[argmax_of_average(image_views, tuple(sample.ori_shape), align_corners=align)]
+            .cpu()
+            .numpy()
             for ids, image_views, sample in zip(tags, views, samples, strict=True)
         ]
 
@@ -171,6 +180,8 @@ def generate_tagged_labels(
         sum_outcomes(finished, len(batches))
 
     views = dict(scales=list(labeller.scales), flip=labeller.flip)
+    if labeller.average != PROBABILITIES:  # finished label maps of them do not name it
+        views['average'] = labeller.average
     return produce(directory, make, inputs, dict(settings, **views), used_ground_truth=LABELS_USED)
 
 

@@ -188,7 +188,9 @@ class Recipe:
 
     def labels_used(self, name: str) -> list[str]:
         """What labels a stage looks at and for what."""
-        used = self.templates[name].get('labels_used', {})
+        used = self.settings.resolve(
+            self.templates[name].get('labels_used', {}), f'stages.{name}.labels_used'
+        )
         lines = [text for key, text in used.items() if self.evaluate or key not in VALIDATION_KEYS]
         start = self.is_training(name) and self.stage(name, '<stage_dir>').get('load_from')
         if start and (labels := find_labels_used(start)):

@@ -190,6 +190,18 @@ class Listed(Kind):
         return f'a list of {self.length or "entries"}, each {self.of}'
 
 
+class OneOrMore(Listed):
+    """A single entry, or a list of them."""
+
+    def _read(self, text: str) -> Any:
+        entries = super()._read(text)
+        bracketed = text.strip()[:1] in ('[', '(')
+        return entries if bracketed or len(entries) != 1 else entries[0]
+
+    def _name(self) -> str:
+        return f'{self.of}, or a list of such'
+
+
 PATH, OPTIONAL_PATH = Path(), Path(optional=True)
 NAME, OPTIONAL_NAME = Text(), Text(optional=True)
 FLAG = Flag()
@@ -236,6 +248,7 @@ TYPES: dict[str, Kind] = dict(
     dff_lr=POSITIVE,
     dff_min_lr=NOT_NEGATIVE,
     embedding_channels=FROM_1,
+    drop_last=FLAG,
     epochs=FROM_1,
     evaluate=Flag(optional=True),
     feature_channels=FROM_1,
@@ -271,6 +284,7 @@ TYPES: dict[str, Kind] = dict(
     kmeans_iterations=FROM_1,
     kmeans_labels=PATH,
     kmeans_restarts=FROM_1,
+    label_average=Choice(words=('probabilities', 'logits')),
     label_batch_size=FROM_1,
     label_flip=FLAG,
     label_network=Choice(words=('hybrid', 'pseudo')),
@@ -291,7 +305,7 @@ TYPES: dict[str, Kind] = dict(
     needs_projection=FLAG,
     num_categories=FOUND_FROM_1,
     num_classes=FROM_1,
-    num_prototypes=FROM_1,
+    num_prototypes=OneOrMore(of=FROM_1),
     num_workers=FROM_0,
     on_bad_image=Choice(words=('error', 'skip')),
     on_change=Choice(words=tuple(ON_CHANGE)),
@@ -302,12 +316,14 @@ TYPES: dict[str, Kind] = dict(
     pretrain_min_lr=NOT_NEGATIVE,
     pretrain_splits=Listed(of=NAME),
     pretrain_warmup_epochs=FROM_0,
+    pretrain_warmup_start=POSITIVE_SHARE,
     pretrained=OPTIONAL_PATH,
     pretrains=FLAG,
     projection_epochs=FROM_1,
     pseudo_labels=PATH,
     queue_length=FROM_0,
     queue_start_epoch=FROM_0,
+    relabel_epoch=FOUND_FROM_1,
     relabel_loss=Choice(words=('given', 'predicted')),
     resize_scale=Listed(of=FROM_1, length=2),
     resize_side=SIDE,
@@ -315,6 +331,7 @@ TYPES: dict[str, Kind] = dict(
     retrain_batch_size=FROM_1,
     retrain_iterations=FROM_1,
     retrain_lr=POSITIVE,
+    save_best=Choice(words=('student/mIoU', 'teacher/mIoU'), optional=True),
     search=PATH,
     search_interval=FROM_1,
     search_steps=FROM_1,
@@ -328,6 +345,7 @@ TYPES: dict[str, Kind] = dict(
     sigma=NOT_NEGATIVE,
     size_divisor=FROM_1,
     split=NAME,
+    square_resize=FLAG,
     split_root=PATH,
     spo_prompts=Choice(words=('region', 'score')),
     stage_order=Listed(of=NAME),
@@ -345,10 +363,12 @@ TYPES: dict[str, Kind] = dict(
     use_dff=FLAG,
     use_pyramid_head=FLAG,
     use_spo=FLAG,
+    validation_interval=FROM_1,
     validation_tags=OPTIONAL_PATH,
     warmup_epochs=FROM_0,
     warmup_iterations=FROM_0,
     weight_decay=NOT_NEGATIVE,
+    width=FROM_1,
     work_dir=PATH,
 )
 

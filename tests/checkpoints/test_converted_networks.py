@@ -13,6 +13,7 @@ from tests.published_networks import (
     PublishedViT,
     mae_extras,
     randomise,
+    residual_block,
     sere_extras,
     torchvision_convnext,
 )
@@ -86,6 +87,44 @@ def test_torchvision_resnet(tmp_path, depth):
     convert_checkpoint('torchvision-resnet', tmp_path / 'target.pth', target, backwards=True)
     missing, unexpected = theirs.load_state_dict(load_checkpoint(target), strict=False)
     assert missing == ['fc.weight', 'fc.bias'] and not unexpected
+
+
+class DeepStem(torch.nn.Module):
+    """A ResNet-18 that begins with three convolutions of 3x3, the last of twice its width."""
+
+    def __init__(self, width=8):
+        super().__init__()
+        layers = []
+        for before, after, stride in ((3, width, 2), (width, width, 1), (width, 2 * width, 1)):
+            conv = torch.nn.Conv2d(before, after, 3, stride, padding=1, bias=False)
+            layers += [conv, torch.nn.BatchNorm2d(after), torch.nn.ReLU()]
+        self.conv1, self.bn1 = torch.nn.Sequential(*layers[:7]), layers[7]
+        for stage in range(4):
+            before = 2 * width if stage == 0 else width * 2 ** (stage - 1)
+            first = residual_block(before, width * 2**stage, stage > 0)
+            if stage == 0:
+                shortcut = torch.nn.Conv2d(before, width, 1, bias=False)
+                first.downsample = torch.nn.Sequential(shortcut, torch.nn.BatchNorm2d(width))
+            second = residual_block(width * 2**stage, width * 2**stage, False)
+            self.add_module(f'layer{stage + 1}', torch.nn.Sequential(first, second))
+
+    def forward(self, images):
+        x = F.relu(self.bn1(self.conv1(images)))
+        x = F.max_pool2d(x, 3, 2, padding=1)
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+
+
+@torch.no_grad()
+def test_resnet_with_a_stem_of_three_convolutions_and_back(tmp_path):
+    theirs = randomise(DeepStem())
+    state = theirs.state_dict() | {'fc.weight': torch.rand(2, 64), 'fc.bias': torch.rand(2)}
+    assert set(converted('deep-stem-resnet', state, tmp_path).dropped) == {'fc.weight', 'fc.bias'}
+    network = dict(type='ResNetV1c', depth=18, base_channels=8, stem_channels=16)
+    (*_, deep) = backbone_with(tmp_path / 'target.pth', network)(images())
+    assert_same(deep, theirs(images()))
+    target = tmp_path / 'back.pth'
+    convert_checkpoint('deep-stem-resnet', tmp_path / 'target.pth', target, backwards=True)
+    assert load_checkpoint(target).keys() == theirs.state_dict().keys()
 
 
 @torch.no_grad()
@@ -239,4 +278,47 @@ def test_fine_tuned_pass_and_back(tmp_path, prefix):
     assert_same(logits, theirs.last_layer(theirs.maps(images())[3]))
     target = tmp_path / 'back.pth'
     convert_checkpoint('pass-finetuned', tmp_path / 'target.pth', target, backwards=True)
-    PublishedPASS('finetune').load_state_dict(load_checkpoint(target)['state_dict'], strict=True)
+    back = load_checkpoint(target)
+    assert list(back) == ['state_dict'] and set(back['state_dict']) == literal_pass_keys()
+    state = {k.removeprefix('module.'): v for k, v in back['state_dict'].items()}
+    PublishedPASS('finetune').load_state_dict(state, strict=True)
+
+
+def literal_pass_keys():
+    """All keys of the authors' fine-tuned ResNet-18 behind DistributedDataParallel."""
+
+    def norm(name):
+        statistics = ('running_mean', 'running_var', 'num_batches_tracked')
+        return [f'{name}.{tensor}' for tensor in ('weight', 'bias', *statistics)]
+
+    keys = ['conv1.weight', *norm('bn1'), 'last_layer.weight', 'last_layer.bias']
+    for block in [f'layer{stage}.{n}' for stage in (1, 2, 3, 4) for n in (0, 1)]:
+        for number in (1, 2):
+            keys += [f'{block}.conv{number}.weight', *norm(f'{block}.bn{number}')]
+    for stage in (2, 3, 4):
+        keys += [f'layer{stage}.0.downsample.0.weight', *norm(f'layer{stage}.0.downsample.1')]
+    assert len(keys) == 122
+    return {f'module.{key}' for key in keys}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    'mode, stages', [('pretrain', (2, 3)), ('pretrain', (3,)), ('pixelattn', ())]
+)
+def test_earlier_stages_of_pass_and_back(tmp_path, mode, stages):
+    theirs = randomise(PublishedPASS(mode, stages=stages))
+    kind = dict(pretrain='pass-pretrained', pixelattn='pass-attention')[mode]
+    converted(kind, saved_by_pass(theirs), tmp_path)
+    target = tmp_path / 'back.pth'
+    convert_checkpoint(kind, tmp_path / 'target.pth', target, backwards=True)
+    (back,) = load_checkpoint(target).values()
+    expected = saved_by_pass(theirs)['state_dict']
+    assert back.keys() == expected.keys()
+    for key, tensor in expected.items():
+        if 'fbg.atten' not in key:  # the biases went into the means of the norms behind them
+            assert torch.equal(back[key], tensor), key
+    if mode == 'pixelattn':
+        again = PublishedPASS(mode)
+        again.load_state_dict({k.removeprefix('module.'): v for k, v in back.items()})
+        maps = torch.rand(2, 64, 5, 5)
+        assert_same(again.eval().gates(maps), theirs.gates(maps))

@@ -48,6 +48,10 @@ def test_moco_v3_vision_transformer(tmp_path):
     (actual,) = backbone_with(tmp_path / 'target.pth', SMALL_VIT)(images(32))
     assert_same(actual, theirs(images(32)))
     assert (actual - slow(images(32))).abs().max() > 0.1
+    target = tmp_path / 'back.pth'
+    convert_checkpoint('moco-v3-vit', tmp_path / 'target.pth', target, backwards=True)
+    back = load_checkpoint(target)['state_dict']
+    assert back.keys() == {f'module.base_encoder.{key}' for key in theirs.state_dict()}
 
 
 @torch.no_grad()

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -8,10 +10,13 @@ from luss_mm.checkpoints.key_mapping import (
     Presence,
     Unit,
     map_keys,
+    reverse,
 )
 from luss_mm.checkpoints.layouts import (
     BACKBONE_LAYOUTS,
     PASS_LAYOUTS,
+    name_shallow_heads,
+    number_shallow_heads,
 )
 from tests.published_networks import PublishedPASS, PublishedViT
 
@@ -108,6 +113,21 @@ def test_units_that_may_be_absent_come_whole():
 def test_wrong_shapes_are_named(change, named):
     message = error_of(toy() | change)
     assert '1 of a wrong shape' in message and named in message and 'missing' not in message
+
+
+def test_no_way_back_is_said():
+    one_way = replace(LAYOUT, finish=number_shallow_heads)
+    with pytest.raises(KeyMappingError, match='a toy: there is no way back'):
+        reverse(one_way)
+
+
+def test_heads_of_no_stage_are_named_on_the_way_back():
+    state = {
+        'shallow_heads.0.adapter.0.weight': torch.rand(4, 5, 1, 1),
+        'backbone.layer1.0.conv2.weight': torch.rand(8, 8, 3, 3),
+    }
+    with pytest.raises(KeyMappingError, match='adapter.0.weight takes 5 channels'):
+        name_shallow_heads(state)
 
 
 @pytest.mark.parametrize('kind', sorted(PASS_LAYOUTS | BACKBONE_LAYOUTS))

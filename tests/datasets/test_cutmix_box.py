@@ -46,6 +46,34 @@ def test_place_is_uniform_within_what_fits():
         assert kstest(share, 'uniform').pvalue > 1e-3
 
 
+def draw_as_dssn(size):
+    """Literally as its description: area, then shape and corner until the box lies inside."""
+    pixels = np.random.uniform(*AREA) * size * size
+    while True:
+        ratio = np.random.uniform(*RATIO)
+        w, h = int(np.sqrt(pixels / ratio)), int(np.sqrt(pixels * ratio))
+        x, y = np.random.randint(0, size), np.random.randint(0, size)
+        if x + w <= size and y + h <= size:
+            return x, y, w, h
+
+
+def test_uniform_shapes_are_those_of_dssn():
+    draw = DrawCutMixBox(prob=1, shapes='uniform')
+    image = np.zeros((513, 513, 3), np.uint8)
+    np.random.seed(0)
+    ours = np.array([draw(dict(img=image))['cutmix_box'] for _ in range(4000)])
+    np.random.seed(1)
+    theirs = np.array([draw_as_dssn(513) for _ in range(4000)])
+    for mine, other in zip(ours.T, theirs.T, strict=True):  # left, top, width, height
+        assert kstest(mine, other).pvalue > 1e-3
+    ratios = [boxes[:, 3] / boxes[:, 2] for boxes in (ours, theirs)]
+    assert kstest(*ratios).pvalue > 1e-3
+    log_uniform = boxes_of(513, 513)
+    assert kstest(log_uniform[:, 3] / log_uniform[:, 2], ratios[1]).pvalue < 1e-9
+    with pytest.raises(ValueError, match="shapes is one of log_uniform, uniform, not 'round'"):
+        DrawCutMixBox(shapes='round')
+
+
 def draw(seed, **settings):
     np.random.seed(seed)
     transform = DrawCutMixBox(**settings)

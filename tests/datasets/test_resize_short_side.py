@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 from torchvision.transforms import Resize
 
-from luss_mm.datasets.transforms import ResizeShortSide
+from luss_mm.datasets.transforms import ResizeShortSide, ResizeSquare
 
 SIDE = 48
 SIZES = [(48, 48), (1, 1), (1, 7), (375, 500), (500, 333), (97, 101), (30, 31), (48, 77)]
@@ -35,3 +35,14 @@ def test_a_label_map_loaded_before_follows():
     labels = np.arange(36, dtype=np.int32).reshape(6, 6)
     results = ResizeShortSide(3)(dict(img=loaded(6, 6), gt_seg_map=labels))
     assert results['gt_seg_map'].tolist() == labels[1::2, 1::2].tolist()
+
+
+@pytest.mark.parametrize('height, width', [(48, 48), (375, 500), (31, 7)])
+def test_a_square_of_any_image(height, width):
+    image = loaded(height, width)
+    results = ResizeSquare(SIDE)(dict(img=image))
+    rgb = Image.fromarray(image[..., ::-1])
+    expected = np.asarray(Resize((SIDE, SIDE))(rgb))[..., ::-1]
+    np.testing.assert_array_equal(results['img'], expected)
+    assert results['scale_factor'] == (SIDE / width, SIDE / height)
+    assert results['img_shape'] == (SIDE, SIDE) and not results['keep_ratio']

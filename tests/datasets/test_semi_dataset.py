@@ -55,6 +55,20 @@ def test_samples_depend_on_pass_and_position_alone(config):
     assert not torch.equal(views['weak'], views['strong'])
 
 
+def test_labelled_images_are_revisited_with_masks_as_unlabelled_ones(config):
+    dataset = DATASETS.build(dict(config, revisit_labelled=True))
+    assert (len(dataset), dataset.num_labelled, dataset.num_unlabelled) == (TOTAL + 3, 3, 8)
+    for index in range(LABELLED):
+        again = TOTAL + index
+        assert dataset.relative_path(again) == dataset.relative_path(index)
+        sample = dataset[again]
+        assert list(sample['inputs']) == ['weak', 'strong']
+        assert all(view.has_mask for view in sample['data_samples'].values())
+    first = [dataset[EpochIndex(i, 0)]['inputs'] for i in range(TOTAL + 3)]
+    assert not torch.equal(first[TOTAL]['weak'], first[0]['labelled'])  # drawn independently
+    assert dataset.fingerprint() != DATASETS.build(config).fingerprint()
+
+
 @pytest.mark.parametrize('num_workers', [0, 1])
 def test_a_batch_of_the_loader(config, num_workers):
     sampler = dict(type='SemiSampler', labelled=2, unlabelled=3, partners=True)

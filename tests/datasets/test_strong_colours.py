@@ -59,7 +59,9 @@ def test_operation_is_pillows(name, image):
 def test_number_kinds_and_order_are_uniform(image, monkeypatch):
     drawn = []
     monkeypatch.setattr(
-        strong_operations, 'apply_operations', lambda image, names: drawn.append(names) or image
+        strong_operations,
+        'apply_operations',
+        lambda image, names, pool: drawn.append(names) or image,
     )
     np.random.seed(0)
     transform = RandomColourOperations()
@@ -73,6 +75,58 @@ def test_number_kinds_and_order_are_uniform(image, monkeypatch):
         expected = len(kinds) / 11
         found = np.array([kinds.count(name) for name in COLOUR_OPERATIONS])
         assert (np.abs(found - expected) < 5 * np.sqrt(expected)).all()
+
+
+DSSN_PILLOW = dict(
+    posterise=lambda image: ImageOps.posterize(image, np.random.randint(4, 8)),
+    solarise=lambda image: ImageOps.solarize(image, np.random.randint(1, 256)),
+    hue=lambda image: torchvision.adjust_hue(image, draw(0, 0.5) * np.random.choice((-1, 1))),
+)
+
+
+@pytest.mark.parametrize('name', list(COLOUR_OPERATIONS))
+def test_operations_of_dssn_are_pillows(name, image):
+    operation = DSSN_PILLOW.get(name, PILLOW[name][0])
+    for seed in range(10):
+        np.random.seed(seed)
+        ours = apply_operations(image, [name], strong_operations.DSSN_OPERATIONS)
+        np.random.seed(seed)
+        theirs = np.asarray(operation(Image.fromarray(image[..., ::-1].copy())))[..., ::-1]
+        found = np.abs(ours.astype(int) - theirs)
+        assert found.max() <= PILLOW[name][1] and found.mean() <= PILLOW[name][2]
+
+
+def test_dssn_draws_with_replacement_up_to_7_bits_and_both_ways(image, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        strong_operations,
+        'apply_operations',
+        lambda image, names, pool: drawn.append(names) or image,
+    )
+    np.random.seed(0)
+    transform = RandomColourOperations(pool='dssn')
+    for _ in range(6000):
+        transform(dict(img=image))
+    counts = np.bincount([len(names) for names in drawn], minlength=4)
+    assert counts[0] == 0 and (np.abs(counts[1:] - 2000) < 150).all()
+    twice = np.mean([len(set(names)) < 2 for names in drawn if len(names) == 2])
+    assert abs(twice - 1 / 11) < 0.03
+    bits, hues = set(), []
+    monkeypatch.setattr(
+        strong_operations.torchvision, 'posterize', lambda image, n: bits.add(n) or image
+    )
+    monkeypatch.setattr(
+        strong_operations.torchvision,
+        'adjust_hue',
+        lambda image, turns: hues.append(turns) or image,
+    )
+    for name in ('posterise', 'hue'):
+        for _ in range(300):
+            strong_operations.DSSN_OPERATIONS[name](image)
+    assert bits == {4, 5, 6, 7} and abs(np.mean(np.sign(hues))) < 0.2
+    assert 0.48 < max(hues) <= 0.5 and -0.5 <= min(hues) < -0.48
+    with pytest.raises(ValueError, match="pool is one of distinct, dssn, not 'all'"):
+        RandomColourOperations(pool='all')
 
 
 def results_of(image):

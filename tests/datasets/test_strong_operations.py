@@ -1,11 +1,18 @@
 import cv2
 import numpy as np
 import pytest
+from PIL import Image, ImageEnhance, ImageOps
 
-from luss_mm.datasets.transforms import RandomStrongOperations, strong_operations
+from luss_mm.datasets.transforms import (
+    PCTOperations,
+    RandomStrongOperations,
+    strong_operations,
+)
 from luss_mm.datasets.transforms.strong_operations import (
     COLOUR_OPERATIONS,
     MOVEMENTS,
+    PCT_COLOURS,
+    PCT_MOVEMENTS,
     move_image,
     move_labels,
 )
@@ -143,3 +150,73 @@ def test_tiny_images(height, width):
 def test_impossible_numbers_are_named(num):
     with pytest.raises(ValueError, match=f'num={num}'):
         RandomStrongOperations(num=num)
+
+
+def pillow_blend(changed, image, share):
+    """Shares are those of the image; beyond 1 Pillow extrapolates and cuts off."""
+    return Image.blend(changed, image, share)
+
+
+# Operations of Learning Pseudo Labels on PIL images, their strengths drawn anew, with the largest
+# difference that rounding explains.
+PCT_PILLOW = dict(
+    autocontrast=(
+        lambda i: pillow_blend(ImageOps.autocontrast(i), i, np.random.uniform(0, 1)),
+        2,
+    ),
+    brightness=(lambda i: ImageEnhance.Brightness(i).enhance(np.random.uniform(0.5, 1.5)), 1),
+    colour=(lambda i: ImageEnhance.Color(i).enhance(np.random.uniform(0.5, 1.5)), 2),
+    contrast=(lambda i: ImageEnhance.Contrast(i).enhance(np.random.uniform(0.5, 1.5)), 2),
+    equalise=(lambda i: pillow_blend(ImageOps.equalize(i), i, np.random.uniform(0.5, 1.5)), 1),
+    invert=(lambda i: pillow_blend(ImageOps.invert(i), i, np.random.uniform(0, 1)), 1),
+    posterise=(lambda i: ImageOps.posterize(i, np.random.randint(1, 9)), 0),
+    sharpness=(lambda i: ImageEnhance.Sharpness(i).enhance(np.random.uniform(0, 1)), 1),
+    solarise=(lambda i: ImageOps.solarize(i, np.random.uniform(0, 255)), 0),
+)
+
+
+@pytest.mark.parametrize('name', list(PCT_COLOURS))
+def test_colours_of_pct_are_pillows(name):
+    image, _ = labelled_picture(40, 60)
+    operation, largest = PCT_PILLOW[name]
+    for seed in range(10):
+        np.random.seed(seed)
+        ours = strong_operations.apply_operations(image, [name], PCT_COLOURS)
+        np.random.seed(seed)
+        theirs = np.asarray(operation(Image.fromarray(image[..., ::-1].copy())))[..., ::-1]
+        assert np.abs(ours.astype(int) - theirs).max() <= largest
+
+
+def test_pct_expects_one_movement_of_two_operations_with_replacement(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        strong_operations,
+        'apply_operations',
+        lambda image, names, pool: drawn[-1].extend(names) or image,
+    )
+    for name in PCT_MOVEMENTS:
+        movement = lambda w, h, name=name: drawn[-1].append(name) or (np.eye(2, 3), (w, h))  # noqa: E731
+        monkeypatch.setitem(PCT_MOVEMENTS, name, movement)
+    np.random.seed(0)
+    transform = PCTOperations(num=2)
+    for _ in range(3000):
+        drawn.append([])
+        transform(results_of(2, 3))
+    assert {len(names) for names in drawn} == {2}
+    movements = [sum(name in PCT_MOVEMENTS for name in names) for names in drawn]
+    assert (np.abs(np.bincount(movements) - 1000) < 120).all()  # 0, 1 and 2 equally often
+    assert abs(np.mean([a == b for (a, b) in drawn]) - (1 / 3) / 9 - (1 / 3) / 4) < 0.02
+
+
+def test_movements_of_pct():
+    """Both axes are sheared by where pixels go to, about the centre; flips come half the time."""
+    np.random.seed(0)
+    matrices = np.array([PCT_MOVEMENTS['shear'](60, 40)[0] for _ in range(2000)])
+    forward = np.linalg.inv(matrices[:, :, :2])
+    assert np.allclose(forward[:, [0, 1], [0, 1]], 1)
+    for amounts in (forward[:, 0, 1], forward[:, 1, 0]):
+        assert -0.3 <= amounts.min() < -0.29 and 0.29 < amounts.max() <= 0.3
+    centre = np.array([29.5, 19.5, 1])
+    assert np.allclose(matrices @ centre, centre[:2])
+    flips = [PCT_MOVEMENTS['flip'](60, 40)[0][0, 0] < 0 for _ in range(1000)]
+    assert abs(np.mean(flips) - 0.5) < 0.06

@@ -167,3 +167,16 @@ def test_two_ranks_have_the_teacher_of_one():
     for name, value in whole.items():
         torch.testing.assert_close(first[name], value, rtol=1e-4, atol=1e-5, msg=name)
         assert torch.equal(first[name], second[name])
+
+
+def test_the_model_knows_the_iteration(tmp_path):
+    seen = []
+
+    class NoteHook(Hook):
+        priority = 'VERY_LOW'
+
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            seen.append((runner.model.epoch, runner.model.iteration))
+
+    make_runner(tmp_path, TeacherHook(), NoteHook()).train()
+    assert seen == [(i // 4, i) for i in range(8)]

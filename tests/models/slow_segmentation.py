@@ -18,10 +18,21 @@ def bilinear_weights(wanted, length):
     return weights
 
 
-def slow_maps(logits, size):
+def slow_maps(logits, size, align_corners=False):
     """All K + 1 maps of one image (K + 1, h, w) at full size, float64."""
-    rows, columns = (bilinear_weights(*pair) for pair in zip(size, logits.shape[1:], strict=True))
+    weights = aligned_weights if align_corners else bilinear_weights
+    rows, columns = (weights(*pair) for pair in zip(size, logits.shape[1:], strict=True))
     return rows @ logits.double() @ columns.T
+
+
+def aligned_weights(size, cells):
+    """Weight of each cell in each of `size` positions, the first and last of which are cells."""
+    weights = torch.zeros(size, cells, dtype=torch.float64)
+    for i in range(size):
+        position = i * (cells - 1) / (size - 1)
+        low = min(int(position), cells - 2)
+        weights[i, low], weights[i, low + 1] = 1 - (position - low), position - low
+    return weights
 
 
 def slow_nearest(labels, size):

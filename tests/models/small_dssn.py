@@ -30,20 +30,22 @@ class TwoLevels(nn.Module):
 
 def head(num_classes, in_index, **settings):
     channels = [(6, 8)[i] for i in in_index]
-    return dict(
-        type='FCNHead',
-        in_channels=channels,
-        in_index=list(in_index),
-        input_transform='resize_concat',
-        channels=sum(channels),
-        num_convs=0,
-        concat_input=False,
-        dropout_ratio=0.0,
-        num_classes=num_classes,
-        align_corners=False,
-        ignore_index=IGNORED,
-        loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True),
-        **settings,
+    return (
+        dict(
+            type='FCNHead',
+            in_channels=channels,
+            in_index=list(in_index),
+            input_transform='resize_concat',
+            channels=sum(channels),
+            num_convs=0,
+            concat_input=False,
+            dropout_ratio=0.0,
+            num_classes=num_classes,
+            align_corners=False,
+            ignore_index=IGNORED,
+            loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True),
+        )
+        | settings
     )
 
 

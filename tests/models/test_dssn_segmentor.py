@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 from mmseg.registry import MODELS
@@ -49,11 +51,14 @@ def mixed(own, partner, box):
     return result
 
 
-def slow_losses(model, inputs, samples, stride=1, limits=(0.92, 0.96), select_all=False):
+def slow_losses(
+    model, inputs, samples, stride=1, limits=(0.92, 0.96), select_all=False, align=False
+):
     """methods section 7, image by image and pixel by pixel."""
     labels = {v: torch.cat([s.gt_sem_seg.data for s in samples[v]]) for v in ('labelled', 'weak')}
     size = labels['weak'][0, ::stride, ::stride].shape
     count = len(inputs['weak']) // 2
+    resized = partial(slow_maps, align_corners=align)
     valid = labels['weak'] != IGNORED
     supervised = [logits_of(model.student, image) for image in inputs['labelled']]
     results = {'decode.loss_ce': slow_cross_entropy(supervised, labels['labelled'], stride)}
@@ -67,10 +72,10 @@ def slow_losses(model, inputs, samples, stride=1, limits=(0.92, 0.96), select_al
         return [source.argmax(dim=0) for source in sources], pixels, masks, share
 
     own = [mask[::stride, ::stride] for mask in valid[:count]]
-    clean = [slow_maps(logits_of(model.student, w), size) for w in inputs['weak'][:count]]
+    clean = [resized(logits_of(model.student, w), size) for w in inputs['weak'][:count]]
     *taught, results['selected_weak'] = teach(clean, own)
     perturbed = [
-        [slow_maps(logits_of(model.student, w, start), size) for w in inputs['weak'][:count]]
+        [resized(logits_of(model.student, w, start), size) for w in inputs['weak'][:count]]
         for start in (0, 1)
     ]
     for i, maps in enumerate(perturbed, start=1):
@@ -83,9 +88,9 @@ def slow_losses(model, inputs, samples, stride=1, limits=(0.92, 0.96), select_al
         maps, sources, view_masks = [], [], []
         for i, box in enumerate(boxes):
             image = mixed(inputs[view][i], inputs[view][count + i], box)
-            maps.append(slow_maps(logits_of(model.student, image), size))
+            maps.append(resized(logits_of(model.student, image), size))
             pair = [
-                slow_maps(logits_of(model.teacher.module, inputs['weak'][j]), size)
+                resized(logits_of(model.teacher.module, inputs['weak'][j]), size)
                 for j in (i, count + i)
             ]
             inside = mixed(torch.zeros_like(valid[0]), torch.ones_like(valid[0]), box)
@@ -173,6 +178,32 @@ def test_only_the_student_learns_and_labels_pass_no_gradient():
     sum(v for n, v in losses.items() if 'loss' in n).backward()
     assert all(p.grad.any() for p in model.student.parameters())
     assert all(p.grad is None and not p.requires_grad for p in model.teacher.parameters())
+
+
+def test_no_strong_losses_in_the_very_first_iteration():
+    model = small_dssn(strong_from_iteration=1)
+    inputs, samples = batch()
+    first = model.loss(inputs, samples)
+    assert not {name for name in first if 'strong' in name} - {'loss_align_strong'}
+    assert {'loss_align_strong', 'loss_feature1'} <= set(first)
+    model.iteration = 1
+    assert 'loss_strong1' in model.loss(inputs, samples)
+
+
+def test_corners_are_aligned_as_the_head_says():
+    model = small_dssn(selection='all', network=dict(decode=dict(align_corners=True)))
+    for network in (model.student, model.teacher.module):
+        network.decode_head.in_index = [1, 0]  # coarse cells first: the logits have their size
+    inputs, samples = batch()
+    losses, found = model.loss(inputs, samples), {}
+    for align in (True, False):
+        expected = slow_losses(model, inputs, samples, select_all=True, align=align)
+        del expected['decode.loss_ce']  # mmseg's own
+        found[align] = [
+            abs(losses[name].item() - WEIGHTS.get(name, 1) * value)
+            for name, value in expected.items()
+        ]
+    assert max(found[True]) < 2e-5 < max(found[False])
 
 
 def test_mistakes_are_named():

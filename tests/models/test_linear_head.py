@@ -3,6 +3,7 @@ import torch
 from mmseg.registry import MODELS
 
 from luss_mm.models import LinearHead
+from tests.models.slow_segmentation import slow_maps
 
 
 def build(**settings):
@@ -36,6 +37,17 @@ def test_equals_one_position_at_a_time(patch_size, norm_cfg):
     with torch.no_grad():
         logits = head([features])
         torch.testing.assert_close(logits, slow_logits(head, features), atol=1e-5, rtol=1e-5)
+
+
+def test_logits_are_doubled_before_anything_resizes_them():
+    torch.manual_seed(0)
+    head, doubling = build(), build(upsample=2)
+    doubling.load_state_dict(head.state_dict())
+    features = torch.randn(1, 5, 3, 4)
+    with torch.no_grad():
+        logits, doubled = head([features])[0], doubling([features])[0]
+    expected = slow_maps(logits, (6, 8))
+    torch.testing.assert_close(doubled.double(), expected, atol=1e-6, rtol=1e-5)
 
 
 def test_position_embeddings_are_interpolated_to_any_input(mmseg_scope):

@@ -183,3 +183,18 @@ def test_training_step_pads_with_the_ignored_id():
 def test_sliding_windows_are_refused():
     with pytest.raises(ValueError, match='predicts whole images: set test_cfg'):
         small_segmentor(test_cfg=dict(mode='slide', crop_size=(32, 32), stride=(16, 16)))
+
+
+def test_corners_are_aligned_if_the_head_aligns_them():
+    model = small_segmentor(head=dict(align_corners=True)).eval()
+    images = torch.randn(1, 3, 40, 48, generator=torch.Generator().manual_seed(0))
+    (sample,) = model.predict(images)
+    (logits,) = logits_of(model, images)
+    expected = slow_maps(logits, (40, 48), align_corners=True)
+    assert wrong_pixels(sample.pred_sem_seg.data[0], expected) == 0
+    assert wrong_pixels(sample.pred_sem_seg.data[0], slow_maps(logits, (40, 48))) > 0
+    padded = SegDataSample(metainfo=dict(ori_shape=(40, 40), img_padding_size=(0, 8, 0, 0)))
+    with pytest.raises(ValueError, match='padded by .* set size_divisor=1'):
+        model.predict(images, [padded])
+    with pytest.raises(ValueError, match='refine needs a decode head with align_corners=False'):
+        small_segmentor(head=dict(align_corners=True), refine=dict(type='GrabCutSegmenter'))

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from mmseg.registry import MODELS
 from torch.nn.parallel import DistributedDataParallel
 
 from luss_mm.models import PASSPretrainer
@@ -204,3 +205,23 @@ def test_a_frozen_backbone_stays_as_it_is_and_the_head_learns():
     after = model.state_dict()
     for name, value in before.items():
         assert torch.equal(after[name], value) == name.startswith('backbone.'), name
+
+
+def test_sets_of_prototypes_are_balanced_by_themselves_and_averaged():
+    """As if each set were the only one: slow losses of two heads that share a projection."""
+    backbone = dict(shallow=(2,), placement=None)
+    model = without_batch_statistics(small_model(**backbone))
+    model.head.set_sizes = [8, 12]
+    views, crops = random_views(4, VIEWS), some_crops(4, len(VIEWS))
+    losses = model.loss(views, crops)
+    whole = model.head.prototypes.weight.data.clone()
+    expected = {}
+    for rows in (slice(0, 8), slice(8, 20)):
+        model.head.prototypes.weight.data = whole[rows]
+        for name, value in slow_losses(model, views, crops).items():
+            expected[name] = expected.get(name, 0) + float(value) / 2
+    for name, value in expected.items():
+        assert abs(losses[name].item() - value / 2) < 1e-5  # two terms, weight 1 / 2 each
+    built = small_model(**backbone, queue_length=8)
+    built.head = MODELS.build(dict(prototype_head(RESNET_CHANNELS[-1]), num_prototypes=[8, 12]))
+    assert built.head.set_sizes == [8, 12] and built.head.prototypes.weight.shape == (20, 16)

@@ -82,10 +82,6 @@ def test_impossible_settings_are_named(settings, message):
     [
         (segmentor_config(1), 'set num_classes to 2 or more'),
         (
-            segmentor_config(decode_head=dict(small_head(5, 3), align_corners=True)),
-            'align_corners=False: set it in the decode head',
-        ),
-        (
             segmentor_config(
                 kind='CascadeEncoderDecoder', num_stages=1, decode_head=[small_head(5, 3)]
             ),

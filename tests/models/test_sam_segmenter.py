@@ -46,7 +46,8 @@ def slow_logits(sam, image, prompts):
     for asked in prompts:
         results.append([])
         for box in asked.boxes:
-            settings = dict(box=box)
+            x0, y0, x1, y1 = box.tolist()  # first and last pixel
+            settings = dict(box=np.array([x0, y0, x1 + 1, y1 + 1]))
             if asked.point is not None and contains(box, asked.point):
                 settings.update(point_coords=np.array([asked.point]), point_labels=np.array([1]))
             _, scores, low = predictor.predict(**settings, multimask_output=True)

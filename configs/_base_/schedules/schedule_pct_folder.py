@@ -7,6 +7,7 @@ tagged_batch = 8
 iterations = 600
 base_lr = 1e-2
 label_batch_size = 16
+label_average = 'probabilities'
 retrain_iterations = 1881  # as many as supervised_folder.py
 retrain_lr = 2e-2
 

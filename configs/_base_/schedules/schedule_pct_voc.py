@@ -15,6 +15,7 @@ strong_operations = 2  # on images with masks, and in stage 2 on all
 label_network = 'hybrid'
 label_scales = (0.5, 0.75, 1.0, 1.25, 1.5)
 label_flip = True
+label_average = 'logits'  # as the authors average the scales
 label_batch_size = 8
 retrain_batch_size = 16
 retrain_iterations = 30000

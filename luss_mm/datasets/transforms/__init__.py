@@ -24,9 +24,11 @@ from luss_mm.datasets.transforms.resizing import (
     BoundImage,
     RandomResizedSegCrop,
     ResizeShortSide,
+    ResizeSquare,
     ScoreAsResized,
 )
 from luss_mm.datasets.transforms.strong_operations import (
+    PCTOperations,
     RandomColourOperations,
     RandomStrongOperations,
 )
@@ -45,6 +47,7 @@ __all__ = [
     'LoadLabelMap',
     'MarkValidPixels',
     'MultiCrop',
+    'PCTOperations',
     'PackCachedMaps',
     'PackImage',
     'PackViews',
@@ -52,6 +55,7 @@ __all__ = [
     'RandomResizedSegCrop',
     'RandomStrongOperations',
     'ResizeShortSide',
+    'ResizeSquare',
     'ScoreAsResized',
     'SetImageTags',
     'collate_views',

@@ -68,6 +68,8 @@ class ResizeShortSide(BaseTransform):
             height. keep_ratio: True.
     """
 
+    keep_ratio = True
+
     def __init__(self, side: int) -> None:
         self.side = side
 
@@ -75,7 +77,7 @@ class ResizeShortSide(BaseTransform):
         """Resize results['img'] (uint8) and, where there is one, results['gt_seg_map']."""
         image = results['img']
         height, width = image.shape[:2]
-        size = short_side_size(width, height, self.side)
+        size = self._size(width, height)
         resized = np.array(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
         results['img'] = resized
         if 'gt_seg_map' in results:
@@ -84,8 +86,30 @@ class ResizeShortSide(BaseTransform):
         results['img_shape'] = resized.shape[:2]
         results['scale'] = size
         results['scale_factor'] = (size[0] / width, size[1] / height)
-        results['keep_ratio'] = True
+        results['keep_ratio'] = self.keep_ratio
         return results
+
+    def _size(self, width: int, height: int) -> tuple[int, int]:
+        return short_side_size(width, height, self.side)
+
+
+@TRANSFORMS.register_module()
+class ResizeSquare(ResizeShortSide):
+    """Makes a square of every image, whatever its sides, by Pillow's bilinear filter.
+
+    What Jittor's `Resize(side)` does, and so the public code of PDSO.
+
+    Args:
+        side: Pixels of each side.
+
+    Sets:
+        As `ResizeShortSide`; keep_ratio: False.
+    """
+
+    keep_ratio = False
+
+    def _size(self, width: int, height: int) -> tuple[int, int]:
+        return self.side, self.side
 
 
 def short_side_size(width: int, height: int, side: int) -> tuple[int, int]:

@@ -1,6 +1,6 @@
 """Strong changes of unlabelled images: colours, and movements with their label maps."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -53,53 +53,79 @@ COLOUR_OPERATIONS: dict[str, Callable[[Tensor], Tensor]] = dict(
 )
 
 
-def apply_operations(image: np.ndarray, names: list[str]) -> np.ndarray:
+# As DSSN's code draws them: 4 to 7 bits, thresholds up to 255, hues either way round.
+DSSN_OPERATIONS = COLOUR_OPERATIONS | dict(
+    posterise=lambda image: torchvision.posterize(image, _draw_whole((4, 7))),
+    solarise=lambda image: torchvision.solarize(image, _draw_whole((1, 255))),
+    hue=lambda image: torchvision.adjust_hue(
+        image, np.random.uniform(*HUE_TURNS) * np.random.choice((-1, 1))
+    ),
+)
+POOLS = dict(distinct=COLOUR_OPERATIONS, dssn=DSSN_OPERATIONS)
+
+
+def apply_operations(
+    image: np.ndarray,
+    names: Sequence[str],
+    pool: Mapping[str, Callable[[Tensor], Tensor]] = COLOUR_OPERATIONS,
+) -> np.ndarray:
     """Apply colour operations in order.
 
     Args:
         image: BGR uint8; stays as it is. Shape (h, w, 3).
-        names: Keys of COLOUR_OPERATIONS.
+        names: Keys of the pool.
+        pool: Operations like those of COLOUR_OPERATIONS.
 
     Returns:
         A new BGR uint8 array, shape (h, w, 3).
     """
     pixels = torch.from_numpy(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)).permute(2, 0, 1)
     for name in names:
-        pixels = COLOUR_OPERATIONS[name](pixels)
+        pixels = pool[name](pixels)
     rgb = np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
     return cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
 
 
 @TRANSFORMS.register_module()
 class RandomColourOperations(BaseTransform):
-    """A few distinct operations out of 11 in random order; places and label maps stay.
+    """A few operations out of 11 in random order; places and label maps stay.
 
     DSSN's strong view has it after `DistortColours(jitter=(0.5, 0.5, 0.5, 0.25))`.
 
     Args:
         num: Least and largest number of operations; uniform, both included.
+        pool: 'distinct': no operation twice. 'dssn', as the code of DSSN draws: each operation out
+            of all of them, 4 to 7 bits, thresholds of 1 to 255 and hues either way round, where
+            'distinct' has 4 to 8, 1 to 256 and one way.
 
     Changes:
         img: uint8 BGR, shape (h, w, 3).
 
     Raises:
-        ValueError: If the bounds of `num` do not fit the pool.
+        ValueError: If the bounds of `num` do not fit the pool, or there is no such pool.
 
     Source: Cubuk et al. 2020 (RandAugment), with the pool and the strengths of DSSN.
     """
 
-    def __init__(self, num: tuple[int, int] = (1, 3)) -> None:
+    def __init__(self, num: tuple[int, int] = (1, 3), pool: str = 'distinct') -> None:
+        if pool not in POOLS:
+            raise ValueError(f'pool is one of {", ".join(POOLS)}, not {pool!r}')
         low, high = num
         if not 0 <= low <= high <= len(COLOUR_OPERATIONS):
             raise ValueError(
                 f'num={tuple(num)}: expected 0 <= least <= largest <= {len(COLOUR_OPERATIONS)}.'
             )
         self.num = (low, high)
+        self.pool = pool
 
     def transform(self, results: dict) -> dict:
         """Change results['img']."""
-        names = np.random.permutation(list(COLOUR_OPERATIONS))[: _draw_whole(self.num)]
-        results['img'] = apply_operations(results['img'], list(names))
+        pool = POOLS[self.pool]
+        if self.pool == 'dssn':
+            names = np.random.choice(list(pool), _draw_whole(self.num))
+        else:
+            names = np.random.permutation(list(pool))[: _draw_whole(self.num)]
+        results['img'] = apply_operations(results['img'], list(names), pool)
         return results
 
 
@@ -250,6 +276,77 @@ class RandomStrongOperations(BaseTransform):
         results['img_shape'] = results['img'].shape[:2]
         for key in results.get('seg_fields', []):
             results[key] = move_labels(results[key], movement, self.ignore_index)
+
+
+def blend(first: Tensor, second: Tensor, share: float) -> Tensor:
+    """(1 - share) first + share second, cut off at 0 and 255 and rounded down, as Pillow does.
+
+    Args:
+        first: uint8, any shape.
+        second: The same.
+        share: Of the second; beyond 1 it goes away from the first.
+    """
+    mixed = first.float() + share * (second.float() - first.float())
+    return mixed.clamp(0, 255).to(torch.uint8)
+
+
+def shear_both(width: int, height: int) -> Movement:
+    """Sheared along both axes at once, each by its own drawn amount."""
+    linear = np.eye(2)
+    linear[0, 1], linear[1, 0] = np.random.uniform(-LARGEST_SHEAR, LARGEST_SHEAR, size=2)
+    # Where pixels go to; a movement says where they come from.
+    return _about_centre(np.linalg.inv(linear), width, height)
+
+
+def perhaps_flip(width: int, height: int) -> Movement:
+    """Left and right exchanged with probability .5, else nothing."""
+    if np.random.rand() < 0.5:
+        return flip(width, height)
+    return np.eye(2, 3), (width, height)
+
+
+def _factor() -> float:
+    return np.random.uniform(0.5, 1.5)
+
+
+# Learning Pseudo Labels (PCT): nine operations of colours and four movements. Shares of the image
+# that stay as they are lie in 0 to 1, but for equalise in .5 to 1.5.
+PCT_COLOURS: dict[str, Callable[[Tensor], Tensor]] = dict(
+    autocontrast=lambda image: blend(
+        torchvision.autocontrast(image), image, np.random.uniform(0, 1)
+    ),
+    brightness=lambda image: torchvision.adjust_brightness(image, _factor()),
+    colour=lambda image: torchvision.adjust_saturation(image, _factor()),
+    contrast=lambda image: torchvision.adjust_contrast(image, _factor()),
+    equalise=lambda image: blend(torchvision.equalize(image), image, _factor()),
+    invert=lambda image: blend(torchvision.invert(image), image, np.random.uniform(0, 1)),
+    posterise=lambda image: torchvision.posterize(image, np.random.randint(1, 9)),
+    sharpness=lambda image: torchvision.adjust_sharpness(image, np.random.uniform(0, 1)),
+    solarise=lambda image: torchvision.solarize(image, np.random.uniform(0, 255)),
+)
+PCT_MOVEMENTS: dict[str, Callable[[int, int], Movement]] = dict(
+    scale=scale, flip=perhaps_flip, shear=shear_both, rotate=rotate
+)
+
+
+@TRANSFORMS.register_module()
+class PCTOperations(RandomStrongOperations):
+    """The operations of Learning Pseudo Labels as its code draws them.
+
+    0 to `num` operations of colours (uniform, nine kinds), then movements (four kinds) up to `num`
+    in all; each kind may come twice. So half of the operations are movements, where
+    `RandomStrongOperations` has 4 in 15. Arguments and changes: as `RandomStrongOperations`.
+    """
+
+    def transform(self, results: dict) -> dict:
+        """Change results['img'] and its label maps."""
+        colours = np.random.randint(self.num + 1)
+        names = np.random.choice(list(PCT_COLOURS), colours)
+        if colours:
+            results['img'] = apply_operations(results['img'], list(names), PCT_COLOURS)
+        for name in np.random.choice(list(PCT_MOVEMENTS), self.num - colours):
+            self._move(results, PCT_MOVEMENTS[name])
+        return results
 
 
 def _about_centre(linear: np.ndarray, width: int, height: int) -> Movement:

@@ -123,6 +123,10 @@ class TeacherHook(Hook):
         """Tell the model which epoch it is."""
         bare_model(runner).epoch = runner.epoch
 
+    def before_train_iter(self, runner, batch_idx: int, data_batch: dict | None = None) -> None:
+        """Tell the model which iteration it is."""
+        bare_model(runner).iteration = runner.iter
+
     def after_train_iter(
         self, runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
     ) -> None:

@@ -296,6 +296,7 @@ class DFFHook(Hook):
         batch_size: Images in a forward pass.
         shard_size: Images that an interruption loses at most, and that one rank takes at a time.
         num_workers: Loading processes.
+        epoch: After which the classifier scores, counted from 1; None for the last.
 
     Source: PDSO, DFF: f scores against the k-means labels; g gives new labels.
     """
@@ -309,12 +310,36 @@ class DFFHook(Hook):
         batch_size: int = 64,
         shard_size: int = 256,
         num_workers: int = 2,
+        epoch: int | None = None,
     ) -> None:
+        self.epoch = epoch
         rule = ScoringRule(labels, loss_labels, flip_average)
         batching = dict(batch_size=batch_size, shard_size=shard_size, num_workers=num_workers)
         self.steps = [ScoresStep(dataset, rule, batching)]
 
+    def before_train(self, runner) -> None:
+        """Refuse an epoch that never comes.
+
+        Raises:
+            ValueError: Naming the settings.
+        """
+        if self.epoch and self.epoch > runner.max_epochs:
+            raise ValueError(
+                f'epoch={self.epoch} of the {runner.max_epochs} that are trained: set a smaller '
+                'relabel_epoch, or more dff_epochs'
+            )
+
+    def after_train_epoch(self, runner) -> None:
+        """Score after the given epoch."""
+        if runner.epoch + 1 == self.epoch:
+            self._score(runner)
+
     def after_train(self, runner) -> None:
+        """Score with the finished classifier, if no epoch is given."""
+        if self.epoch is None:
+            self._score(runner)
+
+    def _score(self, runner) -> None:
         """Score all images once, over all ranks."""
         model = bare_model(runner)
         for step in self.steps:

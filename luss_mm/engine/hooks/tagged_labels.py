@@ -17,6 +17,7 @@ from luss_mm.datasets.transforms.loading import keeps_stored_pixels
 from luss_mm.functional.label_codec import category_palette
 from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.pipeline.tagged_labels import (
+    PROBABILITIES,
     SCALES,
     TAGGED_LABELS,
     NumberedImages,
@@ -45,6 +46,7 @@ class TaggedLabelHook(Hook):
         network: Which of the stage's networks labels: 'hybrid' or 'pseudo'.
         scales: See `TaggedLabeller`.
         flip: See there.
+        average: See there.
         batch_size: Images in a forward pass.
         shard_size: Images that an interruption loses at most, and that one rank takes at a time.
         num_workers: Loading processes.
@@ -62,6 +64,7 @@ class TaggedLabelHook(Hook):
         network: str = 'hybrid',
         scales: Sequence[float] = SCALES,
         flip: bool = True,
+        average: str = PROBABILITIES,
         batch_size: int = 8,
         shard_size: int = 256,
         num_workers: int = 2,
@@ -71,11 +74,15 @@ class TaggedLabelHook(Hook):
         self.directory = Path(directory)
         self.config = config
         self.checkpoint = checkpoint
-        self.dataset = dict(dataset) | {k: dict(dataset[k], **new) for k, new in replaced.items()}
+        # Revisited images are labelled ones, which come first.
+        self.dataset = dict(dataset, revisit_labelled=False) | {
+            k: dict(dataset[k], **new) for k, new in replaced.items()
+        }
         self.replaced = replaced
         self.network = network
         self.scales = tuple(scales)
         self.flip = flip
+        self.average = average
         self.sizes = dict(batch_size=batch_size, shard_size=shard_size)
         self.num_workers = num_workers
         self.labels = labels
@@ -113,7 +120,9 @@ class TaggedLabelHook(Hook):
         load_weights(model, self.checkpoint)
         model.eval().to(get_device())
         network = getattr(model, self.network)
-        return TaggedLabeller(network, model.data_preprocessor, self.scales, self.flip)
+        return TaggedLabeller(
+            network, model.data_preprocessor, self.scales, self.flip, self.average
+        )
 
     def _save_pictures(
         self, labeller: TaggedLabeller, images: NumberedImages, directory: Path

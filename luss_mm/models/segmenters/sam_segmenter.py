@@ -27,6 +27,7 @@ from luss_mm.models.segmenters.sam_network import (
     resolve_sizes,
 )
 
+EXCLUSIVE_CORNER = np.array([0, 0, 1, 1], dtype=np.float32)  # x0, y0, x1, y1
 ENCODER_DTYPES = ('float32', 'bfloat16', 'float16')
 
 
@@ -217,10 +218,9 @@ class SAMSegmenter(PromptableSegmenter):
 
     def _decode_twice(self, encoded: EncodedImage, batch: list[BoxPrompt]) -> Tensor:
         """Low-resolution logits of the second pass, float32 (P, 1, 4 g, 4 g)."""
-        sparse = dict(
-            boxes=self._scaled(encoded, np.stack([p.box for p in batch]).reshape(-1, 2, 2)),
-            points=None,
-        )
+        # As PDSO's authors give them: the right and lower side lie behind the last pixel.
+        boxes = np.stack([p.box for p in batch]) + EXCLUSIVE_CORNER
+        sparse = dict(boxes=self._scaled(encoded, boxes.reshape(-1, 2, 2)), points=None)
         if batch[0].point is not None:
             points = self._scaled(encoded, np.array([[p.point] for p in batch]))  # (P, 1, 2)
             positive = torch.ones(points.shape[:2], dtype=torch.int, device=self.device)

@@ -1,0 +1,184 @@
+"""Fine-tuned networks of ImageNetSegModel with their heads, as the recipes of configs/imagenet_s.
+
+Where the names come from: docs/checkpoints.md.
+"""
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from luss_mm.checkpoints.key_mapping import (
+    KeyMappingError,
+    Layout,
+    Part,
+    StateChange,
+    Unit,
+)
+from luss_mm.checkpoints.layouts import (
+    CONVOLUTION_WITH_BIAS,
+    LAYER_NORM,
+    STAGES,
+    VECTOR,
+    convnext,
+    convnext_block,
+    resnet,
+    same,
+    vision_transformer,
+)
+from luss_mm.models.receptive_fields import Dilation, branch_dilations
+
+FILE = dict(containers=('model', '', 'state_dict'))
+PATCH = 4  # their ConvNeXts classify each position 4 x 4 times
+BRANCHES = dict(num_branches=3, expansion=0.5)
+KERNEL = 7  # of ConvNeXt's depthwise convolutions, before merging
+PREFIX, SUFFIX = 'backbone.stages.', '.depthwise_conv.weight'
+RF_MODES = ('search', 'single', 'multiple', 'merge')
+
+
+def _head(source: str) -> Unit:
+    return Unit(source, 'decode_head.conv_seg', (same('', CONVOLUTION_WITH_BIAS),))
+
+
+def shuffle_head(state: dict[str, Tensor], *, back: bool = False) -> dict[str, Tensor]:
+    """Order the outputs of a ConvNeXt's head as pixel_shuffle reads them.
+
+    The authors' outputs are ordered by (row, column, category) of a patch, pixel_shuffle's by
+    (category, row, column).
+
+    Raises:
+        KeyMappingError: If the head has no patches of 4 x 4.
+    """
+    changed = dict(state)
+    for name in ('decode_head.conv_seg.weight', 'decode_head.conv_seg.bias'):
+        head = state[name]
+        categories, rest = divmod(len(head), PATCH**2)
+        if rest:
+            raise KeyMappingError(f'{name} has {len(head)} outputs, no multiple of {PATCH**2}')
+        groups = (categories, PATCH**2) if back else (PATCH**2, categories)
+        changed[name] = head.reshape(*groups, *head.shape[1:]).transpose(0, 1).reshape(head.shape)
+    return changed
+
+
+def _searched(mode: str) -> tuple[Unit, ...]:
+    """What an RFConv2d keeps beside its kernel: dilations, their number, weights of branches."""
+    parts = [same('rates', {'': 2}), same('num_rates', {'': 1})]
+    if mode in ('search', 'multiple'):
+        parts.append(Part('sample_weights', 'branch_weights', VECTOR))
+    return tuple(
+        Unit(
+            f'stages.{stage}.blocks.{{n}}.conv_dw',
+            f'receptive_field.stages.{stage}.{{n}}.depthwise_conv',
+            tuple(parts),
+        )
+        for stage in STAGES
+    )
+
+
+def _receptive_fields(state: dict[str, Tensor], mode: str) -> dict[str, Tensor]:
+    """Dilations and branch weights under the names of a `ReceptiveFieldSegmentor` of that mode."""
+    structure = _structure(state, mode)
+    own = 'receptive_field.'
+    changed = {k: v for k, v in shuffle_head(state).items() if not k.startswith(own)}
+    for name, dilation in structure.items():
+        if mode != 'merge':
+            changed[f'{own}{mode}.{name}.dilation'] = torch.tensor(dilation)
+        weights = state.get(f'{own}{name}.branch_weights')
+        if weights is not None:
+            changed[f'{own}{mode}.{name}.branch_weights'] = weights
+    return changed
+
+
+def _structure(state: dict[str, Tensor], mode: str) -> dict[str, Dilation]:
+    """Dilation in the middle of the branches of each convolution.
+
+    Raises:
+        KeyMappingError: If a convolution does not fit the mode.
+    """
+    structure = {}
+    for key, kernel in state.items():
+        if key.startswith(PREFIX) and key.endswith(SUFFIX):
+            name = key.removeprefix('backbone.').removesuffix('.weight')
+            rates = state[f'receptive_field.{name}.rates']
+            rates = rates[: int(state[f'receptive_field.{name}.num_rates'])]
+            pairs = [tuple(int(rate) for rate in pair) for pair in rates]
+            structure[name] = _middle(pairs, tuple(kernel.shape[2:]), mode, name)
+    return structure
+
+
+def _middle(rates: list[Dilation], kernel: tuple[int, int], mode: str, name: str) -> Dilation:
+    if mode == 'merge':
+        reach = tuple((side - 1) // (KERNEL - 1) for side in kernel)
+        middle = tuple(_dilation_of(side) for side in reach)
+        fits = rates == [(1, 1)] and branch_dilations(middle, **BRANCHES)[-1] == reach
+    else:
+        # Around a dilation of 1 the smaller branch falls together with it.
+        middle = rates[max(len(rates) - 2, 0)]
+        branches = [middle] if mode == 'single' else branch_dilations(middle, **BRANCHES)
+        fits = rates == branches and kernel == (KERNEL, KERNEL)
+    if not fits:
+        raise KeyMappingError(
+            f'{name} has the dilations {rates} and a kernel of {kernel}: not of mode {mode!r}'
+        )
+    return middle
+
+
+def _dilation_of(reach: int) -> int:
+    """Dilation whose largest branch is `reach`, which grows with it."""
+    dilation = 1
+    while branch_dilations((dilation, dilation), **BRANCHES)[-1][0] < reach:
+        dilation += 1
+    return dilation
+
+
+def _convnext(
+    title: str, finish: StateChange, mode: str | None = None, **options: object
+) -> Layout:
+    blocks = 'stages.{stage}.blocks.{{n}}'
+    return Layout(
+        title,
+        (
+            *convnext(
+                ['stem', *(f'stages.{stage}.downsample' for stage in STAGES[1:])],
+                [blocks.format(stage=stage) for stage in STAGES],
+                convnext_block('conv_dw', 'norm', 'mlp.fc1', 'mlp.fc2', 'gamma'),
+                'seg_norm',
+            ),
+            _head('seg_head.fc'),
+            *(_searched(mode) if mode else ()),
+        ),
+        finish=finish,
+        **FILE,
+        **options,
+    )
+
+
+def _rf_convnext(mode: str) -> Layout:
+    return _convnext(
+        f"a checkpoint of ImageNetSegModel's RF-ConvNeXt, mode {mode}",
+        partial(_receptive_fields, mode=mode),
+        mode,
+        dropped={r'.*\.conv_dw\.(counter|current_search_step)': 'how far the search was'},
+        structure=partial(_structure, mode=mode),
+    )
+
+
+IMAGENETSEGMODEL_LAYOUTS: dict[str, Layout] = {
+    'imagenetsegmodel-vit': Layout(
+        "a checkpoint of ImageNetSegModel's ViT",
+        (
+            *vision_transformer(Unit('fc_norm', 'decode_head.norm', (same('', LAYER_NORM),))),
+            _head('head'),
+        ),
+        **FILE,
+    ),
+    'imagenetsegmodel-resnet': Layout(
+        "a checkpoint of ImageNetSegModel's ResNet", (*resnet(), _head('head')), **FILE
+    ),
+    'imagenetsegmodel-convnext': _convnext(
+        "a checkpoint of ImageNetSegModel's ConvNeXt",
+        shuffle_head,
+        undo=partial(shuffle_head, back=True),
+    ),
+    **{f'imagenetsegmodel-rf-convnext-{mode}': _rf_convnext(mode) for mode in RF_MODES},
+}
