@@ -19,13 +19,17 @@ weight_decay_rules = dict(
 )
 
 
-_regularized = dict(
-    clip_grad=dict(max_norm='${largest_gradient}'), paramwise_cfg='${weight_decay_rules}'
-)
+def regularized():
+    """What the optimizer wrapper of a training has besides its optimizer."""
+    return dict(
+        clip_grad=dict(max_norm='${largest_gradient}'), paramwise_cfg='${weight_decay_rules}'
+    )
+
+
 stages = dict(
-    pretrain=dict(optim_wrapper=_regularized),
+    pretrain=dict(optim_wrapper=regularized()),
     finetune=dict(
-        optim_wrapper=_regularized,
+        optim_wrapper=regularized(),
         param_scheduler=[
             dict(
                 type='LinearLR',

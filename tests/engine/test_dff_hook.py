@@ -26,5 +26,7 @@ def test_scores_once_after_the_given_epoch(tmp_path, epoch, expected):
 
 def test_an_epoch_that_never_comes_is_named(tmp_path):
     runner = make_runner(tmp_path, DFFHook(dict(type='unused'), epoch=4), epochs=3)
-    with pytest.raises(ValueError, match='epoch=4 of the 3 that are trained: set a smaller relabel'):
+    with pytest.raises(
+        ValueError, match='epoch=4 of the 3 that are trained: set a smaller relabel'
+    ):
         runner.train()
