@@ -30,7 +30,7 @@ SETTINGS = {
     'max_side=0': 'max_side must be a whole number >= 1 or None, not 0',
     'num_workers=-1': 'num_workers must be a whole number >= 0, not -1',
     'queue_length=-1': 'queue_length must be a whole number >= 0, not -1',
-    'num_prototypes=0': 'num_prototypes must be a whole number >= 1, not 0',
+    'num_prototypes=0': 'num_prototypes must be a whole number >= 1, or a list of such, not 0',
     'embedding_channels=0': 'embedding_channels must be a whole number >= 1, not 0',
     'kmeans_restarts=0': 'kmeans_restarts must be a whole number >= 1, not 0',
     'checkpoint_interval=0': 'checkpoint_interval must be a whole number >= 1, not 0',
