@@ -105,7 +105,7 @@ def test_the_same_command_again_runs_nothing(finished, tmp_path):
     after = {p: p.stat().st_mtime_ns for p in work_dir.rglob('*') if p.is_file()}
     changed = {p.relative_to(work_dir).parts[0] for p in after if before.get(p) != after[p]}
     # the lists of bad images hold whole paths: moved images are looked at again; every start lists
-    # the images anew
+    # the images again
     unchecked = {name for name in changed if 'image_check' not in name}
     assert unchecked == {'recipe.json', '.lock', 'image_index'}
     assert 'image_index' not in (work_dir / 'finetune' / 'config.py').read_text()

@@ -66,7 +66,7 @@ def test_killed_in_every_stage_and_restarted(finished, tmp_path):
             assert any(path.endswith('.tmp.png') for path in left_over(work_dir))
     outputs.append(train(work_dir))
     first_epochs = [stage for stage, epoch in trainings('\n'.join(outputs)) if epoch == 1]
-    assert first_epochs == list(STAGES)  # none was started anew
+    assert first_epochs == list(STAGES)  # none was started again
     assert_same_run(finished, work_dir)
 
 

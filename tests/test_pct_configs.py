@@ -57,7 +57,7 @@ def test_networks_and_losses(path):
     assert segmentor['backbone'] == retrain['model']['backbone']
     assert pct['model']['restrict_to_tags'] and pct['model']['predict_with'] == 'hybrid'
     assert retrain['model']['type'] == 'LUSSSegmentor'
-    assert 'load_from' not in retrain  # trained anew
+    assert 'load_from' not in retrain  # trained again
     hooks = {hook['type']: hook for hook in retrain['custom_hooks']}
     labels = hooks['TaggedLabelHook']
     assert (
@@ -93,7 +93,7 @@ def test_published_optimisation(path):
         assert stage['model']['data_preprocessor']['size'] == (384, 384)
     sampler = pct['train_dataloader']['sampler']
     assert (sampler['labelled'], sampler['unlabelled']) == (5, 5)
-    assert sampler['epoch_iterations'] == 20000  # else workers start anew after each pass
+    assert sampler['epoch_iterations'] == 20000  # else workers start again after each pass
     assert retrain['train_dataloader']['batch_size'] == 16
 
 

@@ -70,7 +70,7 @@ def test_the_whole_recipe_on_two_ranks(tmp_path):
     shutil.rmtree(work_dir / 'finetune_test')
     run_tool('tools/test.py', recipe, '--work-dir', work_dir, log=log)
     assert scores_in(work_dir / 'finetune_test/evaluation') == final_scores(work_dir)
-    # Nor does one rank train anew what two have trained.
+    # Nor does one rank train again what two have trained.
     assert not trainings(train(work_dir, **batches))
     # Killed and restarted, two ranks get there again.
     recipe, *arguments = train_arguments(tmp_path / 'killed', **batches)

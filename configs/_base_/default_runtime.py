@@ -8,7 +8,7 @@ image_mean = [123.675, 116.28, 103.53]  # RGB, that of the backbone's weights: h
 image_std = [58.395, 57.12, 57.375]
 num_workers = 8
 checkpoint_interval = 1  # epochs
-on_change = 'anew'  # what other settings made: 'anew', 'keep' or 'stop'; see docs/reliability.md
+on_change = 'redo'  # what other settings made: 'redo', 'keep' or 'stop'; see docs/reliability.md
 on_bad_image = 'error'  # or 'skip': training leaves it out; see docs/reliability.md
 amp = True  # mixed precision where there is a GPU
 

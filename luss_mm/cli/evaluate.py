@@ -14,7 +14,7 @@ Acc, mIoU, mBIoU, FMeasure, S, MS, ML, L, BS, BMS, BML and BL in percent (null f
 instance), IoUs and BIoUs of the K + 1 classes, the match and its rule.
 
 --curve scores every threshold of a foreground score in the same pass: ids stay where score >= t and
-are 0 elsewhere, matched anew for each t. --scores DIR holds <folder>/<name>.png, grey, 8 or 16 bits
+are 0 elsewhere, matched for each t. --scores DIR holds <folder>/<name>.png, grey, 8 or 16 bits
 (score = value / 255 or / 65535), or <folder>/<name>.npy, float16 or float32 of shape (H, W), beside
 label maps that have not been thresholded. The best threshold is chosen on the masks.
 """

@@ -25,21 +25,21 @@ class TimeLeft:
         for cost in estimate.costs:
             self._expected[cost.stage] = self._expected.get(cost.stage, 0.0) + cost.seconds
 
-    def begin(self, stage: str, anew: bool) -> str:
+    def begin(self, stage: str, from_start: bool) -> str:
         """A line on the time left when a stage begins; empty without an estimate of it.
 
         Args:
             stage: Its name.
-            anew: Whether it begins at its beginning, so that its time says something.
+            from_start: Whether it begins at its beginning, so that its time says something.
         """
-        self._begun = self._clock() if anew else None
+        self._begun = self._clock() if from_start else None
         if stage not in self._expected:
             return ''
         all_left, own = sum(self._expected.values()), self._expected[stage]
         line = f'time left: about {self._corrected(all_left)}'
         if all_left > own:
             line += f', {self._corrected(own)} of it for {stage}'
-        if not anew:
+        if not from_start:
             line += ', less what was done of it before'
         return line
 

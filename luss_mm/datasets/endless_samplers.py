@@ -35,7 +35,7 @@ class EndlessPasses:
         """Members that are drawn, and a partner for each.
 
         A partner lies some places further in the order of the pass. Every pass draws this number in
-        1 .. n - 1 anew, so no draw is its own partner unless n = 1.
+        1 .. n - 1 afresh, so no draw is its own partner unless n = 1.
 
         Args:
             draws: Numbers t, int64. Shape (B,).
@@ -66,7 +66,7 @@ class IterationSampler(Sampler):
     Indices carry the pass as their epoch, see `EpochIndex`. No image is dropped at the
     end of a pass, and the ranks share the draws: N ranks see what one rank sees whose batch is N
     times as large. mmengine's IterBasedTrainLoop would otherwise load, on resuming, all that was
-    seen before, and start its workers anew after every pass.
+    seen before, and start its workers again after every pass.
 
     Args:
         dataset: A `SeededDataset`, n images.
@@ -118,8 +118,8 @@ class SemiSampler(Sampler):
             partners belongs to slot i of the unlabelled images.
         seed: Of the run; None takes one that all ranks agree on.
         epoch_iterations: Of an epoch; None for one pass over the unlabelled images. In
-            iteration-based training give the whole length: mmengine starts the loader anew, workers
-            too, after every epoch.
+            iteration-based training give the whole length: mmengine restarts the loader and its
+            workers after every epoch.
 
     Raises:
         ValueError: If a number is not positive, or there is no other image for a partner.

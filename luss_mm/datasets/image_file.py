@@ -42,7 +42,7 @@ class ImageFileError(ValueError):
     """An image file that cannot be used.
 
     Args:
-        message: Names the file, the reason and the mend.
+        message: Names the file, the reason and the fix.
         reason: The reason alone.
     """
 

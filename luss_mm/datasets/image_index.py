@@ -1,7 +1,7 @@
 """All images below a folder as a few arrays, which processes share as one memory-mapped file.
 
 An image costs about 50 bytes: the characters of its path and two numbers. A list of dicts costs
-several hundred, in every process, and has to be made anew in each.
+several hundred, in every process, and has to be made again in each.
 """
 
 import hashlib
@@ -181,7 +181,7 @@ def index_of_paths(folder: str | Path, paths: Iterable[str]) -> ImageIndex:
 def kept_index(directory: str | Path, folder: str | Path) -> ImageIndex:
     """Index of a folder from the file that keeps it, which is made first unless it is there.
 
-    It is made anew, with a log line, if an image or a folder came or went since. If it cannot be
+    It is made again, with a log line, if an image or a folder came or went since. If it cannot be
     written, a warning says so and the index is this process's own.
 
     Args:

@@ -112,7 +112,7 @@ class ImageListDataset(SeededDataset):
         _refuse_path_outside(where, relative)
         path = os.path.join(self.image_folders[0], relative)
         if not os.path.isfile(path):
-            raise FileNotFoundError(f'{where}: no file {path}. Set data_root or mend the list.')
+            raise FileNotFoundError(f'{where}: no file {path}. Set data_root or fix the list.')
         return path
 
 

@@ -1,4 +1,4 @@
-"""Every sample draws from (seed, epoch, index), or anew where nothing tells the epoch."""
+"""Every sample draws from (seed, epoch, index), or afresh where nothing tells the epoch."""
 
 import random
 from collections.abc import Iterator, Sequence

@@ -25,7 +25,7 @@ class SeededDataset(BaseSegDataset):
     """Images whose samples are a function of (seed, epoch, index) where a sampler tells the epoch.
 
     Samplers of ours do (`EpochSampler`, `IterationSampler`, `SemiSampler`), also through mmengine's
-    RepeatDataset and ConcatDataset. Under any other sampler each sample is drawn anew, as with the
+    RepeatDataset and ConcatDataset. Under any other sampler samples are drawn afresh, as with the
     data sets of mmseg; in test mode it is always that of epoch 0.
 
     Subclasses set `image_folders` and `given_folders` before they call this constructor.
@@ -90,7 +90,7 @@ class SeededDataset(BaseSegDataset):
         )
 
     def __getitem__(self, index: int) -> dict:
-        """Sample as drawn in the epoch of an `EpochIndex`, else drawn anew.
+        """Sample as drawn in the epoch of an `EpochIndex`, else drawn afresh.
 
         Raises:
             IndexError: If there is no such sample.

@@ -131,7 +131,7 @@ class SemiDataset(Dataset):
         return self.num_labelled + self.num_unlabelled
 
     def __getitem__(self, index: int) -> dict:
-        """Sample as drawn in the pass of an `EpochIndex` (see SemiSampler), else drawn anew.
+        """Sample as drawn in the pass of an `EpochIndex` (see SemiSampler), else drawn afresh.
 
         Raises:
             IndexError: If there is no such sample.

@@ -13,21 +13,21 @@ from pathlib import Path
 
 from luss_mm.recipes.settings import did_you_mean_path
 
-MENDS = {
+FIXES = {
     errno.ENOSPC: 'Free some space',
     errno.EDQUOT: 'Free some space, or have the quota raised',
     errno.EROFS: 'Set another work_dir, or mount it writable',
     errno.EMFILE: 'Raise the limit of open files (ulimit -n), or set a smaller num_workers',
 }
 # Of paths that are wrong from the beginning.
-PATH_MENDS = {
+PATH_FIXES = {
     errno.EACCES: 'Change its permissions, or name another path',
     errno.EPERM: 'Change its permissions, or name another path',
     errno.ENOENT: 'Name one that is there',
     errno.EISDIR: 'Name a file',
     errno.ENOTDIR: 'A folder on its way is a file, name another path',
     errno.EEXIST: 'Name another path, or move it away',
-    errno.ELOOP: 'Mend the link',
+    errno.ELOOP: 'Fix the link',
     errno.ENAMETOOLONG: 'Name a shorter one',
 }
 SHARED_MEMORY_FOLDER = '/dev/shm'
@@ -79,7 +79,7 @@ def one_line_stops(work_dir: str | Path = '.') -> Iterator[None]:
 def explain_stop(error: BaseException, work_dir: str | Path = '.') -> str | None:
     """What ended a run for a mistake in the settings, a bad file, a disk that is full or the like.
 
-    What this package raises on purpose names the thing and the mend. An error that it meets, as in
+    What this package raises on purpose names the thing and the fix. An error that it meets, as in
     another package, is explained only if the system names the file or the shortage.
 
     Args:
@@ -87,7 +87,7 @@ def explain_stop(error: BaseException, work_dir: str | Path = '.') -> str | None
         work_dir: Of the run; its disk is looked at if the error names no file.
 
     Returns:
-        What is wrong and the mend, or None if the traceback should be seen.
+        What is wrong and the fix, or None if the traceback should be seen.
     """
     has_number = getattr(error, 'errno', None) is not None  # then the system's own words
     # The messages of our own classes name the thing and the fix.
@@ -97,7 +97,7 @@ def explain_stop(error: BaseException, work_dir: str | Path = '.') -> str | None
         is_missing = isinstance(error, FileNotFoundError)
         return text + did_you_mean_path(text.partition(': ')[0]) if is_missing else text
     if isinstance(error, KeyError) and (unknown := UNREGISTERED.search(str(error))):
-        return f'type={unknown[1]!r}: not in the {unknown[2]}. Mend the type in the config.'
+        return f'type={unknown[1]!r}: not in the {unknown[2]}. Fix the type in the config.'
     if isinstance(error, (OSError, RuntimeError)):
         number, file = getattr(error, 'errno', None), getattr(error, 'filename', None)
         if file is None and number == errno.ENOSPC:  # Python names no file when a write fails
@@ -118,11 +118,11 @@ def explain_stop(error: BaseException, work_dir: str | Path = '.') -> str | None
                 'another process of this run has ended; its own output, or that of its machine, '
                 f'says why. {GOES_ON}'
             )
-        if number in MENDS:
-            return f'{file}: {os.strerror(number)}. {MENDS[number]}. {GOES_ON}'
-        if number in PATH_MENDS and file is not None:
+        if number in FIXES:
+            return f'{file}: {os.strerror(number)}. {FIXES[number]}. {GOES_ON}'
+        if number in PATH_FIXES and file is not None:
             near = did_you_mean_path(file) if number == errno.ENOENT else ''
-            return f'{file}: {os.strerror(number)}. {PATH_MENDS[number]}.{near}'
+            return f'{file}: {os.strerror(number)}. {PATH_FIXES[number]}.{near}'
     return None
 
 

@@ -121,8 +121,8 @@ class StagedRunner:
                 checked.update(trainings)
                 self._check_images([name for name in order if name in checked])
                 check_extremes(self.recipe, trainings)
-            anew = not list(self.work_dir.glob(f'{name}.partial-*'))
-            if line := time_left.begin(name, anew):
+            from_start = not list(self.work_dir.glob(f'{name}.partial-*'))
+            if line := time_left.begin(name, from_start):
                 print_log(line, logger='current')
             self._run_stage(name)
             time_left.end(name)
@@ -150,7 +150,7 @@ class StagedRunner:
 
     def _check_images(self, trainings: list[str]) -> None:
         if trainings:
-            with on_change('anew'):  # of the images as they are, whatever it was of
+            with on_change('redo'):  # of the images as they are, whatever it was of
                 bad_images = check_images_of(self.recipe, trainings)
             self.recipe.bad_images = bad_images if self.recipe.on_bad_image == 'skip' else None
 

@@ -328,7 +328,7 @@ def _mean_of_members(
 def _reseed_empty(
     embeddings: np.ndarray, centroids: np.ndarray, assignment: np.ndarray, distances: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Start every empty cluster anew from the worst represented point; inputs stay as they are."""
+    """Start every empty cluster again from the worst represented point; inputs stay as they are."""
     centroids, assignment, distances = centroids.copy(), assignment.copy(), distances.copy()
     longest_square = float(np.square(centroids.astype(np.float64)).sum(axis=1).max())
     for cluster in np.flatnonzero(np.bincount(assignment, minlength=len(centroids)) == 0):

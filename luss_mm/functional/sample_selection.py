@@ -43,10 +43,10 @@ def select_small_losses(losses: np.ndarray, rule: str, value: float | None = Non
         kept = losses < min(losses.mean(), losses.max())
     if not kept.any():
         given = rule if value is None else f'{rule} {value}'
-        mend = 'raise the value' if value is not None else "set rule 'quantile' or 'absolute'"
+        fix = 'raise the value' if value is not None else "set rule 'quantile' or 'absolute'"
         raise ValueError(
             f'rule {given} keeps none of {len(losses)} samples, whose losses are from '
-            f'{losses.min():.4g} to {losses.max():.4g}: {mend}'
+            f'{losses.min():.4g} to {losses.max():.4g}: {fix}'
         )
     return kept
 
@@ -143,8 +143,8 @@ def filter_noise(
         kept = quality >= (limit if rule == 'margin' else -limit)
     if not kept.any():
         given = f'keep_fraction {keep_fraction}' if limit is None else f'{rule} limit {limit}'
-        mend = 'lower it' if rule == 'margin' and limit is not None else 'raise it'
-        raise ValueError(f'{given} keeps none of {len(kept)} samples: {mend}')
+        fix = 'lower it' if rule == 'margin' and limit is not None else 'raise it'
+        raise ValueError(f'{given} keeps none of {len(kept)} samples: {fix}')
     return kept
 
 
@@ -152,7 +152,7 @@ def check_noise_rule(rule: str, keep_fraction: float | None, limit: float | None
     """Refuse arguments that `filter_noise` cannot work with.
 
     Raises:
-        ValueError: Naming the argument and the mend.
+        ValueError: Naming the argument and the fix.
     """
     _check_noise_rule(rule)
     if (keep_fraction is None) == (limit is None):
@@ -229,7 +229,7 @@ def check_balance(cap: float | None, floor: float | None) -> None:
     """Refuse arguments that `balance_clusters` cannot work with.
 
     Raises:
-        ValueError: Naming the argument and the mend.
+        ValueError: Naming the argument and the fix.
     """
     if cap is not None and not 1 <= cap < np.inf:
         raise ValueError(f'cap must be >= 1 and finite, got {cap}; None sets no limit')

@@ -1,7 +1,7 @@
 """ImageNet-S from a copy of ILSVRC 2012, the official lists and the annotation archives.
 
 A split is finished when it holds exactly the listed images (train: the published number), so what
-is on disk is looked at anew in every run. A split that is not is called `<split>.partial`.
+is on disk is looked at again in every run. A split that is not is called `<split>.partial`.
 """
 
 import fcntl
@@ -50,7 +50,7 @@ class SplitReport:
         made: How many files and linked folders were made now.
         kept: How many were there already.
         checked: How many files were read.
-        problems: What is wrong, with its mend; the folder is finished if nothing is.
+        problems: What is wrong, with its fix; the folder is finished if nothing is.
         notes: What is worth knowing.
     """
 
@@ -264,11 +264,11 @@ class ImageNetSPreparation:
             os.rename(directory, self.root / report.folder)
 
 
-def _tell(report: SplitReport, placed: Placed, where: str, mend: str) -> None:
+def _tell(report: SplitReport, placed: Placed, where: str, fix: str) -> None:
     report.made, report.kept = placed.made, placed.kept
     if placed.missing:
         report.problems.append(
-            f'{len(placed.missing):,} files {where}: {first_names(placed.missing)}. {mend} and run '
+            f'{len(placed.missing):,} files {where}: {first_names(placed.missing)}. {fix} and run '
             'again; what is there is kept.'
         )
     if placed.foreign:

@@ -192,7 +192,7 @@ class FolderInference:
     def _refuse_bad(self, path: str, problem: str) -> None:
         if self.on_bad_image == 'error':
             raise BadImageError(
-                f"{_printable(path)}: {problem} Mend it or set on_bad_image='skip'; what is "
+                f"{_printable(path)}: {problem} Fix it or set on_bad_image='skip'; what is "
                 'finished is kept.'
             )
 

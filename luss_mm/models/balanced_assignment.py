@@ -66,7 +66,7 @@ class FeatureQueue(nn.Module):
             raise ValueError(
                 f'the checkpoint holds a feature queue of shape {tuple(state["rows"].shape)}, the '
                 f'model one of {tuple(self.rows.shape)}: the queue length or the embedding size '
-                'was changed. Start the stage anew.'
+                'was changed. Start the stage again.'
             )
         self.rows = state['rows'].to(self.rows.device)
         self.filled = int(state['filled'])

@@ -110,7 +110,7 @@ class ReceptiveFieldSegmentor(LUSSSegmentor):
         self.register_load_state_dict_pre_hook(_rename_loaded)
 
     def search_step(self) -> None:
-        """Move every convolution to the mean of its branches and branch anew around it."""
+        """Move every convolution to the mean of its branches and branch around it again."""
         self.searcher.estimate_and_expand(self.backbone)
 
     def dilations(self) -> dict[str, Dilation]:

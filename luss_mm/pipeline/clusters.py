@@ -103,7 +103,7 @@ def count_restart(progress: Progress, done: int) -> None:
     """
     progress.advance(done - progress.done)
     if done < progress.total:
-        stop_if_asked('k-means begins anew, its features are kept')
+        stop_if_asked('k-means begins again, its features are kept')
 
 
 KEPT_EMBEDDINGS = 'kept_embeddings.npy'  # while k-means runs
@@ -151,7 +151,7 @@ def denoise_clusters(
     components: int | None = None,
     seed: int = 0,
 ) -> Clusters:
-    """Cluster anew without noisy samples, then assign all samples; on rank 0.
+    """Cluster again without noisy samples, then assign all samples; on rank 0.
 
     The output is one that `load_clusters` reads, and holds besides
 

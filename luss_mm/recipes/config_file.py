@@ -333,7 +333,7 @@ def _fault_of_the_config(error: Exception, path: str | Path) -> str | None:
     files = list(dict.fromkeys([str(path), *(str(f.f_locals['filename']) for f in readers)]))
     if isinstance(error, FileNotFoundError) and not os.path.exists(files[-1]):
         near = did_you_mean_path(files[-1])
-        return f'{files[-2]}: its _base_ {files[-1]} is not there. Mend _base_.{near}'
+        return f'{files[-2]}: its _base_ {files[-1]} is not there. Fix _base_.{near}'
     if isinstance(error, ImportError) and isinstance(error.__cause__, ImportError):
         # What mmengine says itself goes on with all of sys.path.
         return f'{path}: custom_imports: {error.__cause__.__context__ or error.__cause__}.'

@@ -36,7 +36,7 @@ def check_data(recipe: Recipe, names: Sequence[str]) -> None:
         names: Stages with a training, whose images are there.
 
     Raises:
-        SettingsError: On all ranks, naming the stage and the mend.
+        SettingsError: On all ranks, naming the stage and the fix.
     """
     small: dict[str, str] = {}  # what is wrong with a batch to the first place of it
     for name in names:
@@ -72,8 +72,8 @@ def _check_loader(recipe: Recipe, name: str, key: str, loader: Mapping[str, Any]
             raise SettingsError(f'{where}: {hint[1]}') from error
         path, missing, _ = str(error).partition(NO_FOLDER)
         near = did_you_mean_path(path) if missing else ''
-        mend = ' Without a labelled split, set evaluate=False.' if key.startswith('val') else ''
-        raise SettingsError(f'{where}: {_reason(error)}{near}{mend}') from error
+        fix = ' Without a labelled split, set evaluate=False.' if key.startswith('val') else ''
+        raise SettingsError(f'{where}: {_reason(error)}{near}{fix}') from error
     if missing := facts['missing_masks']:
         raise SettingsError(
             f'{where}: {len(missing)} of {facts["images"]} images have no mask, {missing[0]} for '

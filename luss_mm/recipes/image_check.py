@@ -197,9 +197,9 @@ def _num_ids(config: Mapping[str, Any], loader: str) -> int | None:
     return max(filter(None, found), default=None)
 
 
-def _refuse(path: Path, mend: str) -> None:
+def _refuse(path: Path, fix: str) -> None:
     """Stop at the first file of a list."""
     bad = json.loads(path.read_text())
     if bad:
         shown = f'1 of {len(bad)}, listed in {path}' if len(bad) > 1 else f'listed in {path}'
-        raise SettingsError(f'{bad[0]["image"]}: {bad[0]["problem"]}. {mend} ({shown}).')
+        raise SettingsError(f'{bad[0]["image"]}: {bad[0]["problem"]}. {fix} ({shown}).')

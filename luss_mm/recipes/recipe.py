@@ -97,7 +97,7 @@ class Recipe:
         self.vis_backends = values.get('vis_backends')
         self.evaluate: bool = values.get('evaluate', True)
         self.on_bad_image: str = values.get('on_bad_image', 'error')
-        self.on_change: str = values.get('on_change', 'anew')
+        self.on_change: str = values.get('on_change', 'redo')
         self.bad_images: Path | None = None  # once they are known, training leaves them out
         self.image_index: Path | None = None  # a run's own folder for the lists of its images
         self.shared = {k: v for k, v in values.items() if k in RUNNER_KEYS - RUN_KEYS}

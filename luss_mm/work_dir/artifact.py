@@ -29,7 +29,7 @@ from luss_mm.work_dir import ON_CHANGE
 from luss_mm.work_dir.atomic_files import remove_leftovers, write_atomically
 
 SHOWN = 5  # differences in a message of one line
-_rule: ContextVar[str] = ContextVar('on_change', default='anew')
+_rule: ContextVar[str] = ContextVar('on_change', default='redo')
 
 
 class ChangedOutputError(ValueError):
@@ -39,13 +39,13 @@ class ChangedOutputError(ValueError):
         output: Its path.
         how: 'made' or 'begun', and with what.
         changes: What differs, see `explain_difference`.
-        mends: What can be done besides going back to what it was.
+        fixes: What can be done besides going back to what it was.
     """
 
-    def __init__(self, output: Path, how: str, changes: list[str], mends: str) -> None:
+    def __init__(self, output: Path, how: str, changes: list[str], fixes: str) -> None:
         more = f'; {len(changes) - SHOWN} more' if len(changes) > SHOWN else ''
         listed = f' ({"; ".join(changes[:SHOWN])}{more})' if changes else ''
-        super().__init__(f'{output} was {how}{listed}. {mends}')
+        super().__init__(f'{output} was {how}{listed}. {fixes}')
 
 
 @contextmanager
@@ -53,7 +53,7 @@ def on_change(rule: str) -> Iterator[None]:
     """Decide for all outputs that are asked for in this context.
 
     Args:
-        rule: 'anew' makes anew what a change touches and keeps the old output beside it; 'keep'
+        rule: 'redo' makes again what a change touches and keeps the old output beside it; 'keep'
             goes on with finished outputs as they are; 'stop' raises `ChangedOutputError` before
             anything is done.
 
@@ -99,7 +99,7 @@ BLOCK_BYTES = 2**20
 # Logs go on after an output is finished.
 GROWING = ('.log', '.jsonl')
 # What later steps read. Other files may be deleted (earlier checkpoints) or written again (scores
-# by mmseg's own test tool) without days of training being done anew for it.
+# by mmseg's own test tool) without days of training being done again for it.
 READ_LATER = ('.npy', 'final.pth', 'threshold.json', 'images.txt')
 
 
@@ -210,7 +210,7 @@ class ManifestError(ValueError):
     def __init__(self, path: Path, problem: str) -> None:
         super().__init__(
             f'{path}: damaged ({problem}). Delete the folder {path.parent.name}, or rename it, and '
-            'run the recipe again: it is made anew.'
+            'run the recipe again: it is made again.'
         )
 
 
@@ -336,7 +336,7 @@ def _take_finished(directory: Path, recipe: dict, key: str) -> bool:
                 directory,
                 'made with other inputs or settings',
                 changes,
-                'Change them back, set on_change=keep to go on with it as it is, or on_change=anew '
+                'Change them back, set on_change=keep to go on with it as it is, or on_change=redo '
                 'to keep it aside and make another.',
             )
         print_log(
@@ -359,7 +359,7 @@ def _notice_begun(directory: Path, recipe: dict) -> None:
                 other,
                 'begun with other inputs or settings',
                 changes,
-                'Change them back, or set on_change=anew to begin again and keep it.',
+                'Change them back, or set on_change=redo to begin again and keep it.',
             )
         print_log(
             f'{other} was begun with other inputs or settings and stays there. Changed '
@@ -376,11 +376,11 @@ def _is_undamaged(directory: Path, manifest: Mapping[str, Any]) -> bool:
                 directory,
                 'made by other versions',
                 changes,
-                'Set on_change=keep to go on with it, or delete it to have it made anew.',
+                'Set on_change=keep to go on with it, or delete it to have it made again.',
             )
         print_log(
             f'{directory} was made by other versions ({", ".join(changes)}) and is kept; delete it '
-            'to have it made anew.',
+            'to have it made again.',
             logger='current',
         )
     problems = find_unusable_files(directory, manifest.get('files', {}))
@@ -389,7 +389,7 @@ def _is_undamaged(directory: Path, manifest: Mapping[str, Any]) -> bool:
     aside = directory.with_name(f'{directory.name}.damaged-{time.strftime("%Y%m%d-%H%M%S")}')
     os.rename(directory, aside)
     print_log(
-        f'{directory} is damaged and made anew; what is left of it is kept as {aside.name}:\n  '
+        f'{directory} is damaged and made again; what is left of it is kept as {aside.name}:\n  '
         + '\n  '.join(problems),
         logger='current',
     )

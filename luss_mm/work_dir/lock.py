@@ -71,11 +71,11 @@ def _take(descriptor: int, work_dir: Path) -> str | None:
         # Of this process alone: flock's would live on in loading processes that outlive a kill.
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return f'{work_dir}: {_holder(descriptor)} works there. {_MEND}'
+        return f'{work_dir}: {_holder(descriptor)} works there. {_FIX}'
     except PermissionError as error:  # what some systems say instead
         if error.errno != errno.EACCES:
             raise
-        return f'{work_dir}: {_holder(descriptor)} works there. {_MEND}'
+        return f'{work_dir}: {_holder(descriptor)} works there. {_FIX}'
     except OSError as error:
         if error.errno not in WITHOUT_LOCKS:
             raise
@@ -90,7 +90,7 @@ def _take(descriptor: int, work_dir: Path) -> str | None:
     return None
 
 
-_MEND = 'Wait for it, end it, or set another --work-dir.'
+_FIX = 'Wait for it, end it, or set another --work-dir.'
 
 
 def _this_run() -> dict[str, str | int]:

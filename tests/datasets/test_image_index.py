@@ -66,7 +66,7 @@ def linked(folder, tmp_path):
 
 
 def slow_listing(folder, relative='', above=()):
-    """All of a folder's images, unsorted: every folder is asked anew what it lies in."""
+    """All of a folder's images, unsorted: every folder is asked again what it lies in."""
     identities = (*above, os.path.realpath(os.path.join(folder, relative)))
     for name in os.listdir(os.path.join(folder, relative)):
         path, inner = os.path.join(folder, relative, name), os.path.join(relative, name)

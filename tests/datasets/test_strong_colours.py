@@ -8,7 +8,7 @@ from torchvision.transforms.v2 import functional as torchvision
 from luss_mm.datasets.transforms import DistortColours, RandomColourOperations, strong_operations
 from luss_mm.datasets.transforms.strong_operations import COLOUR_OPERATIONS, apply_operations
 
-# Every operation on a PIL image, its strength drawn anew after the same seed. Largest and mean
+# Every operation on a PIL image, its strength drawn again after the same seed. Largest and mean
 # difference: PIL rounds elsewhere in blends, and its hue has 8 bits; it has no true Gaussian.
 PILLOW = dict(
     identity=(lambda image: image, 0, 0),

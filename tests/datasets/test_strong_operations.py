@@ -157,7 +157,7 @@ def pillow_blend(changed, image, share):
     return Image.blend(changed, image, share)
 
 
-# Operations of Learning Pseudo Labels on PIL images, their strengths drawn anew, with the largest
+# Operations of Learning Pseudo Labels on PIL images, their strengths drawn again, with the largest
 # difference that rounding explains.
 PCT_PILLOW = dict(
     autocontrast=(

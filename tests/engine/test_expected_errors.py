@@ -62,7 +62,7 @@ STOPS = {
     'folder for a file': (IsADirectoryError(errno.EISDIR, '', '/tmp'), '/tmp: Is a directory. '),
     'unregistered type': (
         KeyError('PASS is not in the mmseg::model registry. Please check whether ...'),
-        "type='PASS': not in the mmseg::model registry. Mend the type in the config.",
+        "type='PASS': not in the mmseg::model registry. Fix the type in the config.",
     ),
     'fault without a file': (OSError(errno.EINVAL, 'Invalid argument'), None),
     'fault of the program': (RuntimeError('mat1 and mat2 shapes cannot be multiplied'), None),

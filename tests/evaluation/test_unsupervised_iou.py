@@ -60,7 +60,7 @@ def one_error(predicted, truth, **settings):
     return str(error.value)
 
 
-def test_errors_name_the_image_and_the_mend(tmp_path):
+def test_errors_name_the_image_and_the_fix(tmp_path):
     good = np.zeros((8, 9), dtype=np.int64)
     bad = good.copy()
     bad[2, 2] = 255

@@ -148,8 +148,8 @@ class TestQualityAndFilter:
         assert filter_noise(D1, infinite, 'margin', limit=5).all()
 
     def test_nothing_kept_says_what_to_do(self):
-        for rule, limit, mend in [('margin', 1.5, 'lower'), ('ratio', 0.05, 'raise')]:
-            with pytest.raises(ValueError, match=f'{rule} limit {limit} keeps none of 6.*{mend}'):
+        for rule, limit, fix in [('margin', 1.5, 'lower'), ('ratio', 0.05, 'raise')]:
+            with pytest.raises(ValueError, match=f'{rule} limit {limit} keeps none of 6.*{fix}'):
                 filter_noise(D1, D2, rule, limit=limit)
         with pytest.raises(ValueError, match='keep_fraction 0.01 keeps none of 6.*raise'):
             filter_noise(D1, D2, 'margin', 0.01)

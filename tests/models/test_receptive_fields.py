@@ -42,7 +42,7 @@ def test_search_moves_to_the_mean_of_the_branches():
     model.search_step()
     assert set(model.dilations().values()) == {(3, 3)}
     weights = [p for name, p in model.named_parameters() if name.endswith('.branch_weights')]
-    assert len(weights) == 4 and all((w == 0.01).all() for w in weights)  # start anew
+    assert len(weights) == 4 and all((w == 0.01).all() for w in weights)  # start again
     assert logits_of(model).shape == (1, 3, 8, 12)
 
 

@@ -52,7 +52,7 @@ def test_before_the_strong_losses_the_teacher_is_a_plain_copy():
 
 @pytest.mark.parametrize('built_before', [False, True])
 def test_a_moved_model_averages_what_it_uses(built_before):
-    """To float64, as to another device, tensors are made anew."""
+    """To float64, as to another device, tensors are made again."""
     model = small_dssn(teacher=built_before)
     model.to(torch.float64)
     if not built_before:

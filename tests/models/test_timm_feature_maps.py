@@ -42,7 +42,7 @@ def test_unknown_names_and_maps_are_named():
         TIMMFeatureMaps('xception6')
 
 
-def test_without_timm_the_mend_is_named(monkeypatch):
+def test_without_timm_the_fix_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, 'timm', None)  # as if it were not installed
     with pytest.raises(ModuleNotFoundError, match="'xception65' .* pip install timm"):
         TIMMFeatureMaps('xception65')

@@ -1,4 +1,4 @@
-"""mmengine's key `compile`: same losses, same checkpoints, one clear error, no stage made anew."""
+"""mmengine's key `compile`: same losses, same checkpoints, one clear error, no stage made again."""
 
 from itertools import count
 

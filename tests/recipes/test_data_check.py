@@ -108,7 +108,7 @@ def test_what_can_work_is_let_pass(data_root):
         (dict(number=2), 'stages.second.custom_hooks: ObjectingHook: not 2. Set 3.'),
     ],
 )
-def test_mistakes_name_the_stage_and_the_mend(data_root, changes, message):
+def test_mistakes_name_the_stage_and_the_fix(data_root, changes, message):
     with pytest.raises(SettingsError, match=re.escape(message)):
         check(**(dict(data_root=data_root) | changes))
 

@@ -106,7 +106,7 @@ BOARD = "[{'type': 'TensorboardVisBackend'}]"
     ],
 )
 def test_backends_of_the_command_line_reach_all_stages(option, tmp_path):
-    """And make none anew."""
+    """And make none again."""
     parser = argparse.ArgumentParser()
     parser.add_argument('--cfg-options', nargs='+', action=OptionAction)
     config = Config.fromfile(RECIPE)

@@ -86,7 +86,7 @@ def test_what_stopped_the_run_is_told(run):
 
 
 @pytest.mark.parametrize('content', ['{"key": "a"', '', '[]', '{}', '\udcff'])
-def test_a_damaged_manifest_is_named_with_its_mend(run, content):
+def test_a_damaged_manifest_is_named_with_its_fix(run, content):
     path = run / 'threshold' / 'manifest.json'
     path.write_bytes(content.encode(errors='surrogateescape'))
     for read in (finished_outputs, write_report):
@@ -101,7 +101,7 @@ def test_a_damaged_manifest_is_named_with_its_mend(run, content):
 @pytest.mark.parametrize(
     'name', ['recipe.json', 'threshold/threshold.json', 'finetune/evaluation/scores.json']
 )
-def test_a_damaged_file_is_named_with_its_mend(run, name):
+def test_a_damaged_file_is_named_with_its_fix(run, name):
     (run / name).write_text('{"rule": ')
     with pytest.raises(ValueError) as error:
         write_report(run)

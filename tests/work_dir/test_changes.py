@@ -87,7 +87,7 @@ def test_stop_at_other_versions(tmp_path, monkeypatch):
     directory = tmp_path / 'features'
     make(directory, size=1)
     monkeypatch.setattr(artifact, 'installed_versions', lambda: dict(torch='99'))
-    for rule in ('anew', 'keep'):
+    for rule in ('redo', 'keep'):
         with on_change(rule):
             assert make(directory, size=1) == 0
     with on_change('stop'), pytest.raises(ChangedOutputError, match='other versions .*torch.*99'):

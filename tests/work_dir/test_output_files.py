@@ -84,7 +84,7 @@ def test_a_damaged_output_is_made_anew_and_kept_aside(tmp_path, said):
     (aside,) = tmp_path.glob('out.damaged-*')
     assert (aside / 'centroids.npy').read_bytes() == b'01'
     (line,) = said
-    assert line.startswith(f'{directory} is damaged and made anew')
+    assert line.startswith(f'{directory} is damaged and made again')
     assert line.endswith('centroids.npy: 2 of 10 bytes')
     produce(directory, lambda unfinished: pytest.fail('made again'), dict(a=1), {})
 
@@ -109,4 +109,4 @@ def test_other_versions_are_noticed_in_one_line(tmp_path, said, monkeypatch):
     produce(directory, lambda unfinished: pytest.fail('made again'), dict(a=1), {})
     (line,) = said
     assert line.startswith(f'{directory} was made by other versions (luss_mm: ')
-    assert line.endswith('-> 99.0) and is kept; delete it to have it made anew.')
+    assert line.endswith('-> 99.0) and is kept; delete it to have it made again.')

@@ -69,7 +69,7 @@ def main() -> None:
         work = STEPS[name].work(Path(folder), int(size))
         print('ready', flush=True)
         sys.stdin.readline()
-        Path('/proc/self/clear_refs').write_text('5')  # the kernel's peak starts anew
+        Path('/proc/self/clear_refs').write_text('5')  # the kernel's peak starts again
         work()
         print(f'\n{own_peak_megabytes()}')
         return

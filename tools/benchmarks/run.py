@@ -6,7 +6,7 @@
 
 RUN is the work directory of a trained recipe, IMAGES a folder; without them two are left out.
 Each runs as its own process; what it prints goes to DIR/<name>.log. Finished ones are kept as long
-as their command and the machine stay the same (`--again` measures anew). One that fails is a row of
+as their command and the machine stay the same (`--again` repeats them). One that fails is a row of
 the table that says so, and the exit status is then 1. `--quick` results are small on purpose: their
 figures say nothing, so they never go to a page.
 """
@@ -214,7 +214,7 @@ def read_entries(out: Path, machine: dict[str, object]) -> dict[str, dict]:
         return {}
     summary = json.loads(path.read_text())
     if summary['machine'] != machine:
-        print(f'{path} is of another machine or torch: all is measured anew')
+        print(f'{path} is of another machine or torch: all is measured again')
         return {}
     return summary['benchmarks']
 

@@ -34,7 +34,7 @@ class PreflightHook(Hook):
     """Refuses a training that cannot work.
 
     Raises:
-        ValueError: Naming the setting and its mend.
+        ValueError: Naming the setting and its fix.
     """
 
     priority = 'HIGHEST'
@@ -184,7 +184,7 @@ class StopRequestHook(Hook):
 
     Where iterations are counted, it saves a checkpoint first, and the same command goes on with
     the next iteration. Where epochs are counted, it cannot: batches of an epoch are drawn in one
-    go, so the epoch begins anew from the checkpoint before it. `StagedRunner` registers it.
+    go, so the epoch begins again from the checkpoint before it. `StagedRunner` registers it.
     """
 
     priority = 'LOWEST'  # the checkpoint hook has saved what it would have
@@ -203,7 +203,7 @@ class StopRequestHook(Hook):
 
     def after_val_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Stop: scores are not kept halfway."""
-        stop_if_asked(f'the validation begins anew, after {_newest(runner)}')
+        stop_if_asked(f'the validation begins again, after {_newest(runner)}')
 
     def _stop_after_iteration(self, runner) -> None:
         if stop_asked_on_any_rank():
