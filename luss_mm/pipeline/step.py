@@ -39,10 +39,11 @@ def steps_of(stage: Mapping[str, Any]) -> list[Any]:
     """All steps of a stage in the order in which they are run.
 
     Args:
-        stage: Its resolved config. Any hook with an attribute `steps` has some.
+        stage: Its resolved config. Any hook with a list `steps` has some.
     """
     hooks = [HOOKS.build(dict(hook)) for hook in stage.get('custom_hooks') or ()]
-    return [step for hook in hooks for step in getattr(hook, 'steps', ())]
+    lists = [getattr(hook, 'steps', ()) for hook in hooks]  # of another kind in foreign hooks
+    return [step for steps in lists if isinstance(steps, list) for step in steps]
 
 
 def check_order(steps: Iterable[Any]) -> None:
