@@ -16,7 +16,7 @@ EPOCHS, ITERATIONS = 3, 2  # 4 unlabelled images, 2 a step
 
 def arguments(work_dir):
     options = TINY | TINY_BACKBONES['folder'] | tiny_data('folder')
-    options |= dict(checkpoint=tiny_weights('dssn_folder'), epochs=EPOCHS)
+    options |= dict(checkpoint=tiny_weights('dssn_folder'), epochs=EPOCHS, log_level='DEBUG')
     pairs = [f'{key}={value}'.replace(' ', '') for key, value in options.items()]
     return [RECIPE, '--work-dir', str(work_dir), '--cfg-options', *pairs]
 

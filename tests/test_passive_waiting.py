@@ -48,4 +48,4 @@ def test_tools_set_it_before_torch_is_imported(tool):
 
 @pytest.mark.parametrize('policy', ['active', 'passive', ''])
 def test_the_users_value_stays(policy):
-    assert policy_at_torch('import luss_mm', OMP_WAIT_POLICY=policy) == policy
+    assert policy_at_torch('import luss_mm, torch', OMP_WAIT_POLICY=policy) == policy

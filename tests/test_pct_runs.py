@@ -38,6 +38,7 @@ def finished(root):
 
 def arguments(root, work_dir, **options):
     settings = OPTIONS | dict(data_root=root, checkpoint=root / 'backbone.pth') | options
+    settings['log_level'] = 'DEBUG'  # iterations are shown
     pairs = [f'{key}={value}' for key, value in settings.items()]
     return [str(RECIPE), '--work-dir', str(work_dir), '--cfg-options', *pairs]
 

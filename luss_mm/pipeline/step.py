@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from mmengine.hooks import Hook
 from mmseg.registry import HOOKS
 
 
@@ -42,8 +43,13 @@ def steps_of(stage: Mapping[str, Any]) -> list[Any]:
         stage: Its resolved config. Any hook with a list `steps` has some.
     """
     hooks = [HOOKS.build(dict(hook)) for hook in stage.get('custom_hooks') or ()]
-    lists = [getattr(hook, 'steps', ()) for hook in hooks]  # of another kind in foreign hooks
-    return [step for steps in lists if isinstance(steps, list) for step in steps]
+    return [step for hook in hooks for step in steps_of_hook(hook)]
+
+
+def steps_of_hook(hook: Hook) -> list[Any]:
+    """The steps of a hook; the attribute `steps` of other hooks may be anything else."""
+    steps = getattr(hook, 'steps', None)
+    return steps if isinstance(steps, list) else []
 
 
 def check_order(steps: Iterable[Any]) -> None:

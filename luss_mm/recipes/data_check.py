@@ -14,7 +14,7 @@ from mmengine.registry import DefaultScope
 from mmseg.registry import DATASETS, HOOKS
 
 from luss_mm.datasets import SemiSampler
-from luss_mm.pipeline.step import check_order
+from luss_mm.pipeline.step import check_order, steps_of_hook
 from luss_mm.recipes.dataset_facts import dataset_parts
 from luss_mm.recipes.recipe import Recipe
 from luss_mm.recipes.settings import REFERENCE, SettingsError, did_you_mean_path
@@ -163,7 +163,7 @@ def _find_mistake_of_hooks(config: Mapping[str, Any]) -> str | None:
             built = HOOKS.build(hook)
             if hasattr(built, 'check'):
                 built.check()
-            steps += getattr(built, 'steps', ())
+            steps += steps_of_hook(built)
             check_order(steps)
         except (KeyError, OSError, TypeError, ValueError) as error:
             return f'{hook.get("type")}: {_reason(error)}'

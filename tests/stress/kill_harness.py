@@ -106,7 +106,7 @@ def parse_arguments():
 def command(work_dir, arguments):
     """What follows tools/train.py."""
     options = OPTIONS | (PDSO_OPTIONS if 'pdso' in arguments.recipe else {})
-    options = options if arguments.small else dict(num_workers=1)
+    options = options if arguments.small else dict(num_workers=1, log_level='DEBUG')
     pairs = [f'{key}={value}' for key, value in options.items()]
     return [arguments.recipe, '--work-dir', str(work_dir), '--cfg-options', *pairs]
 
