@@ -47,7 +47,7 @@ KILL_POINTS = (
     ('luss_mm.pipeline.image_scores.write_array', 3),  # scoring under f
     ('luss_mm.pipeline.image_scores._join_shards', 1),
     ('luss_mm.models.image_classifier.AttendedClassifier.forward', 3),  # training h
-    ('luss_mm.work_dir.run_folder.write_denoising', 1),
+    ('luss_mm.pipeline.clusters.write_denoising', 1),
     ('luss_mm.pipeline.generate_labels.save_label_map', 20),
 )
 

@@ -213,4 +213,4 @@ def _is_under_way(work_dir: Path) -> bool:
 
 
 def _bytes(number: float) -> str:
-    return f'{number / 1e9:,.2f} GB'
+    return f'{number / 1e9:,.1f} GB' if number >= 1e9 else f'{number / 1e6:,.0f} MB'

@@ -101,10 +101,10 @@ def run_of(*costs, machine=CPU):
         (
             dict(memory=9 * 10**9),
             CPU,
-            'part needs about 9.00 GB of memory.*Lower batch_size or',
+            'part needs about 9.0 GB of memory.*Lower batch_size or',
         ),
-        (dict(gpu_memory=2 * 10**9), GPU, '2.00 GB of GPU memory, and a GPU has 1.00.*batch'),
-        (dict(disk=2 * 10**9), CPU, 'writes about 4.00 GB, and 1.00 GB are free.*work_dir'),
+        (dict(gpu_memory=2 * 10**9), GPU, '2.0 GB of GPU memory, and a GPU has 1.0.*batch'),
+        (dict(disk=2 * 10**9), CPU, 'writes about 4.0 GB, and 1.0 GB are free.*work_dir'),
     ],
 )
 def test_what_does_not_fit_names_the_setting(changes, machine, message):
