@@ -7,7 +7,7 @@ from tests.small_recipe import start_training
 MISTAKES = {
     'a misspelt setting': (
         dict(num_catgories=7),
-        "no stage uses the setting 'num_catgories'; did you mean 'num_categories'?",
+        "no such setting: 'num_catgories'; did you mean 'num_categories'?",
     ),
     'a misspelt key of a stage': (
         dict(stages__pretrain__train_cfgg__max_epochs=3),

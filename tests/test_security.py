@@ -31,6 +31,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.runner import Runner
 from torch import nn
 
 from luss_mm.checkpoints.conversion import convert_centroids
@@ -149,7 +150,7 @@ def score(path, folder, monkeypatch):
         settings = dict(test_dataloader=loader, test_cfg={}, test_evaluator=[CountingMetric()])
         return make_runner(folder, load_from=config.load_from, **settings)
 
-    monkeypatch.setattr(module.Runner, 'from_cfg', staticmethod(from_cfg))
+    monkeypatch.setattr(Runner, 'from_cfg', staticmethod(from_cfg))
     config = folder / 'config.py'
     part = "dict(type='A')"
     config.write_text(f'model = {part}\ntest_dataloader = {part}\ntest_evaluator = {part}\n')

@@ -25,34 +25,13 @@ train_loader_sampler = dict(type='EpochSampler', shuffle=True)
 # As SwAV, from which PASS has the option (its scripts: 0): the rate rises from that share of it.
 pretrain_warmup_epochs = 0
 pretrain_warmup_start = 1e-6  # share of the rate that a warm-up begins with
-cosine_schedule = [
-    dict(
-        type='CosineAnnealingLR',
-        T_max='${pretrain_epochs}',
-        end='${pretrain_epochs}',
-        eta_min='${pretrain_min_lr}',
-        by_epoch=True,
-        convert_to_iter_based=True,
-    )
-]
-warmed_schedule = [
-    dict(
-        type='LinearLR',
-        start_factor='${pretrain_warmup_start}',
-        end='${pretrain_warmup_epochs}',
-        by_epoch=True,
-        convert_to_iter_based=True,
-    ),
-    dict(
-        type='CosineAnnealingLR',
-        begin='${pretrain_warmup_epochs}',
-        T_max='${pretrain_epochs - pretrain_warmup_epochs}',
-        end='${pretrain_epochs}',
-        eta_min='${pretrain_min_lr}',
-        by_epoch=True,
-        convert_to_iter_based=True,
-    ),
-]
+warmup = dict(
+    type='LinearLR',
+    start_factor='${pretrain_warmup_start}',
+    end='${pretrain_warmup_epochs}',
+    by_epoch=True,
+    convert_to_iter_based=True,
+)
 
 stages = dict(
     pretrain=dict(
@@ -88,7 +67,18 @@ stages = dict(
             ),
         ),
         optim_wrapper=dict(type='OptimWrapper', optimizer='${pretrain_optimizer}'),
-        param_scheduler='${warmed_schedule if pretrain_warmup_epochs else cosine_schedule}',
+        param_scheduler=[
+            '${warmup if pretrain_warmup_epochs else None}',
+            dict(
+                type='CosineAnnealingLR',
+                begin='${pretrain_warmup_epochs}',
+                T_max='${pretrain_epochs - pretrain_warmup_epochs}',
+                end='${pretrain_epochs}',
+                eta_min='${pretrain_min_lr}',
+                by_epoch=True,
+                convert_to_iter_based=True,
+            ),
+        ],
         train_cfg=dict(by_epoch=True, max_epochs='${pretrain_epochs}'),
         custom_hooks=[
             dict(type='FeatureQueueHook', start_epoch='${queue_start_epoch}'),

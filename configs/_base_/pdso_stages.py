@@ -77,18 +77,18 @@ label_dataset = dict(
     ]
 )
 
-# A batch holds images of one size: a long, thin one is continued mirrored.
-classifier_crop = dict(
-    type='CenterCrop',
-    crop_size='${crop_size}',
-    auto_pad=True,
-    pad_cfg=dict(type='Pad', padding_mode='reflect', pad_val=dict(img=0, seg='${ignore_index}')),
-)
-classifier_square = dict(type='ResizeSquare', side='${crop_size}')
 classifier_pipeline = [
     '${loading}',
-    '${classifier_square if square_resize else resizing}',
-    '${None if square_resize else classifier_crop}',
+    dict(type='${resizing_type}', side='${crop_size if square_resize else resize_side}'),
+    # A batch holds images of one size: a long, thin one is continued mirrored.
+    dict(
+        type='CenterCrop',
+        crop_size='${crop_size}',
+        auto_pad=True,
+        pad_cfg=dict(
+            type='Pad', padding_mode='reflect', pad_val=dict(img=0, seg='${ignore_index}')
+        ),
+    ),
     dict(type='PackImage'),
 ]
 kmeans_labels = '${work_dir}/clusters/assignment.npy'

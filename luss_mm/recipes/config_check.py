@@ -201,11 +201,12 @@ def check_schedule(name: str, config: Mapping[str, Any], template: Mapping[str, 
     schedulers = config.get('param_scheduler') or []
     schedulers = [schedulers] if isinstance(schedulers, Mapping) else schedulers
     written = template.get('param_scheduler')
-    for i, scheduler in enumerate(schedulers):
+    # What a choice leaves out comes first.
+    written = written[-len(schedulers) :] if isinstance(written, list) else [{}] * len(schedulers)
+    for scheduler, own in zip(schedulers, written, strict=True):
         begin, end = scheduler.get('begin', 0), scheduler.get('end')
         if end is None or begin < end:
             continue
-        own = written[i] if isinstance(written, list) else {}
         first, last = (_setting_of(own, key) for key in ('begin', 'end'))
         raise SettingsError(
             f'stages.{name}.param_scheduler: {scheduler["type"]} would begin at {first}={begin} '

@@ -12,7 +12,7 @@ from types import NoneType
 from typing import Any
 
 # Lists whose entries may be left out by a choice: "${hook if use_it else None}".
-OPTIONAL_ENTRIES = {'custom_hooks', 'pipeline'}
+OPTIONAL_ENTRIES = {'custom_hooks', 'param_scheduler', 'pipeline'}
 # How fast or how loud, not what: these may change between runs of one stage.
 WITHOUT_EFFECT = {
     'bad_images',  # they are missing in the fingerprint

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from luss_mm.datasets.image_file import read_image
-from luss_mm.visualization.contact_sheet import contact_sheet
+from luss_mm.visualization.contact_sheets import contact_sheet
 from luss_mm.visualization.curves import plot_curves, plot_histogram
 from luss_mm.visualization.overlays import (
     blend_labels,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from mmengine.logging import print_log
 
-from luss_mm.visualization.contact_sheet import contact_sheet
+from luss_mm.visualization.contact_sheets import contact_sheet
 from luss_mm.visualization.curves import ABOVE, BELOW, new_figure, save_figure
 from luss_mm.visualization.overlays import blend_labels, picture_strip, save_picture
 from luss_mm.work_dir.stop_request import stop_asked

@@ -81,7 +81,7 @@ def test_no_overlap_and_images_ignored_everywhere():
 
 def test_what_a_match_file_must_be_is_named(tmp_path):
     path = tmp_path / 'match.json'
-    for text, message in [('{', 'not JSON'), ('[1]', 'one JSON object'), ('{"1": "2"}', 'object')]:
+    for text, message in [('{', 'not JSON'), ('[1]', 'one JSON object'), ('{"1": 2.5}', 'object')]:
         path.write_text(text)
         with pytest.raises(ValueError, match=f'match.json: .*{message}'):
             read_match(path)

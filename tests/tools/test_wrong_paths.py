@@ -46,6 +46,7 @@ RUNS = {
 }
 FOLDERS = {
     'colour_baseline': ((), ('IMAGES',)),
+    'convert_masks': ((), ()),
     'evaluate': (('MAPS',), ('--categories', '5', '--out', 'OUT.json')),
     'infer': (('RUN',), ('--out', 'OUT')),
     'make_collages': ((), ('OUT', '--pairs', '2')),

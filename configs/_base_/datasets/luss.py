@@ -11,9 +11,8 @@ evaluate = True  # needs the validation masks
 loading = dict(type='LoadBoundedImage', max_side='${max_side}')
 # True: every image becomes a square, as PDSO's Jittor makes it, and DFF sees the whole of it
 square_resize = False
-square_resizing = dict(type='ResizeSquare', side='${resize_side}')
-short_side_resizing = dict(type='ResizeShortSide', side='${resize_side}')
-resizing = '${square_resizing if square_resize else short_side_resizing}'
+resizing_type = "${'ResizeSquare' if square_resize else 'ResizeShortSide'}"
+resizing = dict(type='${resizing_type}', side='${resize_side}')
 label_loading = dict(type='LoadLabelMap', match_image=False)  # of validation masks
 packing = dict(
     type='PackSegInputs',

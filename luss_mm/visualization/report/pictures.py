@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from luss_mm.visualization.contact_sheet import thumbnail
+from luss_mm.visualization.contact_sheets import thumbnail
 from luss_mm.work_dir.atomic_files import write_atomically
 
 FOLDER = 'pictures'
