@@ -142,7 +142,7 @@ def test_a_run_begins_with_its_costs(announce):
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        (dict(memory=10**8), 'of memory, and this machine has 0.10 GB. Lower batch_size'),
+        (dict(memory=10**8), 'of memory, and this machine has 100 MB. Lower batch_size'),
         (dict(free_disk=10**5), 'are free there. Set another work_dir'),
     ],
 )
