@@ -11,8 +11,7 @@ evaluate = True  # needs the validation masks
 loading = dict(type='LoadBoundedImage', max_side='${max_side}')
 # True: every image becomes a square, as PDSO's Jittor makes it, and DFF sees the whole of it
 square_resize = False
-# transform that images are resized by
-resizing_type = "${'ResizeSquare' if square_resize else 'ResizeShortSide'}"
+resizing_type = "${'ResizeSquare' if square_resize else 'ResizeShortSide'}"  # resizes images
 resizing = dict(type='${resizing_type}', side='${resize_side}')
 label_loading = dict(type='LoadLabelMap', match_image=False)  # of validation masks
 packing = dict(
