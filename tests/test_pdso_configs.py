@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmseg.registry import HOOKS, MODELS
 
 from luss_mm.recipes.settings import SettingsError
@@ -96,8 +97,9 @@ def test_a_misspelt_switch_is_named():
 def test_square_images_are_seen_whole_by_the_classifiers():
     stages = stages_of('pdso_s50', square_resize=True)
     for name in ('dff_f', 'dff_g', 'dff_h'):
-        loading, square, packing = stages[name]['train_dataloader']['dataset']['pipeline']
-        assert square == dict(type='ResizeSquare', side=224)
+        pipeline = stages[name]['train_dataloader']['dataset']['pipeline']
+        assert pipeline[1] == dict(type='ResizeSquare', side=224)
+        assert pipeline[2]['type'] == 'CenterCrop' and pipeline[2]['crop_size'] == 224
     labels = hook(stages['finetune'], 'PseudoLabelHook')
     (square,) = [t for t in labels['label_dataset']['pipeline'] if 'Resize' in t['type']]
     assert square == dict(type='ResizeSquare', side=256)
@@ -112,7 +114,7 @@ def test_the_epoch_of_g_that_labels_is_a_setting():
 
 def test_warm_up_of_pretraining_is_a_setting():
     (cosine,) = stages_of('pdso_s50')['pretrain']['param_scheduler']
-    assert (cosine['T_max'], 'begin' in cosine) == (400, False)
+    assert (cosine['T_max'], cosine['begin'], cosine['end']) == (400, 0, 400)
     stage = stages_of('pdso_s50', pretrain_warmup_epochs=10)['pretrain']
     warmup, cosine = stage['param_scheduler']
     assert (warmup['type'], warmup['start_factor'], warmup['end']) == ('LinearLR', 1e-6, 10)
@@ -137,7 +139,9 @@ def count_wide_resnet(width):
 
 @pytest.mark.parametrize('width, millions', [(1, 23.5), (2, 93.9), (4, 375.4), (5, 586.5)])
 def test_wide_resnets_of_pass(width, millions, mmseg_scope):
-    stage = stages_of('pass_s300', width=width)['pretrain']
+    wide = Config.fromfile(CONFIGS / '_base_/models/resnet50_wide.py')
+    settings = {k: wide[k] for k in ('backbone', 'feature_channels')}
+    stage = stages_of('pass_s300', width=width, **settings)['pretrain']
     with torch.device('meta'):
         backbone = MODELS.build(stage['model']['backbone'])
     found = sum(parameter.numel() for parameter in backbone.parameters())

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import multiprocessing
 
-SECONDS = 120  # for one call, imports included
+SECONDS = 300  # for one call, imports included
 
 _running = []  # (process, connection) of both ranks, empty before the first call
 _directory = tempfile.TemporaryDirectory()

@@ -368,7 +368,6 @@ TYPES: dict[str, Kind] = dict(
     warmup_epochs=FROM_0,
     warmup_iterations=FROM_0,
     weight_decay=NOT_NEGATIVE,
-    width=FROM_1,
     work_dir=PATH,
 )
 

@@ -58,7 +58,8 @@ def draw_curves(
         _add_line(axes, vertical_line, f'{vertical_line:.3f}')
     if series:
         _add_legend(axes)
-    if all(np.equal(x, np.round(x)).all() for x, _ in series.values()):
+    places = [np.asarray(x) for x, _ in series.values()]
+    if all(x.dtype.kind in 'iuf' and np.equal(x, np.round(x)).all() for x in places):
         axes.xaxis.set_major_locator(MaxNLocator('auto', integer=True))
     return figure
 
