@@ -328,6 +328,7 @@ TYPES: dict[str, Kind] = dict(
     resize_scale=Listed(of=FROM_1, length=2),
     resize_side=SIDE,
     resume=FLAG,
+    resizing_type=Choice(words=('ResizeShortSide', 'ResizeSquare')),
     retrain_batch_size=FROM_1,
     retrain_iterations=FROM_1,
     retrain_lr=POSITIVE,
