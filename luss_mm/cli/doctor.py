@@ -66,7 +66,7 @@ def findings(work_dir: str) -> Iterator[tuple[str, str]]:
     yield 'CPU', f'{cores} cores; torch uses {torch.get_num_threads()} threads'
     yield 'waiting of threads', os.environ.get('OMP_WAIT_POLICY', 'active')
     yield 'memory', f'{main_memory() / GIGABYTE:.1f} GB'
-    yield f'free disk, {work_dir}', f'{free_space(work_dir)[0] / GIGABYTE:.1f} GB'
+    yield f'free disk, {work_dir}', f'{free_space(work_dir) / GIGABYTE:.1f} GB'
     if os.path.isdir('/dev/shm'):
         free = shutil.disk_usage('/dev/shm').free / GIGABYTE
         yield 'free shared memory', f'{free:.1f} GB (loading processes send samples through it)'

@@ -81,3 +81,8 @@ def test_completion():
     assert 'pdso_photos ' in candidates('luss train pdso_')
     assert candidates('luss train pdso_photos num_cat') == ['num_categories=']
     assert candidates('luss infer ') == []
+
+
+def test_doctor_looks_at_the_machine(tmp_path, capsys):
+    main(['doctor', '--work-dir', str(tmp_path)])
+    assert f'free disk, {tmp_path}' in capsys.readouterr().out
