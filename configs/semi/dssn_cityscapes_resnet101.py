@@ -20,24 +20,8 @@ _base_ = [
     '../_base_/datasets/semi_cityscapes.py',
     '../_base_/models/deeplabv3plus_v1c_resnet101.py',
     '../_base_/schedules/schedule_dssn_cityscapes.py',
-    '../_base_/dssn_published.py',
+    '../_base_/dssn_published_cityscapes.py',
 ]
 
-strong_view = [  # without random operations, as the authors have it here
-    dict(type='DistortColours', jitter=(0.5, 0.5, 0.5, 0.25)),
-    dict(type='DrawCutMixBox', prob=0.5, shapes='uniform'),
-]
-decode_head = dict(
-    loss_decode=dict(
-        _delete_=True,
-        type='HardPixelCrossEntropy',
-        ignore_label='${ignore_index}',
-        thres=0.7,
-        min_kept=100000,
-    )
-)
+decode_head = dict(loss_decode='${hard_pixel_loss}')
 segmentor = dict(type='WindowSegmentor')
-stages = dict(
-    supervised=dict(model=dict(type='WindowSegmentor')),
-    dssn=dict(model=dict(max_argmax_pixels=2048 * 1024)),  # decided at full size
-)
