@@ -12,7 +12,7 @@ looks at labels, which no stage of the run does.
 
 import argparse
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import luss_mm  # noqa: F401  registers everything
@@ -118,7 +118,7 @@ def vary_keep_fraction(arguments: argparse.Namespace, out: Path) -> list[dict]:
             DenoisingRules(**csd.rules | dict(keep_fraction=value, limit=None)),
             csd.num_clusters,
             inputs=dict(clusters=read_manifest(before.clusters)['key']),
-            **asdict(csd.kmeans),
+            kmeans=csd.kmeans,
         )
         quality = label_quality(replace(step, clusters=folder / 'clusters'), arguments, folder)
         accuracy = folder_accuracy(step, clusters.assignment)

@@ -19,8 +19,10 @@ from luss_mm.costs.trial_step import Trial, seconds_of, try_pass, try_training
 from luss_mm.datasets.sample_seed import sample_randomness
 from luss_mm.functional.kmeans import fit_kmeans
 from luss_mm.inference.feature_source import FeatureSource
+from luss_mm.inference.steps import ClustersStep, DenoisedStep, LabelsStep, ScoresStep
 from luss_mm.models.attended_inference import AttendedInference
 from luss_mm.models.segmenters.sam_network import SAMSizes, build_sam, resolve_sizes
+from luss_mm.pipeline.step import steps_of
 from luss_mm.recipes.recipe import Recipe
 
 NUMBER = 4  # bytes of float32
@@ -80,25 +82,22 @@ class PartCosts:
     machine: Machine
     processes: int = 1
     whole: bool = False
-    _done: set[str] = field(default_factory=set)
+    _done: set[Path] = field(default_factory=set)
 
     def of_stage(self, name: str, stage: Mapping[str, Any]) -> Iterator[Cost]:
         """Steps before a training, the training and steps after it, in their order."""
-        hooks = stage.get('custom_hooks') or []
-        before = dict(FeatureMapsHook=self._maps, ClusterHook=self._clustering)
-        before |= dict(CSDHook=self._clustering, PseudoLabelHook=self._labels)
-        for kind, make in before.items():
-            for hook in hooks:
-                if hook['type'] == kind:
-                    yield from make(hook)
+        steps = steps_of(stage)
+        for step in steps:
+            yield from self._before(step)
         if stage['train_cfg'].get('max_epochs') != 0:
             yield self._training(name, stage)
-        for hook in hooks:
-            if hook['type'] == 'DFFHook':
-                trial = self._try(hook, _build(stage['model']))
-                if hook.get('flip_average'):
+        for step in steps:
+            if isinstance(step, ScoresStep):
+                loader = dict(dataset=step.dataset, **step.batching)
+                trial = self._try(loader, _build(stage['model']))
+                if step.rule.flip_average:
                     trial = replace(trial, seconds=2 * trial.seconds)
-                yield self._pass(f'{name}/image_scores', trial, hook, 8)
+                yield self._pass(f'{name}/image_scores', trial, loader, 8)
 
     def _training(self, name: str, stage: Mapping[str, Any]) -> Cost:
         """With its validation, whose forward pass is a third of a step."""
@@ -120,49 +119,52 @@ class PartCosts:
         share = math.ceil(self.facts.count(loader['dataset']) / self.processes)
         return loop['max_epochs'] * max(rounding(share / loader['batch_size']), 1)
 
-    def _maps(self, hook: Mapping[str, Any]) -> Iterator[Cost]:
-        source = dict(hook['source'], maps=None)  # they are to be made
-        trial = self._try(source)
-        size = sum(trial.map_bytes[output] for output in source['map_outputs'])
-        yield self._pass(Path(hook['source']['maps']).name, trial, source, size)
+    def _before(self, step: Any) -> Iterator[Cost]:
+        """A step before a training, unless another stage makes its output; most cost little."""
+        kind, output = getattr(step, 'name', ''), getattr(step, 'makes', None)
+        if output in self._done:
+            return
+        self._done.add(output)
+        if kind == 'maps':
+            loader = _loader_of(step.source) | dict(maps=None)  # they are to be made
+            trial = self._try(loader, self._network_of(step.source))
+            size = sum(trial.map_bytes[level] for level in step.source.map_outputs)
+            yield self._pass(output.name, trial, loader, size)
+        elif kind == 'features':
+            loader = _loader_of(step.source)
+            trial = self._try(loader, self._network_of(step.source))
+            yield self._pass(output.name, trial, loader, NUMBER * self._channels_of(step.source))
+        elif kind in ('clusters', 'denoised'):
+            rules = getattr(step, 'rules', {})
+            images = self.facts.count(step.source.dataset)
+            yield self._kmeans(step, round(images * (rules.get('keep_fraction') or 1.0)))
+        elif kind == 'labels':
+            yield self._labels(step)
 
-    def _clustering(self, hook: Mapping[str, Any]) -> Iterator[Cost]:
-        source = hook['source']
-        features, clusters = hook.get('features', 'features'), hook.get('clusters', 'clusters')
-        images, channels = self.facts.count(source['dataset']), self._model_of(source)['channels']
-        if features not in self._done:
-            self._done.add(features)
-            yield self._pass(features, self._try(source), source, NUMBER * channels)
-        if clusters not in self._done:
-            self._done.add(clusters)
-            yield self._kmeans(clusters, images, channels, hook)
-        if 'denoised' in hook:
-            kept = round(images * (hook.get('keep_fraction') or 1.0))
-            yield self._kmeans(hook['denoised'], kept, channels, hook)
-
-    def _kmeans(self, output: str, images: int, channels: int, hook: Mapping[str, Any]) -> Cost:
-        clusters = hook['num_clusters']
-        passes = hook.get('kmeans_restarts', 30) * (hook.get('kmeans_iterations', 20) + 1)
+    def _kmeans(self, step: ClustersStep | DenoisedStep, images: int) -> Cost:
+        channels, clusters = self._channels_of(step.source), step.num_clusters
+        passes = step.kmeans.restarts * (step.kmeans.iterations + 1)
         centroids = clusters * channels * NUMBER
         seconds = passes * images * kmeans_seconds(channels, clusters, self.machine.device)
         main = PROCESS + 3 * centroids  # rows are mapped from the disk
         on_gpu = centroids + 10**9 if self.machine.gpu_memory else 0
         disk = centroids + 12 * images
-        return Cost(output, images, passes, seconds, main, on_gpu, disk, 'num_categories')
+        name = step.makes.name
+        return Cost(name, images, passes, seconds, main, on_gpu, disk, 'num_categories')
 
-    def _labels(self, hook: Mapping[str, Any]) -> Iterator[Cost]:
-        source = dict(hook['source'], dataset=hook['label_dataset'])
-        trial, on_core = self._try(source), LABEL_SECONDS
-        segmenter = (hook.get('label_transform') or {}).get('segmenter')
+    def _labels(self, step: LabelsStep) -> Cost:
+        loader = _loader_of(step.source) | dict(dataset=step.dataset)
+        trial, on_core = self._try(loader, self._network_of(step.source)), LABEL_SECONDS
+        segmenter = step.transform.get('segmenter')
         if segmenter is not None and segmenter['type'] == 'SAMSegmenter':
             sizes = resolve_sizes(segmenter.get('model_type', 'vit_b'))
             precision = segmenter.get('encoder_dtype', 'float32')
             encoder = sam_seconds(sizes, precision, self.machine.device)
-            seconds = trial.seconds + DECODER * encoder * source['batch_size']
+            seconds = trial.seconds + DECODER * encoder * loader['batch_size']
             trial = replace(trial, seconds=seconds)
         elif segmenter is not None:
             on_core += GRABCUT_SECONDS
-        yield self._pass('pseudo_labels', trial, source, LABEL_MAP_BYTES, on_core)
+        return self._pass(step.makes.name, trial, loader, LABEL_MAP_BYTES, on_core)
 
     def _pass(self, name: str, trial: Trial, source: dict, size: int, on_core: float = 0.0) -> Cost:
         """A network over all images; of each, bytes on the disk and seconds of a core after it."""
@@ -187,16 +189,25 @@ class PartCosts:
         """Seconds of one core to read and decode an image file."""
         return DECODING * math.prod(self.facts.size)
 
-    def _try(self, source: Mapping[str, Any], network: nn.Module | None = None) -> Trial:
-        """A pass of a network; default that of the source, with random weights."""
-        if network is None:
-            precision = FeatureSource(**source).precision
-            network = AttendedInference(_build(self._model_of(source)), precision)
-        return try_pass(network, source, self.facts.size, self.machine.device, self.whole)
+    def _try(self, loader: Mapping[str, Any], network: nn.Module) -> Trial:
+        return try_pass(network, loader, self.facts.size, self.machine.device, self.whole)
 
-    def _model_of(self, source: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _network_of(self, source: FeatureSource) -> AttendedInference:
+        """What a source embeds with, with random weights."""
+        return AttendedInference(_build(self._model_of(source)), source.precision)
+
+    def _channels_of(self, source: FeatureSource) -> int:
+        return self._model_of(source)['channels']
+
+    def _model_of(self, source: FeatureSource) -> Mapping[str, Any]:
         """Config of the network whose stage a source names."""
-        return self.recipe.stage(Path(source['config']).parent.name, '<stage_dir>')['model']
+        return self.recipe.stage(Path(source.config).parent.name, '<stage_dir>')['model']
+
+
+def _loader_of(source: FeatureSource) -> dict[str, Any]:
+    """The images of a source as it loads them."""
+    names = ('dataset', 'batch_size', 'num_workers', 'maps')
+    return {name: getattr(source, name) for name in names}
 
 
 def _build(config: Mapping[str, Any]) -> nn.Module:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from luss_mm.datasets.image_walk import walk_images
-from luss_mm.datasets.seeded_dataset import IGNORE_INDEX
+from luss_mm.datasets.label_map_file import IGNORE_INDEX
 from luss_mm.functional.label_codec import decode_label_map
 
 # Folders that hold masks rather than photographs, in lower case.

@@ -12,7 +12,7 @@ Hooks run them before (`scores`: after) a training, in the order in which a stag
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,7 +23,7 @@ from torch import nn
 
 from luss_mm.datasets.image_entries import ImagePaths
 from luss_mm.inference.feature_source import FeatureSource
-from luss_mm.pipeline.clusters import DenoisingRules, cluster_features, denoise_clusters
+from luss_mm.pipeline.clusters import DenoisingRules, KMeans, cluster_features, denoise_clusters
 from luss_mm.pipeline.foreground_threshold import (
     CERTAIN_QUANTILES,
     ThresholdRule,
@@ -42,25 +42,6 @@ from luss_mm.work_dir.run_folder import (
     load_features,
     load_threshold,
 )
-
-
-@dataclass(frozen=True)
-class KMeans:
-    """How k-means is run, see `fit_kmeans`.
-
-    Attributes:
-        iterations: Of each restart.
-        restarts: Number of restarts.
-        initialization: 'random' or 'k-means++'.
-        components: Of the projections that are clustered, or None.
-        seed: Of the first restart.
-    """
-
-    iterations: int = 20
-    restarts: int = 30
-    initialization: str = 'random'
-    components: int | None = None
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -131,7 +112,7 @@ class ClustersStep(Step):
             load_features(self.features).embeddings,
             self.num_clusters,
             inputs=dict(features=read_manifest(self.features)['key']),
-            **asdict(self.kmeans),
+            kmeans=self.kmeans,
         )
 
 
@@ -194,7 +175,7 @@ class DenoisedStep(Step):
                 features=read_manifest(self.features)['key'],
                 clusters=read_manifest(self.clusters)['key'],
             ),
-            **asdict(self.kmeans),
+            kmeans=self.kmeans,
         )
         produce(
             self.pictures,

@@ -31,17 +31,36 @@ from luss_mm.work_dir.run_folder import (
 from luss_mm.work_dir.stop_request import stop_if_asked
 
 
+@dataclass(frozen=True)
+class KMeans:
+    """How k-means is run, see `fit_kmeans`.
+
+    Attributes:
+        iterations: Of each restart.
+        restarts: Number of restarts.
+        initialization: 'random' or 'k-means++'.
+        components: Of the projections that are clustered, or None.
+        seed: Of the first restart.
+    """
+
+    iterations: int = 20
+    restarts: int = 30
+    initialization: str = 'random'
+    components: int | None = None
+    seed: int = 0
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What an output is keyed by, besides the seed."""
+        return {name: value for name, value in asdict(self).items() if name != 'seed'}
+
+
 def cluster_features(
     directory: str | Path,
     embeddings: np.ndarray,
     num_clusters: int,
     inputs: Mapping[str, Any],
-    *,
-    iterations: int = 20,
-    restarts: int = 30,
-    initialization: str = 'random',
-    components: int | None = None,
-    seed: int = 0,
+    kmeans: KMeans,
 ) -> Clusters:
     """k-means on all embeddings, on rank 0.
 
@@ -50,34 +69,20 @@ def cluster_features(
         embeddings: float32, may be memory-mapped. Shape (N, C).
         num_clusters: K.
         inputs: Names to keys: the features.
-        iterations: Of each restart.
-        restarts: The one with the least distortion counts.
-        initialization: Of each restart, see `fit_kmeans`.
-        components: Of the projections that are clustered, see `fit_kmeans`.
-        seed: Of the first restart.
+        kmeans: How.
 
     Returns:
         The clusters, read back from disk.
     """
-    settings = dict(
-        num_clusters=num_clusters,
-        iterations=iterations,
-        restarts=restarts,
-        initialization=initialization,
-        components=components,
-    )
+    settings = dict(num_clusters=num_clusters, **kmeans.settings)
 
     def make(unfinished: Path) -> None:
         if is_main_process():
-            progress = Progress(f'k-means (K = {num_clusters})', restarts)
+            progress = Progress(f'k-means (K = {num_clusters})', kmeans.restarts)
             result = fit_kmeans(
                 embeddings,
                 num_clusters,
-                iterations=iterations,
-                restarts=restarts,
-                initialization=initialization,
-                components=components,
-                seed=seed,
+                **asdict(kmeans),
                 progress=lambda done, total: count_restart(progress, done),
             )
             summary = dict(
@@ -91,7 +96,7 @@ def cluster_features(
                 Clusters(result.centroids, result.assignment, result.squared_distances),
             )
 
-    return load_clusters(produce(directory, make, inputs, settings, seed=seed))
+    return load_clusters(produce(directory, make, inputs, settings, seed=kmeans.seed))
 
 
 def count_restart(progress: Progress, done: int) -> None:
@@ -144,12 +149,7 @@ def denoise_clusters(
     rules: DenoisingRules,
     num_clusters: int,
     inputs: Mapping[str, Any],
-    *,
-    iterations: int = 20,
-    restarts: int = 30,
-    initialization: str = 'random',
-    components: int | None = None,
-    seed: int = 0,
+    kmeans: KMeans,
 ) -> Clusters:
     """Cluster again without noisy samples, then assign all samples; on rank 0.
 
@@ -170,11 +170,7 @@ def denoise_clusters(
         rules: Which samples are kept.
         num_clusters: K of the new clusters.
         inputs: Names to keys: the features and the clusters.
-        iterations: Of each restart.
-        restarts: The one with the least distortion counts.
-        initialization: Of each restart, see `fit_kmeans`.
-        components: Of the projections that are clustered, see `fit_kmeans`.
-        seed: Of the first restart and of the samples drawn again.
+        kmeans: How; its seed is that of the samples drawn again, too.
 
     Returns:
         The new clusters with all samples, read back from disk.
@@ -185,28 +181,17 @@ def denoise_clusters(
 
     Source: PDSO, CSD: noise filter, proportions of the categories, k-means 3.
     """
-    settings = dict(
-        **asdict(rules),
-        num_clusters=num_clusters,
-        iterations=iterations,
-        restarts=restarts,
-        initialization=initialization,
-        components=components,
-    )
+    settings = dict(**asdict(rules), num_clusters=num_clusters, **kmeans.settings)
 
     def make(unfinished: Path) -> None:
         if is_main_process():
-            selection = _select_samples(embeddings, clusters.centroids, rules, seed)
+            selection = _select_samples(embeddings, clusters.centroids, rules, kmeans.seed)
             denoised = _cluster_rows(
                 unfinished / KEPT_EMBEDDINGS,
                 embeddings,
                 selection.rows,
                 num_clusters,
-                iterations=iterations,
-                restarts=restarts,
-                initialization=initialization,
-                components=components,
-                seed=seed,
+                kmeans,
             )
             summary = dict(
                 rules=asdict(rules),
@@ -218,7 +203,7 @@ def denoise_clusters(
             write_denoising(unfinished, selection.kept, selection.quality.astype(np.float32))
             write_clusters(unfinished, denoised)
 
-    return load_clusters(produce(directory, make, inputs, settings, seed=seed))
+    return load_clusters(produce(directory, make, inputs, settings, seed=kmeans.seed))
 
 
 def check_clusters(clusters: Clusters) -> None:
@@ -276,12 +261,7 @@ def _cluster_rows(
     embeddings: np.ndarray,
     rows: np.ndarray,
     num_clusters: int,
-    *,
-    iterations: int,
-    restarts: int,
-    initialization: str,
-    components: int | None,
-    seed: int,
+    kmeans: KMeans,
 ) -> Clusters:
     """k-means on some rows, which need a file of their own, then assignment of all."""
     num_different = len(np.unique(rows))
@@ -290,16 +270,12 @@ def _cluster_rows(
             f'{num_different} of {len(embeddings)} samples are kept, which cannot form '
             f'{num_clusters} clusters: keep more of them'
         )
-    progress = Progress(f'k-means on kept samples (K = {num_clusters})', restarts)
+    progress = Progress(f'k-means on kept samples (K = {num_clusters})', kmeans.restarts)
     try:
         result = fit_kmeans(
             _copy_rows(path, embeddings, rows),
             num_clusters,
-            iterations=iterations,
-            restarts=restarts,
-            initialization=initialization,
-            components=components,
-            seed=seed,
+            **asdict(kmeans),
             progress=lambda done, total: count_restart(progress, done),
         )
     finally:

@@ -7,9 +7,8 @@ import numpy as np
 from luss_mm.datasets.category_folders import category_names
 from luss_mm.datasets.image_file import read_image_size
 from luss_mm.datasets.image_walk import walk_images
+from luss_mm.datasets.label_map_file import IGNORE_INDEX, save_label_map
 from luss_mm.datasets.mask_coding import MaskCoding, MaskError, photograph_of
-from luss_mm.datasets.seeded_dataset import IGNORE_INDEX
-from luss_mm.pipeline.generate_labels import save_label_map
 
 
 def convert_masks(

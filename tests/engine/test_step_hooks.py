@@ -6,7 +6,7 @@ from mmengine.hooks import Hook
 from mmseg.registry import MODELS
 
 from luss_mm.engine.hooks import ClusterHook, CSDHook
-from luss_mm.pipeline.clusters import DenoisingRules, denoise_clusters
+from luss_mm.pipeline.clusters import DenoisingRules, KMeans, denoise_clusters
 from luss_mm.pipeline.step import check_order, steps_of
 from luss_mm.work_dir.artifact import is_finished, read_manifest
 from luss_mm.work_dir.run_folder import load_clusters, load_features
@@ -93,7 +93,7 @@ def test_result_is_that_of_the_pipeline(arguments, tmp_path):
     rules = DenoisingRules('margin', keep_fraction=0.8, limit=None, cap=1.5, floor=1.0)
     embeddings = load_features(run / 'dff_features').embeddings
     expected = denoise_clusters(
-        tmp_path / 'again', embeddings, before, rules, 2, {}, iterations=20, restarts=2, seed=4
+        tmp_path / 'again', embeddings, before, rules, 2, {}, KMeans(restarts=2, seed=4)
     )
     for one, other in zip(vars(after).values(), vars(expected).values(), strict=True):
         np.testing.assert_array_equal(one, other)

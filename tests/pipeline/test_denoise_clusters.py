@@ -7,7 +7,7 @@ from luss_mm.functional.kmeans import fit_kmeans
 from luss_mm.functional.nearest_centroids import assign_to_centroids
 from luss_mm.functional.sample_selection import balance_clusters
 from luss_mm.pipeline import clusters as module
-from luss_mm.pipeline.clusters import DenoisingRules, check_clusters, denoise_clusters
+from luss_mm.pipeline.clusters import DenoisingRules, KMeans, check_clusters, denoise_clusters
 from luss_mm.work_dir.run_folder import Clusters
 
 RULES = DenoisingRules(rule='margin', keep_fraction=0.7, limit=None, cap=1.2, floor=0.8)
@@ -36,8 +36,9 @@ def clusters(embeddings):
 
 def denoise(directory, embeddings, clusters, rules=RULES, num_clusters=K, **settings):
     settings = dict(iterations=10, restarts=3, seed=1) | settings
+    kmeans = KMeans(**settings)
     return denoise_clusters(
-        directory, embeddings, clusters, rules, num_clusters, dict(clusters='abc'), **settings
+        directory, embeddings, clusters, rules, num_clusters, dict(clusters='abc'), kmeans
     )
 
 

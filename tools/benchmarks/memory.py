@@ -190,15 +190,15 @@ def cluster(folder: Path, size: int) -> Callable[[], object]:
 
 def denoise(folder: Path, size: int) -> Callable[[], object]:
     """CSD as `CSDHook` calls it, with fewer iterations."""
-    from luss_mm.pipeline.clusters import DenoisingRules, denoise_clusters
+    from luss_mm.pipeline.clusters import DenoisingRules, KMeans, denoise_clusters
     from luss_mm.work_dir.run_folder import Clusters
 
     embeddings = np.load(folder / 'embeddings.npy', mmap_mode='r')
     clusters = Clusters(np.array(embeddings[:CLUSTERS]), None, None)
     rules = DenoisingRules('margin', 0.665, None, 2.0, 0.5)
-    settings = dict(iterations=2, restarts=1)
+    kmeans = KMeans(iterations=2, restarts=1)
     target = folder / f'denoised_{size}'
-    return lambda: denoise_clusters(target, embeddings, clusters, rules, CLUSTERS, {}, **settings)
+    return lambda: denoise_clusters(target, embeddings, clusters, rules, CLUSTERS, {}, kmeans)
 
 
 def load(stage: str, folder: Path, size: int) -> Callable[[], object]:

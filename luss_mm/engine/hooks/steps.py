@@ -22,12 +22,12 @@ from luss_mm.inference.steps import (
     ClustersStep,
     DenoisedStep,
     FeaturesStep,
-    KMeans,
     LabelsStep,
     MapsStep,
     ScoresStep,
     ThresholdStep,
 )
+from luss_mm.pipeline.clusters import KMeans
 from luss_mm.pipeline.foreground_threshold import CERTAIN_QUANTILES
 from luss_mm.pipeline.image_scores import ScoringRule, write_selection
 from luss_mm.pipeline.step import Step
