@@ -50,7 +50,7 @@ def finished():
 
 
 def kill_at(point, work_dir):
-    run = start_training(work_dir, kill_at=point, quick='pictures' not in point[0])
+    run = start_training(work_dir, kill_at=point, quick='save_strip' not in point[0])
     assert run.wait() == -signal.SIGKILL, run.output[-3000:]
     return run.output
 

@@ -1,7 +1,10 @@
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageEnhance, ImageOps
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as torchvision
 
 from luss_mm.datasets.transforms import (
     PCTOperations,
@@ -100,6 +103,50 @@ def results_of(height, width):
 def augmented(seed, height=40, width=60, **settings):
     np.random.seed(seed)
     return RandomStrongOperations(**settings)(results_of(height, width))
+
+
+def drawn_values(monkeypatch, *values):
+    left = list(values)
+    monkeypatch.setattr(np.random, 'uniform', lambda *bounds: left.pop(0))
+
+
+def compare_with_torchvision(ours, theirs, tolerance):
+    """Away from the border of what is covered."""
+    covered = cv2.erode((ours != IGNORE).astype(np.uint8), np.ones((3, 3)), borderValue=0) > 0
+    assert covered.mean() > 0.3
+    assert (np.abs(ours.astype(int) - theirs)[covered] > tolerance).mean() < 0.02
+
+
+@pytest.mark.parametrize('angle', [-45.0, -10.0, 30.0, 45.0])
+def test_rotation_is_torchvisions(angle, monkeypatch):
+    image, labels = labelled_picture(40, 60)
+    drawn_values(monkeypatch, angle)
+    movement = strong_operations.rotate(60, 40)
+    theirs = torchvision.rotate(
+        Image.fromarray(labels), angle, InterpolationMode.NEAREST, fill=IGNORE
+    )
+    compare_with_torchvision(move_labels(labels, movement, IGNORE), np.asarray(theirs), 0)
+    picture = torch.from_numpy(image.transpose(2, 0, 1).copy())
+    theirs = torchvision.rotate(picture, angle, InterpolationMode.BILINEAR)
+    ours = move_image(image, movement, FILL)
+    found = np.abs(ours.astype(int) - theirs.numpy().transpose(1, 2, 0))
+    inner = cv2.erode((ours[..., 2] == 200).astype(np.uint8), np.ones((3, 3)), borderValue=0) > 0
+    assert found[inner].mean() < 1 and found[inner].max() <= 5
+
+
+@pytest.mark.parametrize('axis', [0, 1])
+@pytest.mark.parametrize('amount', [-0.3, 0.12, 0.3])
+def test_shear_is_torchvisions(axis, amount, monkeypatch):
+    _, labels = labelled_picture(40, 60)
+    drawn_values(monkeypatch, amount)
+    monkeypatch.setattr(np.random, 'rand', lambda: 0.2 + 0.6 * axis)
+    ours = move_labels(labels, strong_operations.shear(60, 40), IGNORE)
+    degrees = [0.0, 0.0]
+    degrees[axis] = float(np.rad2deg(np.arctan(amount)))
+    theirs = torchvision.affine(
+        Image.fromarray(labels), 0, [0, 0], 1, degrees, InterpolationMode.NEAREST, fill=IGNORE
+    )
+    compare_with_torchvision(ours, np.asarray(theirs), 0)
 
 
 def test_two_distinct_operations_out_of_fifteen(monkeypatch):
