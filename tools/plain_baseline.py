@@ -16,11 +16,8 @@ import luss_mm  # noqa: F401  registers everything
 from luss_mm.engine.expected_errors import one_line_stops
 from luss_mm.inference.plain_baseline import FIGURES, read_plain_baseline, score_plain_baseline
 from luss_mm.recipes.command_line import OptionAction
-from luss_mm.recipes.config_file import read_config, refuse_incomplete
-from luss_mm.recipes.recipe import Recipe
-from luss_mm.recipes.settings import Settings
+from luss_mm.recipes.recipe import read_settings
 from luss_mm.work_dir.atomic_files import refuse_unwritable, write_atomically
-from luss_mm.work_dir.run_folder import RunFolder
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -42,23 +39,12 @@ def parse_arguments() -> argparse.Namespace:
     return arguments
 
 
-def find_settings(arguments: argparse.Namespace) -> Settings:
-    """Settings of the recipe, or of the run, that the command line names."""
-    path = arguments.recipe
-    if path.is_dir():
-        config = read_config(RunFolder(path).settings_file, arguments.cfg_options)
-        return Settings(config.to_dict())
-    config = read_config(path, arguments.cfg_options)
-    refuse_incomplete(config, path, ['stages'])
-    config.work_dir = arguments.work_dir or str(Path('work_dirs', path.stem))
-    return Recipe(config).settings
-
-
 @one_line_stops()
 def main() -> None:
     """Score, print the figures and write them down."""
     arguments = parse_arguments()
-    baseline = read_plain_baseline(find_settings(arguments), arguments.checkpoint)
+    settings = read_settings(arguments.recipe, arguments.cfg_options, arguments.work_dir)
+    baseline = read_plain_baseline(settings, arguments.checkpoint)
     if arguments.out is not None:
         refuse_unwritable(arguments.out)
     scores = score_plain_baseline(baseline, arguments.seeds)

@@ -14,6 +14,7 @@ from mmseg.registry import DATASETS, MODELS, TASK_UTILS
 from luss_mm.datasets import LUSSDataset, SeededDataset
 from luss_mm.packaged_weights import find_labels_used
 from luss_mm.recipes.config_check import RUNNER_KEYS, check_schedule, check_stage, typed_blocks
+from luss_mm.recipes.config_file import read_config, refuse_incomplete
 from luss_mm.recipes.dataset_facts import look_at, without_loading
 from luss_mm.recipes.folder_defaults import look_at_folder
 from luss_mm.recipes.named_backbone import look_at_backbone
@@ -28,6 +29,7 @@ from luss_mm.recipes.settings import (
     without_effectless,
 )
 from luss_mm.recipes.stage_config import stage_visualizer
+from luss_mm.work_dir.run_folder import RunFolder
 
 # Keys of a recipe that are neither settings nor shared by the stages.
 RECIPE_KEYS = {
@@ -301,3 +303,25 @@ class Recipe:
 def _is_a(kind: str, dataset: type) -> bool:
     found = DATASETS.get(kind)
     return isinstance(found, type) and issubclass(found, dataset)
+
+
+def read_settings(
+    path: str | Path, options: Mapping[str, Any] | None = None, work_dir: str | None = None
+) -> Settings:
+    """Settings of a recipe, checked as for a run, or of the run in a work directory.
+
+    Args:
+        path: Recipe, or work directory of a run.
+        options: Settings that are given on the command line.
+        work_dir: Of a recipe that refers to its files; default as for training.
+
+    Raises:
+        SettingsError: If the recipe has a fault.
+        ConfigError: If there is no recipe or run, or it cannot be read.
+    """
+    if Path(path).is_dir():
+        return Settings(read_config(RunFolder(path).settings_file, options).to_dict())
+    config = read_config(path, options)
+    refuse_incomplete(config, path, ['stages'])
+    config.work_dir = work_dir or str(Path('work_dirs', Path(path).stem))
+    return Recipe(config).settings
