@@ -16,7 +16,9 @@ from luss_mm.recipes.recipe import Recipe
 CONFIGS = Path(__file__).parents[1] / 'configs'
 RECIPES = sorted((CONFIGS / 'luss').glob('*.py'))
 ALL_RECIPES = sorted(
-    path for folder in ('luss', 'imagenet_s', 'semi') for path in (CONFIGS / folder).glob('*.py')
+    path
+    for folder in ('luss', 'imagenet_s', 'pretraining', 'semi')
+    for path in (CONFIGS / folder).glob('*.py')
 )
 TRAINING_SETS = ('LUSSDataset', 'ImageNetSDataset', 'ClassLabelDataset')
 IGNORE_KEYS = ('ignore_index', 'seg_pad_val', 'ignore_label', 'seg_fill_val')

@@ -20,7 +20,9 @@ from luss_mm.recipes.recipe import Recipe
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md'))]
 RECIPES = sorted(
-    p for family in ('luss', 'imagenet_s', 'semi') for p in ROOT.glob(f'configs/{family}/*.py')
+    p
+    for family in ('luss', 'imagenet_s', 'pretraining', 'semi')
+    for p in ROOT.glob(f'configs/{family}/*.py')
 )
 PATH = re.compile(r'(?<![\w/.<>])(?:configs|docs|luss_mm|tests|tools)/[\w*./-]*\w')
 FENCE = re.compile(r'^```(\w*)\n(.*?)^```$', re.MULTILINE | re.DOTALL)

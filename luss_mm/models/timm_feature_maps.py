@@ -29,6 +29,7 @@ class TIMMFeatureMaps(BaseModule):
         model_name: As timm.create_model, for instance 'xception65' or 'vit_small_patch14_dinov2'.
         out_indices: Which of timm's feature maps are returned, shallow ones first.
         output_stride: 8, 16 or 32: strides beyond it become dilations. None: the network's own.
+        frozen: Never train it; it stays in eval mode, so that statistics of batch norm stay too.
         init_cfg: Where weights come from. timm's own download is not used.
         **options: Of timm's network, for instance `drop_path_rate`; it refuses unknown ones.
 
@@ -42,6 +43,7 @@ class TIMMFeatureMaps(BaseModule):
         model_name: str,
         out_indices: Sequence[int] = (1, 4),
         output_stride: int | None = None,
+        frozen: bool = False,
         init_cfg: dict | None = None,
         **options: Any,
     ) -> None:
@@ -62,6 +64,12 @@ class TIMMFeatureMaps(BaseModule):
         self.patch_size: tuple[int, int] | None = None
         if is_plain_transformer(self.network):
             self.patch_size = tuple(self.network.patch_embed.patch_size)
+        self.frozen = frozen
+        self.requires_grad_(not frozen)
+
+    def train(self, mode: bool = True) -> 'TIMMFeatureMaps':
+        """Set training mode, unless the network is frozen."""
+        return super().train(mode and not self.frozen)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Feature maps of a batch.

@@ -194,10 +194,16 @@ class Recipe:
             self.templates[name].get('labels_used', {}), f'stages.{name}.labels_used'
         )
         lines = [text for key, text in used.items() if self.evaluate or key not in VALIDATION_KEYS]
-        start = self.is_training(name) and self.stage(name, '<stage_dir>').get('load_from')
-        if start and (labels := find_labels_used(start)):
-            lines.append(labels)
-        return lines
+        if not self.is_training(name):
+            return lines
+        stage = self.stage(name, '<stage_dir>')
+        starts = [
+            block['init_cfg']['checkpoint']
+            for _, block in typed_blocks(stage['model'])
+            if 'checkpoint' in (block.get('init_cfg') or {})
+        ]
+        seen = [find_labels_used(start) for start in (stage.get('load_from'), *starts) if start]
+        return [*lines, *dict.fromkeys(labels for labels in seen if labels)]
 
     def test_parts(self, name: str) -> dict[str, Any]:
         """A stage's test data loader, loop and evaluator, also without evaluation.

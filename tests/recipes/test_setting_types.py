@@ -10,7 +10,9 @@ from luss_mm.recipes.recipe import RECIPE_KEYS
 from luss_mm.recipes.setting_types import TYPES, check_settings
 
 RECIPES = [
-    p for family in ('luss', 'imagenet_s', 'semi') for p in Path('configs', family).glob('*.py')
+    p
+    for family in ('luss', 'imagenet_s', 'pretraining', 'semi')
+    for p in Path('configs', family).glob('*.py')
 ]
 CONTAINERS = {'stages', 'vis_backends', 'runner_type'}
 
