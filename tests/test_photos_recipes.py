@@ -8,7 +8,7 @@ from mmengine.config import Config
 from luss_mm.engine.staged_runner import StagedRunner
 from luss_mm.inference.inferencer import LUSSInferencer
 from luss_mm.pipeline.rendered_images import RenderTinyShapes
-from luss_mm.work_dir.artifact import read_manifest
+from luss_mm.work_dir.manifest import read_manifest
 from tests.test_backbones import nothing_beside as nothing_beside
 from tests.test_configs import CONFIGS
 

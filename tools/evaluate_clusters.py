@@ -17,7 +17,7 @@ from luss_mm.functional.clustering_scores import (
     normalized_mutual_information,
 )
 from luss_mm.recipes.config_file import read_own_config, refuse_incomplete
-from luss_mm.work_dir.artifact import is_finished
+from luss_mm.work_dir.manifest import is_finished
 from luss_mm.work_dir.run_folder import LAST_STAGE, StageFolder, load_clusters
 
 import numpy as np

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from luss_mm.datasets.luss_dataset import list_images
+from luss_mm.datasets.image_index import scan_images
 from luss_mm.datasets.transforms import LoadBoundedImage, MultiCrop
 from luss_mm.functional.colour_changes import change_colours
 from luss_mm.work_dir.atomic_files import write_atomically
@@ -48,7 +48,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
         paths = (
-            [str(arguments.images / name) for name in list_images(arguments.images)]
+            [str(arguments.images / name) for name in scan_images(arguments.images)]
             if arguments.images
             else write_images(Path(folder), 50)
         )
