@@ -98,7 +98,7 @@ def _check_arguments(where: str, block: Mapping[str, Any]) -> None:
 
 
 def _find(name: str) -> Any:
-    """The class of that name, or None; registries try to import what they do not know, so ask once."""
+    """The class of that name, or None. Asked once: registries try to import what they lack."""
     if name not in _known:
         found = (registry.get(name) for registry in REGISTRIES)
         if (kind := next((kind for kind in found if kind is not None), None)) is None:
