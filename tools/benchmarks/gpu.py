@@ -23,6 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# Forked processes cannot use a GPU that torch has looked for in its usual way, as mmengine does.
+os.environ['PYTORCH_NVML_BASED_CUDA_CHECK'] = '1'
+
 import luss_mm.registered  # noqa: F401  once, for all sections
 from luss_mm.functional.kmeans import fit_kmeans
 from luss_mm.recipes.made_up_batches import build_model, collate, draw_made_up_samples
@@ -100,8 +103,6 @@ def main() -> None:
     parser.add_argument('--out', type=Path, required=True, metavar='DIR')
     parser.add_argument('--quick', action='store_true', help='tiny sizes: figures say nothing')
     options = parser.parse_args()
-    # Forked processes could not use a GPU that torch has looked for in its usual way before.
-    os.environ['PYTORCH_NVML_BASED_CUDA_CHECK'] = '1'
     deadline = time.monotonic() + 60 * options.minutes
     sizes = TINY if options.quick else Sizes()
     options.out.mkdir(parents=True, exist_ok=True)
