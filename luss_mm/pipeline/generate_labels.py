@@ -207,10 +207,8 @@ def sum_outcomes(
         total.update(finished.content(shard))
     total = summarise(total)
     write_outcomes(finished.directory, total)
-    print_log(
-        'pixel labels: ' + ', '.join(f'{name}: {count}' for name, count in sorted(total.items())),
-        logger='current',
-    )
+    shown = ', '.join(f'{name}: {count}' for name, count in sorted(total.items()) if count)
+    print_log(f'pixel labels: {shown}', logger='current')
 
 
 def summarise_images(counts: Counter[str], num_clusters: int) -> dict[str, float]:

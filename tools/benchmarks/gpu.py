@@ -205,6 +205,11 @@ def pretraining(sizes: Sizes) -> Comparisons:
 
 def fine_tuning(sizes: Sizes) -> Comparisons:
     """A step of the segmentor's fine-tuning."""
+    return compare_training('fine-tuning', fine_tuning_steps(sizes), sizes)
+
+
+def fine_tuning_steps(sizes: Sizes) -> dict[str, Step]:
+    """A step as the recipe makes it, and one of a plain loop with autocast."""
     init_default_scope('mmseg')
     stage = read_stage('finetune', sizes.recipe)
     loader, dtype = stage['train_dataloader'], autocast_dtype(device())
@@ -232,8 +237,7 @@ def fine_tuning(sizes: Sizes) -> Comparisons:
 
         return step
 
-    steps = dict(ours=loop(plain=False), plain_autocast=loop(plain=True))
-    return compare_training('fine-tuning', steps, sizes)
+    return dict(ours=loop(plain=False), plain_autocast=loop(plain=True))
 
 
 def compare_training(name: str, steps: dict[str, Step], sizes: Sizes) -> Comparisons:
