@@ -116,12 +116,11 @@ class Run:
     @property
     def report(self) -> Path:
         """The page about the run, which is written if it is not there yet."""
-        from luss_mm.engine.run_report import report_run
-        from luss_mm.visualization.report.page import report_is_current, report_page
+        from luss_mm.visualization.report import report_is_current, report_page, write_report
 
         if report_is_current(self.work_dir):
             return report_page(self.work_dir)
-        return report_run(self.work_dir)
+        return write_report(self.work_dir)
 
     @cached_property
     def inferencer(self) -> 'LUSSInferencer':

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from luss_mm.datasets.image_file import ImageFileError, find_image_problem
-from luss_mm.datasets.luss_dataset import list_images
+from luss_mm.datasets.image_index import scan_images
 from luss_mm.datasets.transforms import LoadBoundedImage, LoadLabelMap
 from luss_mm.pipeline.check_images import CheckedDataset
 from luss_mm.recipes.image_preparation import ImagePreparation
@@ -139,7 +139,7 @@ def test_loops_of_links_end(tmp_path):
         write_image(tmp_path / name, np.zeros((4, 4, 3)))
     (tmp_path / 'a' / 'up').symlink_to('..')
     (tmp_path / 'b' / 'self').symlink_to('.')
-    found = list(list_images(tmp_path))
+    found = list(scan_images(tmp_path))
     assert found == ['a/0.jpg', 'b/1.jpg']
 
 

@@ -9,7 +9,7 @@ from luss_mm.checkpoints.loading import load_checkpoint
 from luss_mm.engine.staged_runner import StagedRunner
 from luss_mm.inference.inferencer import LUSSInferencer
 from luss_mm.pipeline.rendered_images import RenderTinyShapes
-from luss_mm.work_dir.artifact import read_manifest
+from luss_mm.work_dir.manifest import read_manifest
 from tests.small_pct import write_folder
 from tests.test_backbones import nothing_beside as nothing_beside
 from tests.test_configs import CONFIGS

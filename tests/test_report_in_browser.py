@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from luss_mm.engine.run_report import report_run
+from luss_mm.visualization.report import write_report
 from tests.visualization.made_up_run import NASTY, make_run
 
 playwright = pytest.importorskip('playwright.sync_api', reason='playwright is not installed')
@@ -28,7 +28,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def address(run):
-    return report_run(run).as_uri()
+    return write_report(run).as_uri()
 
 
 @pytest.fixture(scope='module')
@@ -161,7 +161,7 @@ def test_without_script_everything_is_shown(open_page):
 
 
 def test_pictures_beside_the_page_are_loaded_when_they_come_into_view(run, open_page):
-    page = open_page(report_run(run, largest_page=0).as_uri())
+    page = open_page(write_report(run, largest_page=0).as_uri())
     assert page.evaluate(LOADED) < page.evaluate('document.images.length')
     first = page.locator('#cluster-cards img').first
     first.scroll_into_view_if_needed()
@@ -172,7 +172,7 @@ def test_pictures_beside_the_page_are_loaded_when_they_come_into_view(run, open_
 
 @pytest.mark.slow
 def test_of_919_clusters_only_what_is_seen_is_loaded(open_page, tmp_path):
-    page = open_page(report_run(make_run(tmp_path, 919)).as_uri())
+    page = open_page(write_report(make_run(tmp_path, 919)).as_uri())
     assert count(page, 'cluster-cards') == '919 of 919'
     assert page.evaluate('document.images.length') > 2 * 919
     assert page.evaluate(LOADED) < 100

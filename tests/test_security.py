@@ -38,7 +38,6 @@ from luss_mm.checkpoints.conversion import convert_centroids
 from luss_mm.checkpoints.loading import CheckpointError, load_checkpoint
 from luss_mm.datasets.class_labels import ClassLabelDataset
 from luss_mm.engine.receptive_fields import MergeReceptiveFields
-from luss_mm.engine.run_report import prototype_use
 from luss_mm.evaluation.score_folders import read_foreground_score
 from luss_mm.inference.inferencer import LUSSInferencer
 from luss_mm.models.segmenters import SAMSegmenter, SegmenterError
@@ -170,7 +169,6 @@ WAYS = dict(
     infer_run=infer_run,
     infer_checkpoint=infer_checkpoint,
     export=export,
-    report=lambda path, folder: prototype_use('pretrain', path),
     merge=lambda path, folder: MergeReceptiveFields(str(path))(folder),
 )
 

@@ -12,9 +12,7 @@ and the like. 255 (65535 of 16 bits) and VOC's border become 1000, which does no
 import argparse
 from pathlib import Path
 
-from luss_mm.datasets.mask_coding import look_at_masks
 from luss_mm.engine.expected_errors import one_line_stops
-from luss_mm.pipeline.convert_masks import convert_masks
 
 SHOWN_VALUES = 30
 
@@ -34,6 +32,10 @@ def main() -> None:
     arguments = parser.parse_args()
     if (arguments.out is None) != (arguments.images is None):
         parser.error('--out and --images go together')
+
+    from luss_mm.datasets.mask_coding import look_at_masks
+    from luss_mm.pipeline.convert_masks import convert_masks
+
     coding = look_at_masks(arguments.masks)
     print(f'{arguments.masks}: {coding.told}')
     print(f'{"value":>18}  {"id":>6}  masks')

@@ -37,8 +37,9 @@ from luss_mm.pipeline.reference_features import (
 )
 from luss_mm.recipes.config_file import read_config
 from luss_mm.terminal import Progress
-from luss_mm.work_dir.artifact import fingerprint_file, read_manifest
+from luss_mm.work_dir.artifact import fingerprint_file
 from luss_mm.work_dir.atomic_files import write_atomically
+from luss_mm.work_dir.manifest import read_manifest
 from luss_mm.work_dir.run_folder import (
     FINAL_CHECKPOINT,
     EvaluationFolder,

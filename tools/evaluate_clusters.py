@@ -9,20 +9,7 @@ import argparse
 import json
 from pathlib import Path
 
-import luss_mm  # noqa: F401  registers the data sets
 from luss_mm.engine.expected_errors import one_line_stops
-from luss_mm.functional.clustering_scores import (
-    clustering_accuracy,
-    contingency,
-    normalized_mutual_information,
-)
-from luss_mm.recipes.config_file import read_own_config, refuse_incomplete
-from luss_mm.work_dir.artifact import is_finished
-from luss_mm.work_dir.run_folder import LAST_STAGE, StageFolder, load_clusters
-
-import numpy as np
-from mmengine.registry import init_default_scope
-from mmseg.registry import DATASETS
 
 CLUSTERINGS = ('clusters', 'dff_clusters', 'csd_clusters')  # k-means 1, 2 and 3 of PDSO
 
@@ -35,6 +22,20 @@ def main() -> None:
     )
     parser.add_argument('work_dir', type=Path)
     work_dir = parser.parse_args().work_dir
+
+    from luss_mm.functional.clustering_scores import (
+        clustering_accuracy,
+        contingency,
+        normalized_mutual_information,
+    )
+    from luss_mm.recipes.config_file import read_own_config, refuse_incomplete
+    from luss_mm.work_dir.manifest import is_finished
+    from luss_mm.work_dir.run_folder import LAST_STAGE, StageFolder, load_clusters
+
+    import numpy as np
+    from mmengine.registry import init_default_scope
+    from mmseg.registry import DATASETS
+
     init_default_scope('mmseg')
     path = StageFolder(work_dir / LAST_STAGE).config
     config = read_own_config(path)

@@ -8,11 +8,7 @@ These are the pseudo-labels before fine-tuning; the split's folder names are onl
 import argparse
 from pathlib import Path
 
-import luss_mm  # noqa: F401  registers everything
 from luss_mm.engine.expected_errors import one_line_stops
-from luss_mm.inference.label_steps import find_label_steps
-
-from mmengine.registry import init_default_scope
 
 
 @one_line_stops()
@@ -25,6 +21,11 @@ def main() -> None:
     parser.add_argument('split', help='folder below the data root of the run')
     parser.add_argument('out', type=Path)
     arguments = parser.parse_args()
+
+    from luss_mm.inference.label_steps import find_label_steps
+
+    from mmengine.registry import init_default_scope
+
     init_default_scope('mmseg')
     last = find_label_steps(arguments.work_dir)[-1]
     print(last.label_split(arguments.split, arguments.out))

@@ -11,7 +11,6 @@ import argparse
 from pathlib import Path
 
 from luss_mm.engine.expected_errors import one_line_stops
-from luss_mm.pipeline.rendered_images import make_collages
 
 
 @one_line_stops()
@@ -25,6 +24,9 @@ def main() -> None:
     parser.add_argument('--pairs', type=int, required=True, metavar='N', help='collages')
     parser.add_argument('--seed', type=int, default=0, help='of all choices (0)')
     arguments = parser.parse_args()
+
+    from luss_mm.pipeline.rendered_images import make_collages
+
     make_collages(arguments.data_root, arguments.out, arguments.pairs, arguments.seed)
     print(f'{arguments.pairs} collages: {arguments.out}')
 

@@ -12,11 +12,8 @@ import argparse
 import json
 from pathlib import Path
 
-import luss_mm  # noqa: F401  registers everything
 from luss_mm.engine.expected_errors import one_line_stops
-from luss_mm.inference.plain_baseline import FIGURES, read_plain_baseline, score_plain_baseline
 from luss_mm.recipes.command_line import OptionAction
-from luss_mm.recipes.recipe import read_settings
 from luss_mm.work_dir.atomic_files import refuse_unwritable, write_atomically
 
 
@@ -43,6 +40,10 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     """Score, print the figures and write them down."""
     arguments = parse_arguments()
+
+    from luss_mm.inference.plain_baseline import FIGURES, read_plain_baseline, score_plain_baseline
+    from luss_mm.recipes.recipe import read_settings
+
     settings = read_settings(arguments.recipe, arguments.cfg_options, arguments.work_dir)
     baseline = read_plain_baseline(settings, arguments.checkpoint)
     if arguments.out is not None:

@@ -24,8 +24,8 @@ from luss_mm.pipeline.clusters import DenoisingRules, denoise_clusters
 from luss_mm.pipeline.step import steps_of
 from luss_mm.recipes.config_file import read_own_config
 from luss_mm.visualization.curves import plot_curves
-from luss_mm.work_dir.artifact import read_manifest
 from luss_mm.work_dir.atomic_files import write_atomically
+from luss_mm.work_dir.manifest import read_manifest
 from luss_mm.work_dir.run_folder import (
     LAST_STAGE,
     RunFolder,

@@ -14,6 +14,7 @@ from luss_mm.recipes.find_recipe import CONFIGS, about, find_recipe, recipes
 from luss_mm.recipes.setting_types import TYPES
 
 SETTINGS_PAGE = CONFIGS.parent / 'settings.md'  # docs/settings.md
+FIRST = ('data_root', 'num_categories', 'seed')  # settings that most people want
 FAMILIES = dict(
     luss='Without labels',
     imagenet_s='Fine-tuning on 1 % of ImageNet-S',
@@ -50,7 +51,8 @@ def settings_table(recipe: str) -> str:
     meanings = _meanings(path.parent.name)
     width = max(40, shutil.get_terminal_size().columns)
     blocks = []
-    for name in sorted(name for name in config if name in TYPES):
+    known = [name for name in config if name in TYPES]
+    for name in sorted(known, key=lambda name: (name not in FIRST, name)):
         blocks.append(f'{name}={config[name]!s}')
         told = f'{TYPES[name]}. {meanings.get(name, "")}'
         blocks.append(textwrap.fill(told, width, initial_indent='    ', subsequent_indent='    '))

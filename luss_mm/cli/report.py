@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> None:
     with os.scandir(parsed.work_dir):
         pass  # names a folder that is not there or may not be read
 
-    from luss_mm.engine.run_report import report_run
+    from luss_mm.visualization.report import write_report
 
-    page = report_run(parsed.work_dir, int(parsed.largest_page * MEGABYTE))
+    page = write_report(parsed.work_dir, int(parsed.largest_page * MEGABYTE))
     print(f'report: {page} ({page.stat().st_size / MEGABYTE:.1f} MB)')

@@ -19,7 +19,7 @@ from luss_mm.functional.durations import format_duration
 from luss_mm.functional.ranks import one_rank
 from luss_mm.recipes.recipe import Recipe
 from luss_mm.recipes.settings import SettingsError
-from luss_mm.work_dir.artifact import is_finished, read_manifest
+from luss_mm.work_dir.manifest import is_finished, read_manifest
 
 FEW_STEPS = 200  # of pretraining; the tiny recipe makes 450
 SURELY = 2.0  # an estimate over the limit by this factor is no longer a matter of its error

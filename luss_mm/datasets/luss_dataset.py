@@ -131,12 +131,3 @@ class LUSSDataset(IndexedDataset):
         # the official order, whatever folders exist
         names = self.metainfo.get('wnids') or category_names(self.image_folders, self.root)
         return {name: i for i, name in enumerate(names, start=1)}
-
-
-def list_images(folder: Path) -> Iterator[str]:
-    """Sorted relative paths of all images below a folder, see `scan_images`.
-
-    Raises:
-        FileNotFoundError: If there are none.
-    """
-    return iter(scan_images(folder))

@@ -35,9 +35,10 @@ from luss_mm.recipes.recipe import Recipe
 from luss_mm.recipes.settings import SettingsError, plain
 from luss_mm.recipes.stage_config import ordinary_config
 from luss_mm.terminal import announce, prints_logged, quieten
-from luss_mm.work_dir.artifact import finished_outputs, on_change, produce, read_manifest, take_up
+from luss_mm.work_dir.artifact import on_change, produce, take_up
 from luss_mm.work_dir.atomic_files import remove_leftovers
 from luss_mm.work_dir.lock import locked_work_dir
+from luss_mm.work_dir.manifest import finished_outputs, read_manifest
 from luss_mm.work_dir.run_folder import FINAL_CHECKPOINT, RunFolder, StageFolder
 from luss_mm.work_dir.stop_request import stopping_on_sigterm
 

@@ -20,8 +20,8 @@ from luss_mm.evaluation.segmentation_counts import SegmentationCounts
 from luss_mm.functional.image_tally import ImageTally, tally_image
 from luss_mm.functional.kmeans import assign_to_centroids, fit_kmeans
 from luss_mm.functional.pixel_assignment import resize_score
+from luss_mm.functional.score_histograms import otsu_threshold
 from luss_mm.functional.scores import boundary_radius
-from luss_mm.functional.thresholds import otsu_threshold
 from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.pipeline.reference_features import PixelFeatures
 

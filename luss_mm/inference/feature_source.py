@@ -19,7 +19,8 @@ from luss_mm.models.cpu_speed import cpu_has_fast_bfloat16
 from luss_mm.pipeline.features import cache_feature_maps, extract_features
 from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.recipes.config_file import read_own_config
-from luss_mm.work_dir.artifact import artifact_key, fingerprint_file, read_manifest
+from luss_mm.work_dir.artifact import fingerprint_file
+from luss_mm.work_dir.manifest import artifact_key, read_manifest
 from luss_mm.work_dir.run_folder import Features
 
 _shared: WeakValueDictionary[str, 'FeatureSource'] = WeakValueDictionary()

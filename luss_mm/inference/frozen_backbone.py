@@ -17,7 +17,8 @@ from luss_mm.packaged_weights import TIMM, checkpoint_file, find_labels_used, fi
 from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.pipeline.reference_features import PixelFeatures
 from luss_mm.recipes.settings import Settings, SettingsError
-from luss_mm.work_dir.artifact import fingerprint_file, is_finished, read_manifest
+from luss_mm.work_dir.artifact import fingerprint_file
+from luss_mm.work_dir.manifest import is_finished, read_manifest
 
 RANDOM = 'random'
 WANTED = (

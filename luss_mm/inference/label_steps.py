@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from luss_mm.functional.clustering_scores import clustering_accuracy, contingency
 from luss_mm.functional.nearest_centroids import assign_to_centroids
-from luss_mm.functional.thresholds import certain_scores, otsu_threshold
+from luss_mm.functional.score_histograms import certain_scores, otsu_threshold
 from luss_mm.inference.feature_source import FeatureSource
 from luss_mm.inference.infer_folder import LABELS, FolderInference
 from luss_mm.inference.inferencer import LUSSInferencer
@@ -23,7 +23,7 @@ from luss_mm.pipeline.foreground_threshold import CERTAIN_QUANTILES
 from luss_mm.pipeline.generate_labels import PixelLabeller, generate_labels
 from luss_mm.pipeline.step import steps_of
 from luss_mm.recipes.config_file import ConfigError, read_own_config
-from luss_mm.work_dir.artifact import read_manifest
+from luss_mm.work_dir.manifest import read_manifest
 from luss_mm.work_dir.run_folder import (
     LAST_STAGE,
     RunFolder,

@@ -34,7 +34,8 @@ from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.pipeline.image_scores import ScoringRule, score_images
 from luss_mm.pipeline.step import Step
 from luss_mm.visualization.step_pictures import decoration, save_dropped_sheets
-from luss_mm.work_dir.artifact import produce, read_manifest
+from luss_mm.work_dir.artifact import produce
+from luss_mm.work_dir.manifest import read_manifest
 from luss_mm.work_dir.run_folder import (
     StageFolder,
     load_clusters,

@@ -73,6 +73,21 @@ class FeatureQueue(nn.Module):
 
 
 @torch.no_grad()
+def prototype_use(head: PrototypeHead, queue: FeatureQueue) -> Tensor:
+    """How many embeddings of the queue are nearest to each prototype.
+
+    Args:
+        head: With P prototypes.
+        queue: With the embeddings of V global views.
+
+    Returns:
+        Counts, int64 (V, P).
+    """
+    scores = (head.score(rows) for rows in queue.rows[:, : queue.filled])  # (L, P) each
+    return torch.stack([s.argmax(dim=1).bincount(minlength=s.shape[1]) for s in scores])
+
+
+@torch.no_grad()
 def assign_global_views(
     head: PrototypeHead,
     queue: FeatureQueue,

@@ -11,12 +11,11 @@ from mmengine.dist import all_gather_object, is_main_process
 from mmengine.logging import print_log
 
 from luss_mm.functional.pixel_assignment import label_by_centroid, resize_score
+from luss_mm.functional.score_histograms import certain_scores, otsu_threshold
 from luss_mm.functional.thresholds import (
     SweepCounts,
     best_threshold,
-    certain_scores,
     merge_sweep_counts,
-    otsu_threshold,
     sweep_counts,
 )
 from luss_mm.models.attended_inference import AttendedInference

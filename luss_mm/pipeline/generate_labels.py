@@ -23,11 +23,15 @@ from luss_mm.models.attended_inference import AttendedInference
 from luss_mm.pipeline.image_batches import ShardedBatches, stack_features, stack_images
 from luss_mm.work_dir.artifact import produce
 from luss_mm.work_dir.atomic_files import BackgroundWriter
-from luss_mm.work_dir.run_folder import write_outcomes
+from luss_mm.work_dir.run_folder import (
+    EMPTY_IMAGES,
+    FULL_IMAGES,
+    MEAN_FOREGROUND,
+    MEDIAN_FOREGROUND,
+    write_outcomes,
+)
 from luss_mm.work_dir.shards import FinishedShards
 
-EMPTY_IMAGES, FULL_IMAGES = 'images without foreground', 'images without background'
-MEAN_FOREGROUND, MEDIAN_FOREGROUND = 'mean foreground in %', 'median foreground in %'
 # Counted image by image, and summed up before they are written: 'images of cluster 3': 17 ...
 CLUSTER, PER_MILLE = 'images of cluster ', 'images with foreground per mille '
 
@@ -203,10 +207,8 @@ def sum_outcomes(
         total.update(finished.content(shard))
     total = summarise(total)
     write_outcomes(finished.directory, total)
-    print_log(
-        'pixel labels: ' + ', '.join(f'{name}: {count}' for name, count in sorted(total.items())),
-        logger='current',
-    )
+    shown = ', '.join(f'{name}: {count}' for name, count in sorted(total.items()) if count)
+    print_log(f'pixel labels: {shown}', logger='current')
 
 
 def summarise_images(counts: Counter[str], num_clusters: int) -> dict[str, float]:

@@ -4,14 +4,15 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 import numpy as np
-from mmengine.dist import get_dist_info
 
-from luss_mm.functional.image_tally import ImageTally
 from luss_mm.work_dir.atomic_files import temporary_path
 from luss_mm.work_dir.run_folder import IMAGE_COUNTS, EvaluationFolder
+
+if TYPE_CHECKING:
+    from luss_mm.functional.image_tally import ImageTally
 
 
 class ImageCounts(NamedTuple):
@@ -44,7 +45,7 @@ class ImageCountsWriter:
         self._file: TextIO | None = None
         self._path: Path | None = None  # of the file that is not complete yet
 
-    def add(self, image: str, tally: ImageTally) -> None:
+    def add(self, image: str, tally: 'ImageTally') -> None:
         """Append one image."""
         if self.directory is None:
             return
@@ -66,6 +67,8 @@ class ImageCountsWriter:
         """Give the file its name; rank 0 removes what more ranks left at an earlier time."""
         if self.directory is None:
             return
+        from mmengine.dist import get_dist_info  # imports torch, which reading does not need
+
         rank, world = get_dist_info()
         if self._file is not None:
             self._file.close()

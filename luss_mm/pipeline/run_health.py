@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 
 from luss_mm.functional.label_health import foreground_problem, loses_foreground
-from luss_mm.pipeline.generate_labels import (
+from luss_mm.pipeline.image_counts import has_image_counts, read_image_counts
+from luss_mm.work_dir.run_folder import (
     EMPTY_IMAGES,
     MEAN_FOREGROUND,
     MEDIAN_FOREGROUND,
+    MissingPartError,
+    RunFolder,
+    read_outcomes,
 )
-from luss_mm.pipeline.image_counts import has_image_counts, read_image_counts
-from luss_mm.work_dir.run_folder import MissingPartError, RunFolder, read_outcomes
 
 
 @dataclass(frozen=True)

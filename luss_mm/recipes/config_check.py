@@ -47,6 +47,7 @@ BUILDER_ARGUMENTS = {
     'type',
 }
 REGISTRIES = [r for r in vars(mmseg_registry).values() if isinstance(r, Registry)]
+_known: dict[str, Any] = {}  # types that a registry has had
 
 
 def check_stage(name: str, config: Mapping[str, Any]) -> None:
@@ -97,10 +98,13 @@ def _check_arguments(where: str, block: Mapping[str, Any]) -> None:
 
 
 def _find(name: str) -> Any:
-    for registry in REGISTRIES:
-        if (found := registry.get(name)) is not None:
-            return found
-    return None
+    """The class of that name, or None. Asked once: registries try to import what they lack."""
+    if name not in _known:
+        found = (registry.get(name) for registry in REGISTRIES)
+        if (kind := next((kind for kind in found if kind is not None), None)) is None:
+            return None
+        _known[name] = kind
+    return _known[name]
 
 
 def _refuse_misspelt_type(where: str, name: str) -> None:

@@ -68,7 +68,7 @@ def look_at_folder(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]
         batch = Settings(values).resolve('${finetune_batch_size}', 'finetune_epochs')
         images = sum(1 for _ in _images_below(root / split))
         found['finetune_epochs'], line = _choose_epochs(images, batch)
-        lines.append(line)
+        lines += [line] if images else []  # else whoever needs the images says so
     return found, lines
 
 

@@ -9,7 +9,6 @@ in progress is `<name>.partial-<key>`.
 import hashlib
 import json
 import os
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from luss_mm.packaged_weights import checkpoint_file
 from luss_mm.version import __version__
 from luss_mm.work_dir import ON_CHANGE
 from luss_mm.work_dir.atomic_files import remove_leftovers, write_atomically
+from luss_mm.work_dir.manifest import MANIFEST, artifact_key, jsonable, read_manifest
 
 SHOWN = 5  # differences in a message of one line
 _rule: ContextVar[str] = ContextVar('on_change', default='redo')
@@ -90,7 +90,6 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else f'{text[:77]}...'
 
 
-MANIFEST = 'manifest.json'
 # More files than this are known by their names and sizes alone: reading 1.2 million label maps
 # again would take longer than writing them.
 MOST_HASHED = 1000
@@ -199,21 +198,6 @@ def _summary(directory: Path) -> list[int | str]:
 RECIPE = '.recipe.json'  # of an output that is not finished
 
 
-class ManifestError(ValueError):
-    """A damaged manifest.
-
-    Args:
-        path: Of the manifest.
-        problem: What is wrong with it.
-    """
-
-    def __init__(self, path: Path, problem: str) -> None:
-        super().__init__(
-            f'{path}: damaged ({problem}). Delete the folder {path.parent.name}, or rename it, and '
-            'run the recipe again: it is made again.'
-        )
-
-
 def produce(
     directory: str | Path,
     make: Callable[[Path], None],
@@ -242,7 +226,7 @@ def produce(
         The directory.
     """
     directory = Path(directory)
-    recipe = _jsonable(dict(inputs=inputs, settings=settings, seed=seed))
+    recipe = jsonable(dict(inputs=inputs, settings=settings, seed=seed))
     key = artifact_key(recipe)
     partial = directory.with_name(f'{directory.name}.partial-{key}')
 
@@ -279,36 +263,6 @@ def produce(
         _sync_directory(directory.parent)
     barrier()
     return directory
-
-
-def artifact_key(recipe: Mapping[str, Any]) -> str:
-    """Twelve hexadecimal digits that name inputs and settings."""
-    text = json.dumps(_jsonable(recipe), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def is_finished(directory: str | Path) -> bool:
-    """Whether a directory holds a finished output, whatever it was made from."""
-    return Path(directory, MANIFEST).is_file()
-
-
-def read_manifest(directory: str | Path) -> dict:
-    """Manifest of a finished output.
-
-    Raises:
-        FileNotFoundError: If the output is not finished.
-        ManifestError: If the manifest is damaged.
-    """
-    path = Path(directory, MANIFEST)
-    if not path.is_file():
-        raise FileNotFoundError(f'{directory}: not a finished output (it has no {MANIFEST}).')
-    try:
-        manifest = json.loads(path.read_text(encoding='utf-8'))
-    except ValueError as error:
-        raise ManifestError(path, str(error)) from error
-    if not isinstance(manifest, dict) or 'key' not in manifest:
-        raise ManifestError(path, 'it has no key')
-    return manifest
 
 
 def fingerprint_file(path: str | Path) -> str:
@@ -422,12 +376,6 @@ def _earlier(directory: Path, key: str) -> Path:
     return directory.with_name(f'{directory.name}.{key}')
 
 
-def finished_outputs(parent: str | Path) -> dict[str, str]:
-    """Names of the finished outputs in a directory and their keys, without those set aside."""
-    outputs = [path.parent for path in Path(parent).glob(f'*/{MANIFEST}')]
-    return {o.name: read_manifest(o)['key'] for o in sorted(outputs) if '.' not in o.name}
-
-
 def _set_aside(directory: Path) -> None:
     """Free the plain name without losing what lies there."""
     if not directory.exists():
@@ -460,21 +408,6 @@ def installed_versions() -> dict[str, str]:
         torch=torch.__version__,
         numpy=np.__version__,
     )
-
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _jsonable(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_jsonable(inner) for inner in value]
-    if not (value is None or isinstance(value, (str, int, float, bool))):
-        value = str(value)
-    if isinstance(value, str) and (address := re.search(r'<.* at 0x[0-9a-f]+>', value)):
-        raise TypeError(
-            f'{address[0]} has another address in every process, so no output would ever be found '
-            'finished again: describe it by its config'
-        )
-    return value
 
 
 def _sync_directory(directory: Path) -> None:

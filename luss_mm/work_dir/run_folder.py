@@ -4,6 +4,7 @@
     <work_dir>/<stage>/config.py, final.pth  of a finished training
     <work_dir>/<stage>/outputs.json          what lay beside it when it was finished
     <work_dir>/<stage>/metrics.json          scores of the latest validation
+    <work_dir>/<stage>/prototype_use.json    of a training with prototypes
     <work_dir>/<stage>/evaluation/           match.json, scores.json: the metric's whole report
     <work_dir>/<stage>/selection/, image_scores/   of the classifiers of DFF
     <work_dir>/features/, clusters/, threshold/, pseudo_labels/   made between trainings
@@ -22,28 +23,27 @@ from typing import Any
 
 import numpy as np
 
-from luss_mm.work_dir.artifact import finished_outputs, is_finished, read_manifest
 from luss_mm.work_dir.atomic_files import write_array, write_atomically
+from luss_mm.work_dir.manifest import finished_outputs, is_finished, read_manifest
 
-CONFIG = 'config.py'
-FINAL_CHECKPOINT = 'final.pth'
+CONFIG, FINAL_CHECKPOINT = 'config.py', 'final.pth'
 LAST_STAGE = 'finetune'
 EVALUATION = 'evaluation'  # folder of a stage
 IMAGE_COUNTS = 'image_counts.{}.jsonl'  # in it, one file a rank
 IMAGE_INDEX = 'image_index'
 TRAINING_CHECK, VALIDATION_CHECK = 'image_check', 'validation_image_check'
-THRESHOLD = 'threshold'
-PSEUDO_LABELS = 'pseudo_labels'
+THRESHOLD, PSEUDO_LABELS = 'threshold', 'pseudo_labels'
 EMBEDDINGS = 'embeddings.npy'
 SCORE_COUNTS = 'foreground_score_counts.npy'
 _KEPT, _QUALITY = 'kept.npy', 'quality.npy'
 LOSSES, LABELS = 'losses.npy', 'labels.npy'
-_SUMMARY = 'summary.json'
-RETAINED_CHART = 'retained.png'
+_SUMMARY, RETAINED_CHART = 'summary.json', 'retained.png'
 _MATCH, _SCORES, _METRICS = 'match.json', 'scores.json', 'metrics.json'
 _OUTPUTS, _SETTINGS = 'outputs.json', 'recipe.json'
-_THRESHOLD_FILE = 'threshold.json'
-_OUTCOMES = 'outcomes.json'
+_THRESHOLD_FILE, _OUTCOMES = 'threshold.json', 'outcomes.json'
+EMPTY_IMAGES, FULL_IMAGES = 'images without foreground', 'images without background'
+MEAN_FOREGROUND, MEDIAN_FOREGROUND = 'mean foreground in %', 'median foreground in %'
+_PROTOTYPE_USE = 'prototype_use.json'
 _SELECTED, _COUNTS = 'images.txt', 'counts.json'
 _QUALITY_REPORT, _QUALITY_CHART = 'quality.json', 'steps.png'
 _PICTURED_FOREGROUND = 'foreground.json'
@@ -357,6 +357,15 @@ class StageFolder:
         """What `write_outputs` wrote, or None."""
         listed = self.path / _OUTPUTS
         return json.loads(listed.read_text()) if listed.is_file() else None
+
+    def write_prototype_use(self, counts: Sequence[Sequence[int]]) -> None:
+        """Write how many embeddings of each global view are nearest to each prototype."""
+        write_atomically(self.path / _PROTOTYPE_USE, json.dumps(counts).encode())
+
+    def prototype_use(self) -> list[list[int]]:
+        """What `write_prototype_use` wrote; nothing for a stage without prototypes."""
+        path = self.path / _PROTOTYPE_USE
+        return read_json(path) if path.is_file() else []
 
     def selected_counts(self) -> dict[str, list[int]]:
         """Images of each category before (`total`) and after (`kept`) the selection.

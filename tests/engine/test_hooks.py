@@ -21,6 +21,7 @@ from luss_mm.engine.hooks import (
     safeguards,
 )
 from luss_mm.models import PixelAttentionModel
+from luss_mm.work_dir.run_folder import StageFolder
 from tests.engine.tiny_training import (
     CountingMetric,
     Killed,
@@ -115,6 +116,16 @@ class TestFeatureQueueHook:
         )
         runner.train()
         assert runner.model.queue.filled == 0 and not runner.model.queue.rows.any()
+
+    def test_tells_how_evenly_the_prototypes_are_used(self, tmp_path):
+        runner = make_runner(tmp_path, FeatureQueueHook(start_epoch=0))
+        runner.train()
+        prototypes = runner.model.head.prototypes.weight.detach()
+        expected = [[0] * 5 for _ in runner.model.queue.rows]
+        for counts, rows in zip(expected, runner.model.queue.rows, strict=True):
+            for row in rows:
+                counts[max(range(5), key=lambda i: float(row @ prototypes[i]))] += 1
+        assert StageFolder(tmp_path).prototype_use() == expected
 
     def test_another_length_cannot_resume(self, tmp_path):
         make_runner(tmp_path, FeatureQueueHook(), epochs=1).train()

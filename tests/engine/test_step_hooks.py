@@ -8,7 +8,7 @@ from mmseg.registry import MODELS
 from luss_mm.engine.hooks import ClusterHook, CSDHook
 from luss_mm.pipeline.clusters import DenoisingRules, KMeans, denoise_clusters
 from luss_mm.pipeline.step import check_order, steps_of
-from luss_mm.work_dir.artifact import is_finished, read_manifest
+from luss_mm.work_dir.manifest import is_finished, read_manifest
 from luss_mm.work_dir.run_folder import load_clusters, load_features
 from tests.engine.tiny_training import make_runner
 from tests.models.small_networks import RESNET, RESNET_CHANNELS, prototype_head

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from luss_mm.functional.thresholds import certain_scores, histogram_quantile
+from luss_mm.functional.score_histograms import certain_scores, histogram_quantile
 from tests.functional.test_thresholds import two_modes
 
 

@@ -4,13 +4,13 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from luss_mm.functional.pixel_assignment import assign_pixels
+from luss_mm.functional.score_histograms import otsu_threshold
 from luss_mm.functional.thresholds import (
     SWEEP_THRESHOLDS,
     best_threshold,
     centre_scores,
     image_thresholds,
     merge_sweep_counts,
-    otsu_threshold,
     sweep_counts,
 )
 

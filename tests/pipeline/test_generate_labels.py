@@ -14,7 +14,7 @@ from luss_mm.pipeline import generate_labels as labelling
 from luss_mm.pipeline.features import extract_features
 from luss_mm.pipeline.generate_labels import PixelLabeller, generate_labels
 from luss_mm.pipeline.image_batches import ShardedBatches
-from luss_mm.work_dir.artifact import read_manifest
+from luss_mm.work_dir.manifest import read_manifest
 from luss_mm.work_dir.shards import FinishedShards
 from tests.models.test_attended_inference import trained_model
 

@@ -14,7 +14,7 @@ from luss_mm.recipes.data_check import check_data
 from luss_mm.recipes.image_check import bad_image_lines, check_images_of
 from luss_mm.recipes.recipe import Recipe
 from luss_mm.recipes.settings import SettingsError
-from luss_mm.work_dir.artifact import read_manifest
+from luss_mm.work_dir.manifest import read_manifest
 from luss_mm.work_dir.run_folder import TRAINING_CHECK
 from tests.bad_images import encoded, picture, without_code_tables, write
 from tests.permissions import closed

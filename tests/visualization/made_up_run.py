@@ -5,11 +5,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 
 from luss_mm.visualization.overlays import save_picture
 from luss_mm.visualization.run_pictures import STRIPS, strip_name
-from luss_mm.work_dir.artifact import MANIFEST
+from luss_mm.work_dir.manifest import MANIFEST
 
 NASTY = ('<script>alert(1)</script>', 'a & "b"', "it's <b>bold</b>")  # names of the first classes
 STAGES = ('pretrain', 'attention', 'dff_f', 'finetune')
@@ -48,7 +47,7 @@ def make_run(root, num_clusters=5, scored=True, different_images=12):
     np.save(run / 'features' / 'foreground_score_counts.npy', np.histogram(counts, 1000, (0, 1))[0])
     (run / 'threshold' / 'threshold.json').write_text('{"rule": "otsu", "threshold": 0.5}')
     (run / 'pseudo_labels' / 'outcomes.json').write_text('{"images": 100, "images kept_coarse": 3}')
-    write_checkpoint(run / 'pretrain' / 'final.pth', rng)
+    (run / 'pretrain' / 'prototype_use.json').write_text('[[9, 1, 0, 0]]')
     if scored:
         write_evaluation(run / 'finetune' / 'evaluation', data, num_clusters, rng)
     for index in range(0, VALIDATION, 2):
@@ -122,13 +121,6 @@ def write_clusters(directory, num_clusters, num_images, rng, dropped=False):
     if dropped:
         np.save(directory / 'kept.npy', rng.random(num_images) < 0.6)
         np.save(directory / 'quality.npy', rng.random(num_images, np.float32))
-
-
-def write_checkpoint(path, rng):
-    """Prototypes e1 .. e4 and a queue in which all embeddings lie at e1, but one at e2."""
-    rows = torch.eye(4)[[0] * 9 + [1]][None]
-    state = {'head.prototypes.weight': torch.eye(4)}
-    torch.save(dict(state_dict=state, feature_queue=dict(rows=rows, filled=10)), path)
 
 
 def write_evaluation(directory, data, num_clusters, rng):

@@ -12,7 +12,7 @@ from luss_mm.visualization.report.bad_images import bad_images
 from luss_mm.visualization.report.clusters import cluster_cards
 from luss_mm.visualization.report.pictures import PictureFolder
 from luss_mm.visualization.run_pictures import read_losses
-from luss_mm.work_dir.artifact import ManifestError, finished_outputs
+from luss_mm.work_dir.manifest import ManifestError, finished_outputs
 from luss_mm.work_dir.run_folder import RunFolder
 
 from .made_up_run import make_run

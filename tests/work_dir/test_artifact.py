@@ -11,8 +11,9 @@ from mmengine.dist import barrier
 
 from luss_mm.version import __version__
 from luss_mm.work_dir import artifact
-from luss_mm.work_dir.artifact import artifact_key, produce, read_manifest
+from luss_mm.work_dir.artifact import produce
 from luss_mm.work_dir.atomic_files import temporary_path
+from luss_mm.work_dir.manifest import artifact_key, read_manifest
 from tests.two_ranks import run_on_two_ranks
 
 INPUTS = dict(images='abc', model='def')

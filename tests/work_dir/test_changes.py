@@ -3,12 +3,8 @@
 import pytest
 
 from luss_mm.work_dir import artifact
-from luss_mm.work_dir.artifact import (
-    ChangedOutputError,
-    on_change,
-    produce,
-    read_manifest,
-)
+from luss_mm.work_dir.artifact import ChangedOutputError, on_change, produce
+from luss_mm.work_dir.manifest import read_manifest
 
 
 @pytest.fixture

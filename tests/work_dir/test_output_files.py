@@ -3,12 +3,8 @@ import hashlib
 import pytest
 
 from luss_mm.work_dir import artifact
-from luss_mm.work_dir.artifact import (
-    describe_files,
-    find_unusable_files,
-    produce,
-    read_manifest,
-)
+from luss_mm.work_dir.artifact import describe_files, find_unusable_files, produce
+from luss_mm.work_dir.manifest import read_manifest
 
 CONTENTS = {'centroids.npy': b'0123456789', 'deep/b.txt': b'', 'deep/a.txt': b'second'}
 

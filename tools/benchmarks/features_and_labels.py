@@ -66,8 +66,8 @@ def main() -> None:
     print(text)
 
 
-def parse_arguments() -> argparse.Namespace:
-    """The command line."""
+def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
+    """The command line, or these words."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -80,7 +80,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument('--cores', type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument('--precision', choices=PRECISIONS, help='one of ours alone')
     parser.add_argument('--only-memory', action='store_true', help='print the peak of ours, in MB')
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     if arguments.out is None and not arguments.only_memory:
         parser.error('--out FILE says where the results go')
     return arguments

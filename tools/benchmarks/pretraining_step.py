@@ -114,13 +114,22 @@ def describe(report: dict, device: torch.device) -> dict[str, dict]:
     }
 
 
+def read_stage(name: str, recipe: Path = RECIPE) -> dict:
+    """Resolved config of a stage of a recipe."""
+    config = Config.fromfile(recipe)
+    config.work_dir = 'unused'
+    return Recipe(config).stage(name, 'unused')
+
+
 def build_steps(
-    batch: int, device: torch.device, autocast: torch.dtype | None, compiled: Sequence[str] = ()
+    batch: int,
+    device: torch.device,
+    autocast: torch.dtype | None,
+    compiled: Sequence[str] = (),
+    recipe: Path = RECIPE,
 ) -> dict[str, Callable[[], None]]:
     """One training step of each loop, and of ours with each compiled part."""
-    config = Config.fromfile(RECIPE)
-    config.work_dir = 'unused'
-    stage = Recipe(config).stage('pretrain', 'unused')
+    stage = read_stage('pretrain', recipe)
     views, crops = draw_batch(stage['train_dataloader']['dataset']['pipeline'][1]['views'], batch)
 
     def ours(part: str | None = None) -> Callable[[], None]:

@@ -9,7 +9,7 @@ from luss_mm.datasets import ClassLabelDataset, EpochSampler, LUSSDataset
 from luss_mm.pipeline.features import SCORE_BINS, extract_features
 from luss_mm.pipeline.generate_labels import label_path
 from luss_mm.pipeline.image_batches import ShardedBatches
-from luss_mm.work_dir.artifact import artifact_key
+from luss_mm.work_dir.manifest import artifact_key
 from luss_mm.work_dir.run_folder import Clusters, write_clusters
 from luss_mm.work_dir.shards import FinishedShards
 

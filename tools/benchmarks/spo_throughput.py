@@ -175,8 +175,8 @@ def random_sam(directory: str, args: argparse.Namespace) -> SAMSegmenter:
     return segmenter
 
 
-def parse_args() -> argparse.Namespace:
-    """Read the command line."""
+def parse_args(words: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line, or these words."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -196,12 +196,19 @@ def parse_args() -> argparse.Namespace:
         help='processor: CPU seconds of all threads, for a busy machine (default: wall)',
     )
     parser.add_argument('--size', type=int, nargs=2, default=(375, 500), help='height and width')
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
 def main() -> None:
     """Time everything, write and print the figures."""
     args = parse_args()
+    figures = measure(args)
+    write_atomically(args.output, json.dumps(figures, indent=2).encode())
+    print(json.dumps({name: figures[name] for name in ('sam', 'grabcut')}, indent=2))
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """All figures of both segmenters."""
     size = tuple(args.size)
     count = max(args.num_images, args.num_grabcut_images)
     images = [make_image(seed, size) for seed in range(count)]
@@ -211,7 +218,7 @@ def main() -> None:
     seconds = Stopwatch(segmenter.device, args.clock)
     grabcut_images = images[: args.num_grabcut_images]
     figures = dict(
-        settings={**vars(args), 'output': str(args.output)},
+        settings={name: str(value) for name, value in vars(args).items()},
         machine=dict(
             processor=platform.processor() or platform.machine(),
             cores=os.cpu_count(),
@@ -224,9 +231,10 @@ def main() -> None:
             GrabCutSegmenter(), grabcut_images, prompts[: len(grabcut_images)], seconds
         ),
     )
+    name = args.model_type if isinstance(args.model_type, str) else 'of other sizes'
     seconds_of = 'CPU s an image' if args.clock == 'processor' else 's an image'
     figures['comparisons'] = {
-        f'SAM {args.model_type}, {part} of an image with {args.boxes} boxes': cost(
+        f'SAM {name}, {part} of an image with {args.boxes} boxes': cost(
             figures['sam']['batched_seconds'][part],
             figures['sam']['one_at_a_time_seconds'][part],
             seconds_of,
@@ -234,8 +242,7 @@ def main() -> None:
         )
         for part in ('encoder', 'decoder')
     }
-    write_atomically(args.output, json.dumps(figures, indent=2).encode())
-    print(json.dumps({name: figures[name] for name in ('sam', 'grabcut')}, indent=2))
+    return figures
 
 
 if __name__ == '__main__':

@@ -15,16 +15,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from luss_mm.recipes.recipe import Recipe
 from luss_mm.work_dir.atomic_files import write_atomically
 
 import torch
 from comparison import rate
-from mmengine.config import Config
 from mmengine.dist import get_world_size
 from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS, OPTIMIZERS
-from pretraining_step import RECIPE, draw_batch
+from pretraining_step import RECIPE, draw_batch, read_stage
 from torch import distributed, multiprocessing
 from torch.nn.parallel import DistributedDataParallel
 
@@ -71,18 +69,21 @@ def main() -> None:
     print(text)
 
 
-def run_rank(rank: int, world: int, folder: str, batch: int, steps: int) -> None:
+def run_rank(
+    rank: int, world: int, folder: str, batch: int, steps: int, recipe: Path = RECIPE
+) -> None:
     """One process; the first writes the result."""
     torch.set_num_threads(1)
     cuda = torch.cuda.is_available()
     device = torch.device('cuda', rank) if cuda else torch.device('cpu')
+    started = time.perf_counter()
     distributed.init_process_group(
         'nccl' if cuda else 'gloo', f'file://{folder}/rendezvous', rank=rank, world_size=world
     )
-    config = Config.fromfile(RECIPE)
-    config.work_dir = folder
+    distributed.all_reduce(torch.zeros(1, device=device))  # NCCL connects when it is first used
+    seconds_to_connect = time.perf_counter() - started
     with DefaultScope.overwrite_default_scope('mmseg'):
-        stage = Recipe(config).stage('pretrain', folder)
+        stage = read_stage('pretrain', recipe)
         torch.manual_seed(0)
         model = MODELS.build(stage['model']).to(device).train()
         wrapped = DistributedDataParallel(
@@ -106,13 +107,29 @@ def run_rank(rank: int, world: int, folder: str, batch: int, steps: int) -> None
             torch.cuda.synchronize()
         distributed.barrier()
         times.append(time.perf_counter() - started)
+    sum_of_gradients = seconds_to_sum_gradients(model, device)
     if rank == 0:
-        result = dict(seconds_a_step=round(sorted(times[1:])[steps // 2], 3)) | message_sizes(
-            model, batch
-        )
+        result = dict(
+            seconds_a_step=round(sorted(times[1:])[steps // 2], 4),
+            seconds_to_connect=round(seconds_to_connect, 3),
+            seconds_to_sum_gradients=sum_of_gradients,
+        ) | message_sizes(model, batch)
         write_atomically(Path(folder, 'result.json'), json.dumps(result).encode())
     distributed.barrier()
     distributed.destroy_process_group()
+
+
+def seconds_to_sum_gradients(model: torch.nn.Module, device: torch.device) -> float:
+    """The quickest of some sums over all ranks of as many numbers as there are gradients."""
+    count = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    buffer, taken = torch.zeros(count, device=device), []
+    for _ in range(5):
+        started = time.perf_counter()
+        distributed.all_reduce(buffer)
+        if device.type == 'cuda':
+            torch.cuda.synchronize()
+        taken.append(time.perf_counter() - started)
+    return round(min(taken), 6)
 
 
 def message_sizes(model: torch.nn.Module, batch: int) -> dict[str, float]:

@@ -1,6 +1,6 @@
 # A folder in the ImageNet-S layout: train/, validation/, validation-segmentation/.
 data_root = 'data/images'
-num_categories = 50
+num_categories = 50  # kinds of objects to tell apart; None, for folders: found by a rule of thumb
 train_split = 'train'  # folder of data_root with the images that are clustered
 pretrain_splits = ['${train_split}']
 max_side = 2048  # larger images are shrunk on loading

@@ -1,11 +1,14 @@
 """What hooks change in a model while it trains: queue, prototypes, targets and teacher."""
 
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop
 from mmseg.registry import HOOKS
 
 from luss_mm.engine.processes import bare_model
+from luss_mm.models.balanced_assignment import prototype_use
 from luss_mm.models.dssn_segmentor import DSSNSegmentor
+from luss_mm.work_dir.run_folder import StageFolder
 
 
 @HOOKS.register_module()
@@ -31,6 +34,12 @@ class FeatureQueueHook(Hook):
         """Take the queue back when resuming; a new stage starts with an empty one."""
         if runner._resume and 'feature_queue' in checkpoint:
             _queue(runner).restore(checkpoint['feature_queue'])
+
+    def after_train(self, runner) -> None:
+        """Write how evenly the prototypes are used, for the report."""
+        if is_main_process() and _queue(runner).filled:
+            counts = prototype_use(_head(runner), _queue(runner))
+            StageFolder(runner.work_dir).write_prototype_use(counts.tolist())
 
 
 def _queue(runner):

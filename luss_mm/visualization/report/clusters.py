@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from luss_mm.functional.clustering_scores import (
+from luss_mm.functional.cluster_use import (
     CLUSTER_COLLAPSE,
     PROTOTYPE_COLLAPSE,
     effective_number,
@@ -121,13 +121,17 @@ def use_of(name: str, counts: np.ndarray, smallest_share: float, may_be_empty: b
     )
 
 
-def cluster_use(run: RunFolder, prototypes: Mapping[str, np.ndarray]) -> ClusterUse:
+def cluster_use(run: RunFolder) -> ClusterUse:
     """Counts of all clusterings, the final one last, and of the prototypes.
 
     Args:
         run: Of a recipe.
-        prototypes: Name -> embeddings nearest to each prototype, of stages that have them.
     """
+    prototypes = {
+        f'{name}, view {view}': np.array(counts)
+        for name in run.trainings
+        for view, counts in enumerate(run.stage(name).prototype_use(), start=1)
+    }
     final = _final_clusters(run)
     earlier = [name for name in run.manifests if name != final and has_clusters(run.path / name)]
     counted = {name: _sizes(load_clusters(run.path / name)) for name in [*earlier, final]}

@@ -3,13 +3,12 @@
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -17,8 +16,8 @@ from luss_mm.evaluation.cluster_names import given_names, name_of
 from luss_mm.version import __version__
 from luss_mm.visualization.report import bad_images, clusters, scores, strips, training
 from luss_mm.visualization.report.pictures import FOLDER, Picture, PictureFolder
-from luss_mm.work_dir.artifact import artifact_key, finished_outputs
 from luss_mm.work_dir.atomic_files import temporary_path, write_atomically
+from luss_mm.work_dir.manifest import artifact_key, finished_outputs
 from luss_mm.work_dir.run_folder import MissingPartError, RunFolder
 
 PACKAGE = 'luss_mm.visualization.report'
@@ -45,11 +44,7 @@ class Section:
     missing: str = ''
 
 
-def write_report(
-    work_dir: str | Path,
-    prototypes: Mapping[str, np.ndarray] | None = None,
-    largest_page: int = LARGEST_PAGE,
-) -> Path:
+def write_report(work_dir: str | Path, largest_page: int = LARGEST_PAGE) -> Path:
     """Write `<work_dir>/report/index.html`, in place of an earlier one.
 
     Up to `largest_page` bytes of pictures the page holds them itself and can be moved alone. Beyond
@@ -58,7 +53,6 @@ def write_report(
 
     Args:
         work_dir: Of a recipe with at least one finished stage.
-        prototypes: Name -> embeddings nearest to each prototype, see `cluster_use`.
         largest_page: In bytes of pictures; 0 puts all of them into the folder.
 
     Returns:
@@ -72,7 +66,7 @@ def write_report(
     unfinished = temporary_path(page.parent)
     try:
         pictures = PictureFolder(unfinished)
-        sections = make_sections(run, prototypes or {}, pictures)
+        sections = make_sections(run, pictures)
         embedded = pictures.bytes <= largest_page
         html = render(run, sections, embedded)
         write_atomically(unfinished / page.name, html.encode())
@@ -100,14 +94,11 @@ def report_is_current(work_dir: str | Path) -> bool:
         return KEY_LINE.format(_outputs_key(work_dir)) in file.read(READ_FIRST)
 
 
-def make_sections(
-    run: RunFolder, prototypes: Mapping[str, np.ndarray], pictures: PictureFolder
-) -> list[Section]:
+def make_sections(run: RunFolder, pictures: PictureFolder) -> list[Section]:
     """All parts of the page in order; what the run lacks says why.
 
     Args:
         run: Of a recipe.
-        prototypes: As for `write_report`.
         pictures: Gets the pictures.
     """
     scored = _section('scored', '', lambda: scores.read_evaluation(run))
@@ -131,7 +122,7 @@ def make_sections(
         _section('bad', 'Bad images', lambda: bad_images.bad_images(run)),
         _section('losses', 'Losses', lambda: training.loss_charts(run)),
         _section('threshold', 'Foreground threshold', lambda: training.threshold_choice(run)),
-        _section('use', 'Cluster use', lambda: clusters.cluster_use(run, prototypes)),
+        _section('use', 'Cluster use', lambda: clusters.cluster_use(run)),
         _section(
             'clusters', 'Clusters', lambda: clusters.cluster_cards(run, category_of, pictures)
         ),

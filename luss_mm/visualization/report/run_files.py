@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from luss_mm.datasets.luss_dataset import list_images
+from luss_mm.datasets.image_index import scan_images
 from luss_mm.work_dir.run_folder import MissingPartError, RunFolder
 
 
@@ -25,7 +25,7 @@ def images_of(run: RunFolder, dataset: Mapping[str, Any]) -> list[Path]:
     for folder in (Path(root, run.placed(name)) for name in folders):
         if not folder.is_dir():
             raise MissingPartError(f'The images are no longer in {folder}.')
-        paths += [folder / relative for relative in list_images(folder)]
+        paths += [folder / relative for relative in scan_images(folder)]
     bad = run.left_out
     return [path for path in paths if str(path) not in bad] if bad else paths
 

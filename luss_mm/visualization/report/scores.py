@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from luss_mm.functional.label_codec import category_palette
-from luss_mm.functional.scores import SIZE_NAMES
 from luss_mm.pipeline.image_counts import has_image_counts, read_image_counts
 from luss_mm.work_dir.run_folder import MissingPartError, RunFolder
 
@@ -179,7 +178,7 @@ def size_rows(evaluation: ScoredRun) -> list[dict[str, Any]]:
             iou=scores[name],
             boundary_iou=scores[f'B{name}'],
         )
-        for name in SIZE_NAMES
+        for name in SIZE_TEXTS
     ]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from luss_mm.functional.durations import format_duration
-from luss_mm.functional.thresholds import between_class_variance
+from luss_mm.functional.score_histograms import between_class_variance
 from luss_mm.pipeline.run_health import judge_run
 from luss_mm.visualization.report.charts import Chart, curve_chart, histogram_chart
 from luss_mm.visualization.report.pictures import PictureFolder
