@@ -18,7 +18,7 @@ class PackagedWeights:
         distribution: Its name for pip.
         extra: Of this project's extras, the one that installs it.
         pattern: Of the one file with the weights, relative to the package.
-        layout: Format of `EFFICIENTNET_LAYOUTS`; None for a checkpoint of ours.
+        layout: Format of `BACKBONE_LAYOUTS`; None for a checkpoint of ours.
         labels_used: What labels trained the weights; None if none did.
         origin: What the weights are, in a line.
     """

@@ -9,7 +9,7 @@ Labels  train-semi masks: training; validation masks: scoring. Predicted ids are
         nothing is matched (protocol semi). The pretrained weights have seen
         the image-level labels of ImageNet
 
-Their FCN head without convolutions is this linear head.
+Their FCN head has one convolution of 3 x 3, which sees the features twice (FCNHead, num_convs=0).
 """
 
 _base_ = [
@@ -25,5 +25,10 @@ base_lr = 1e-4
 layer_decay = 0.4
 # The layer norm is the pretrained one, before the head.
 backbone = dict(final_norm=True)
-decode_head = dict(norm_cfg=None)
+decode_head = dict(
+    type='FCNHead',
+    channels='${feature_channels}',
+    num_convs=0,
+    norm_cfg=dict(_delete_=True, type='BN', requires_grad=True),
+)
 checkpoint_interval = 360  # iterations

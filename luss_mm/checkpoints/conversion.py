@@ -14,9 +14,9 @@ from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from luss_mm.checkpoints.imagenetsegmodel_layouts import IMAGENETSEGMODEL_LAYOUTS
+from luss_mm.checkpoints.imagenet_s_layouts import IMAGENET_S_LAYOUTS
 from luss_mm.checkpoints.key_mapping import KeyMappingError, Layout, map_keys, reverse
-from luss_mm.checkpoints.layouts import BACKBONE_LAYOUTS, EFFICIENTNET_LAYOUTS, PASS_LAYOUTS
+from luss_mm.checkpoints.layouts import BACKBONE_LAYOUTS, PASS_LAYOUTS
 from luss_mm.checkpoints.loading import CheckpointError, load_checkpoint
 from luss_mm.recipes.config_file import read_config
 from luss_mm.recipes.recipe import Recipe
@@ -24,7 +24,7 @@ from luss_mm.version import __version__
 from luss_mm.work_dir.artifact import fingerprint_file
 from luss_mm.work_dir.atomic_files import write_array, write_atomically
 
-LAYOUTS = PASS_LAYOUTS | BACKBONE_LAYOUTS | EFFICIENTNET_LAYOUTS | IMAGENETSEGMODEL_LAYOUTS
+LAYOUTS = PASS_LAYOUTS | BACKBONE_LAYOUTS | IMAGENET_S_LAYOUTS
 CENTROIDS = 'pass-centroids'
 FORMATS = (*LAYOUTS, CENTROIDS)
 

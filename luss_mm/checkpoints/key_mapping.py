@@ -88,6 +88,7 @@ class Layout:
         prepare: Changes the state dict before it is renamed.
         finish: Changes the renamed state dict. `undo` is then the `prepare` of the way back, and
             without it there is none.
+        complete: Adds to a state dict on its way back what the authors' code needs and ours lacks.
         structure: Of the renamed state dict before `finish`: what the config of a model needs to
             know of it, {name: value} for a JSON file.
     """
@@ -103,6 +104,7 @@ class Layout:
     prepare: StateChange | None = None
     finish: StateChange | None = None
     undo: StateChange | None = None
+    complete: StateChange | None = None
     structure: Callable[[dict[str, Tensor]], dict] | None = None
 
 
@@ -196,6 +198,7 @@ def reverse(layout: Layout) -> Layout:
         prefixes=(),
         containers=OURS,
         prepare=layout.undo,
+        finish=layout.complete,
     )
 
 

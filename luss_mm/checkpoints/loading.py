@@ -23,7 +23,7 @@ from mmengine.runner.checkpoint import (
 )
 
 from luss_mm.checkpoints.key_mapping import KeyMappingError, map_keys
-from luss_mm.checkpoints.layouts import EFFICIENTNET_LAYOUTS
+from luss_mm.checkpoints.layouts import BACKBONE_LAYOUTS
 from luss_mm.packaged_weights import TIMM, PackagedWeights, checkpoint_file, find_packaged
 from luss_mm.pickle_check import check_pickles
 from luss_mm.recipes.settings import did_you_mean
@@ -111,7 +111,7 @@ def _load_safely(path: Path, map_location: Any) -> dict:
 def _converted(path: Path, state: dict, package: PackagedWeights) -> dict:
     """Weights of a package as mmengine loads them into a model of ours."""
     try:
-        conversion = map_keys(state, EFFICIENTNET_LAYOUTS[package.layout])
+        conversion = map_keys(state, BACKBONE_LAYOUTS[package.layout])
     except KeyMappingError as error:
         raise CheckpointError(f'{path}: {error}') from error
     origin = dict(format=package.layout, source=path.name, dropped=conversion.dropped)

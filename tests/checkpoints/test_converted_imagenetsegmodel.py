@@ -191,6 +191,76 @@ def test_rf_convnext(tmp_path, mode):
         tmp_path, SMALL_CONVNEXT, HEAD, type='ReceptiveFieldSegmentor', mode=mode, **settings
     )
     assert_same(ours(images()), theirs.logits(images()))
+    back, state = both_ways(tmp_path, kind), theirs.published()
+    assert back.keys() == state.keys()
+    for key, tensor in state.items():
+        assert torch.equal(back[key], 0 * tensor if 'current_search_step' in key else tensor), key
+
+
+@torch.no_grad()
+def test_vision_transformer_of_mmsegmentation(tmp_path):
+    """mmseg's own network, which trained the published checkpoints, beside the recipe's."""
+    head = dict(
+        type='FCNHead', in_channels=8, channels=8, num_convs=0, num_classes=CATEGORIES
+    ) | dict(norm_cfg=dict(type='BN'))
+    theirs = MODELS.build(
+        dict(
+            type='EncoderDecoder',
+            backbone=dict(
+                type='VisionTransformer',
+                img_size=(32, 32),
+                patch_size=8,
+                embed_dims=8,
+                num_layers=2,
+                num_heads=2,
+                out_indices=(0, 1),
+                norm_cfg=dict(type='LN', eps=1e-6),
+                patch_bias=True,
+                final_norm=True,
+            ),
+            decode_head=head,
+        )
+    )
+    state = randomise(theirs).state_dict()
+    assert not converted(
+        'mmseg-imagenets-vit', dict(meta={}, state_dict=state, optimizer={}), tmp_path
+    ).dropped
+    ours = our_logits(tmp_path, SMALL_VIT, dict(norm_cfg=None) | head)
+    assert_same(ours(images(32)), theirs.decode_head(theirs.extract_feat(images(32))))
+    target = tmp_path / 'back.pth'
+    convert_checkpoint('mmseg-imagenets-vit', tmp_path / 'target.pth', target, backwards=True)
+    theirs.load_state_dict(load_checkpoint(target)['state_dict'], strict=True)
+
+
+def test_mmsegmentations_resnet_needs_no_conversion(tmp_path):
+    """As an early config of its ImageNet-S has it: names of ResNet and FCNHead are the same."""
+    torch.save(dict(meta={}, state_dict=literal_mmseg_resnet()), tmp_path / 'target.pth')
+    head = dict(type='FCNHead', in_channels=64, channels=64, num_convs=0, in_index=3)
+    our_logits(tmp_path, SMALL_RESNET, head | dict(norm_cfg=dict(type='BN')))
+
+
+def literal_mmseg_resnet():
+    state = {}
+
+    def layer(convolution, norm, before, after, kernel):
+        state[f'{convolution}.weight'] = torch.rand(after, before, kernel, kernel)
+        for name in ('weight', 'bias', 'running_mean', 'running_var'):
+            state[f'{norm}.{name}'] = torch.rand(after)
+        state[f'{norm}.num_batches_tracked'] = torch.tensor(1)
+
+    layer('backbone.conv1', 'backbone.bn1', 3, 8, 7)
+    before = 8
+    for stage, after in enumerate((8, 16, 32, 64), start=1):
+        for block in (f'backbone.layer{stage}.{n}' for n in (0, 1)):
+            layer(f'{block}.conv1', f'{block}.bn1', before, after, 3)
+            layer(f'{block}.conv2', f'{block}.bn2', after, after, 3)
+            if before != after:
+                layer(f'{block}.downsample.0', f'{block}.downsample.1', before, after, 1)
+            before = after
+    layer('decode_head.conv_cat.conv', 'decode_head.conv_cat.bn', 128, 64, 3)
+    state['decode_head.conv_seg.weight'] = torch.rand(CATEGORIES, 64, 1, 1)
+    state['decode_head.conv_seg.bias'] = torch.rand(CATEGORIES)
+    return state
 
 
 @pytest.mark.parametrize('mode, other', [('search', 'single'), ('merge', 'single')])

@@ -1,4 +1,4 @@
-"""Fine-tuned networks of ImageNetSegModel with their heads, as the recipes of configs/imagenet_s.
+"""Networks fine-tuned on ImageNet-S with their heads, as the recipes of configs/imagenet_s.
 
 Where the names come from: docs/checkpoints.md.
 """
@@ -16,9 +16,13 @@ from luss_mm.checkpoints.key_mapping import (
     Unit,
 )
 from luss_mm.checkpoints.layouts import (
+    BATCH_NORM,
+    CONVOLUTION,
     CONVOLUTION_WITH_BIAS,
     LAYER_NORM,
+    LINEAR,
     STAGES,
+    TOKENS,
     VECTOR,
     convnext,
     convnext_block,
@@ -33,6 +37,7 @@ PATCH = 4  # their ConvNeXts classify each position 4 x 4 times
 BRANCHES = dict(num_branches=3, expansion=0.5)
 KERNEL = 7  # of ConvNeXt's depthwise convolutions, before merging
 PREFIX, SUFFIX = 'backbone.stages.', '.depthwise_conv.weight'
+COUNTERS = ('counter', 'current_search_step')
 RF_MODES = ('search', 'single', 'multiple', 'merge')
 
 
@@ -51,7 +56,9 @@ def shuffle_head(state: dict[str, Tensor], *, back: bool = False) -> dict[str, T
     """
     changed = dict(state)
     for name in ('decode_head.conv_seg.weight', 'decode_head.conv_seg.bias'):
-        head = state[name]
+        head = state.get(name)
+        if head is None:
+            continue  # named with all that is missing
         categories, rest = divmod(len(head), PATCH**2)
         if rest:
             raise KeyMappingError(f'{name} has {len(head)} outputs, no multiple of {PATCH**2}')
@@ -89,6 +96,51 @@ def _receptive_fields(state: dict[str, Tensor], mode: str) -> dict[str, Tensor]:
     return changed
 
 
+def _searched_rates(state: dict[str, Tensor], mode: str) -> dict[str, Tensor]:
+    """The opposite of `_receptive_fields`.
+
+    Raises:
+        KeyMappingError: If a convolution has no dilation of that mode.
+    """
+    own = 'receptive_field.'
+    ours = {k: v for k, v in state.items() if not k.startswith(own)}
+    changed = shuffle_head(ours, back=True)
+    for name in _depthwise_convolutions(ours):
+        rates = [(1, 1)]  # a merged kernel
+        if mode != 'merge':
+            saved = f'{own}{mode}.{name}'
+            if f'{saved}.dilation' not in state:
+                raise KeyMappingError(f'{saved}.dilation is missing: not of mode {mode!r}')
+            middle = tuple(state[f'{saved}.dilation'].tolist())
+            rates = [middle] if mode == 'single' else branch_dilations(middle, **BRANCHES)
+        padded = rates + [(1, 1)] * (BRANCHES['num_branches'] - len(rates))
+        changed[f'{own}{name}.rates'] = torch.tensor(padded, dtype=torch.int32)
+        changed[f'{own}{name}.num_rates'] = torch.tensor([len(rates)], dtype=torch.int32)
+        if mode in ('search', 'multiple'):
+            changed[f'{own}{name}.branch_weights'] = state[f'{saved}.branch_weights']
+    return changed
+
+
+def _start_search(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Beside each convolution's rates the authors' counters of the search, at zero."""
+    counters = {
+        f'{key.removesuffix("num_rates")}{name}': torch.zeros(1)
+        for key in state
+        if key.endswith('.num_rates')
+        for name in COUNTERS
+    }
+    return state | counters
+
+
+def _depthwise_convolutions(state: dict[str, Tensor]) -> list[str]:
+    """Names in the backbone of the convolutions whose dilations are searched for."""
+    return [
+        key.removeprefix('backbone.').removesuffix('.weight')
+        for key in state
+        if key.startswith(PREFIX) and key.endswith(SUFFIX)
+    ]
+
+
 def _structure(state: dict[str, Tensor], mode: str) -> dict[str, Dilation]:
     """Dilation in the middle of the branches of each convolution.
 
@@ -96,13 +148,12 @@ def _structure(state: dict[str, Tensor], mode: str) -> dict[str, Dilation]:
         KeyMappingError: If a convolution does not fit the mode.
     """
     structure = {}
-    for key, kernel in state.items():
-        if key.startswith(PREFIX) and key.endswith(SUFFIX):
-            name = key.removeprefix('backbone.').removesuffix('.weight')
-            rates = state[f'receptive_field.{name}.rates']
-            rates = rates[: int(state[f'receptive_field.{name}.num_rates'])]
-            pairs = [tuple(int(rate) for rate in pair) for pair in rates]
-            structure[name] = _middle(pairs, tuple(kernel.shape[2:]), mode, name)
+    for name in _depthwise_convolutions(state):
+        kernel = state[f'backbone.{name}.weight']
+        rates = state[f'receptive_field.{name}.rates']
+        rates = rates[: int(state[f'receptive_field.{name}.num_rates'])]
+        pairs = [tuple(int(rate) for rate in pair) for pair in rates]
+        structure[name] = _middle(pairs, tuple(kernel.shape[2:]), mode, name)
     return structure
 
 
@@ -158,12 +209,51 @@ def _rf_convnext(mode: str) -> Layout:
         f"a checkpoint of ImageNetSegModel's RF-ConvNeXt, mode {mode}",
         partial(_receptive_fields, mode=mode),
         mode,
-        dropped={r'.*\.conv_dw\.(counter|current_search_step)': 'how far the search was'},
+        dropped={rf'.*\.conv_dw\.({"|".join(COUNTERS)})': 'how far the search was'},
         structure=partial(_structure, mode=mode),
+        undo=partial(_searched_rates, mode=mode),
+        complete=_start_search,
     )
 
 
-IMAGENETSEGMODEL_LAYOUTS: dict[str, Layout] = {
+# mmseg's own VisionTransformer, whose attention is torch's, under its FCNHead.
+MMSEG_VIT = (
+    Unit(
+        'backbone',
+        'backbone',
+        (
+            same('cls_token', TOKENS),
+            same('pos_embed', TOKENS),
+            same('patch_embed.projection', CONVOLUTION_WITH_BIAS),
+        ),
+    ),
+    Unit(
+        'backbone.layers.{n}',
+        'backbone.layers.{n}',
+        (
+            same('ln1', LAYER_NORM),
+            Part('attn.attn.in_proj_weight', 'attn.qkv.weight', {'': 2}),
+            Part('attn.attn.in_proj_bias', 'attn.qkv.bias', VECTOR),
+            Part('attn.attn.out_proj', 'attn.proj', LINEAR),
+            same('ln2', LAYER_NORM),
+            same('ffn.layers.0.0', LINEAR),
+            same('ffn.layers.1', LINEAR),
+        ),
+    ),
+    Unit('backbone.ln1', 'backbone.ln1', (same('', LAYER_NORM),)),
+    Unit(
+        'decode_head',
+        'decode_head',
+        (
+            same('conv_cat.conv', CONVOLUTION),
+            same('conv_cat.bn', BATCH_NORM),
+            same('conv_seg', CONVOLUTION_WITH_BIAS),
+        ),
+    ),
+)
+
+
+IMAGENET_S_LAYOUTS: dict[str, Layout] = {
     'imagenetsegmodel-vit': Layout(
         "a checkpoint of ImageNetSegModel's ViT",
         (
@@ -181,4 +271,7 @@ IMAGENETSEGMODEL_LAYOUTS: dict[str, Layout] = {
         undo=partial(shuffle_head, back=True),
     ),
     **{f'imagenetsegmodel-rf-convnext-{mode}': _rf_convnext(mode) for mode in RF_MODES},
+    'mmseg-imagenets-vit': Layout(
+        "a checkpoint of MMSegmentation's ViT on ImageNet-S", MMSEG_VIT, containers=('state_dict',)
+    ),
 }
