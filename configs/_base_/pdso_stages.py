@@ -31,6 +31,7 @@ csd_floor = 0.5
 # SPO. sigma bounds the squared distance of an image to the further categories that it may show.
 sigma = 0.8
 min_box_area = 0  # pixels; not published
+label_refinement = 'spo'  # or 'uo_sam': UO-SAM in its place
 spo_prompts = 'region'  # published; 'score' (ours): the foreground score of the whole image
 segmenter = dict(
     type='SAMSegmenter', model_type='vit_b', checkpoint='checkpoints/sam_vit_b_01ec64.pth'
@@ -60,13 +61,25 @@ csd_hook = dict(
     denoised='${cluster_folder}',
 )
 clustering_hook = '${csd_hook if use_csd else cluster_hook}'
-label_transform = dict(
+chosen_segmenter = '${segmenter if use_spo else None}'
+spo_labels = dict(
     type='GeneratePseudoLabel',
     sigma='${sigma}',
     min_area='${min_box_area}',
-    segmenter='${segmenter if use_spo else None}',
+    segmenter='${chosen_segmenter}',
     prompts='${spo_prompts}',
 )
+# UO-SAM, with its authors' numbers: points and boxes of each large category, then a vote of all
+# pixels in every mask that SAM finds. points_per_side squared decides its time.
+uo_sam_labels = dict(
+    type='OrganizePseudoLabel',
+    sigma='${sigma}',
+    min_share=0.1,
+    min_overlap=0.4,
+    points_per_side=64,
+    segmenter='${chosen_segmenter}',
+)
+label_transform = "${uo_sam_labels if label_refinement == 'uo_sam' else spo_labels}"
 keep_image = dict(type='KeepLoadedImage')
 label_dataset = dict(
     pipeline=[

@@ -49,6 +49,9 @@ class MaskPrompt:
         point: x, y of a pixel that shows the class, or None.
         region: Where the coarse label map has the class, bool (H, W).
         score: Foreground score of the image, or None if the region is all there is to go by.
+        other_point: x, y of a pixel that shows something else, or None. With it, both points go
+            with every box, also with one that does not contain them, and the second pass of a
+            segmenter that has two takes the bounding box of the first pass's mask.
     """
 
     category: int
@@ -56,6 +59,7 @@ class MaskPrompt:
     point: tuple[int, int] | None
     region: np.ndarray
     score: ForegroundScore | None = None
+    other_point: tuple[int, int] | None = None
 
 
 def active_categories(squared_distances: np.ndarray, sigma: float) -> list[int]:
@@ -111,11 +115,30 @@ def component_boxes(region: np.ndarray, min_area: int = 0) -> np.ndarray:
         x0, y0, x1, y1 of the first and last pixel (inclusive), in the order of the components'
         first pixels, row by row. float32 (n, 4), n >= 0.
     """
+    boxes, areas = _components(region)
+    return boxes[areas >= min_area]
+
+
+def largest_component_box(region: np.ndarray) -> np.ndarray:
+    """Bounding box of the largest component, as `component_boxes` gives them; of equals the first.
+
+    Args:
+        region: bool (H, W), with at least one pixel.
+
+    Returns:
+        float32 (1, 4).
+    """
+    boxes, areas = _components(region)
+    return boxes[areas.argmax()][None]
+
+
+def _components(region: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes and areas of the components of a region, float32 (n, 4) and integer (n,)."""
     components, _ = ndimage.label(region, EIGHT_NEIGHBOURS)
-    areas = np.bincount(components.ravel())[1:]
     slices = ndimage.find_objects(components)
     boxes = [(x.start, y.start, x.stop - 1, y.stop - 1) for y, x in slices]
-    return np.array(boxes, dtype=np.float32).reshape(-1, 4)[areas >= min_area]
+    areas = np.bincount(components.ravel())[1:]
+    return np.array(boxes, dtype=np.float32).reshape(-1, 4), areas
 
 
 def attention_point(score: np.ndarray) -> tuple[int, int]:

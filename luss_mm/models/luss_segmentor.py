@@ -1,7 +1,10 @@
 """The segmentor of pseudo-labels, and its average over augmented views."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import cv2
+import numpy as np
 import torch
 from mmengine.structures import PixelData
 from mmseg.models import EncoderDecoder, SegTTAModel
@@ -9,6 +12,7 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
+from luss_mm.models.dense_crf import dense_crf, require_pydensecrf
 from luss_mm.models.label_decision import decide_label_map, full_size_logits
 from luss_mm.models.label_refinement import ForegroundRefiner
 
@@ -132,10 +136,66 @@ class LUSSTTAModel(SegTTAModel):
 
     Args:
         module: Config of a segmentor, as mmseg's `tools/test.py --tta` sets it, or the segmentor.
+        average: What is averaged over the views: 'probabilities', as mmseg does, or 'logits'.
+        dense_crf: Whether borders are then moved to edges of colour, see `dense_crf`.
         **kwargs: As `SegTTAModel`.
+
+    Raises:
+        ValueError: If there is no such average.
+        ModuleNotFoundError: If a dense CRF is asked for without its package.
     """
 
-    def __init__(self, module: Any, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        module: Any,
+        average: str = 'probabilities',
+        dense_crf: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(module, **kwargs)
+        if average not in ('probabilities', 'logits'):
+            raise ValueError(f"average is 'probabilities' or 'logits', not {average!r}")
+        if dense_crf:
+            require_pydensecrf()
+        self.average = average
+        self.dense_crf = dense_crf
         if isinstance(self.module, LUSSSegmentor):
             self.module.seg_logits = True
+
+    def test_step(self, data: dict[str, list]) -> list[SegDataSample]:
+        """Predict several views of each image and merge them.
+
+        Args:
+            data: `inputs` and `data_samples`, a list of batches, one a view.
+
+        Returns:
+            Data samples of the first view with `pred_sem_seg`, int64 (1, ori_H, ori_W).
+        """
+        views = [
+            dict(zip(data, values, strict=True)) for values in zip(*data.values(), strict=True)
+        ]
+        images = zip(*data['inputs'], strict=True)
+        predictions = zip(*(self.module.test_step(view) for view in views), strict=True)
+        return [self._merge(i, samples) for i, samples in zip(images, predictions, strict=True)]
+
+    def _merge(self, images: Sequence[Tensor], samples: Sequence[SegDataSample]) -> SegDataSample:
+        logits = torch.stack([sample.seg_logits.data for sample in samples])  # (V, K, H, W)
+        if self.average == 'logits':
+            probabilities = logits.mean(dim=0).softmax(dim=0)
+        else:
+            probabilities = logits.softmax(dim=1).mean(dim=0)
+        if self.dense_crf:
+            image = self._image(images, samples, probabilities.shape[1:])
+            found = dense_crf(probabilities.float().cpu().numpy(), image)
+            probabilities = torch.from_numpy(found)
+        labels = probabilities.argmax(dim=0, keepdim=True)
+        samples[0].set_data(dict(pred_sem_seg=PixelData(data=labels)))
+        return samples[0]
+
+    def _image(
+        self, images: Sequence[Tensor], samples: Sequence[SegDataSample], size: torch.Size
+    ) -> np.ndarray:
+        """The largest view that is not flipped at the size of the file, RGB uint8 (H, W, 3)."""
+        plain = [i for i, sample in zip(images, samples, strict=True) if not sample.get('flip')]
+        pixels = max(plain, key=Tensor.numel).permute(1, 2, 0).cpu().numpy()  # as OpenCV reads it
+        return np.ascontiguousarray(cv2.resize(pixels, (size[1], size[0]))[:, :, ::-1])

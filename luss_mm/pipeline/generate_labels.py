@@ -105,7 +105,7 @@ class PixelLabeller:
         encoded = self.transform.segmenter.encode(loaded)
         # Masks are as large as the image that was loaded, which may be a bounded one.
         return [
-            dict(encoded_image=image, ori_shape=pixels.shape[:2])
+            dict(encoded_image=image, loaded_image=pixels, ori_shape=pixels.shape[:2])
             for image, pixels in zip(encoded, loaded, strict=True)
         ]
 

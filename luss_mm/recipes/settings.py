@@ -13,7 +13,8 @@ from typing import Any
 
 # Lists whose entries may be left out by a choice: "${hook if use_it else None}".
 OPTIONAL_ENTRIES = {'custom_hooks', 'param_scheduler', 'pipeline'}
-# How fast or how loud, not what: these may change between runs of one stage.
+# How fast or how loud, not what, or read by mmseg's tests alone: these may change between runs of
+# one stage.
 WITHOUT_EFFECT = {
     'bad_images',  # they are missing in the fingerprint
     'compile',
@@ -28,6 +29,8 @@ WITHOUT_EFFECT = {
     'persistent_workers',
     'pin_memory',
     'prefetch_factor',
+    'tta_model',
+    'tta_pipeline',
     'visualizer',
     'work_dir',
 }

@@ -35,7 +35,8 @@ def ordinary_config(
 
     Returns:
         A config of its own. The test data loader begins with mmseg's own loader of images, and a
-        segmentor has `test_pipeline`, `tta_pipeline` and `tta_model`. Evaluators write nothing
+        segmentor has `test_pipeline`, `tta_pipeline` and `tta_model`, the stage's own if it has
+        them. Evaluators write nothing
         unless they are told where to.
     """
     config = {k: v for k, v in copy.deepcopy(dict(stage)).items() if k not in RUN_KEYS}
@@ -57,8 +58,8 @@ def ordinary_config(
     config['test_pipeline'] = images = image_transforms(pipeline)
     if issubclass(MODELS.get(config['model']['type']), EncoderDecoder):
         labels = [transform for transform in pipeline if transform not in images]
-        config['tta_pipeline'] = tta_pipeline(images, labels)
-        config['tta_model'] = dict(type='LUSSTTAModel')
+        config.setdefault('tta_pipeline', tta_pipeline(images, labels))
+        config.setdefault('tta_model', dict(type='LUSSTTAModel'))
     return config
 
 

@@ -14,6 +14,7 @@ class KnownMasks:
     """Segmenter that answers with given masks and writes down what it was asked."""
 
     used_sam = False
+    knows_objects = False
     built = 0
 
     def __init__(self, masks=None, checkpoint=None):

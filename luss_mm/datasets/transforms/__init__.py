@@ -19,7 +19,7 @@ from luss_mm.datasets.transforms.image_tags import SetImageTags
 from luss_mm.datasets.transforms.indexed_labels import LoadIndexedLabelMap
 from luss_mm.datasets.transforms.loading import LoadBoundedImage, LoadLabelMap
 from luss_mm.datasets.transforms.multi_crop import MultiCrop
-from luss_mm.datasets.transforms.pseudo_label import GeneratePseudoLabel
+from luss_mm.datasets.transforms.pseudo_label import GeneratePseudoLabel, OrganizePseudoLabel
 from luss_mm.datasets.transforms.resizing import (
     BoundImage,
     RandomResizedSegCrop,
@@ -47,6 +47,7 @@ __all__ = [
     'LoadLabelMap',
     'MarkValidPixels',
     'MultiCrop',
+    'OrganizePseudoLabel',
     'PCTOperations',
     'PackCachedMaps',
     'PackImage',

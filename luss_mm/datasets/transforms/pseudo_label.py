@@ -9,14 +9,22 @@ from mmseg.registry import MODELS, TRANSFORMS
 
 from luss_mm.functional.mask_prompts import (
     ForegroundScore,
+    MaskPrompt,
     active_categories,
     class_prompts,
+    largest_component_box,
     merge_masks,
     merging_outcome,
     present_categories,
     prompts_with_score,
 )
 from luss_mm.functional.pixel_assignment import assign_pixels, resize_score
+from luss_mm.functional.region_votes import (
+    extreme_points,
+    large_categories,
+    overlap,
+    vote_in_masks,
+)
 
 PROMPTS = ('region', 'score')
 
@@ -167,3 +175,102 @@ class GeneratePseudoLabel(BaseTransform):
                 f'{tuple(centroids.shape)}, got {type(distances).__name__} '
                 f'{tuple(distances.shape)}'
             )
+
+
+@TRANSFORMS.register_module()
+class OrganizePseudoLabel(GeneratePseudoLabel):
+    """Refines the coarse label map by UO-SAM instead of PDSO's prompts; needs no training.
+
+    Region by region: every category that covers enough of the image becomes a prompt, the largest
+    first. Its box is that of its largest component; its points are the pixels whose feature in the
+    segmenter is most and least like the mean feature of the category's region. Smaller categories
+    paint over larger ones. If a mask agrees too little with the region that it came from, the
+    coarse label map is kept for the whole image.
+
+    Then the whole image: every mask that the segmenter finds without prompts takes the category
+    that is most frequent in it.
+
+    Args:
+        segmenter: As `GeneratePseudoLabel`; one that `knows_objects`, such as `SAMSegmenter`.
+        sigma: See `active_categories`; here it decides what is counted, not what is labelled.
+        min_share: Categories that cover less of the image than this give no prompt, in [0, 1].
+        min_overlap: IoU of a category's mask and region below which the image keeps its coarse
+            label map, in [0, 1].
+        points_per_side: Of the grid from which the segmenter finds all masks. Time grows with its
+            square: 64, the authors', asks for 8,192 points, crops included.
+
+    Needs and sets what `GeneratePseudoLabel` does, and needs loaded_image: RGB uint8 (H, W, 3).
+
+    Raises:
+        ValueError: If a number is out of range.
+
+    Source: Li et al. 2024 (UO-SAM). Where its code is no program that runs, as the paper has it.
+    """
+
+    def __init__(
+        self,
+        segmenter: dict[str, Any] | None = None,
+        sigma: float = 0.8,
+        min_share: float = 0.1,
+        min_overlap: float = 0.4,
+        points_per_side: int = 64,
+    ) -> None:
+        super().__init__(sigma=sigma, segmenter=segmenter)
+        if not (0 <= min_share <= 1 and 0 <= min_overlap <= 1 and points_per_side >= 1):
+            raise ValueError(
+                f'min_share {min_share} and min_overlap {min_overlap} lie in [0, 1], '
+                f'points_per_side {points_per_side} is at least 1'
+            )
+        self.min_share = min_share
+        self.min_overlap = min_overlap
+        self.points_per_side = points_per_side
+
+    def check(self) -> None:
+        """As `GeneratePseudoLabel.check`; also refuses a segmenter without features of its own."""
+        super().check()
+        if self.segmenter is not None and not self.segmenter.knows_objects:
+            raise ValueError(
+                f'UO-SAM takes its points from the features of the segmenter, and '
+                f"{type(self.segmenter).__name__} has none: set segmenter.type='SAMSegmenter', or "
+                "label_refinement='spo'"
+            )
+
+    def facts(self) -> dict[str, Any]:
+        """What decides the label maps, for the key of an artifact."""
+        if self.segmenter is None:
+            return super().facts()
+        numbers = ('sigma', 'min_share', 'min_overlap', 'points_per_side')
+        chosen = {name: getattr(self, name) for name in numbers}
+        return dict(method='UO-SAM', segmenter=self.segmenter.facts(), **chosen)
+
+    def _refine(self, results: dict) -> None:
+        coarse, encoded = results['coarse_label'], results['encoded_image']
+        prompts = [
+            self._prompt(category, coarse == category, encoded)
+            for category in large_categories(coarse, self.min_share)
+        ]
+        masks = self.segmenter.segment(encoded, prompts) if prompts else []
+        agreeing = all(
+            overlap(prompt.region, mask) >= self.min_overlap
+            for prompt, mask in zip(prompts, masks, strict=True)
+            if mask.any()
+        )
+        categories = [prompt.category for prompt in prompts]
+        merged = coarse
+        if agreeing:  # the first of overlapping masks has the pixel: here the smallest category's
+            merged = merge_masks(coarse, categories[::-1], masks[::-1])
+        if merged.min() != merged.max():
+            everything = self.segmenter.segment_everything(
+                results['loaded_image'], self.points_per_side
+            )
+            merged = vote_in_masks(merged, everything)
+        results['gt_seg_map'] = merged.astype(np.int64)
+        outcome = merging_outcome(coarse, present_categories(coarse), categories, masks, merged)
+        results['label_outcome'] = outcome | dict(
+            kept_coarse=outcome['kept_coarse'] or not agreeing
+        )
+
+    def _prompt(self, category: int, region: np.ndarray, encoded: Any) -> MaskPrompt:
+        shown, other = extreme_points(self.segmenter.similarity(encoded, region))
+        box = largest_component_box(region)
+        return MaskPrompt(category, box, shown, region, other_point=other)

@@ -23,10 +23,13 @@ class PromptableSegmenter(ABC):
     Attributes:
         used_sam: Whether masks drawn by people trained it: results made with it are marked.
         whole_image_side: Longer side in pixels at which it works on a whole image at most.
+        knows_objects: Whether it has features of an image and finds all objects without a prompt:
+            `similarity` and `segment_everything` (see `SAMSegmenter`).
     """
 
     used_sam: bool
     whole_image_side: int
+    knows_objects = False
 
     @abstractmethod
     def check(self) -> None:

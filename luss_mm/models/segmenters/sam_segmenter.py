@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from mmseg.registry import MODELS
 from torch import Tensor
+from torch.nn import functional as F
 
 from luss_mm.functional.mask_prompts import MaskPrompt
+from luss_mm.functional.region_votes import cells_of_region, similarity_to_cells
 from luss_mm.models.segmenters.promptable_segmenter import (
     PromptableSegmenter,
     SegmenterError,
@@ -46,11 +48,24 @@ class EncodedImage(NamedTuple):
 
 
 class BoxPrompt(NamedTuple):
-    """One prompt of SAM: a box of a class, and the class's point if the box contains it."""
+    """One prompt of SAM: a box of a class, and points, of which the first shows the class.
+
+    One point is the class's, if the box contains it; two are that and one of something else.
+    """
 
     index: int
     box: np.ndarray
-    point: tuple[int, int] | None
+    points: tuple[tuple[int, int], ...]
+
+
+# SAM's automatic masks as UO-SAM's authors set them.
+AUTOMATIC_MASKS = dict(
+    pred_iou_thresh=0.86,
+    stability_score_thresh=0.92,
+    crop_n_layers=1,
+    crop_n_points_downscale_factor=2,
+    min_mask_region_area=100,
+)
 
 
 @MODELS.register_module()
@@ -82,6 +97,7 @@ class SAMSegmenter(PromptableSegmenter):
     """
 
     used_sam = True
+    knows_objects = True
 
     def __init__(
         self,
@@ -186,6 +202,42 @@ class SAMSegmenter(PromptableSegmenter):
                 masks[prompt.index] |= self._full_size_mask(encoded, logits)
         return list(masks.cpu().numpy())
 
+    @torch.inference_mode()
+    def similarity(self, encoded: EncodedImage, region: np.ndarray) -> np.ndarray:
+        """How much every pixel's feature resembles the mean feature of a region.
+
+        Args:
+            encoded: The image's, of `encode`.
+            region: bool (H, W), with at least one pixel.
+
+        Returns:
+            Cosine, enlarged as SAM's masks are. float32 (H, W).
+        """
+        features = encoded.embedding[0]  # (C, g, g)
+        covered = tuple(side / self.sizes.patch_size for side in encoded.input_size)
+        cells = torch.from_numpy(cells_of_region(region, features.shape[1:], covered))
+        similarity = similarity_to_cells(features, cells.to(features.device))[None, None]
+        low = F.interpolate(similarity, scale_factor=4, mode='bilinear')  # (1, 1, 4 g, 4 g)
+        full = self.sam.postprocess_masks(low, encoded.input_size, encoded.size)
+        return full[0, 0].cpu().numpy()
+
+    def segment_everything(self, image: np.ndarray, points_per_side: int) -> list[np.ndarray]:
+        """All masks that SAM finds from a grid of points, in float32, without a prompt of ours.
+
+        Args:
+            image: RGB uint8 (H, W, 3).
+            points_per_side: Of the grid; crops of half the side have half as many.
+
+        Returns:
+            Of segment_anything's SamAutomaticMaskGenerator. bool (H, W) each.
+        """
+        from segment_anything import SamAutomaticMaskGenerator
+
+        check_image(image)
+        generator = SamAutomaticMaskGenerator(self.sam, points_per_side, **AUTOMATIC_MASKS)
+        with torch.inference_mode():
+            return [found['segmentation'] for found in generator.generate(image)]
+
     def _resize(self, image: np.ndarray) -> Tensor:
         check_image(image)
         resized = torch.from_numpy(self._transform.apply_image(image))
@@ -205,14 +257,14 @@ class SAMSegmenter(PromptableSegmenter):
         return embeddings
 
     def _batches(self, prompts: Sequence[MaskPrompt]) -> Iterator[list[BoxPrompt]]:
-        """Boxes with a point, then those without: SAM's batches are of one number of points."""
+        """Boxes with as many points: SAM's batches are of one number of points."""
         flat = [
-            BoxPrompt(index, box, point_in_box(prompt.point, box))
+            BoxPrompt(index, box, _points(prompt, box))
             for index, prompt in enumerate(prompts)
             for box in prompt.boxes
         ]
-        for with_point in (True, False):
-            group = [prompt for prompt in flat if (prompt.point is not None) == with_point]
+        for num_points in range(3):
+            group = [prompt for prompt in flat if len(prompt.points) == num_points]
             for start in range(0, len(group), self.prompts_per_batch):
                 yield group[start : start + self.prompts_per_batch]
 
@@ -221,14 +273,24 @@ class SAMSegmenter(PromptableSegmenter):
         # As PDSO's authors give them: the right and lower side lie behind the last pixel.
         boxes = np.stack([p.box for p in batch]) + EXCLUSIVE_CORNER
         sparse = dict(boxes=self._scaled(encoded, boxes.reshape(-1, 2, 2)), points=None)
-        if batch[0].point is not None:
-            points = self._scaled(encoded, np.array([[p.point] for p in batch]))  # (P, 1, 2)
-            positive = torch.ones(points.shape[:2], dtype=torch.int, device=self.device)
-            sparse['points'] = (points, positive)
+        if batch[0].points:
+            points = self._scaled(encoded, np.array([p.points for p in batch]))  # (P, n, 2)
+            labels = torch.zeros(points.shape[:2], dtype=torch.int, device=self.device)
+            labels[:, 0] = 1
+            sparse['points'] = (points, labels)
         logits, scores = self._decode(encoded, sparse, masks=None, multimask_output=True)
         rows = torch.arange(len(batch), device=self.device)
         best = logits[rows, scores.argmax(dim=1)][:, None]  # (P, 1, 4 g, 4 g)
-        return self._decode(encoded, sparse, masks=best, multimask_output=False)[0]
+        if len(batch[0].points) < 2:
+            return self._decode(encoded, sparse, masks=best, multimask_output=False)[0]
+        found = [self._full_size_mask(encoded, low).cpu().numpy() for low in best]
+        boxes = np.stack(
+            [_bounding_box(m) if m.any() else b for m, b in zip(found, boxes, strict=True)]
+        )
+        sparse['boxes'] = self._scaled(encoded, boxes.reshape(-1, 2, 2))
+        second = self._decode(encoded, sparse, masks=best, multimask_output=False)[0]
+        empty = torch.tensor([not mask.any() for mask in found], device=self.device)
+        return torch.where(empty[:, None, None, None], best, second)  # nothing stays nothing
 
     def _scaled(self, encoded: EncodedImage, xy: np.ndarray) -> Tensor:
         """Image pixels to pixels of SAM's input, float32 of the same shape (..., 2)."""
@@ -254,3 +316,16 @@ class SAMSegmenter(PromptableSegmenter):
         """One prompt's logits (1, 4 g, 4 g) to a mask, bool (H, W)."""
         full = self.sam.postprocess_masks(logits[None], encoded.input_size, encoded.size)
         return full[0, 0] > self.sam.mask_threshold
+
+
+def _points(prompt: MaskPrompt, box: np.ndarray) -> tuple[tuple[int, int], ...]:
+    if prompt.other_point is not None:
+        return prompt.point, prompt.other_point
+    point = point_in_box(prompt.point, box)
+    return () if point is None else (point,)
+
+
+def _bounding_box(mask: np.ndarray) -> np.ndarray:
+    """x0, y0, x1, y1 of the first and last pixel of a mask, as UO-SAM gives its second pass."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return np.array([columns[0], rows[0], columns[-1], rows[-1]], dtype=np.float32)
