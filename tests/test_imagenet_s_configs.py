@@ -75,6 +75,10 @@ def test_published_optimisation(name):
     assert paramwise['searched'] == (searched if 'searched' in numbers else {})
     assert stage['auto_scale_lr'] == dict(enable=True, base_batch_size=256)
     assert stage['train_dataloader']['batch_size'] == 32
+    assert stage['train_dataloader']['drop_last'] is name.endswith('_3600')
+    head = stage['model']['decode_head']
+    assert head['type'] == ('FCNHead' if name.endswith('_3600') else 'LinearHead')
+    assert head.get('upsample', 1) == (2 if 'resnet' in name else 1)
     assert stage['model']['backbone'].get('drop_path_rate', 0) == numbers.get('drop_path', 0)
     loop, (warmup, cosine) = stage['train_cfg'], stage['param_scheduler']
     length, warmed = (loop.get('max_epochs'), 5) if 'by_epoch' in loop else (loop['max_iters'], 180)

@@ -5,14 +5,17 @@ import json
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmseg.registry import DATASETS, MODELS
 
 from luss_mm.engine.staged_runner import StagedRunner
+from luss_mm.inference import LUSSInferencer
 from luss_mm.recipes.settings import SettingsError
 from tests.conftest import slow_but
 from tests.semi_recipes import shallow_name
@@ -95,6 +98,20 @@ def test_published_optimisation(path):
     assert (sampler['labelled'], sampler['unlabelled']) == (5, 5)
     assert sampler['epoch_iterations'] == 20000  # else workers start again after each pass
     assert retrain['train_dataloader']['batch_size'] == 16
+
+
+def test_tests_at_several_scales_are_mmsegs_own_and_no_part_of_the_training():
+    path = CONFIGS / 'semi/pct_voc_resnet101.py'
+    recipes = [load_recipe(path, dense_crf=dense_crf) for dense_crf in (False, True)]
+    stage = trainings(recipes[1])['retrain']
+    assert stage['tta_model'] == dict(type='LUSSTTAModel', average='logits', dense_crf=True)
+    resized, flipped, *rest = stage['tta_pipeline'][-1]['transforms']
+    assert [t['scale_factor'] for t in resized] == [0.5, 0.75, 1.0, 1.25, 1.5]
+    assert [t['prob'] for t in flipped] == [0, 1]
+    whole = stage['val_dataloader']['dataset']['pipeline']
+    assert [stage['tta_pipeline'][0], *(t for (t,) in rest)] == whole
+    settings = [recipe.settings_of('retrain') for recipe in recipes]
+    assert settings[0] == settings[1] and not settings[0].keys() & {'tta_model', 'tta_pipeline'}
 
 
 @each_recipe
@@ -213,6 +230,20 @@ def test_finished_stages_work_by_themselves(path):
         with torch.no_grad():
             (predicted,) = model.test_step(batch)
         assert predicted.pred_sem_seg.data.shape == (1, *SIZE)
+        if name == 'retrain':  # needs no tags
+            image = np.zeros((30, 40, 3), np.uint8)
+            (labels,) = LUSSInferencer(run(path) / name, device='cpu')(image)['predictions']
+            assert labels.shape == (30, 40)
+            # As mmseg's `tools/test.py --tta` does.
+            views = config.val_dataloader.dataset | dict(pipeline=config.tta_pipeline)
+            with DefaultScope.overwrite_default_scope('mmseg'):
+                tested = MODELS.build(config.tta_model | dict(module=model)).eval()
+                batch = pseudo_collate([DATASETS.build(views)[0]])
+            assert len(batch['inputs']) == (10 if data_of(path) in ('voc', 'coco') else 2)
+            with torch.no_grad():
+                (merged,) = tested.test_step(batch)
+            assert merged.pred_sem_seg.data.shape == (1, *SIZE)
+            assert merged.gt_sem_seg.data.shape == (1, *SIZE)
         if name == 'pct':
             assert predicted.pred_sem_seg.data.equal(predicted.pred_hybrid.data)
             for field in ('pred_hybrid', 'pred_pseudo'):

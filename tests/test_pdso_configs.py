@@ -53,6 +53,17 @@ def test_published_selection_and_labels(stages):
     assert (segmenter['type'], segmenter['model_type']) == ('SAMSegmenter', 'vit_b')
 
 
+def test_uo_sam_is_a_setting_with_its_authors_numbers():
+    stage = stages_of('pdso_s50', label_refinement='uo_sam')['finetune']
+    transform = hook(stage, 'PseudoLabelHook')['label_transform']
+    assert transform['type'] == 'OrganizePseudoLabel'
+    assert (transform['min_share'], transform['min_overlap']) == (0.1, 0.4)
+    assert transform['points_per_side'] == 64
+    assert transform['segmenter']['type'] == 'SAMSegmenter'
+    plain = stages_of('pdso_s50', label_refinement='uo_sam', use_spo=False)['finetune']
+    assert hook(plain, 'PseudoLabelHook')['label_transform']['segmenter'] is None
+
+
 @pytest.mark.parametrize('dff', [True, False])
 @pytest.mark.parametrize('csd', [True, False])
 @pytest.mark.parametrize('spo', [True, False])

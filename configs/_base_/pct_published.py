@@ -8,7 +8,7 @@ distorting = dict(
 )
 
 # Testing as the authors do, by mmseg's `tools/test.py --tta` on the finished stage's config.py.
-dense_crf = False  # at the end of such a test; needs the extra `crf`
+dense_crf = False  # needs the extra `crf`: pip install -e '.[crf]'
 stages = dict(
     retrain=dict(
         tta_model=dict(type='LUSSTTAModel', average='${label_average}', dense_crf='${dense_crf}'),

@@ -20,7 +20,7 @@ retrained, without    76.2  77.6  78.7  79.9  81.2
 ours                  not measured
 
 The authors' configs test at scales of .5 to 1.5 with flips, the retrained network with a dense CRF
-besides; ours are scored at one scale and without.
+besides: docs/methods/pct.md tells how to. Ours are scored at one scale and without meanwhile.
 """
 
 _base_ = [

@@ -24,10 +24,9 @@ from luss_mm.checkpoints.layouts import (
     STAGES,
     TOKENS,
     VECTOR,
-    convnext,
-    convnext_block,
     resnet,
     same,
+    timm_convnext,
     vision_transformer,
 )
 from luss_mm.models.receptive_fields import Dilation, branch_dilations
@@ -185,16 +184,10 @@ def _dilation_of(reach: int) -> int:
 def _convnext(
     title: str, finish: StateChange, mode: str | None = None, **options: object
 ) -> Layout:
-    blocks = 'stages.{stage}.blocks.{{n}}'
     return Layout(
         title,
         (
-            *convnext(
-                ['stem', *(f'stages.{stage}.downsample' for stage in STAGES[1:])],
-                [blocks.format(stage=stage) for stage in STAGES],
-                convnext_block('conv_dw', 'norm', 'mlp.fc1', 'mlp.fc2', 'gamma'),
-                'seg_norm',
-            ),
+            *timm_convnext('seg_norm'),
             _head('seg_head.fc'),
             *(_searched(mode) if mode else ()),
         ),

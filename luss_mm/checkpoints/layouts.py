@@ -147,6 +147,16 @@ def convnext_block(
     )
 
 
+def timm_convnext(final_norm: str) -> tuple[Unit, ...]:
+    """Timm's ConvNeXt, whose last norm has that name."""
+    return convnext(
+        ['stem', *(f'stages.{stage}.downsample' for stage in STAGES[1:])],
+        [f'stages.{stage}.blocks.{{n}}' for stage in STAGES],
+        convnext_block('conv_dw', 'norm', 'mlp.fc1', 'mlp.fc2', 'gamma'),
+        final_norm,
+    )
+
+
 def _xception() -> tuple[Unit, ...]:
     """Timm's aligned Xception, which `TIMMFeatureMaps` has by timm's own names."""
     layer = (same('conv', CONVOLUTION), same('bn', BATCH_NORM))
@@ -203,7 +213,13 @@ def _normalised(*convolutions: tuple[str, str], first_norm: int) -> tuple[Part, 
 
 _LITE0_DEPTHS = (1, 2, 2, 3, 3, 4, 1)  # blocks of each stage
 
-_VIT_FILE = ('', 'model', 'state_dict', 'teacher')
+_VIT = dict(added=NOT_BACKBONE, spare=FINAL_NORM)
+_SELF_SUPERVISED_VIT = _VIT | dict(
+    prefixes=('module.', 'backbone.'), containers=('', 'model', 'state_dict', 'teacher')
+)
+_CONVNEXT = dict(added=_CONVNEXT_ADDED, spare=FINAL_NORM)
+_ANY_FILE = dict(containers=('', 'state_dict', 'model'))
+_PLAIN_RESNET = _ANY_FILE | dict(dropped={r'fc\.(weight|bias)': CLASSIFIER}, added=NOT_BACKBONE)
 _MOCO_FILE = dict(
     prefixes=('module.', 'base_encoder.'),
     containers=('state_dict', ''),
@@ -222,8 +238,7 @@ BACKBONE_LAYOUTS: dict[str, Layout] = {
             r'mask_token|decoder_.*': "MAE's decoder paints pixels and ends with pretraining",
             r'head\..*': CLASSIFIER,
         },
-        added=NOT_BACKBONE,
-        spare=FINAL_NORM,
+        **_VIT,
         containers=('model', '', 'state_dict', 'teacher'),
     ),
     'sere': Layout(
@@ -234,19 +249,13 @@ BACKBONE_LAYOUTS: dict[str, Layout] = {
             r'masked_embed': 'stands for masked patches in pretraining',
             r'head\..*': 'the head of the pretraining loss, or a classifier',
         },
-        added=NOT_BACKBONE,
-        spare=FINAL_NORM,
-        prefixes=('module.', 'backbone.'),
-        containers=_VIT_FILE,
+        **_SELF_SUPERVISED_VIT,
     ),
     'dino': Layout(
         "a checkpoint of DINO's ViT",
         vision_transformer(),
         dropped={r'head\..*': 'the head of the pretraining loss, or a classifier'},
-        added=NOT_BACKBONE,
-        spare=FINAL_NORM,
-        prefixes=('module.', 'backbone.'),
-        containers=_VIT_FILE,
+        **_SELF_SUPERVISED_VIT,
     ),
     'dinov2': Layout(
         "a checkpoint of DINOv2's ViT without registers",
@@ -255,17 +264,13 @@ BACKBONE_LAYOUTS: dict[str, Layout] = {
             r'mask_token': 'stands for masked patches in pretraining',
             r'(dino|ibot)_head\..*': 'a head of the pretraining losses',
         },
-        added=NOT_BACKBONE,
-        spare=FINAL_NORM,
-        prefixes=('module.', 'backbone.'),
-        containers=_VIT_FILE,
+        **_SELF_SUPERVISED_VIT,
     ),
     'moco-v3-vit': Layout(
         "a checkpoint of MoCo v3's ViT",
         vision_transformer(),
         dropped=_MOCO_DROPPED | {r'head\..*': 'the head of the pretraining loss'},
-        added=NOT_BACKBONE,
-        spare=FINAL_NORM,
+        **_VIT,
         **_MOCO_FILE,
     ),
     'moco-v3-resnet': Layout(
@@ -285,16 +290,12 @@ BACKBONE_LAYOUTS: dict[str, Layout] = {
     'torchvision-resnet': Layout(
         'a ResNet of torchvision or timm',
         resnet(),
-        dropped={r'fc\.(weight|bias)': CLASSIFIER},
-        added=NOT_BACKBONE,
-        containers=('', 'state_dict', 'model'),
+        **_PLAIN_RESNET,
     ),
     'deep-stem-resnet': Layout(
         'a ResNet with a stem of three convolutions, such as those of PyTorch-Encoding',
         _deep_stem_resnet(),
-        dropped={r'fc\.(weight|bias)': CLASSIFIER},
-        added=NOT_BACKBONE,
-        containers=('', 'state_dict', 'model'),
+        **_PLAIN_RESNET,
     ),
     'convnext': Layout(
         "a checkpoint of the authors' ConvNeXt",
@@ -305,29 +306,22 @@ BACKBONE_LAYOUTS: dict[str, Layout] = {
             'norm',
         ),
         dropped={r'head\.(weight|bias)': CLASSIFIER},
-        added=_CONVNEXT_ADDED,
-        spare=FINAL_NORM,
+        **_CONVNEXT,
         containers=('model', '', 'state_dict'),
     ),
     'timm-convnext': Layout(
         "a checkpoint of timm's ConvNeXt",
-        convnext(
-            ['stem', *(f'stages.{stage}.downsample' for stage in STAGES[1:])],
-            [f'stages.{stage}.blocks.{{n}}' for stage in STAGES],
-            convnext_block('conv_dw', 'norm', 'mlp.fc1', 'mlp.fc2', 'gamma'),
-            'head.norm',
-        ),
+        timm_convnext('head.norm'),
         dropped={r'head\.fc\.(weight|bias)': CLASSIFIER},
-        added=_CONVNEXT_ADDED,
-        spare=FINAL_NORM,
-        containers=('', 'state_dict', 'model'),
+        **_CONVNEXT,
+        **_ANY_FILE,
     ),
     'timm-xception': Layout(
         "a checkpoint of timm's aligned Xception, such as xception65",
         _xception(),
         dropped={r'head\.fc\.(weight|bias)': CLASSIFIER},
         added=NOT_BACKBONE,
-        containers=('', 'state_dict', 'model'),
+        **_ANY_FILE,
     ),
     'efficientnet-lite0': Layout(
         'an EfficientNet-Lite0 of efficientnet_pytorch',
@@ -347,8 +341,7 @@ BACKBONE_LAYOUTS: dict[str, Layout] = {
             'classifier.0',
         ),
         dropped={r'classifier\.2\.(weight|bias)': CLASSIFIER},
-        added=_CONVNEXT_ADDED,
-        spare=FINAL_NORM,
+        **_CONVNEXT,
     ),
 }
 

@@ -11,10 +11,10 @@ from mmcv.transforms import LoadAnnotations
 from mmengine.registry import DefaultScope
 from mmseg.registry import TRANSFORMS
 
-from luss_mm.datasets.transforms import LoadLabelMap
+from luss_mm.datasets.transforms import LoadLabelMap, SetImageTags
 from luss_mm.recipes.config_file import ConfigError
 
-LABEL_LOADERS = (LoadLabelMap, LoadAnnotations)
+LABEL_READERS = (LoadLabelMap, LoadAnnotations, SetImageTags)
 IMAGE_LOADERS = ('LoadBoundedImage', 'LoadImageFromFile')
 PICTURE_SIDE = 1024  # pixels; overlays are for looking
 
@@ -107,7 +107,7 @@ def image_transforms(transforms: Sequence[Mapping[str, Any]]) -> list[dict[str, 
     return [
         dict(transform)
         for transform, kind in zip(transforms, kinds, strict=True)
-        if not (isinstance(kind, type) and issubclass(kind, LABEL_LOADERS))
+        if not (isinstance(kind, type) and issubclass(kind, LABEL_READERS))
     ]
 
 
