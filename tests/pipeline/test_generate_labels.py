@@ -16,6 +16,7 @@ from luss_mm.pipeline.generate_labels import PixelLabeller, generate_labels
 from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.work_dir.manifest import read_manifest
 from luss_mm.work_dir.shards import FinishedShards
+from tests.models.small_sam import SIZES, write_sam
 from tests.models.test_attended_inference import trained_model
 
 SHARD, K = 4, 6
@@ -24,7 +25,8 @@ pytestmark = pytest.mark.usefixtures('mmseg_scope')
 
 def batches_of(data_root):
     resize = dict(type='Resize', scale=(64, 40), keep_ratio=False)
-    pipeline = [dict(type='LoadBoundedImage'), resize, dict(type='PackImage')]
+    keep = dict(type='KeepLoadedImage')  # for segmenters
+    pipeline = [dict(type='LoadBoundedImage'), keep, resize, dict(type='PackImage')]
     dataset = LUSSDataset(str(data_root), dict(img_path='train'), pipeline=pipeline)
     return ShardedBatches(dataset, 2, SHARD)
 
@@ -50,9 +52,9 @@ class Labelling:
         _, scores = self.inference(self.model.data_preprocessor.normalize(images))
         self.threshold = scores.median().item()  # half is foreground
 
-    def run(self):
+    def run(self, **transform):
         embeddings = self.features.embeddings
-        transform = TRANSFORMS.build(dict(type='GeneratePseudoLabel'))
+        transform = TRANSFORMS.build(dict(type='GeneratePseudoLabel') | transform)
         centroids = centroids_of(embeddings)
         labeller = PixelLabeller(self.inference, centroids, self.threshold, transform)
         return generate_labels(
@@ -98,6 +100,18 @@ def test_equals_one_image_at_a_time(data_root, tmp_path):
         assert (read(path) == expected).mean() > 0.999  # a score may round to the threshold
         shown |= set(np.unique(expected))
     assert len(shown) > 2 and 0 in shown
+
+
+def test_uo_sam_refines_the_label_maps_of_a_folder(data_root, tmp_path):
+    write_sam(tmp_path / 'small.pth')
+    segmenter = dict(type='SAMSegmenter', checkpoint=tmp_path / 'small.pth', model_type=SIZES)
+    run = Labelling(data_root, tmp_path)
+    folder = run.run(type='OrganizePseudoLabel', segmenter=segmenter, points_per_side=2)
+    manifest = read_manifest(folder)
+    assert manifest['used_sam'] and manifest['settings']['transform']['method'] == 'UO-SAM'
+    for index in range(6):
+        labels = read(labelling.label_path(folder, run.batches.dataset, index))
+        assert labels.shape == run.slow_label(index).shape and labels.max() <= K
 
 
 def test_the_precision_is_part_of_the_key_and_changes_little(data_root, tmp_path):

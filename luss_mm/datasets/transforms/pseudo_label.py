@@ -69,6 +69,7 @@ class GeneratePseudoLabel(BaseTransform):
         'squared_distances',
         'ori_shape',
     )
+    NEEDED_BY_SEGMENTER: tuple[str, ...] = ('encoded_image',)
 
     def __init__(
         self,
@@ -159,13 +160,15 @@ class GeneratePseudoLabel(BaseTransform):
         )
 
     def _refuse_missing(self, results: dict) -> None:
-        needed = self.NEEDED if self.segmenter is None else (*self.NEEDED, 'encoded_image')
+        needed = self.NEEDED
+        if self.segmenter is not None:
+            needed = (*needed, *self.NEEDED_BY_SEGMENTER)
         if self.needs_certain_scores:
             needed = (*needed, 'certain_scores')
         for key in needed:
             if key not in results:
                 raise KeyError(
-                    f'GeneratePseudoLabel needs results[{key!r}], found {sorted(results)}: it is '
+                    f'{type(self).__name__} needs results[{key!r}], found {sorted(results)}: it is '
                     'computed before this transform, not loaded'
                 )
         distances, centroids = results['squared_distances'], results['centroids']
@@ -204,8 +207,10 @@ class OrganizePseudoLabel(GeneratePseudoLabel):
     Raises:
         ValueError: If a number is out of range.
 
-    Source: Li et al. 2024 (UO-SAM). Where its code is no program that runs, as the paper has it.
+    Source: Li et al. 2024 (UO-SAM). docs/methods/pdso.md says how its unfinished code is read.
     """
+
+    NEEDED_BY_SEGMENTER = ('encoded_image', 'loaded_image')
 
     def __init__(
         self,
