@@ -133,7 +133,7 @@ def test_wrong_settings(settings, message):
         SAMSegmenter('x.pth', **settings)
 
 
-@pytest.mark.parametrize('size', [(1, 1000), (1000, 1), (1, 1)])
+@pytest.mark.parametrize('size', [(1, 1000), (1000, 1), (1, 1), (2, 1000)])
 def test_an_image_without_a_row_at_sams_size_gets_one(checkpoint, size):
     segmenter = segmenter_of(checkpoint)
     encoded = segmenter.encode([random_image(size)])[0]
@@ -141,6 +141,9 @@ def test_an_image_without_a_row_at_sams_size_gets_one(checkpoint, size):
     whole = np.array([[0, 0, size[1] - 1, size[0] - 1]])
     (mask,) = segmenter.segment(encoded, [prompt(size, whole)])
     assert mask.shape == size and mask.dtype == bool
+    assert segmenter.similarity(encoded, np.ones(size, bool)).shape == size
+    for mask in segmenter.segment_everything(random_image(size), points_per_side=2):
+        assert mask.shape == size and mask.dtype == bool
 
 
 def test_wrong_images_and_prompts(checkpoint):

@@ -229,12 +229,24 @@ class SAMSegmenter(PromptableSegmenter):
             points_per_side: Of the grid; crops of half the side have half as many.
 
         Returns:
-            Of segment_anything's SamAutomaticMaskGenerator. bool (H, W) each.
+            Of segment_anything's SamAutomaticMaskGenerator; none of an image that is one pixel high
+            or wide. bool (H, W) each.
         """
         from segment_anything import SamAutomaticMaskGenerator
 
+        class Generator(SamAutomaticMaskGenerator):
+            """Also of an image without masks, whose crops would have boxes of no coordinates."""
+
+            def _process_crop(self, *args: Any) -> Any:
+                data = super()._process_crop(*args)
+                data['crop_boxes'] = data['crop_boxes'].reshape(-1, 4)
+                return data
+
         check_image(image)
-        generator = SamAutomaticMaskGenerator(self.sam, points_per_side, **AUTOMATIC_MASKS)
+        if min(image.shape[:2]) == 1:  # has no quarters to crop
+            return []
+        generator = Generator(self.sam, points_per_side, **AUTOMATIC_MASKS)
+        generator.predictor.transform = self._transform  # which leaves thin images a row
         with torch.inference_mode():
             return [found['segmentation'] for found in generator.generate(image)]
 
