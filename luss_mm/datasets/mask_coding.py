@@ -20,6 +20,10 @@ MASK_FOLDERS = frozenset(
     'segmentationclass segmentationobject gt ground_truth groundtruth gtfine '
     'validation-segmentation test-segmentation train-segmentation'.split()
 )
+# Other folders that may hold masks: `train_masks`, `labelsTr`; but photographs in `with_mask`.
+MASK_WORDS = re.compile(
+    r'(?i)(?:^|[_ -])(?:masks?|labels?|annotations?|segmentations?|gts?)(?:tr|ts)?(?:$|[_ -])'
+)
 # Masks of instances rather than of categories, which others have beside those.
 INSTANCE_FOLDERS = frozenset({'segmentationobject'})
 # Whole names, without suffix, that labelme gives masks beside `img.png`.
@@ -143,15 +147,20 @@ def photograph_of(relative: str) -> str:
     return ENDING.sub('', os.path.splitext(relative)[0])
 
 
-def find_masks(relative_paths: Iterable[str]) -> tuple[str, int] | None:
-    """A mask among photographs, by names alone, and how many there are; None without any.
+def find_masks(folder: str | Path) -> tuple[str, int] | None:
+    """Relative path of a mask among photographs, and how many there are; None without any.
 
-    These are files in a folder called as MASK_FOLDERS, files whose name is that of a photograph
-    beside them with `_mask` or the like behind it, and MASK_NAMES beside a photograph `img`.
+    These are files in a folder called as MASK_FOLDERS, or as MASK_WORDS if its first file looks
+    like a mask; files whose name is that of a photograph beside them with `_mask` or the like
+    behind it; and MASK_NAMES beside a photograph `img`.
     """
     first, count, stems, ended = None, 0, set(), []
-    for relative in relative_paths:
-        if MASK_FOLDERS & {part.lower() for part in relative.split('/')[:-1]}:
+    known: dict[str, bool] = {}  # folders by relative path: do they hold masks?
+    for relative in walk_images(folder):
+        inside = os.path.dirname(relative)
+        if inside not in known:
+            known[inside] = _holds_masks(inside, os.path.join(folder, relative))
+        if known[inside]:
             first, count = first or relative, count + 1
             continue
         stem = os.path.splitext(relative)[0]
@@ -165,6 +174,22 @@ def find_masks(relative_paths: Iterable[str]) -> tuple[str, int] | None:
         if photograph in stems:
             first, count = first or relative, count + 1
     return (first, count) if first else None
+
+
+def _holds_masks(relative: str, first: str) -> bool:
+    names = relative.split('/')
+    if MASK_FOLDERS & {name.lower() for name in names}:
+        return True
+    return any(map(MASK_WORDS.search, names)) and _looks_like_mask(first)
+
+
+def _looks_like_mask(path: str) -> bool:
+    """Whether an image has one channel, a palette or few colours."""
+    try:
+        values = read_mask(path)
+    except MaskError:
+        return False
+    return values.ndim == 2 or len(np.unique(_packed(values))) <= MOST_COLOURS
 
 
 def voc_colour(number: int) -> tuple[int, int, int]:
