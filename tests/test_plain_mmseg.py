@@ -38,6 +38,7 @@ model = dict(
                      num_classes={num_ids}, ignore_index=1000, norm_cfg=bn),
     test_cfg=dict(mode='whole'))
 load = [dict(type='LoadImageFromFile'), dict(type='LoadLabelMap')]
+mask = dict(type='LoadLabelMap', match_image=False)
 test_pipeline = [load[0], dict(type='PackSegInputs')]
 train_dataloader = dict(
     batch_size=8, num_workers=0, sampler=dict(type='InfiniteSampler'),
@@ -50,13 +51,14 @@ test_dataloader = dict(
     dataset=dict(
         type='LUSSDataset', data_root={data!r}, categories='folders', test_mode=True,
         data_prefix=dict(img_path='validation', seg_map_path='validation-segmentation'),
-        pipeline=[*load, dict(type='PackSegInputs')]))
+        pipeline=[load[0], mask, dict(type='PackSegInputs')]))
 test_evaluator = dict(type='UnsupervisedIoUMetric', num_clusters={num_ids} - 1)
 test_cfg = dict(type='TestLoop')
 tta_model = dict(type='SegTTAModel')
 tta_pipeline = [load[0], dict(type='TestTimeAug', transforms=[
     [dict(type='RandomFlip', prob=p, direction='horizontal') for p in (0., 1.)],
-    [load[1]], [dict(type='PackSegInputs')]])]
+    [mask], [dict(type='PackSegInputs')]])]
+custom_hooks = [dict(type='ClassNamesHook')]
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=3)
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=.01))
 default_hooks = dict(checkpoint=dict(type='CheckpointHook', interval=3, by_epoch=False),
@@ -178,6 +180,7 @@ def test_all_tools_on_a_plain_config_with_our_parts(stage, image, tmp_path):
     np.testing.assert_array_equal(inferred, predicted)
     out = str(tmp_path / 'drawn.jpg')
     show_result_pyplot(model, image, inference_model(model, image), show=False, out_file=out)
+    assert model.dataset_meta['classes'][1] == 'cluster 1'
 
 
 def test_augmentation_is_the_mean_of_an_image_and_its_mirror_image(stage, image):

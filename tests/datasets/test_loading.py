@@ -145,6 +145,13 @@ def test_red_plus_256_green(tmp_path, label):
     assert results['seg_fields'] == ['gt_seg_map']
 
 
+def test_images_without_label_map(tmp_path):
+    results = load(write_image(tmp_path / 'image.png', np.zeros((5, 7, 3))))
+    assert 'gt_seg_map' not in LoadLabelMap(match_image=False).transform(dict(results))
+    with pytest.raises(ValueError, match='image.png: has no label map. Set match_image=False'):
+        LoadLabelMap().transform(dict(results))
+
+
 def test_colours_with_blue_are_no_ids(tmp_path):
     path = write_image(tmp_path / 'mask.png', np.full((2, 2, 3), (77, 3, 9)))
     with pytest.raises(ValueError, match='mask.png: its blue channel'):
