@@ -18,7 +18,7 @@ register_on_use()
 
 __getattr__, _names = lazy_names(
     __name__,
-    api=('list_recipes', 'load', 'train'),
+    api=('find_recipe', 'list_recipes', 'load', 'train'),
     checkpoints=(),
     datasets=(),
     engine=(),

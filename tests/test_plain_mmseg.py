@@ -23,7 +23,47 @@ from tests import small_recipe
 from tests.killable_tools import run_tool
 from tests.tiny_layout import write_image
 
-TOOLS = Path(mmseg.__file__).parent / '.mim' / 'tools'
+MIM = Path(mmseg.__file__).parent / '.mim'
+TOOLS = MIM / 'tools'
+# A config of mmseg whose data sets, loading and metric are ours, on the label maps of a run.
+PLAIN = """
+_base_ = {runtime!r}
+custom_imports = dict(imports=['luss_mm'], allow_failed_imports=False)
+bn, size = dict(type='BN'), (48, 48)
+model = dict(
+    type='EncoderDecoder',
+    data_preprocessor=dict(type='SegDataPreProcessor', size=size, seg_pad_val=1000),
+    backbone=dict(type='ResNet', depth=18, base_channels=4, stem_channels=4, norm_cfg=bn),
+    decode_head=dict(type='FCNHead', in_channels=32, in_index=3, channels=8, num_convs=1,
+                     num_classes={num_ids}, ignore_index=1000, norm_cfg=bn),
+    test_cfg=dict(mode='whole'))
+load = [dict(type='LoadImageFromFile'), dict(type='LoadLabelMap')]
+mask = dict(type='LoadLabelMap', match_image=False)
+test_pipeline = [load[0], dict(type='PackSegInputs')]
+train_dataloader = dict(
+    batch_size=8, num_workers=0, sampler=dict(type='InfiniteSampler'),
+    dataset=dict(type='RepeatDataset', times=2, dataset=dict(
+        type='LUSSDataset', data_root={run!r},
+        data_prefix=dict(img_path='data/train', seg_map_path='pseudo_labels'),
+        pipeline=[*load, dict(type='RandomFlip', prob=0.5), dict(type='PackSegInputs')])))
+test_dataloader = dict(
+    batch_size=1, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='LUSSDataset', data_root={data!r}, categories='folders', test_mode=True,
+        data_prefix=dict(img_path='validation', seg_map_path='validation-segmentation'),
+        pipeline=[load[0], mask, dict(type='PackSegInputs')]))
+test_evaluator = dict(type='UnsupervisedIoUMetric', num_clusters={num_ids} - 1)
+test_cfg = dict(type='TestLoop')
+tta_model = dict(type='SegTTAModel')
+tta_pipeline = [load[0], dict(type='TestTimeAug', transforms=[
+    [dict(type='RandomFlip', prob=p, direction='horizontal') for p in (0., 1.)],
+    [mask], [dict(type='PackSegInputs')]])]
+custom_hooks = [dict(type='ClassNamesHook')]
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=3)
+optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=.01))
+default_hooks = dict(checkpoint=dict(type='CheckpointHook', interval=3, by_epoch=False),
+                     visualization=dict(type='SegVisualizationHook'))
+"""
 NUM_IDS = small_recipe.NUM_CATEGORIES + 1
 
 
@@ -113,6 +153,34 @@ def test_the_tool_that_tests(stage, tmp_path):
     assert f'mIoU: {scores["mIoU"]:.4f}' in output
     assert len(list((tmp_path / 'out').rglob('*.png'))) == 13
     assert len(list((tmp_path / 'shown').rglob('vis_image/*.png'))) == 13
+    assert 'mIoU: ' in run_tool(TOOLS / 'test.py', *arguments, '--tta', log=tmp_path / 'log')
+
+
+def test_all_tools_on_a_plain_config_with_our_parts(stage, image, tmp_path):
+    config, work_dir = tmp_path / 'plain.py', tmp_path / 'work'
+    runtime, run = str(MIM / 'configs/_base_/default_runtime.py'), str(stage.parent)
+    data = str(stage.parent / 'data')
+    config.write_text(PLAIN.format(runtime=runtime, run=run, data=data, num_ids=NUM_IDS))
+    weights = work_dir / 'iter_3.pth'
+    for tool in (TOOLS / 'train.py', Path('tools/train.py')):
+        weights.unlink(missing_ok=True)
+        run_tool(tool, config, '--work-dir', work_dir, log=tmp_path / 'log')
+        assert weights.is_file()
+    for tool, extra in (
+        (TOOLS / 'test.py', ['--tta', '--show-dir', tmp_path / 'shown', '--out', tmp_path / 'out']),
+        (Path('tools/test.py'), []),
+    ):
+        arguments = [config, weights, '--work-dir', work_dir, *extra]
+        assert 'mIoU: ' in run_tool(tool, *arguments, log=tmp_path / 'log')
+    assert len(list((tmp_path / 'out').rglob('*.png'))) == 13
+    assert len(list((tmp_path / 'shown').rglob('vis_image/*.png'))) == 13
+    model = init_model(str(config), str(weights), 'cpu')
+    predicted = inference_model(model, image).pred_sem_seg.data[0].numpy()
+    inferred = MMSegInferencer(str(config), str(weights), device='cpu')(image)['predictions']
+    np.testing.assert_array_equal(inferred, predicted)
+    out = str(tmp_path / 'drawn.jpg')
+    show_result_pyplot(model, image, inference_model(model, image), show=False, out_file=out)
+    assert model.dataset_meta['classes'][1] == 'cluster 1'
 
 
 def test_augmentation_is_the_mean_of_an_image_and_its_mirror_image(stage, image):

@@ -9,7 +9,7 @@ from mmengine.dist import get_dist_info, sync_random_seed
 from mmseg.registry import DATA_SAMPLERS
 from torch.utils.data import Dataset, Sampler
 
-from luss_mm.datasets.sample_seed import EpochIndex
+from luss_mm.datasets.sample_seed import EpochIndex, warn_of_lost_epochs
 from luss_mm.datasets.semi_dataset import SemiDataset
 
 BLOCK = 1024  # draws that are looked up at a time
@@ -79,6 +79,7 @@ class IterationSampler(Sampler):
         self.skipped = 0
         seed = sync_random_seed() if seed is None else seed
         self._passes = EndlessPasses(len(dataset), seed, source=0)
+        warn_of_lost_epochs(dataset)
 
     def __iter__(self) -> Iterator[EpochIndex]:
         """Indices of this rank, without end."""

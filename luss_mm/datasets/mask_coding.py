@@ -20,6 +20,14 @@ MASK_FOLDERS = frozenset(
     'segmentationclass segmentationobject gt ground_truth groundtruth gtfine '
     'validation-segmentation test-segmentation train-segmentation'.split()
 )
+# Other folders that may hold masks: `train_masks`, `labelsTr`; but photographs in `with_mask`.
+MASK_WORDS = re.compile(
+    r'(?i)(?:^|[_ -])(?:masks?|labels?|annotations?|segmentations?|gts?)(?:tr|ts)?(?:$|[_ -])'
+)
+# Masks of instances rather than of categories, which others have beside those.
+INSTANCE_FOLDERS = frozenset({'segmentationobject'})
+# Whole names, without suffix, that labelme gives masks beside `img.png`.
+MASK_NAMES = frozenset({'label', 'label_viz', 'mask'})
 # What names of masks have behind that of their photograph.
 ENDING = re.compile(
     r'(?i)(?:_gtfine|_gtcoarse)?[_-](?:mask|masks|seg|segmentation|label|labels|gt|ann|'
@@ -30,6 +38,7 @@ MOST_COLOURS = 256  # beyond: edges were blurred, or it is a photograph
 LARGEST_ID = 1000  # of a mask in our coding, whose ignored pixels have it
 IGNORED, IGNORED_16 = 255, 65535  # as one channel of 8 and of 16 bits has them
 VOC_BORDER = (224, 224, 192)
+COLOUR_NAMES = 'labelmap.txt'  # of CVAT, in the folder of the masks or beside it
 LOSSY = ('.jpg', '.jpeg', '.jpe', '.jfif', '.webp')
 
 
@@ -110,6 +119,8 @@ def look_at_masks(folder: str | Path) -> MaskCoding:
         colours = Counter()
     if numbers:
         return _coding_of_numbers(numbers, is_deep, has_palette, paths)
+    if listed := _listed_colours(Path(folder)):
+        return _coding_of_listed(colours, *listed)
     return _coding_of_colours(colours)
 
 
@@ -136,25 +147,49 @@ def photograph_of(relative: str) -> str:
     return ENDING.sub('', os.path.splitext(relative)[0])
 
 
-def find_masks(relative_paths: Iterable[str]) -> tuple[str, int] | None:
-    """A mask among photographs, by names alone, and how many there are; None without any.
+def find_masks(folder: str | Path) -> tuple[str, int] | None:
+    """Relative path of a mask among photographs, and how many there are; None without any.
 
-    These are files in a folder called as MASK_FOLDERS, and files whose name is that of a photograph
-    beside them with `_mask` or the like behind it.
+    These are files in a folder called as MASK_FOLDERS, or as MASK_WORDS if its first file looks
+    like a mask; files whose name is that of a photograph beside them with `_mask` or the like
+    behind it; and MASK_NAMES beside a photograph `img`.
     """
     first, count, stems, ended = None, 0, set(), []
-    for relative in relative_paths:
-        if MASK_FOLDERS & {part.lower() for part in relative.split('/')[:-1]}:
+    known: dict[str, bool] = {}  # folders by relative path: do they hold masks?
+    for relative in walk_images(folder):
+        inside = os.path.dirname(relative)
+        if inside not in known:
+            known[inside] = _holds_masks(inside, os.path.join(folder, relative))
+        if known[inside]:
             first, count = first or relative, count + 1
             continue
         stem = os.path.splitext(relative)[0]
         stems.add(stem)
-        if photograph_of(relative) != stem:
-            ended.append(relative)
-    for relative in ended:
-        if photograph_of(relative) in stems:
+        inside, _, name = stem.rpartition('/')
+        if name in MASK_NAMES:
+            ended.append((relative, f'{inside}/img'.lstrip('/')))
+        elif photograph_of(relative) != stem:
+            ended.append((relative, photograph_of(relative)))
+    for relative, photograph in ended:
+        if photograph in stems:
             first, count = first or relative, count + 1
     return (first, count) if first else None
+
+
+def _holds_masks(relative: str, first: str) -> bool:
+    names = relative.split('/')
+    if MASK_FOLDERS & {name.lower() for name in names}:
+        return True
+    return any(map(MASK_WORDS.search, names)) and _looks_like_mask(first)
+
+
+def _looks_like_mask(path: str) -> bool:
+    """Whether an image has one channel, a palette or few colours."""
+    try:
+        values = read_mask(path)
+    except MaskError:
+        return False
+    return values.ndim == 2 or len(np.unique(_packed(values))) <= MOST_COLOURS
 
 
 def voc_colour(number: int) -> tuple[int, int, int]:
@@ -208,6 +243,41 @@ def _coding_of_colours(colours: Counter[tuple[int, int, int]]) -> MaskCoding:
     ids = {colour: i for i, colour in enumerate(sorted(others), start=1)} | {(0, 0, 0): 0}
     told = f'{len(others)} colours beside black, which become the ids 1 to {len(others)} in order'
     return MaskCoding('colours', told, {c: ids[c] for c in sorted(colours)}, colours)
+
+
+def _listed_colours(folder: Path) -> tuple[Path, dict[tuple[int, int, int], str]] | None:
+    """CVAT's list of colours and what it names them, if it lies with the masks.
+
+    Raises:
+        MaskError: If a line of it is no name and colour.
+    """
+    places = (folder / COLOUR_NAMES, folder.parent / COLOUR_NAMES)
+    path = next((path for path in places if path.is_file()), None)
+    if path is None:
+        return None
+    names = {}
+    for line in path.read_text(encoding='utf-8-sig').splitlines():
+        if line.strip() and not line.startswith('#'):
+            name, _, rest = line.partition(':')
+            try:
+                red, green, blue = map(int, rest.partition(':')[0].split(','))
+            except ValueError as error:
+                raise MaskError(f'{path}: {line!r} is not NAME:RED,GREEN,BLUE:...') from error
+            names[red, green, blue] = name
+    return path, names
+
+
+def _coding_of_listed(
+    colours: Counter[tuple[int, int, int]], path: Path, names: Mapping[tuple[int, int, int], str]
+) -> MaskCoding:
+    """Ids in the order of the list; black and what is called background are 0."""
+    if unknown := sorted(set(colours) - set(names) - {(0, 0, 0)}):
+        raise MaskError(f'{path}: lacks the colour {unknown[0]} of the masks. Add its line.')
+    listed = [c for c, name in names.items() if name.lower() != 'background' and any(c)]
+    ids = {colour: i for i, colour in enumerate(listed, start=1)}
+    told = ', '.join(f'{i} {names[colour]}' for colour, i in ids.items())
+    ids |= {colour: 0 for colour in colours if colour not in ids}
+    return MaskCoding('colours', f'colours of {path}: {told}', ids, colours)
 
 
 def _is_ours(colours: Mapping[tuple[int, int, int], int]) -> bool:

@@ -1,5 +1,6 @@
 """Every sample draws from (seed, epoch, index), or afresh where nothing tells the epoch."""
 
+import logging
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -7,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from mmengine.dataset import DefaultSampler
+from mmengine.dataset import DefaultSampler, RepeatDataset
+from mmengine.logging import print_log
 from mmseg.registry import DATA_SAMPLERS
-from torch.utils.data import get_worker_info
+from torch.utils.data import ConcatDataset, Dataset, get_worker_info
 
 
 class EpochIndex(int):
@@ -101,13 +103,51 @@ def sample_randomness(seed: int, epoch: int, index: int) -> Iterator[None]:
         torch.set_rng_state(states[2])
 
 
+KEEP_EPOCHS = (ConcatDataset, RepeatDataset)  # of torch and mmengine: they compute the index
+
+
+def warn_of_lost_epochs(dataset: Dataset) -> None:
+    """Log a line if a wrapper between a sampler and the images drops the epoch of an index.
+
+    mmengine's `ClassBalancedDataset` and torch's `Subset` look the index up in a list, which hands
+    on a plain integer: samples are then drawn afresh, as with mmseg's data sets.
+
+    Args:
+        dataset: Of a sampler whose indices carry the epoch.
+    """
+    parts = [dataset]
+    while parts:
+        wrapper = parts.pop()
+        inner = getattr(wrapper, 'datasets', None) or [getattr(wrapper, 'dataset', None)]
+        parts += [part for part in inner if part is not None]
+        if inner != [None] and not isinstance(wrapper, KEEP_EPOCHS):
+            print_log(
+                f'{type(wrapper).__name__} hands on no epoch, so augmentations are drawn freely '
+                'and a resumed run draws others than an uninterrupted one. To choose images '
+                'instead, set indices of the inner data set.',
+                'current',
+                logging.WARNING,
+            )
+            return
+
+
 @DATA_SAMPLERS.register_module()
 class EpochSampler(DefaultSampler):
     """mmengine's DefaultSampler whose indices carry the epoch, see `EpochIndex`.
 
     So persistent workers, prefetching and resuming all see the right epoch, with no state outside
-    the index.
+    the index. See `warn_of_lost_epochs` for wrappers that drop it.
     """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        shuffle: bool = True,
+        seed: int | None = None,
+        round_up: bool = True,
+    ) -> None:
+        super().__init__(dataset, shuffle, seed, round_up)
+        warn_of_lost_epochs(dataset)
 
     def __iter__(self) -> Iterator[EpochIndex]:
         """Indices of this rank for the epoch given by `set_epoch`."""

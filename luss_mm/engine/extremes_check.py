@@ -7,6 +7,7 @@ pass they would stop a run in the stage that first makes a batch of them.
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -58,15 +59,20 @@ def check_extremes(recipe: Recipe, names: Sequence[str]) -> None:
         raise SettingsError(mistake[0])
 
 
-def extreme_images(dataset: SeededDataset) -> list[int]:
+def extreme_images(
+    dataset: SeededDataset, sizes: dict[str, tuple[int, int] | None] | None = None
+) -> list[int]:
     """Positions of the widest, the tallest and the smallest image, each once.
 
     Args:
         dataset: Of more than MOST_SIZES images so many are looked at.
+        sizes: Height and width of files that other data sets share; those of this one are added.
     """
     positions = np.unique(np.linspace(0, len(dataset) - 1, MOST_SIZES).round().astype(int))
     with ThreadPoolExecutor(THREADS) as pool:
-        found = pool.map(partial(_size, dataset), positions.tolist())
+        found = pool.map(
+            partial(_size, dataset, {} if sizes is None else sizes), positions.tolist()
+        )
         sizes = [(*size, p) for p, size in zip(positions.tolist(), found, strict=True) if size]
     if not sizes:
         return []
@@ -76,15 +82,20 @@ def extreme_images(dataset: SeededDataset) -> list[int]:
     return list(dict.fromkeys(size[2] for size in (widest, tallest, smallest)))
 
 
-def _size(dataset: SeededDataset, index: int) -> tuple[int, int] | None:
-    try:
-        return read_image_size(dataset.get_data_info(index)['img_path'])
-    except (ImageFileError, OSError):
-        return None  # the check of all images has named it
+def _size(
+    dataset: SeededDataset, sizes: dict[str, tuple[int, int] | None], index: int
+) -> tuple[int, int] | None:
+    path = dataset.get_data_info(index)['img_path']
+    if path not in sizes:
+        try:
+            sizes[path] = read_image_size(path)
+        except (ImageFileError, OSError):
+            sizes[path] = None  # the check of all images has named it
+    return sizes[path]
 
 
 def _find_mistake(recipe: Recipe, names: Sequence[str]) -> str | None:
-    entries: dict[str, list[dict]] = {}  # of the same images
+    known = KnownImages()
     for name in names:
         stage = recipe.stage(name, '<stage_dir>')
         with (
@@ -94,7 +105,7 @@ def _find_mistake(recipe: Recipe, names: Sequence[str]) -> str | None:
             for where, dataset, loader in _datasets(stage):
                 if is_yet_to_come(recipe, names, without_loading(dataset, recipe.work_dir)):
                     continue
-                found = _extreme_entries(recipe, dataset, entries)
+                found = _extreme_entries(recipe, dataset, known)
                 preprocessor = loader and stage['model'].get('data_preprocessor')
                 if mistake := _try_transforms(dataset, found, loader, preprocessor):
                     return f'stages.{name}.{where}: {mistake}'
@@ -118,9 +129,20 @@ def _datasets(stage: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]
             yield 'custom_hooks', block, None
 
 
-def _extreme_entries(
-    recipe: Recipe, dataset: Mapping[str, Any], known: dict[str, list[dict]]
-) -> list[dict]:
+@dataclass(frozen=True)
+class KnownImages:
+    """What was read for earlier data sets, most of which share their images.
+
+    Attributes:
+        entries: Of the extreme images, by the config of the data set.
+        sizes: Height and width of files; None of those that cannot be read.
+    """
+
+    entries: dict[str, list[dict]] = field(default_factory=dict)
+    sizes: dict[str, tuple[int, int] | None] = field(default_factory=dict)
+
+
+def _extreme_entries(recipe: Recipe, dataset: Mapping[str, Any], known: KnownImages) -> list[dict]:
     """What the transforms are given of the extreme images; none of data sets that are not ours."""
     config = without_loading(dataset, recipe.work_dir)
     if config.get('tags') != dataset.get('tags'):
@@ -130,12 +152,13 @@ def _extreme_entries(
     if not (isinstance(kind, type) and issubclass(kind, SeededDataset)):
         return []
     key = json.dumps({k: v for k, v in config.items() if k not in IRRELEVANT}, sort_keys=True)
-    if key not in known:
+    if key not in known.entries:
         images = DATASETS.build(config)
-        known[key] = [
-            images.get_data_info(index) | dict(class_label=0) for index in extreme_images(images)
+        known.entries[key] = [
+            images.get_data_info(index) | dict(class_label=0)
+            for index in extreme_images(images, known.sizes)
         ]
-    return known[key]
+    return known.entries[key]
 
 
 def _try_transforms(

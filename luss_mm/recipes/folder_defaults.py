@@ -6,15 +6,15 @@ from typing import Any
 
 from luss_mm.datasets.category_folders import category_folders, category_names
 from luss_mm.datasets.image_walk import walk_images
-from luss_mm.datasets.mask_coding import MASK_FOLDERS, find_masks
+from luss_mm.datasets.mask_coding import INSTANCE_FOLDERS, MASK_FOLDERS, find_masks
 from luss_mm.functional.cluster_number import FEWEST_CLUSTERS, MOST_CLUSTERS, rule_of_thumb
 from luss_mm.recipes.settings import Settings, SettingsError
 
 # Folders of a data set with splits; an album may be called `test`.
 LAYOUT = ('train', 'train-*', 'validation', 'validation-*')
 OTHER_SPLITS = ('val', 'valid', 'dev', 'test')
-# Folders of photographs that others have beside their folder of masks.
-PHOTOGRAPHS = ('images', 'img', 'imgs', 'img_dir', 'JPEGImages', 'leftImg8bit', 'photos')
+# Folders of photographs that others have beside their folder of masks, in lower case.
+PHOTOGRAPHS = frozenset('images img imgs img_dir jpegimages leftimg8bit photos'.split())
 FOUND = ('train_split', 'evaluate', 'num_categories', 'finetune_epochs')
 # Of fine-tuning: a small folder needs steps rather than epochs.
 FEWEST_STEPS = 400
@@ -78,11 +78,14 @@ def _find_training_images(root: Path, is_flat: bool) -> tuple[str, str | None]:
     Raises:
         SettingsError: If there are masks among the photographs.
     """
-    inner = {path.name: path for path in root.iterdir() if path.is_dir()} if root.is_dir() else {}
-    if 'train' in inner or not (is_flat or inner.keys() & set(PHOTOGRAPHS)):
+    folders = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    inner = {path.name: path for path in folders}
+    if 'train' in inner or not (is_flat or any(name.lower() in PHOTOGRAPHS for name in inner)):
+        _refuse_masks(root, 'train')
         return 'train', None
-    masks = next((path for name, path in inner.items() if name.lower() in MASK_FOLDERS), None)
-    photographs = next((name for name in PHOTOGRAPHS if name in inner), None)
+    known = MASK_FOLDERS - INSTANCE_FOLDERS
+    masks = next((path for name, path in inner.items() if name.lower() in known), None)
+    photographs = next((name for name in inner if name.lower() in PHOTOGRAPHS), None)
     if masks and photographs:
         nested = inner[photographs] / 'train'
         split = f'{photographs}/train' if nested.is_dir() else photographs
@@ -92,15 +95,18 @@ def _find_training_images(root: Path, is_flat: bool) -> tuple[str, str | None]:
         return split, f'{line}. To be scored: {_command(masks, inner[photographs], root)}'
     if not is_flat:
         return 'train', None
-    found = find_masks(_images_below(root))
-    if found is None:
-        return '', f'{root}: no folder train/, so all images in it are the training set'
-    first, count = found
-    raise SettingsError(
-        f'{root / first}: a mask by its name, 1 of {count}, which would be trained on as a '
-        'photograph. Set train_split to the folder of the photographs, move the masks away, or set '
-        'train_split=. if these are photographs'
-    )
+    _refuse_masks(root, '.')
+    return '', f'{root}: no folder train/, so all images in it are the training set'
+
+
+def _refuse_masks(root: Path, split: str) -> None:
+    if (root / split).is_dir() and (found := find_masks(root / split)):
+        first, count = found
+        raise SettingsError(
+            f'{root / split / first}: a mask by its name, 1 of {count}, which would be trained on '
+            'as a photograph. Set train_split to the folder of the photographs, move the masks '
+            f'away, or set train_split={split} if these are photographs'
+        )
 
 
 def _command(masks: Path, photographs: Path, root: Path) -> str:

@@ -84,6 +84,7 @@ def _check(recipe: Recipe, names: Sequence[str], loader: str, output: str) -> Pa
         if not isinstance(dataset, SeededDataset):  # others come with transforms of their own
             continue
         _refuse_other_number(dataset, part.num_ids, scored=loader == 'val_dataloader')
+        _warn_of_other_number(dataset, part.num_clusters)
         inputs[name] = dict(images=without_index(images), reader=reader)
         if reader is None or next(dataset.label_paths(), None) is None:
             datasets[name] = CheckedDataset(dataset)
@@ -164,6 +165,7 @@ class _Part:
     reader: Mapping[str, Any] | None
     num_ids: int | None
     stored_pixels: bool
+    num_clusters: int | None
 
 
 def _distinct_images(recipe: Recipe, names: Sequence[str], loader: str) -> dict[str, _Part]:
@@ -181,7 +183,9 @@ def _distinct_images(recipe: Recipe, names: Sequence[str], loader: str) -> dict[
             reader = find_label_loader(part.get('pipeline', ()))
             if fingerprint not in found or found[fingerprint].reader is None:
                 stored = any(step.get('stored_pixels') for step in part.get('pipeline', ()))
-                found[fingerprint] = _Part(images, reader, _num_ids(config, loader), stored)
+                found[fingerprint] = _Part(
+                    images, reader, _num_ids(config, loader), stored, _num_clusters(config, loader)
+                )
     return found
 
 
@@ -195,6 +199,29 @@ def _num_ids(config: Mapping[str, Any], loader: str) -> int | None:
         ]
         found = [None if categories is None else categories + 1 for categories in found]
     return max(filter(None, found), default=None)
+
+
+def _num_clusters(config: Mapping[str, Any], loader: str) -> int | None:
+    """How many clusters the metric of a stage matches to categories; None where it does not."""
+    evaluator = config.get('val_evaluator') if loader == 'val_dataloader' else None
+    blocks = [block for _, block in typed_blocks(evaluator) if block.get('background', 0) == 0]
+    return next((block['num_clusters'] for block in blocks if 'num_clusters' in block), None)
+
+
+def _warn_of_other_number(dataset: SeededDataset, num_clusters: int | None) -> None:
+    """Tell if matching one to one must leave clusters or categories without a partner."""
+    categories = len(dataset.metainfo.get('classes') or ()) - 1
+    if num_clusters is None or categories < 1 or num_clusters == categories:
+        return
+    print_log(
+        f'{dataset.image_folders[0]}: {categories} categories (folders of all splits, or lines of '
+        f'{CLASSES}), but num_categories={num_clusters}: the scores count '
+        f'{abs(num_clusters - categories)} '
+        f'{"clusters" if num_clusters > categories else "categories"} as wrong, which nothing is '
+        f'left to be matched to. Set num_categories={categories} if that is not meant.',
+        'current',
+        logging.WARNING,
+    )
 
 
 def _refuse(path: Path, fix: str) -> None:

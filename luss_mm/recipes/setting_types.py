@@ -72,7 +72,10 @@ class Text(Kind):
 
 
 class Path(Text):
-    """A text that is also taken literally where it is the last part of a nested key."""
+    """A text, literal also as the last part of a nested key; a leading `~` is the home folder."""
+
+    def _read(self, text: str) -> str:
+        return os.path.expanduser(text)  # some shells leave it alone behind a '='
 
     def _takes(self, value: Any) -> bool:
         return isinstance(value, (str, os.PathLike))

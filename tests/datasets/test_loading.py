@@ -1,10 +1,13 @@
+from importlib.util import find_spec
+
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from luss_mm.datasets.image_file import read_image, read_image_size
+from luss_mm.datasets.image_file import ImageFileError, read_image, read_image_size
 from luss_mm.datasets.label_map_file import read_label_map
+from luss_mm.datasets.luss_dataset import list_images
 from luss_mm.datasets.transforms import LoadBoundedImage, LoadLabelMap
 from tests.bad_images import bomb, with_chunk_of
 from tests.tiny_layout import write_image, write_label_map
@@ -76,6 +79,31 @@ def test_images_are_turned_as_people_see_them(tmp_path, orientation, suffix):
     assert results['ori_shape'] == read_image_size(path, stored_pixels=True) == (60, 80)
 
 
+@pytest.mark.parametrize('suffix', ['tif', 'avif', 'heic'])
+@pytest.mark.parametrize('orientation', [1, 3, 6, 8])
+def test_images_that_pillow_reads_are_turned_too(tmp_path, orientation, suffix):
+    """Some of its plugins turn by themselves, others leave it to the reader."""
+    if suffix == 'heic':
+        pytest.importorskip('pillow_heif')
+    exif = Image.Exif()
+    exif[274] = orientation
+    image = Image.fromarray(ramp(60, 80).astype(np.uint8))
+    image.save(tmp_path / f'a.{suffix}', exif=exif.tobytes(), quality=95)
+    image.save(tmp_path / 'a.png', exif=exif)
+    seen, found = read_image(tmp_path / 'a.png'), load(tmp_path / f'a.{suffix}')
+    assert np.abs(found['img'].astype(int) - seen).max() <= 16
+    assert found['ori_shape'] == read_image_size(tmp_path / f'a.{suffix}') == seen.shape[:2]
+
+
+@pytest.mark.skipif(find_spec('pillow_heif') is not None, reason='the reader is there')
+def test_heic_without_its_reader_names_the_reader(tmp_path):
+    path = tmp_path / 'IMG_1.HEIC'
+    path.write_bytes(b'\0\0\0\x18ftypheic\0\0\0\0mif1heic' + bytes(200))
+    assert 'IMG_1.HEIC' in list_images(tmp_path)
+    with pytest.raises(ImageFileError, match=r'HEIC, which pillow-heif reads: pip install'):
+        read_image(path)
+
+
 @pytest.mark.parametrize('content', [b'', b'II*\0\xff\xff\xff\xff', b'x' * 60])
 def test_malformed_blocks_turn_nothing(tmp_path, content):
     Image.fromarray(ramp(60, 80).astype(np.uint8)).save(
@@ -115,6 +143,13 @@ def test_red_plus_256_green(tmp_path, label):
     labels = results['gt_seg_map']
     assert labels.dtype == np.int32 and labels.shape == (5, 7) and (labels == label).all()
     assert results['seg_fields'] == ['gt_seg_map']
+
+
+def test_images_without_label_map(tmp_path):
+    results = load(write_image(tmp_path / 'image.png', np.zeros((5, 7, 3))))
+    assert 'gt_seg_map' not in LoadLabelMap(match_image=False).transform(dict(results))
+    with pytest.raises(ValueError, match='image.png: has no label map. Set match_image=False'):
+        LoadLabelMap().transform(dict(results))
 
 
 def test_colours_with_blue_are_no_ids(tmp_path):

@@ -12,7 +12,7 @@ from mmengine.dataset import (
 )
 from mmengine.dataset import sampler as mmengine_sampler
 from mmengine.runner import Runner
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 from luss_mm.datasets import (
     EpochIndex,
@@ -20,6 +20,7 @@ from luss_mm.datasets import (
     IterationSampler,
     LUSSDataset,
     sample_randomness,
+    sample_seed,
 )
 
 pytestmark = pytest.mark.usefixtures('mmseg_scope')
@@ -188,6 +189,24 @@ def test_wrapped_images_are_drawn_exactly_and_no_repetition_alike(data_root, sam
         found = draw(wrap())
         assert len(wrap()) == len(set(found)) == 12
         assert draw(wrap()) == found
+
+
+@pytest.mark.parametrize('sampler', [EpochSampler, IterationSampler])
+@pytest.mark.parametrize('num_inner', [0, 1])
+def test_a_wrapper_that_drops_the_epoch_draws_anew_and_is_told(
+    data_root, sampler, num_inner, monkeypatch
+):
+    told = []
+    monkeypatch.setattr(sample_seed, 'print_log', lambda text, *_: told.append(text))
+    dataset = make_dataset(data_root)
+    for _ in range(num_inner):
+        dataset = RepeatDataset(dataset, 1)
+    loader_of(dataset, dict(type=sampler.__name__))
+    assert not told
+    loader = loader_of(Subset(dataset, [0, 1]), dict(type=sampler.__name__))
+    assert [line.split()[0] for line in told] == ['Subset']
+    found = [c.numpy().tobytes() for _ in range(3) for b in islice(loader, 1) for c in b['crops']]
+    assert len(set(found)) == 6
 
 
 def test_a_test_sample_is_always_the_same(data_root):

@@ -91,6 +91,27 @@ def test_other_colours_are_numbered_in_order(tmp_path):
     assert read_label_map(tmp_path / 'out/b.png').tolist() == [[1, 2]] * 2
 
 
+@pytest.mark.parametrize('place', ['masks', '.'])
+def test_colours_that_cvat_lists_are_numbered_as_listed(tmp_path, place):
+    colours = np.array([(0, 0, 0), (176, 112, 32), (48, 112, 32), (0, 215, 255)], np.uint8)
+    ids = np.array([[0, 1], [2, 3]])
+    write(tmp_path, lambda _: Image.fromarray(colours[ids].repeat(5, 0).repeat(6, 1)))
+    (tmp_path / place / 'labelmap.txt').write_text(
+        '# label:color_rgb:parts:actions\nDog:176,112,32::\nBackground:0,215,255::\n'
+        'Cat:48,112,32::\nHorse:1,2,3::\n'
+    )
+    coding = convert(tmp_path)
+    assert '1 Dog, 2 Cat, 3 Horse' in coding.told
+    found = read_label_map(tmp_path / 'out/a.png')
+    np.testing.assert_array_equal(found[::5, ::6], [[0, 1], [2, 0]])
+    (tmp_path / place / 'labelmap.txt').write_text('Dog:176,112,32::\n')
+    with pytest.raises(MaskError, match=r'labelmap.txt: lacks the colour \(0, 215, 255\)'):
+        look_at_masks(tmp_path / 'masks')
+    (tmp_path / place / 'labelmap.txt').write_text('Dog 176 112 32\n')
+    with pytest.raises(MaskError, match="labelmap.txt: 'Dog 176 112 32' is not NAME:RED"):
+        look_at_masks(tmp_path / 'masks')
+
+
 def test_train_ids_have_no_background(tmp_path):
     write(tmp_path, as_grey, 'a_gtFine_labelTrainIds.png')
     assert 'each id grows by one' in convert(tmp_path).told

@@ -1,4 +1,5 @@
 import argparse
+import os
 
 import pytest
 
@@ -27,6 +28,7 @@ from luss_mm.recipes.command_line import OptionAction, device
         ('cache_maps=1', True),
         ('use_csd=${use_dff}', '${use_dff}'),
         ('data_root=my photos', 'my photos'),
+        ('data_root=~/photos', os.path.expanduser('~/photos')),
         ('data_root=a,b (1)[2]', 'a,b (1)[2]'),
         ('data_root=2024', '2024'),
         ("data_root='x'", "'x'"),

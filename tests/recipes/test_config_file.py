@@ -107,5 +107,9 @@ def test_bases_by_the_name_of_the_package(tmp_path):
     ours = read_own_config(tmp_path / 'mine.py')
     expected = Config.fromfile('configs/luss/pass_tiny.py').to_dict() | dict(seed=7)
     assert ours.to_dict() == expected  # without a scope of ours, which no registry has
+    # mmseg's own script, which imports none of ours before it reads bases, takes the path.
+    path = "str(__import__('luss_mm').find_recipe('pass_tiny'))"
+    (tmp_path / 'plain.py').write_text(f'_base_ = {path}\nseed = 7\n')
+    assert Config.fromfile(tmp_path / 'plain.py').to_dict() == expected
     (tmp_path / 'theirs.py').write_text("_base_ = 'mmseg::_base_/models/fcn_hr18.py'\n")
     assert read_own_config(tmp_path / 'theirs.py').model.backbone.type == 'HRNet'

@@ -111,7 +111,14 @@ def test_masks_beside_photographs_are_no_photographs(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'names', [('a/1.png', 'a/1_mask.png'), ('a/1.png', 'SegmentationClass/1.png')]
+    'names',
+    [
+        ('a/1.png', 'a/1_mask.png'),
+        ('a/1.png', 'SegmentationClass/1.png'),
+        ('a_json/img.png', 'a_json/label.png'),  # of labelme
+        ('imagesTr/1.png', 'labelsTr/1.png'),
+        ('original_images/1.png', 'label_images_semantic/1.png'),
+    ],
 )
 def test_masks_among_photographs_stop_the_run(tmp_path, names):
     for name in names:
@@ -120,6 +127,28 @@ def test_masks_among_photographs_stop_the_run(tmp_path, names):
         look(tmp_path)
     assert names[1] in str(refusal.value)
     assert look(tmp_path, train_split='.')[0]['num_categories'] == 2
+
+
+def test_photographs_of_masks_are_photographs(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    write_image(tmp_path / 'with_mask/1.png', pixels)
+    assert look(tmp_path)[0]['train_split'] == ''
+
+
+def test_masks_within_train_stop_the_run(tmp_path):
+    """As Roboflow writes them."""
+    for name in ('a_jpg.rf.1.png', 'a_jpg.rf.1_mask.png'):
+        write_image(tmp_path / 'train' / name, np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(SettingsError, match=r'train/a_jpg.rf.1_mask.png: a mask .*train_split=tr'):
+        look(tmp_path)
+    assert look(tmp_path, train_split='train')[0]['num_categories'] == 2
+
+
+def test_masks_of_instances_are_not_proposed(tmp_path):
+    for folder in ('Images', 'SegmentationClass', 'SegmentationObject'):
+        write_images(tmp_path / folder, 8)
+    found, lines = look(tmp_path)
+    assert found['train_split'] == 'Images' and 'SegmentationClass' in lines[0]
 
 
 def test_folders_that_are_not_used_are_named(tmp_path):

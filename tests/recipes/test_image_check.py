@@ -2,6 +2,7 @@ import json
 import re
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 from mmengine.config import Config
@@ -250,6 +251,23 @@ def test_tags_that_the_network_cannot_learn_are_refused(data_root, tmp_path):
         write_image(data_root / f'validation/{name}/0.png', np.zeros((4, 4, 3)))
     with pytest.raises(SettingsError, match='train: 3 categories .* for num_categories=2. Set num'):
         check_images_of(found, ['only'])
+
+
+@pytest.mark.parametrize('num_clusters, left', [(1, '1 categories'), (2, ''), (4, '2 clusters')])
+def test_clusters_or_categories_without_a_partner_are_told(
+    data_root, tmp_path, monkeypatch, num_clusters, left
+):
+    told = []
+    monkeypatch.setattr(image_check, 'print_log', lambda text, *_: told.append(text))
+    found = labelled_recipe(data_root, tmp_path / 'run')
+    found.templates['only']['train_dataloader'] = loader('train')
+    for mask in (data_root / 'validation-segmentation').rglob('*.png'):
+        write_label_map(mask, np.full(cv2.imread(str(mask)).shape[:2], 1 + ('bee' in str(mask))))
+    scored = loader('validation', 'validation-segmentation', categories='folders')
+    metric = dict(type='UnsupervisedIoUMetric', num_clusters=num_clusters)
+    found.templates['only'] |= dict(val_dataloader=scored, val_evaluator=metric)
+    check_images_of(found, ['only'])
+    assert [left in line and 'Set num_categories=2' in line for line in told] == [True] * bool(left)
 
 
 def test_validation_images_without_categories_are_refused(data_root, tmp_path):

@@ -84,8 +84,18 @@ class LoadLabelMap(BaseTransform):
 
         Without that key an image passes unchanged if `match_image` is False: it can be predicted,
         and a metric says what it lacks.
+
+        Raises:
+            ValueError: If there is no label map to bring to the size of the image, or the sizes of
+                both files differ.
         """
-        if 'seg_map_path' not in results and not self.match_image:
+        if 'seg_map_path' not in results:
+            if self.match_image:
+                raise ValueError(
+                    f'{results.get("img_path", "an image")}: has no label map. Set match_image='
+                    f'False of {type(self).__name__} in pipelines of test images, or name the '
+                    'folder of the label maps (seg_map_path)'
+                )
             return results
         path = results['seg_map_path']
         labels = self.read(path)
