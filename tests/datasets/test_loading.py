@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from luss_mm.datasets.image_file import ImageFileError, read_image, read_image_size
+from luss_mm.datasets.image_walk import walk_images
 from luss_mm.datasets.label_map_file import read_label_map
-from luss_mm.datasets.luss_dataset import list_images
 from luss_mm.datasets.transforms import LoadBoundedImage, LoadLabelMap
 from tests.bad_images import bomb, with_chunk_of
 from tests.tiny_layout import write_image, write_label_map
@@ -99,7 +99,7 @@ def test_images_that_pillow_reads_are_turned_too(tmp_path, orientation, suffix):
 def test_heic_without_its_reader_names_the_reader(tmp_path):
     path = tmp_path / 'IMG_1.HEIC'
     path.write_bytes(b'\0\0\0\x18ftypheic\0\0\0\0mif1heic' + bytes(200))
-    assert 'IMG_1.HEIC' in list_images(tmp_path)
+    assert 'IMG_1.HEIC' in list(walk_images(tmp_path))
     with pytest.raises(ImageFileError, match=r'HEIC, which pillow-heif reads: pip install'):
         read_image(path)
 
