@@ -18,18 +18,16 @@ class PackagedWeights:
         distribution: Its name for pip.
         extra: Of this project's extras, the one that installs it.
         pattern: Of the one file with the weights, relative to the package.
-        layout: Format of `BACKBONE_LAYOUTS`; None for a checkpoint of ours.
-        labels_used: What labels trained the weights; None if none did.
-        origin: What the weights are, in a line.
+        layout: Format of `BACKBONE_LAYOUTS`.
+        labels_used: What labels trained the weights.
     """
 
     module: str
     distribution: str
     extra: str
     pattern: str
-    layout: str | None
-    labels_used: str | None
-    origin: str
+    layout: str
+    labels_used: str
 
 
 PACKAGED_WEIGHTS = {
@@ -40,17 +38,6 @@ PACKAGED_WEIGHTS = {
         pattern='models/*.pth',
         layout='efficientnet-lite0',
         labels_used="ImageNet's image labels (1,000 categories): weights of the backbone",
-        origin="EfficientNet-Lite0, trained with ImageNet's labels",
-    ),
-    'pass_tiny30k': PackagedWeights(
-        module='luss_mm',
-        distribution='luss_mm',
-        extra='',
-        pattern='weights/pass_tiny30k.pth',
-        layout=None,
-        labels_used=None,
-        origin='ResNet-18 at half width, pretrained by PASS on 28,000 photographs of Tiny ImageNet '
-        'without any label (non-commercial research)',
     ),
 }
 

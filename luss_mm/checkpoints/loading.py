@@ -80,7 +80,7 @@ def load_checkpoint(filename: str | Path, map_location: Any = None, logger: Any 
     if str(filename).startswith(TIMM):
         return _of_timm(path, str(filename).removeprefix(TIMM), map_location)
     content = _load_safely(path, map_location)
-    return _converted(path, content, package) if package and package.layout else content
+    return _converted(path, content, package) if package else content
 
 
 if os.environ.get(LOADING) != MMENGINE:

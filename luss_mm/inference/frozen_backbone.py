@@ -13,7 +13,7 @@ from mmseg.registry import DATASETS, MODELS
 
 from luss_mm.checkpoints.loading import load_backbone
 from luss_mm.models.preprocessors import ViewsPreprocessor
-from luss_mm.packaged_weights import TIMM, checkpoint_file, find_labels_used, find_packaged
+from luss_mm.packaged_weights import checkpoint_file, find_labels_used
 from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.pipeline.reference_features import PixelFeatures
 from luss_mm.recipes.settings import Settings, SettingsError
@@ -122,8 +122,8 @@ def labels_of_weights(checkpoint: str | None) -> list[str]:
     """
     if checkpoint in (None, RANDOM):
         return []
-    if find_packaged(checkpoint) or checkpoint.startswith(TIMM):
-        return [labels] if (labels := find_labels_used(checkpoint)) else []
+    if labels := find_labels_used(checkpoint):
+        return [labels]
     stage = Path(checkpoint).parent
     if not is_finished(stage):
         return [f'{checkpoint}: not known']

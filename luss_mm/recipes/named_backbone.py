@@ -77,8 +77,6 @@ def look_at_backbone(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[st
             f'checkpoint={values["checkpoint"]} are weights of the backbone that '
             f'backbone={name} replaces. Set checkpoint=timm, a file, or None to pretrain it'
         )
-    elif package := find_packaged(values.get('checkpoint')):
-        notes.append(f'checkpoint={values["checkpoint"]}: {package.origin}')
     if 'foreground' in values and values['foreground'] is None:
         found['foreground'] = 'attention' if is_grid else 'length'
         if is_grid:
