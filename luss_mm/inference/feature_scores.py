@@ -53,6 +53,8 @@ def score_features(
     Discrimination: weighted k-NN with temperature .07.
     """
     names = category_names([Path(references)])
+    if not names:
+        raise ValueError(f'{references}: no category folders with images, which these figures need')
     with DefaultScope.overwrite_default_scope('mmseg'):
         extractor = backbone.extractor()
         known, of_known = _embed(backbone, extractor, references, names)

@@ -70,6 +70,8 @@ def test_other_categories_are_refused(root, settings, weights, tmp_path):
     shutil.copy(next((root / 'train').glob('*/*')), tmp_path / 'moth')
     with pytest.raises(ValueError, match='moth is none of the 7 category folders'):
         score_features(backbone, root / 'train', tmp_path)
+    with pytest.raises(ValueError, match='no category folders'):
+        score_features(backbone, tmp_path / 'moth')
 
 
 def test_the_tool_lists_every_checkpoint(

@@ -48,6 +48,7 @@ FOLDERS = {
     'colour_baseline': ((), ('IMAGES',)),
     'convert_masks': ((), ()),
     'evaluate': (('MAPS',), ('--categories', '5', '--out', 'OUT.json')),
+    'evaluate_features': ((RECIPE,), ('--checkpoint', 'random')),
     'infer': (('RUN',), ('--out', 'OUT')),
     'make_collages': ((), ('OUT', '--pairs', '2')),
     'make_submission': ((*S50, '--split', 'test', '--check', 'MAPS/a.png', '--images'), ()),
