@@ -105,8 +105,8 @@ def try_pass(
         if isinstance(network, AttendedInference):
             maps = network.feature_maps(inputs[0])
             inputs += [maps[network.in_index]] * bool(source.get('maps'))
-            embeddings, scores = network(*inputs)  # (1, C), (1, h, w)
-            each = embeddings.nbytes * scores.numel()
+            # Scores may be as large as the image, features are not.
+            each = max(each, maps[network.in_index].nbytes * network.upsample**2)
 
         def step(count: int) -> None:
             network(*(x.expand(count, -1, -1, -1).contiguous() for x in inputs))

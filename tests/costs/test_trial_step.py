@@ -5,7 +5,8 @@ from mmseg.registry import MODELS, OPTIMIZERS
 
 from luss_mm.costs import trial_step
 from luss_mm.costs.part_costs import kmeans_seconds, sam_seconds
-from luss_mm.costs.trial_step import try_training
+from luss_mm.costs.trial_step import MAP_COPIES, try_pass, try_training
+from luss_mm.models.attended_inference import AttendedInference
 from luss_mm.models.segmenters.sam_network import resolve_sizes
 from luss_mm.recipes.made_up_batches import draw_made_up_samples
 from tests.engine.small_folder_recipe import recipe
@@ -65,6 +66,27 @@ def test_memory_grows_with_the_batch(stages):
     )
     parameters = 2 * small.memory - large.memory  # what does not grow
     assert small.weights == large.weights < parameters < small.memory
+
+
+def test_a_pass_does_not_take_the_channels_at_the_size_of_its_scores(mmseg_scope):
+    """Sharpened scores are as large as the image; 13.6 GB were said for 1.7."""
+    model = MODELS.build(
+        dict(
+            type='ForegroundModel',
+            data_preprocessor=dict(type='ViewsPreprocessor'),
+            backbone=dict(type='ResNet', depth=18, stem_channels=8, base_channels=8),
+            in_index=3,
+            channels=64,
+            upsample=1,
+            foreground=dict(type='FeatureLength'),
+            pooling=dict(gate_power=2.0, sharpen_radius=0.25),
+        )
+    )
+    pipeline = [dict(type='LoadBoundedImage'), dict(type='PackImage')]
+    source = dict(dataset=dict(pipeline=pipeline), batch_size=4)
+    trial = try_pass(AttendedInference(model), source, (96, 128), 'cpu')
+    images = 4 * 4 * 3 * 96 * 128
+    assert trial.memory == trial.weights + MAP_COPIES * images
 
 
 def test_estimating_draws_nothing_from_the_generator(stages):
