@@ -1,7 +1,8 @@
 """PASS pretraining on Tiny ImageNet's small photographs, on CPU cores: weights that saw no label.
 
 Run     python tools/train.py configs/pretraining/pass_tiny30k.py --cfg-options data_root=DIR
-        DIR/train/<any folders>/ holds photographs of 64 pixels; only pretraining is run
+        DIR/train/<any folders>/ holds photographs of 64 pixels; only pretraining is run. Keep some
+        for the score out of it: move every 15th file of each folder to DIR/held-out/<folder>/
 Time    see docs/results.md
 Score   k-NN over categories of held-out photographs: tools/evaluate_features.py, docs/results.md
 Labels  none

@@ -18,6 +18,7 @@ FIRST = ('data_root', 'num_categories', 'seed')  # settings that most people wan
 FAMILIES = dict(
     luss='Without labels',
     imagenet_s='Fine-tuning on 1 % of ImageNet-S',
+    pretraining='Weights alone, without labels',
     semi='Few masks, many images',
 )
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -59,6 +60,12 @@ def end_of(capsys, *arguments):
 def test_mistakes_end_in_one_line_that_names_what_was_meant(capsys, arguments, nearest):
     line = end_of(capsys, *arguments)
     assert line.startswith('error: ') and nearest in line and '\n' not in line
+
+
+def test_every_recipe_is_listed(capsys):
+    main(['recipes'])
+    listed = {line.split()[0] for line in capsys.readouterr().out.splitlines() if line[:2] == '  '}
+    assert listed == {path.stem for path in Path('configs').glob('[!_]*/*.py')}
 
 
 def test_recipes_by_name_and_by_file(tmp_path, monkeypatch):
