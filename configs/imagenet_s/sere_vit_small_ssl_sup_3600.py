@@ -16,7 +16,7 @@ Their FCN head has one convolution of 3 x 3, which sees the features twice (FCNH
 _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/datasets/imagenet_s_semi.py',
-    '../_base_/models/linear_vit_small.py',
+    '../_base_/models/fcn_vit_small.py',
     '../_base_/schedules/schedule_semi_3600_iterations.py',
     '../_base_/semi_stage.py',
 ]
@@ -24,12 +24,4 @@ _base_ = [
 checkpoint = 'checkpoints/sere_finetuned_vit_small_ep100.pth'
 base_lr = 5e-4
 layer_decay = 0.5
-# The layer norm is the pretrained one, before the head.
-backbone = dict(final_norm=True)
-decode_head = dict(
-    type='FCNHead',
-    channels='${feature_channels}',
-    num_convs=0,
-    norm_cfg=dict(_delete_=True, type='BN', requires_grad=True),
-)
 checkpoint_interval = 360  # iterations
