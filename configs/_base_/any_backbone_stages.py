@@ -51,8 +51,8 @@ stages = dict(
         enabled='${pretrains}',
         load_from='${checkpoint}',
         custom_hooks=[
-            dict(type='FeatureQueueHook', start_epoch='${queue_start_epoch}'),
-            dict(type='PrototypesHook', frozen_iters='${frozen_prototype_iters}'),
+            '${pretrain_queue_hook if pretraining == "pass" else None}',
+            '${pretrain_prototypes_hook if pretraining == "pass" else None}',
             '${weights_hook if checkpoint else None}',
         ],
     ),

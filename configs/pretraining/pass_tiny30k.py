@@ -29,4 +29,4 @@ pretrain_lr = 0.001
 pretrain_warmup_epochs = 1
 pretrain_warmup_start = 0.05
 # With PASS's .05 the image loss stayed at log P for the first 30,000 images, with .02 it did not.
-stages = dict(pretrain=dict(model=dict(epsilon=0.02)))
+pass_pretrainer = dict(epsilon=0.02)

@@ -7,6 +7,7 @@ from contextvars import ContextVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.nn.functional import all_gather
 
 _alone: ContextVar[bool] = ContextVar('alone', default=False)
 
@@ -26,6 +27,11 @@ def world_size() -> int:
     if _alone.get() or not (dist.is_available() and dist.is_initialized()):
         return 1
     return dist.get_world_size()
+
+
+def rank() -> int:
+    """Number of this rank, 0 where `world_size` is 1."""
+    return dist.get_rank() if world_size() > 1 else 0
 
 
 def sum_over_ranks(tensor: Tensor) -> Tensor:
@@ -67,6 +73,18 @@ def gather_rows(tensor: Tensor) -> Tensor:
     parts = [torch.empty_like(tensor) for _ in range(world_size())]
     dist.all_gather(parts, tensor)
     return torch.cat(parts)
+
+
+def gather_rows_with_gradient(tensor: Tensor) -> Tensor:
+    """As `gather_rows`, but differentiable: each rank's rows get the gradients of all ranks.
+
+    Args:
+        tensor: Same shape on every rank. Shape (n, ...).
+
+    Returns:
+        Shape (world_size * n, ...), equal on all ranks.
+    """
+    return tensor if world_size() == 1 else torch.cat(all_gather(tensor.contiguous()))
 
 
 def _reduced(tensor: Tensor, operation: dist.ReduceOp) -> Tensor:

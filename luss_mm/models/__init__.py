@@ -3,6 +3,7 @@
 from luss_mm.models import segmenters
 from luss_mm.models.attended_backbone import ForegroundModel
 from luss_mm.models.balanced_assignment import FeatureQueue
+from luss_mm.models.contrastive_pretrainer import ContrastivePretrainer
 from luss_mm.models.deeplab import (
     DeepLabV3PlusHead,
     HardPixelCrossEntropy,
@@ -16,6 +17,7 @@ from luss_mm.models.heads import (
     LinearHead,
     PixelToPixelHead,
     PooledCategoryHead,
+    ProjectionHead,
     PrototypeHead,
 )
 from luss_mm.models.image_classifier import AttendedClassifier, ImageClassifier
@@ -29,6 +31,7 @@ from luss_mm.models.timm_feature_maps import TIMMFeatureMaps
 
 __all__ = [
     'AttendedClassifier',
+    'ContrastivePretrainer',
     'DSSNSegmentor',
     'DeepLabV3PlusHead',
     'DeepToShallowHead',
@@ -49,6 +52,7 @@ __all__ = [
     'PixelAttentionModel',
     'PixelToPixelHead',
     'PooledCategoryHead',
+    'ProjectionHead',
     'PrototypeHead',
     'ReceptiveFieldSegmentor',
     'SemiPreprocessor',

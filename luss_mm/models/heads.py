@@ -85,8 +85,32 @@ class PooledCategoryHead(SegformerHead):
 
 
 @MODELS.register_module()
-class PrototypeHead(nn.Module):
-    """Linear(C, H)-BN-ReLU-Linear(H, D)-BN(no affine), L2 norm, then scores against P prototypes.
+class ProjectionHead(nn.Module):
+    """Linear(C, H)-BN-ReLU-Linear(H, D)-BN(no affine) and L2 norm.
+
+    Args:
+        in_channels: C of the pooled feature.
+        hidden_channels: H.
+        embedding_channels: D.
+
+    Source: SwAV; PASS uses H 512 (ResNet-18) or 2048, D 128.
+    """
+
+    def __init__(
+        self, in_channels: int, hidden_channels: int, embedding_channels: int = 128
+    ) -> None:
+        super().__init__()
+        self.embedding_channels = embedding_channels
+        self.projection = projection_mlp(in_channels, hidden_channels, embedding_channels)
+
+    def embed(self, pooled: Tensor) -> Tensor:
+        """Project pooled features (B, C) to unit vectors, float32. Shape (B, D)."""
+        return F.normalize(self.projection(pooled).float(), dim=1)
+
+
+@MODELS.register_module()
+class PrototypeHead(ProjectionHead):
+    """A `ProjectionHead`, then scores against P prototypes.
 
     Args:
         in_channels: C of the pooled feature.
@@ -95,7 +119,7 @@ class PrototypeHead(nn.Module):
         num_prototypes: P, or several numbers for as many sets of prototypes, whose losses are
             averaged.
 
-    Source: SwAV; PASS uses H 512 (ResNet-18) or 2048, D 128, P 500 (S50) or 3000.
+    Source: SwAV; PASS uses P 500 (S50) or 3000.
     """
 
     def __init__(
@@ -105,11 +129,9 @@ class PrototypeHead(nn.Module):
         embedding_channels: int = 128,
         num_prototypes: int | Sequence[int] = 500,
     ) -> None:
-        super().__init__()
+        super().__init__(in_channels, hidden_channels, embedding_channels)
         single = isinstance(num_prototypes, int)
         self.set_sizes = [num_prototypes] if single else list(num_prototypes)
-        self.embedding_channels = embedding_channels
-        self.projection = projection_mlp(in_channels, hidden_channels, embedding_channels)
         self.prototypes = nn.Linear(embedding_channels, sum(self.set_sizes), bias=False)
         self.normalize_prototypes()
 
@@ -117,10 +139,6 @@ class PrototypeHead(nn.Module):
     def normalize_prototypes(self) -> None:
         """Put every prototype back on the unit sphere; a hook does so before each step."""
         self.prototypes.weight.copy_(F.normalize(self.prototypes.weight, dim=1))
-
-    def embed(self, pooled: Tensor) -> Tensor:
-        """Project pooled features (B, C) to unit vectors, float32. Shape (B, D)."""
-        return F.normalize(self.projection(pooled).float(), dim=1)
 
     def score(self, embeddings: Tensor) -> Tensor:
         """Cosine to every prototype, set by set, float32 also under autocast. (B, D) -> (B, P)."""

@@ -107,7 +107,7 @@ class PASSPretrainer(BaseModel):
 
     def loss(self, views: list[Tensor], crops: Tensor | None) -> dict[str, Tensor]:
         """The three losses, already weighted so that their sum is the total."""
-        features, pooled = self._extract(views)
+        features, pooled = extract_views(self.backbone, views, self.in_index)
         embeddings = list(self.head.embed(pooled).split(views[0].shape[0]))  # V of (B, D)
         scores = [self.head.score(e) for e in embeddings]
         assignments = assign_global_views(
@@ -131,18 +131,6 @@ class PASSPretrainer(BaseModel):
             losses['loss_p2p'] = self._pixel_loss(features[self.in_index], crops)
         return losses
 
-    def _extract(self, views: list[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Maps of the global views and pooled deep features (V * B, C) of all, view by view.
-
-        Neighbouring local views of one size go through the backbone together.
-        """
-        features = self.backbone(torch.cat(views[:NUM_GLOBAL_VIEWS]))
-        pooled = [features[self.in_index].mean(dim=(2, 3))]
-        for _, group in groupby(views[NUM_GLOBAL_VIEWS:], key=lambda view: view.shape[2:]):
-            local = self.backbone(torch.cat(list(group)))[self.in_index]
-            pooled.append(local.mean(dim=(2, 3)))
-        return features, torch.cat(pooled)
-
     def _pixel_loss(self, deep: Tensor, crops: Tensor | None) -> Tensor:
         if crops is None:
             raise ValueError('pixel-to-pixel alignment needs the crops of the views (MultiCrop)')
@@ -155,3 +143,26 @@ class PASSPretrainer(BaseModel):
         target_a, target_b = projected.chunk(2)
         predicted_a, predicted_b = head.predictor(projected).chunk(2)
         return pixel_to_pixel_loss(predicted_a, target_a, predicted_b, target_b, overlaps)
+
+
+def extract_views(
+    backbone: torch.nn.Module, views: list[Tensor], in_index: int
+) -> tuple[tuple[Tensor, ...], Tensor]:
+    """Maps of the global views and pooled deep features of all views.
+
+    Neighbouring local views of one size go through the backbone together.
+
+    Args:
+        backbone: With a tuple of feature maps as output.
+        views: A batch (B, 3, s, s) each, the two global views first.
+        in_index: Which output is pooled.
+
+    Returns:
+        The maps of the two global views, each (2 * B, C, h, w), and the means of the map `in_index`
+        view by view. Shape (V * B, C).
+    """
+    features = backbone(torch.cat(views[:NUM_GLOBAL_VIEWS]))
+    pooled = [features[in_index].mean(dim=(2, 3))]
+    for _, group in groupby(views[NUM_GLOBAL_VIEWS:], key=lambda view: view.shape[2:]):
+        pooled.append(backbone(torch.cat(list(group)))[in_index].mean(dim=(2, 3)))
+    return features, torch.cat(pooled)
