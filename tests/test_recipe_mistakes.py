@@ -14,9 +14,16 @@ MISTAKES = {
         "stages.pretrain.train_cfgg: mmengine has no such key; did you mean 'train_cfg'?",
     ),
     'a misspelt argument': (
-        dict(stages__pretrain__model__queue_lenght=3),
+        dict(pass_pretrainer__queue_lenght=3),
         'stages.pretrain.model.queue_lenght: PASSPretrainer takes no such argument; did you mean '
         "'queue_length'?",
+    ),
+    'an argument inside of a setting': (
+        dict(stages__pretrain__model__queue_length=3),
+        '--cfg-options stages.pretrain.model.queue_length: does not fit the config '
+        '(stages.pretrain.model is ${pass_pretrainer if pretraining == "pass" else '
+        'contrastive_pretrainer}: set pass_pretrainer.queue_length or '
+        'contrastive_pretrainer.queue_length instead)',
     ),
     'an unknown stage': (
         dict(stage_order='data,pretrian'),

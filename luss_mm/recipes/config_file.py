@@ -4,6 +4,7 @@ import ast
 import copy
 import logging
 import os
+import re
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -286,8 +287,22 @@ def merge_options(config: Config, options: Mapping[str, Any] | None) -> None:
         wrong = (key for key, value in options.items() if not _fits(config, {key: value}))
         key = next(wrong, ', '.join(options))  # all of them where only together they do not fit
         raise SettingsError(
-            f'--cfg-options {key}: does not fit the config ({_shortened(error)})'
+            f'--cfg-options {key}: does not fit the config '
+            f'({_setting_in_the_way(config, key) or _shortened(error)})'
         ) from error
+
+
+def _setting_in_the_way(config: Config, key: str) -> str | None:
+    """What to set where a key goes into the value of a setting that the config refers to."""
+    first, *inner = key.split('.')
+    value = config.get(first)
+    for i, part in enumerate(inner):
+        if isinstance(value, str):
+            named = [n for n in re.findall(r'\w+', value) if isinstance(config.get(n), Mapping)]
+            instead = ' or '.join('.'.join([name, *inner[i:]]) for name in named)
+            return instead and f'{".".join([first, *inner[:i]])} is {value}: set {instead} instead'
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return None
 
 
 def _with_own_hooks(config: Config, key: str, value: Any) -> Any:
