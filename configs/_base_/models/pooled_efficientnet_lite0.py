@@ -10,13 +10,12 @@ backbone = dict(
     frozen=True,
     init_cfg=dict(type='Pretrained', checkpoint='${checkpoint}', prefix='backbone.'),
 )
-category_window = 0.5  # of predictions: a pixel takes the category around it
 decode_head = dict(
     type='PooledCategoryHead',
     in_index=[0, 1, 2],
     in_channels=[40, 112, 320],
     channels=64,
-    category_window='${category_window}',
+    category_window=0.5,  # of predictions: a pixel takes the category around it
     num_classes='${num_classes}',
     norm_cfg=dict(type='BN', requires_grad=True),  # synchronised over GPUs by the runner
     dropout_ratio=0.1,
