@@ -31,6 +31,7 @@ REGISTRIES = (  # of mmseg that hold something of ours
     'RUNNERS',
     'TASK_UTILS',
     'TRANSFORMS',
+    'VISUALIZERS',
 )
 ONEDL_DATASET = 'mmseg.datasets.onedl'
 
