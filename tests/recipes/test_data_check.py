@@ -127,18 +127,21 @@ def test_a_folder_of_nearly_the_name_is_named(data_root):
         check(data_root, **changes)
 
 
-def test_images_that_differ_in_the_suffix_are_all_named_before_the_first_stage(data_root):
-    paths = sorted((data_root / 'train').rglob('*.JPEG'))
-    for path in paths[:2]:
-        shutil.copy(path, path.with_suffix('.jpg'))
+def test_images_of_two_folders_that_share_a_label_map_are_all_named(data_root):
+    paths = sorted((data_root / 'train').rglob('*.JPEG'))[:2]
+    for path in paths:
+        copy = data_root / 'more' / path.relative_to(data_root / 'train')
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    prefix = dict(img_path=['train', 'more'], seg_map_path='${work_dir}/pseudo_labels')
+    changes = dict(stages__second__train_dataloader__dataset__data_prefix=prefix)
     with pytest.raises(SettingsError) as error:
-        check(data_root)
+        check(data_root, **changes)
     message = str(error.value)
     assert message.startswith('stages.second.train_dataloader: ')
     assert message.endswith('Rename one of each pair.')
-    for path in paths[:2]:
-        assert str(path) in message and str(path.with_suffix('.jpg')) in message
-    check(data_root, stage_order='first')  # makes no label maps
+    assert all(str(path) in message for path in paths)
+    check(data_root, stage_order='first', **changes)  # makes no label maps
 
 
 def test_one_missing_mask_is_named(data_root):
