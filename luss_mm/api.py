@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from luss_mm.recipes.find_recipe import about, check_names, find_recipe, recipes
+from luss_mm.recipes.find_recipe import about, check_options, find_recipe, recipes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,14 +45,15 @@ def train(
         SettingsError: If a setting does not exist or cannot have its value, or the data do not fit.
     """
     path = find_recipe(recipe)
-    check_names(path, settings)
+    given = dict(data_root=data and str(data), num_categories=num_categories)
+    settings = {k: v for k, v in given.items() if v is not None} | settings
+    check_options(path, settings, needs_images=True)
 
     from mmseg.registry import RUNNERS
 
     from luss_mm.recipes.config_file import read_config, refuse_incomplete
 
-    given = dict(data_root=data and str(data), num_categories=num_categories)
-    config = read_config(path, {k: v for k, v in given.items() if v is not None} | settings)
+    config = read_config(path, settings)
     refuse_incomplete(config, str(path), ['stages'])
     config.work_dir, config.launcher, config.resume = str(out), 'none', False
     RUNNERS.build(config).train()

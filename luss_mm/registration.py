@@ -31,6 +31,7 @@ REGISTRIES = (  # of mmseg that hold something of ours
     'RUNNERS',
     'TASK_UTILS',
     'TRANSFORMS',
+    'VISUALIZERS',
 )
 ONEDL_DATASET = 'mmseg.datasets.onedl'
 
@@ -70,17 +71,25 @@ def without_onedl() -> Iterator[None]:
     if importlib.util.find_spec('onedl') is None:
         sys.modules[ONEDL_DATASET] = None  # importing it fails
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with without_prints():
             yield
     finally:
         if sys.modules.get(ONEDL_DATASET, ...) is None:
             del sys.modules[ONEDL_DATASET]
 
 
+@contextlib.contextmanager
+def without_prints() -> Iterator[None]:
+    """Around the import of mmpretrain's data sets: a line about a missing package is not shown."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield
+
+
 IMPORTS: dict[str, Callable[[], AbstractContextManager]] = {
     'mmengine.runner.checkpoint': replaced_loader,
     'mmseg.registry': joined_registries,
     'mmseg.datasets': without_onedl,
+    'mmpretrain.datasets': without_prints,
 }
 
 

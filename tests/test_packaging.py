@@ -21,3 +21,9 @@ def test_every_config_of_the_index_is_found_from_there():
     configs = [model['Config'] for metafile in metafiles for model in metafile['Models']]
     assert len(configs) > 20
     assert [config for config in configs if not (FOLDER / config).is_file()] == []
+
+
+def test_no_two_configs_have_one_name():
+    """`mim train luss_mm luss/pass_s50.py` looks for the last part of the path anywhere."""
+    names = [path.name for path in (FOLDER / 'configs').resolve().rglob('*.py')]
+    assert len(names) > 100 and len({*names}) == len(names)

@@ -133,6 +133,19 @@ def test_the_inferencer_of_mmseg(stage, image):
     assert 'road' not in inferencer.visualizer.dataset_meta['classes']
 
 
+def test_the_inferencer_of_mmseg_writes_no_ids_that_8_bits_cut(stage, image, tmp_path):
+    inferencer = MMSegInferencer(str(stage / 'config.py'), str(stage / 'final.pth'), device='cpu')
+    predicted = inferencer(image, out_dir=str(tmp_path / 'few'))['predictions']
+    written = cv2.imread(str(next((tmp_path / 'few/pred').iterdir())), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(written, predicted)
+    names = [f'cluster {i}' for i in range(300)]
+    inferencer.model.dataset_meta |= dict(classes=names, palette=category_palette(300).tolist())
+    with pytest.raises(ValueError, match='out_dir: MMSegInferencer saves .* 8 bits.* 300 ids'):
+        inferencer(image, out_dir=str(tmp_path / 'many'))
+    assert not list((tmp_path / 'many').rglob('*.png'))
+    np.testing.assert_array_equal(inferencer(image, return_vis=True)['predictions'], predicted)
+
+
 def test_a_run_without_masks(unscored_stage, image):
     model = load(unscored_stage)
     expected = LUSSInferencer(unscored_stage, device='cpu')(image)['predictions'][0]

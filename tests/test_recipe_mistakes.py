@@ -33,16 +33,6 @@ MISTAKES = {
         dict(stages__pretrian__model__queue_length=3),
         "stages.pretrian has neither a train_dataloader nor a task; did you mean 'pretrain'?",
     ),
-    'a large batch': (
-        dict(batch_size=500),
-        'stages.pretrain.train_dataloader: 48 images do not fill one batch of 500 on 1 rank(s). '
-        'Set a smaller batch_size.',
-    ),
-    'a large batch in a later stage': (
-        dict(finetune_batch_size=500),
-        'stages.finetune.train_dataloader: 48 images do not fill one batch of 500 on 1 rank(s). '
-        'Set a smaller finetune_batch_size.',
-    ),
     'many clusters': (
         dict(num_categories=49),
         'stages.finetune.custom_hooks: ClusterHook: 48 training images cannot form 49 '

@@ -13,12 +13,8 @@ import argparse
 import json
 from pathlib import Path
 
-import luss_mm  # noqa: F401  registers everything
 from luss_mm.engine.expected_errors import one_line_stops
-from luss_mm.inference.feature_scores import NEIGHBOURS, score_features
-from luss_mm.inference.frozen_backbone import read_frozen_backbone
 from luss_mm.recipes.command_line import OptionAction
-from luss_mm.recipes.recipe import read_settings
 from luss_mm.work_dir.atomic_files import refuse_unwritable, write_atomically
 
 
@@ -33,7 +29,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         '--checkpoint', nargs='+', help="weights backbone.*, or 'random' (the recipe's checkpoint)"
     )
-    parser.add_argument('--neighbours', type=int, default=NEIGHBOURS, help=f'({NEIGHBOURS})')
+    parser.add_argument('--neighbours', type=int, help='that vote (as many as is usual)')
     parser.add_argument('--cfg-options', nargs='+', action=OptionAction, help='KEY=VALUE ...')
     parser.add_argument('--out', type=Path, metavar='FILE.json', help='a list of all figures')
     return parser.parse_args()
@@ -43,6 +39,11 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     """Print a line for each checkpoint and write all of them down."""
     arguments = parse_arguments()
+
+    from luss_mm.inference.feature_scores import NEIGHBOURS, score_features
+    from luss_mm.inference.frozen_backbone import read_frozen_backbone
+    from luss_mm.recipes.recipe import read_settings
+
     # A recipe looks at its folder; the images come from the two folders that are named.
     given = arguments.cfg_options or {}
     root = {} if arguments.recipe.is_dir() else dict(data_root=str(arguments.references))
@@ -52,11 +53,10 @@ def main() -> None:
     ]
     if arguments.out is not None:
         refuse_unwritable(arguments.out)
+    neighbours = NEIGHBOURS if arguments.neighbours is None else arguments.neighbours
     found = []
     for backbone in backbones:
-        scores = score_features(
-            backbone, arguments.references, arguments.queries, arguments.neighbours
-        )
+        scores = score_features(backbone, arguments.references, arguments.queries, neighbours)
         print(
             '{weights}: k-NN {knn:.2f}, NMI {nmi:.2f}, clusters {accuracy:.2f} ({queries:,} '
             'queries, {references:,} references, {categories} categories)'.format(**scores)

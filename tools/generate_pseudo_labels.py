@@ -6,23 +6,24 @@ Takes the arguments of tools/train.py, also under torchrun; the stages before fi
 finished. Label maps are shared out over the ranks in shards; what is finished is skipped.
 """
 
-import luss_mm  # noqa: F401  registers everything
 from luss_mm.cli.train import load_config, parse_arguments
 from luss_mm.engine.expected_errors import one_line_stops
-from luss_mm.engine.processes import start_process_group
-from luss_mm.pipeline.step import check_order, steps_of
-from luss_mm.recipes.config_file import refuse_incomplete
-from luss_mm.recipes.recipe import Recipe
-from luss_mm.work_dir.run_folder import RunFolder
-
-from mmengine.logging import print_log
-from mmengine.registry import init_default_scope
 
 
 @one_line_stops()
 def main() -> None:
     """Run the steps before the training of the recipe's last stage."""
     arguments = parse_arguments()
+
+    from luss_mm.engine.processes import start_process_group
+    from luss_mm.pipeline.step import check_order, steps_of
+    from luss_mm.recipes.config_file import refuse_incomplete
+    from luss_mm.recipes.recipe import Recipe
+    from luss_mm.work_dir.run_folder import RunFolder
+
+    from mmengine.logging import print_log
+    from mmengine.registry import init_default_scope
+
     config = load_config(arguments)
     refuse_incomplete(config, arguments.config, ['stages'])
     recipe = Recipe(config)

@@ -11,9 +11,7 @@ and labels used. An entry of the same set, weights, method, seed and setting is 
 import argparse
 from pathlib import Path
 
-import luss_mm  # noqa: F401  registers everything
 from luss_mm.engine.expected_errors import one_line_stops
-from luss_mm.engine.run_record import append_results, record_baseline, record_run
 from luss_mm.evaluation.result_tables import METHODS, REFINED, check_method
 
 RESULTS = Path(__file__).parents[1] / 'docs' / 'results.json'
@@ -53,6 +51,9 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     """Record and say what."""
     arguments = parse_arguments()
+
+    from luss_mm.engine.run_record import append_results, record_baseline, record_run
+
     if arguments.baseline is not None:
         found = record_baseline(arguments.baseline)
     else:

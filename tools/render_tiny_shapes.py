@@ -4,7 +4,6 @@ import argparse
 from pathlib import Path
 
 from luss_mm.engine.expected_errors import one_line_stops
-from luss_mm.pipeline.rendered_images import CATEGORIES, RenderTinyShapes
 
 
 def parse_args() -> argparse.Namespace:
@@ -24,6 +23,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Render and say what is where."""
     args = parse_args()
+
+    from luss_mm.pipeline.rendered_images import CATEGORIES, RenderTinyShapes
+
     render = RenderTinyShapes(args.num_train, args.num_validation, args.image_size, args.seed)
     render(args.directory)
     print(

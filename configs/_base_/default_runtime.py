@@ -35,6 +35,6 @@ default_hooks = dict(
     preflight=dict(type='PreflightHook'),
     backend_pictures=dict(type='BackendPicturesHook'),
 )
-visualizer = dict(type='SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')])
+visualizer = dict(type='StageVisualizer', vis_backends=[dict(type='LocalVisBackend')])
 log_processor = dict(by_epoch=True)
 log_level = 'INFO'

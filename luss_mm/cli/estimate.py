@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--processes', type=int, default=1, help='one a GPU')
     parser.add_argument('--json', type=Path, help='file for the same as JSON')
     parsed = parser.parse_intermixed_args(arguments)
-    config = load_recipe(parsed)
+    config = load_recipe(parsed, needs_images=False)
 
     from luss_mm.costs.run_estimate import estimate_run
     from luss_mm.recipes.config_file import refuse_incomplete

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from luss_mm.cli.arguments import new_parser
 from luss_mm.recipes.command_line import OptionAction
-from luss_mm.recipes.find_recipe import check_names, find_recipe
+from luss_mm.recipes.find_recipe import check_options, find_recipe
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -31,16 +31,16 @@ def recipe_parser(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def load_recipe(parsed: argparse.Namespace) -> 'Config':
+def load_recipe(parsed: argparse.Namespace, needs_images: bool = True) -> 'Config':
     """The config with the settings and the work directory of the command line.
 
     Raises:
         FileNotFoundError: If there is no such recipe.
-        SettingsError: If there is no such setting.
+        SettingsError: If there is no such setting, or no such folder of images where it is needed.
     """
     path = find_recipe(parsed.config)
     options = (parsed.cfg_options or {}) | (parsed.settings_of_recipe or {})
-    check_names(path, options)
+    check_options(path, options, needs_images)
 
     from luss_mm.recipes.config_file import read_config
 

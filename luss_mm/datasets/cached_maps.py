@@ -110,6 +110,10 @@ class WithDeepMap(Dataset):
         """Path of an image relative to its image folder."""
         return self.dataset.relative_path(index)
 
+    def label_map_name(self, index: int) -> str:
+        """Relative path of the label map that is made of an image."""
+        return self.dataset.label_map_name(index)
+
     @cached_property
     def _cache(self) -> CachedMaps:
         return CachedMaps(self.directory)

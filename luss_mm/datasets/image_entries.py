@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from luss_mm.datasets.image_index import ImageIndex
+from luss_mm.datasets.image_walk import find_sharing, label_map_name
 
 SHOWN_PAIRS = 10  # in a message
 BLOCK = 4096  # images that are located at once
@@ -72,18 +73,20 @@ class LabelMaps:
     """Where label maps lie.
 
     Attributes:
-        folder: With `<path of the image without suffix><suffix>`.
+        folder: With label maps as `label_map_name` names them.
         suffix: '.png', say.
+        sharing: Images whose label maps keep the suffix of the image too, see `find_sharing`.
     """
 
     folder: Path
     suffix: str
+    sharing: frozenset[str] = frozenset()
 
     def path(self, name: str) -> str:
         """Of the image of a relative path; for a folder that may not be read, that of its masks."""
         if name.endswith('/'):
             return os.path.join(self.folder, name)
-        return os.path.join(self.folder, os.path.splitext(name)[0] + self.suffix)
+        return os.path.join(self.folder, label_map_name(name, self.sharing, self.suffix))
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,6 +197,11 @@ class ImageEntries(Sequence[dict]):
         """What the label map of one image is named after."""
         number, relative = self.locate(position)
         return self.sources[number].label_name(relative)
+
+    def with_label_maps(self, folder: Path, suffix: str) -> 'ImageEntries':
+        """The same images with label maps, whose names do not depend on which are chosen."""
+        sharing = find_sharing(ImageEntries(self.sources).label_names)
+        return replace(self, label_maps=LabelMaps(folder, suffix, sharing))
 
     def label_paths(self) -> Iterator[str]:
         """Of every image in order; none without label maps."""

@@ -8,7 +8,8 @@ from pathlib import Path
 from mmseg.datasets import CityscapesDataset, PascalVOCDataset
 from mmseg.registry import DATASETS
 
-from luss_mm.datasets.image_entries import make_entry, refuse_shared_label_maps
+from luss_mm.datasets.image_entries import make_entry
+from luss_mm.datasets.image_walk import find_sharing, label_map_name
 from luss_mm.datasets.label_map_file import IGNORE_INDEX
 from luss_mm.datasets.seeded_dataset import SeededDataset
 from luss_mm.functional.label_codec import category_palette
@@ -30,8 +31,8 @@ class ImageListDataset(SeededDataset):
         tags: Where the ids of each image come from: None, it has none; 'masks', from its mask (see
             `SetImageTags`), also with `masks=False`, where masks serve for nothing else; otherwise
             a text file with lines `image id id ...` for at least the images of the list.
-        label_folder: Folder below data_root, or an absolute one, with label maps `<path of the
-            image without suffix>.png` in the ImageNet-S coding, instead of the masks of the list.
+        label_folder: Folder below data_root, or an absolute one, with label maps, named by
+            `label_map_name`, in the ImageNet-S coding, instead of the masks of the list.
             They may be made later.
         masks: False trains on no mask: the second column is not looked at, unless for tags.
         categories: Names of the ids 1..K; None leaves the ids nameless.
@@ -86,17 +87,26 @@ class ImageListDataset(SeededDataset):
             entries.append(entry)
         if not entries:
             raise ValueError(f'{self.image_list}: lists no image')
+        entries = self.without_bad(entries)
+        self._paths = [os.path.relpath(e['img_path'], self.image_folders[0]) for e in entries]
         if self.label_folder is not None:
-            refuse_shared_label_maps(entries, [entry['seg_map_path'] for entry in entries])
-        return self.without_bad(entries)
+            sharing = find_sharing(lambda: self._paths)
+            for entry, path in zip(entries, self._paths, strict=True):
+                name = label_map_name(path, sharing, self.seg_map_suffix)
+                entry['seg_map_path'] = str(self.label_folder / name)
+        return entries
+
+    def all_paths(self) -> list[str]:
+        """Relative paths of all images of the list that are not known to be bad."""
+        self.full_init()
+        return self._paths
 
     def _entry(self, where: str, words: Sequence[str]) -> dict:
         if len(words) > 2:
             raise ValueError(f"{where}: 'image' or 'image mask', not {len(words)} words")
         image = self._existing(where, words[0])
         if self.label_folder is not None:
-            name = f'{os.path.splitext(words[0])[0]}{self.seg_map_suffix}'
-            return make_entry(image, self.label_folder / name)
+            return make_entry(image)  # its label map is named when all images are known
         if not self.masks and self.tags != 'masks':
             return make_entry(image)
         if len(words) == 1:

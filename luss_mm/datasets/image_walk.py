@@ -1,9 +1,12 @@
 """Finding the images below a folder: sorted, through links, not in circles."""
 
 import os
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Container, Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
+
+import numpy as np
 
 IMAGE_SUFFIXES = (
     *('.jpeg', '.jpg', '.jpe', '.jfif', '.mpo', '.png', '.bmp', '.webp', '.gif', '.tif', '.tiff'),
@@ -76,6 +79,56 @@ def _children(folder: str | Path, relative: str, others: Counter[str] | None) ->
                 yield f'{relative}{entry.name}'
             elif others is not None:
                 others[os.path.splitext(entry.name)[1].lower() or entry.name] += 1
+
+
+def label_map_name(image: str, sharing: Container[str] = (), suffix: str = '.png') -> str:
+    """Path of what is made of an image: `ant/1.png` of `ant/1.jpg`, in whatever folder it lies.
+
+    Args:
+        image: Relative path.
+        sharing: Of `find_sharing`; these keep their suffix: `ant/1.jpg.png` of `ant/1.jpg`.
+        suffix: Of the result.
+    """
+    return f'{image if image in sharing else os.path.splitext(image)[0]}{suffix}'
+
+
+def find_sharing(images: Callable[[], Iterable[str]]) -> frozenset[str]:
+    """Images that differ from another one in nothing but the suffix.
+
+    Args:
+        images: Gives their relative paths, any number of times. Only hashes of all are held.
+
+    Returns:
+        Their paths, and those of images whose label map would have the name of one of theirs.
+    """
+    hashes = np.fromiter((hash(os.path.splitext(image)[0]) for image in images()), np.int64)
+    unique, counts = np.unique(hashes, return_counts=True)
+    repeated = set(unique[counts > 1].tolist())
+    if not repeated:
+        return frozenset()
+    groups = defaultdict(set)
+    for image in images():
+        if hash(stem := os.path.splitext(image)[0]) in repeated:
+            groups[stem].add(image)
+    found = {image for group in groups.values() if len(group) > 1 for image in group}
+    while more := {i for i in images() if os.path.splitext(i)[0] in found} - found:
+        found |= more  # `1.jpg.jpg` beside `1.jpg` and `1.png`
+    return frozenset(found)
+
+
+def sharing_in(folder: str | Path) -> frozenset[str]:
+    """Names of the images right below a folder that share a stem, see `find_sharing`.
+
+    None where there is no such folder, as of images that lie in an archive.
+    """
+    if not os.path.isdir(folder):
+        return frozenset()
+    return _sharing_in(str(folder), stamp_of(os.stat(folder)))
+
+
+@lru_cache(maxsize=8)
+def _sharing_in(folder: str, stamp: Stamp) -> frozenset[str]:
+    return find_sharing(lambda: _children(folder, '', None))
 
 
 def is_hidden(name: str) -> bool:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 from luss_mm.datasets.image_entries import ImageEntries, Renaming
@@ -30,6 +31,12 @@ class IndexedDataset(SeededDataset):
         index = index if self.bad_images is None else self.bad_images.stand_in(index)
         number, relative = self.data_list.locate(index)
         return self._renamings[number](relative)
+
+    def all_paths(self) -> Iterator[str]:
+        """Relative paths of all images below the folders, whichever are chosen."""
+        self.full_init()
+        pairs = zip(self.data_list.sources, self._renamings, strict=True)
+        return ImageEntries(tuple(replace(s, label_name=name) for s, name in pairs)).label_names()
 
     def fingerprint(self) -> str:
         """SHA-256 of the relative paths, sizes and tags of all images and the sizes of given masks.

@@ -10,7 +10,6 @@ from luss_mm.datasets.category_folders import category_names, find_classes
 from luss_mm.datasets.image_entries import (
     ImageEntries,
     ImageSource,
-    LabelMaps,
     refuse_shared_label_maps,
 )
 from luss_mm.datasets.image_index import ImageIndex, kept_index, scan_images
@@ -28,7 +27,7 @@ class LUSSDataset(IndexedDataset):
     Args:
         data_root: Folder of the data set.
         data_prefix: `img_path`: folder below data_root, or a list of folders that are read one
-            after another; `seg_map_path`: folder with the masks `<relative path>.png` in the
+            after another; `seg_map_path`: folder with the masks, named by `label_map_name`, in the
             ImageNet-S coding, or '' for an unlabelled split, which needs no mask files. Absolute
             paths are taken as they are.
         categories: Names of the ids 1..K; 'folders' takes the category folders, see
@@ -44,8 +43,8 @@ class LUSSDataset(IndexedDataset):
 
     Raises:
         FileNotFoundError: If a folder is missing or holds no images.
-        ValueError: If two images would share one label map, `tags` asks for the category folder of
-            an image that lies in none, or `classes.txt` does not fit the folders.
+        ValueError: If images of two folders would share one label map, `tags` asks for the category
+            folder of an image that lies in none, or `classes.txt` does not fit the folders.
     """
 
     def __init__(
@@ -98,13 +97,14 @@ class LUSSDataset(IndexedDataset):
         sources = tuple(
             ImageSource(folder, self._index_of(folder)) for folder in self.image_folders
         )
-        label_maps = self.label_folder and LabelMaps(self.label_folder, self.seg_map_suffix)
         folder_ids = self._folder_ids if self.tags == 'folders' else None
         if folder_ids is not None:
             self._refuse_untagged(sources)
-        entries = ImageEntries(sources, label_maps, folder_ids)
-        if label_maps is not None:
-            refuse_shared_label_maps(entries, entries.label_paths())
+        entries = ImageEntries(sources, folder_ids=folder_ids)
+        if self.label_folder is not None:
+            entries = entries.with_label_maps(self.label_folder, self.seg_map_suffix)
+            if len(sources) > 1:
+                refuse_shared_label_maps(entries, entries.label_paths())
         return self.without_bad(entries)
 
     def _fingerprint_lines(self) -> Iterator[str]:

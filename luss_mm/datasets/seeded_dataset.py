@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from mmseg.datasets import BaseSegDataset
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from luss_mm.datasets.bad_images import BadImages
 from luss_mm.datasets.image_file import ImageFileError
-from luss_mm.datasets.image_walk import size_of
+from luss_mm.datasets.image_walk import find_sharing, label_map_name, size_of
 from luss_mm.datasets.label_map_file import IGNORE_INDEX
 from luss_mm.datasets.sample_seed import EpochIndex, fresh_key, sample_randomness
 from luss_mm.functional.label_codec import category_palette
@@ -129,6 +130,14 @@ class SeededDataset(BaseSegDataset):
         folder = next(folder for folder in self.image_folders if path.is_relative_to(folder))
         return path.relative_to(folder).as_posix()
 
+    def all_paths(self) -> Iterable[str]:
+        """Relative paths of all images, whichever are chosen; subclasses know them."""
+        raise NotImplementedError
+
+    def label_map_name(self, index: int) -> str:
+        """Relative path of the label map that is made of an image, see `image_walk`."""
+        return label_map_name(self.relative_path(index), self._sharing)
+
     def fingerprint(self) -> str:
         """SHA-256 of the relative paths, sizes and tags of all images and the sizes of given masks.
 
@@ -151,6 +160,10 @@ class SeededDataset(BaseSegDataset):
         """Where the label maps of the images lie, of those that have one."""
         paths = (self.get_data_info(index).get('seg_map_path') for index in range(len(self)))
         return (path for path in paths if path)
+
+    @cached_property
+    def _sharing(self) -> frozenset[str]:
+        return find_sharing(self.all_paths)
 
     def _is_given(self, label_path: str) -> bool:
         return any(Path(label_path).is_relative_to(folder) for folder in self.given_folders)

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
@@ -13,11 +14,11 @@ from torch.utils.data import Dataset
 from luss_mm.datasets.image_entries import (
     ImageEntries,
     ImageSource,
-    LabelMaps,
     Renaming,
     find_repeated,
 )
 from luss_mm.datasets.image_index import index_of_paths
+from luss_mm.datasets.image_walk import find_sharing, label_map_name
 from luss_mm.datasets.indexed_dataset import IndexedDataset
 from luss_mm.datasets.sample_seed import EpochIndex
 from luss_mm.datasets.seeded_dataset import IGNORE_INDEX, SeededDataset
@@ -68,9 +69,10 @@ class RelabelledDataset(IndexedDataset):
         entries = [_entries_of(part) for part in self.parts]
         starts = np.cumsum([0, *(part.starts[-1] for part in entries)])
         rows = [start + part.row_numbers() for start, part in zip(starts, entries, strict=False)]
-        label_maps = self.label_folder and LabelMaps(self.label_folder, self.seg_map_suffix)
         sources = tuple(source for part in entries for source in part.sources)
-        images = ImageEntries(sources, label_maps, rows=np.concatenate(rows))
+        images = ImageEntries(sources, rows=np.concatenate(rows))
+        if self.label_folder is not None:
+            images = images.with_label_maps(self.label_folder, self.seg_map_suffix)
         kept = np.ones(len(images), dtype=bool)
         for position, first in find_repeated(images.label_names(), len(images)):
             kept[position] = images.label_name(position) != images.label_name(first)
@@ -152,6 +154,10 @@ class SemiDataset(Dataset):
         part, position = self._locate(index)
         return self.parts[part].relative_path(position)
 
+    def label_map_name(self, index: int) -> str:
+        """Relative path of the label map that is made of an image."""
+        return label_map_name(self.relative_path(index), self._sharing)
+
     def fingerprint(self) -> str:
         """SHA-256 of all fingerprints."""
         text = '\n'.join(part.fingerprint() for part in self.parts)
@@ -160,6 +166,10 @@ class SemiDataset(Dataset):
     def label_paths(self) -> Iterator[str]:
         """Where the label maps of the images lie, of those that have one."""
         return chain.from_iterable(part.label_paths() for part in self.parts)
+
+    @cached_property
+    def _sharing(self) -> frozenset[str]:
+        return find_sharing(lambda: chain.from_iterable(p.all_paths() for p in self.parts))
 
     def _locate(self, position: int) -> tuple[int, int]:
         """Which part an image belongs to and its position there; negative ones from the end."""

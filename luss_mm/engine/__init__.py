@@ -7,5 +7,6 @@ __getattr__, __all__ = lazy_names(
     hooks=(),
     receptive_fields=('MergeReceptiveFields',),
     optimizers=(),
+    stage_visualizer=('StageVisualizer',),
     staged_runner=('StagedRunner',),
 )

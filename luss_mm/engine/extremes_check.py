@@ -23,7 +23,7 @@ from luss_mm.datasets import SeededDataset
 from luss_mm.datasets.image_file import ImageFileError, read_image_size
 from luss_mm.datasets.sample_seed import sample_randomness
 from luss_mm.recipes.config_check import TRIAL_SIDE, typed_blocks
-from luss_mm.recipes.data_check import LOADERS, is_yet_to_come, name_setting
+from luss_mm.recipes.data_check import LOADERS, fitting_batch, is_yet_to_come, name_setting
 from luss_mm.recipes.dataset_facts import dataset_parts, without_class_labels, without_loading
 from luss_mm.recipes.made_up_batches import build_model, collate, made_up_labels, made_up_maps
 from luss_mm.recipes.recipe import Recipe
@@ -109,6 +109,9 @@ def _find_mistake(recipe: Recipe, names: Sequence[str]) -> str | None:
                 preprocessor = loader and stage['model'].get('data_preprocessor')
                 if mistake := _try_transforms(dataset, found, loader, preprocessor):
                     return f'stages.{name}.{where}: {mistake}'
+            loader = stage['train_dataloader']
+            if not is_yet_to_come(recipe, names, loader['dataset']):
+                loader['batch_size'] = fitting_batch(recipe, loader)
             if mistake := _find_mistake_of_single(stage):
                 setting = name_setting(recipe, name, 'train_dataloader', 'batch_size')
                 return f'stages.{name}: {mistake}. Set a larger {setting}.'

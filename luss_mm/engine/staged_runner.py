@@ -2,8 +2,6 @@
 
 import gc
 import logging
-import math
-import re
 import shutil
 from itertools import takewhile
 from multiprocessing.util import get_temp_dir
@@ -12,7 +10,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import barrier, broadcast_object_list, get_world_size, is_main_process
+from mmengine.dist import barrier, broadcast_object_list, is_main_process
 from mmengine.logging import MMLogger, print_log
 from mmengine.runner import Runner
 from mmengine.utils import ManagerMixin
@@ -29,10 +27,10 @@ from luss_mm.engine.processes import device_overrides, forget, start_process_gro
 from luss_mm.engine.run_report import report_line
 from luss_mm.pipeline.run_health import judge_run
 from luss_mm.recipes.config_check import check_compile, check_features
-from luss_mm.recipes.data_check import check_data
+from luss_mm.recipes.data_check import check_data, fitting_batch
 from luss_mm.recipes.image_check import bad_image_lines, check_images_of
 from luss_mm.recipes.recipe import Recipe
-from luss_mm.recipes.settings import SettingsError, plain
+from luss_mm.recipes.settings import plain
 from luss_mm.recipes.stage_config import ordinary_config
 from luss_mm.terminal import announce, prints_logged, quieten
 from luss_mm.work_dir.artifact import on_change, produce, take_up
@@ -204,7 +202,6 @@ class StagedRunner:
         self._last_instances = runner.logger, runner.message_hub, runner.visualizer
         runner.register_hook(StopRequestHook())
         runner.register_hook(TrainingProgressHook(f'{name}, images'))
-        self._refuse_empty_epochs(name, runner)
         runner.train()
         runner.register_hook(ClassNamesHook())  # now that clusters are matched, if they ever are
         runner.save_checkpoint(
@@ -226,37 +223,16 @@ class StagedRunner:
             torch.cuda.empty_cache()
 
     def _fit_batch(self, name: str, loader: dict[str, Any]) -> None:
-        """Make a batch as small as the images that the stages before have left.
-
-        Those of the folders were counted before the first stage. How many have a small loss is
-        known only now, hours later.
-        """
-        if not loader.get('drop_last') or 'SemiSampler' in str(loader.get('sampler')):
-            return
-        images = self.recipe.dataset_facts(loader['dataset'])['images']
-        images = math.ceil(images / get_world_size())  # of each rank
-        if 0 < images < loader['batch_size']:
+        """Make a batch as small as there are images, of which earlier stages may have left few."""
+        fitting = fitting_batch(self.recipe, loader)
+        if fitting < loader.get('batch_size', 1):
             print_log(
-                f'{name}: batches of {images} images rather than {loader["batch_size"]}, as many '
-                'as are left to train on',
+                f'{name}: batches of {fitting} images rather than {loader["batch_size"]}, as many '
+                'as there are to train on',
                 'current',
                 logging.WARNING,
             )
-            loader['batch_size'] = images
-
-    def _refuse_empty_epochs(self, name: str, runner: Runner) -> None:
-        """Small losses may have left too few images, which only the built data set knows."""
-        loader = runner.train_loop.dataloader
-        if len(loader) > 0:
-            return
-        template = str(self.recipe.templates[name]['train_dataloader'].get('batch_size'))
-        setting = re.search(r'\$\{\s*(\w+)', template)
-        option = setting[1] if setting else f'stages.{name}.train_dataloader.batch_size'
-        raise SettingsError(
-            f'stages.{name}: {len(loader.dataset)} images are left to train on, which do not fill '
-            f'one batch of {loader.batch_size} on {runner.world_size} rank(s). Set a smaller '
-            f'{option}; what is finished is kept.'
-        )
+            loader['batch_size'] = fitting
 
 
 def end_loading(runner: Runner) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from prettytable import PrettyTable
 from torch import Tensor
 
+from luss_mm.datasets.image_walk import label_map_name, sharing_in
 from luss_mm.datasets.label_map_file import save_label_map
 from luss_mm.evaluation.cluster_matching import ClusterMatching
 from luss_mm.evaluation.matched_scores import MatchedScores
@@ -131,13 +132,15 @@ def write_scores(
 def write_prediction(directory: Path, image_path: Path, labels: Tensor) -> None:
     """Write a label map in the ImageNet-S coding to `<directory>/<image folder>/<image name>.png`.
 
+    The name is that of `label_map_name`.
+
     Args:
         directory: Root of the predictions.
         image_path: Of the image; its last folder and its name are kept.
         labels: Generated ids in [0, 65535], integer. Shape (H, W).
     """
-    path = directory / image_path.parent.name / f'{image_path.stem}.png'
-    save_label_map(path, labels.cpu().numpy())
+    name = label_map_name(image_path.name, sharing_in(image_path.parent))
+    save_label_map(directory / image_path.parent.name / name, labels.cpu().numpy())
 
 
 def _mean_of_known(iou: Tensor) -> Tensor:

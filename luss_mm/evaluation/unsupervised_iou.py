@@ -79,7 +79,9 @@ class UnsupervisedIoUMetric(BaseMetric):
         prefix: Put before the names of the scores.
         keep_results: The same as save_predictions; mmseg's `tools/test.py --out` sets it.
         matching: Rule of `MATCHING_RULES` by which clusters are matched on the scored masks:
-            'image_hungarian' (official), 'pixel_hungarian' or 'majority' (many to one).
+            'image_hungarian' (official), 'pixel_hungarian' or 'majority' (many to one). None takes
+            the first, and without background the second: in scenes most classes are in most
+            images, which tells nothing apart.
         match: Category id of each generated id, or the path of a match.json; it is taken instead of
             a rule's.
         background: 0 if the first class is "others", which generated id 0 stands for and nothing
@@ -101,7 +103,7 @@ class UnsupervisedIoUMetric(BaseMetric):
         collect_device: str = 'cpu',
         prefix: str | None = None,
         keep_results: bool = False,
-        matching: str = 'image_hungarian',
+        matching: str | None = None,
         match: Mapping[str | int, int] | str | Path | None = None,
         background: int | None = 0,
     ) -> None:
@@ -109,6 +111,7 @@ class UnsupervisedIoUMetric(BaseMetric):
         save_predictions = save_predictions or keep_results
         if save_predictions and output_dir is None:
             raise ValueError('save_predictions=True needs an output_dir to save to')
+        matching = matching or ('image_hungarian' if background == 0 else 'pixel_hungarian')
         check_rule(matching)
         if background not in (0, None):
             raise ValueError(f'background is 0 or None (no background class), not {background!r}')

@@ -27,12 +27,11 @@ def input_images(root: str | Path) -> Iterator[str]:
     Raises:
         FileNotFoundError: If there is no such folder or image.
         PermissionError: If the folder itself may not be read.
-        ValueError: If it is a file with another suffix, or two images of a folder differ only in
-            their suffix, so that they would share outputs.
+        ValueError: If it is a file with another suffix.
     """
     root = Path(root)
     if root.is_dir():
-        yield from _refuse_shared_outputs(root, image_walk.walk_images(root))
+        yield from image_walk.walk_images(root)
     elif not root.exists():
         raise FileNotFoundError(f'{root}: no such image or folder.')
     elif not is_image(root.name):
@@ -123,18 +122,3 @@ def batches_of_equal_size(
         count -= len(batch)
         yield batch
     yield from waiting.values()
-
-
-def _refuse_shared_outputs(root: Path, paths: Iterable[str]) -> Iterator[str]:
-    """Pass on paths unless two of a folder differ only in their suffix."""
-    owners: dict[str, dict[str, str]] = {}  # of the folders on the way to an image
-    for path in paths:
-        place = path[: path.rfind('/') + 1]
-        owners = {folder: names for folder, names in owners.items() if place.startswith(folder)}
-        owner = owners.setdefault(place, {}).setdefault(os.path.splitext(path)[0], path)
-        if owner != path:
-            name = owner.rpartition('/')[2]
-            raise ValueError(
-                f'{root / path} and {name} would share one label map. Rename one of them.'
-            )
-        yield path

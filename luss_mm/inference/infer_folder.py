@@ -11,6 +11,7 @@ from typing import Any
 
 from mmengine.logging import print_log
 
+from luss_mm.datasets.image_walk import label_map_name, sharing_in
 from luss_mm.datasets.label_map_file import save_label_map
 from luss_mm.functional.label_codec import category_palette
 from luss_mm.inference.image_stream import fingerprint_images, image_path, input_images, shards
@@ -82,8 +83,9 @@ class FolderInference:
     def write(self, out: str | Path) -> Path:
         """Segment what is not finished yet.
 
-        Writes `labels/<relative path>.png` (id = R + 256 G), `overlays/<relative path>.jpg`,
-        `listing.csv` (a row for each image and predicted id), `summary.json` and `bad_images.json`.
+        Writes `labels/<relative path>.png` (id = R + 256 G), `overlays/<relative path>.jpg`, both
+        named by `label_map_name`, `listing.csv` (a row for each image and predicted id),
+        `summary.json` and `bad_images.json`.
         The folder gets its name when everything is in it; until then it is called
         `<name>.partial-<key>`, and the same call goes on where it was interrupted.
 
@@ -96,7 +98,7 @@ class FolderInference:
         Raises:
             BadImageError: If an image cannot be read and `on_bad_image` is 'error', or if none can.
             FileNotFoundError: If there are no images.
-            ValueError: If outputs would lie among the images, or two images share outputs.
+            ValueError: If outputs would lie among the images.
         """
         out = Path(out)
         if out.absolute().resolve().is_relative_to(self.images.absolute().resolve()):
@@ -172,7 +174,13 @@ class FolderInference:
         ]
 
     def _output_paths(self, folder: Path, path: str) -> dict[str, Path]:
-        return {kind: (folder / kind / path).with_suffix(SUFFIXES[kind]) for kind in self.outputs}
+        image = image_path(self.images, path)
+        sharing = sharing_in(image.parent) if self.images.is_dir() else ()
+        return {
+            kind: folder / kind / Path(path).with_name(label_map_name(image.name, sharing, suffix))
+            for kind, suffix in SUFFIXES.items()
+            if kind in self.outputs
+        }
 
     def _write_outputs(self, paths: Mapping[str, Path], result: PreparedImage) -> None:
         if LABELS in paths:

@@ -12,7 +12,6 @@ import torch
 from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
 
-from luss_mm.datasets import LUSSDataset
 from luss_mm.datasets.label_map_file import save_label_map
 from luss_mm.datasets.transforms import GeneratePseudoLabel
 from luss_mm.functional.label_health import count_unusual_clusters, median_of_counts
@@ -172,7 +171,7 @@ def _write_shards(
             for batch in shard_batches:
                 rows = embeddings[[sample['index'] for sample in batch]]
                 for sample, result in zip(batch, labeller.label(batch, rows), strict=True):
-                    path = label_path(finished.directory, batches.dataset, sample['index'])
+                    path = finished.directory / batches.dataset.label_map_name(sample['index'])
                     files.append(path)
                     labels = _at_size(result['gt_seg_map'], tuple(sample['ori_shape']))
                     writer.submit(save_label_map, path, labels)
@@ -258,8 +257,3 @@ def count_outcome(result: Mapping[str, Any]) -> Counter[str]:
         else:
             counts[f'categories {fate}'] += len(found)
     return counts
-
-
-def label_path(directory: Path, dataset: LUSSDataset, index: int) -> Path:
-    """Where the label map of a sample lies: the image's relative path with the suffix .png."""
-    return directory / Path(dataset.relative_path(index)).with_suffix('.png')

@@ -21,7 +21,6 @@ from luss_mm.functional.distance_matching import (
 from luss_mm.functional.pixel_assignment import resize_nearest
 from luss_mm.functional.pixel_attention import upsample_features
 from luss_mm.models.preprocessors import ViewsPreprocessor
-from luss_mm.pipeline.generate_labels import label_path
 from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.work_dir.artifact import produce
 from luss_mm.work_dir.atomic_files import write_array, write_atomically
@@ -174,7 +173,7 @@ def label_by_references(
                 )
                 for sample, image_labels in zip(batch, labels.cpu(), strict=True):
                     full = resize_nearest(image_labels, sample['ori_shape'])  # (H, W)
-                    path = label_path(unfinished, batches.dataset, sample['index'])
+                    path = unfinished / batches.dataset.label_map_name(sample['index'])
                     save_label_map(path, full.numpy())
                     files.append(path)
             finished.add(shard, files)

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from luss_mm.datasets.label_map_file import save_label_map
 from luss_mm.datasets.semi_dataset import SemiDataset
 from luss_mm.functional.view_average import argmax_of_average
-from luss_mm.pipeline.generate_labels import label_path, sum_outcomes
+from luss_mm.pipeline.generate_labels import sum_outcomes
 from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.work_dir.artifact import produce
 from luss_mm.work_dir.shards import FinishedShards
@@ -143,6 +143,10 @@ class NumberedImages(Dataset):
         """Path of an image relative to its image folder."""
         return self.dataset.relative_path(index)
 
+    def label_map_name(self, index: int) -> str:
+        """Relative path of the label map that is made of an image."""
+        return self.dataset.label_map_name(index)
+
     def is_labelled_elsewhere(self, index: int) -> bool:
         """Whether this is an unlabelled image of the name of a labelled one."""
         unlabelled = index >= self.dataset.num_labelled
@@ -156,7 +160,7 @@ def generate_tagged_labels(
     inputs: Mapping[str, Any],
     settings: Mapping[str, Any],
 ) -> Path:
-    """Write a label map for every image of a data set: `<directory>/<relative path>.png`.
+    """Write a label map for every image of a data set: `<directory>/<label_map_name>`.
 
     An image with a mask gets the mask itself. Of a labelled and an unlabelled image with one
     relative path the labelled one counts: `train-semi` may hold copies of images of `train`. Also
@@ -194,7 +198,7 @@ def _write_shards(
         for batch in shard_batches:
             batch = [s for s in batch if not batches.dataset.is_labelled_elsewhere(s['index'])]
             for sample, labels in _label_batch(labeller, batch):
-                path = label_path(finished.directory, batches.dataset, sample['index'])
+                path = finished.directory / batches.dataset.label_map_name(sample['index'])
                 save_label_map(path, labels)
                 files.append(path)
                 outcomes.update(_count_outcome(sample['data_samples'], labels))

@@ -113,13 +113,21 @@ def _find_mistake_of_batches(
         return _find_mistake_of_semi_batches(loader, facts['unlabelled'], name_of)
     if loader.get('batch_size', 1) < 1:
         return f'a batch has no image. Set a larger {name_of("batch_size")}.'
-    ranks, needed = get_world_size(), loader.get('batch_size', 1) if loader.get('drop_last') else 1
-    if math.ceil(facts['images'] / ranks) < needed:
-        return (
-            f'{facts["images"]} images do not fill one batch of {needed} on {ranks} rank(s). Set a '
-            f'smaller {name_of("batch_size")}.'
-        )
     return None
+
+
+def fitting_batch(recipe: Recipe, loader: Mapping[str, Any]) -> int:
+    """Images of a rank's batch: as configured, or as many as there are if they do not fill it.
+
+    Args:
+        recipe: Of the loader. Collective.
+        loader: Resolved config. Batches of labelled and unlabelled images stay as they are.
+    """
+    batch = loader.get('batch_size', 1)
+    if not loader.get('drop_last') or 'SemiSampler' in str(loader.get('sampler')):
+        return batch
+    images = recipe.dataset_facts(loader['dataset'])['images']
+    return min(batch, math.ceil(images / get_world_size()) or batch)
 
 
 def _find_mistake_of_semi_batches(

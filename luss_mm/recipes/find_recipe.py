@@ -2,9 +2,10 @@
 
 import ast
 import difflib
-from collections.abc import Iterable
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from luss_mm.recipes.setting_types import TYPES
 from luss_mm.recipes.settings import SettingsError, did_you_mean, did_you_mean_path
@@ -49,24 +50,33 @@ def find_recipe(name: str | Path) -> Path:
     raise FileNotFoundError(f'{name}: no such recipe{near or "; luss recipes lists them"}')
 
 
-def check_names(path: Path, names: Iterable[str]) -> None:
-    """Refuse settings whose names are misspelt, before anything heavy is imported.
+def check_options(path: Path, options: Mapping[str, Any], needs_images: bool = False) -> None:
+    """Refuse misspelt settings and a missing `data_root` before anything heavy is imported.
 
-    Names that resemble none are left to the check of the whole recipe.
+    Names that resemble none, and configs of others, are left to the check of the whole recipe.
 
     Args:
         path: Of a recipe or any config.
-        names: Of settings; those with dots are left out.
+        options: Settings by name; those with dots are left out.
+        needs_images: Whether the folder of the images must be there.
 
     Raises:
-        SettingsError: If a name is almost that of a setting.
+        SettingsError: If a name is almost that of a setting, or there is no folder `data_root`,
+            unless the recipe itself fills one in its work directory.
     """
     if path.resolve() not in recipes().values():
         return
     from mmengine.config import Config
 
-    known = {*Config.fromfile(path, import_custom_modules=False), *TYPES}
-    for name in names:
+    config = Config.fromfile(path, import_custom_modules=False)
+    known = {*config, *TYPES}
+    for name in options:
         if '.' not in name and name not in known:
             if near := difflib.get_close_matches(name, known, n=1, cutoff=CLOSE):
                 raise SettingsError(f'no such setting: {name!r}; did you mean {near[0]!r}?')
+    makes_images = '${' in (config.get('data_root') or '')
+    if needs_images and not makes_images and 'data_root' in known:
+        root = options.get('data_root', config.get('data_root'))
+        if not Path(root).is_dir():
+            fix = did_you_mean_path(root) or ' Set data_root to the folder of your images.'
+            raise SettingsError(f'data_root={root}: no such folder.{fix}')

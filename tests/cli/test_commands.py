@@ -30,6 +30,11 @@ def test_help_and_recipes_import_nothing_heavy():
     assert modules_after(code) == '[]'
 
 
+def test_a_missing_folder_of_images_is_told_without_torch():
+    code = 'from luss_mm.cli import main; main(["train", "pdso_photos", "data_root=nowhere"])'
+    assert modules_after(code) == '[]'
+
+
 def test_preparing_and_packing_need_no_torch():
     code = 'import luss_mm.imagenet_s.prepare, luss_mm.imagenet_s.submission'
     assert modules_after(code) == '[]'
@@ -53,6 +58,8 @@ def end_of(capsys, *arguments):
         (('train', 'pdso_photo'), "'pdso_photos'"),
         (('train', 'pdso_photos', 'num_categoris=3'), "'num_categories'"),
         (('train', 'pdso_photos', 'num_categories=three'), 'a whole number'),
+        (('train', 'pdso_photos', 'data_root=testz'), 'no such folder. Did you mean tests?'),
+        (('train', 'pass_s50'), 'data_root=data/ImageNetS50: no such folder. Set data_root'),
         (('evaluate', 'a', 'b', '--categories', '3', '--out', 'c', '--matching', 'x'), 'hungarian'),
         (('infer', 'run', 'images'), '--out'),
     ],

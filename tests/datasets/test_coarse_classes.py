@@ -93,7 +93,7 @@ def test_the_protocol_equals_a_slow_one(tmp_path):
     sizes = [(40, 57), (71, 33), (32, 32), (25, 90)]
     write_files(tmp_path, '.png', '.png', range(7), sizes)
     data = build('Potsdam3Dataset', tmp_path)
-    metric = UnsupervisedIoUMetric(4, background=None, matching='pixel_hungarian')
+    metric = UnsupervisedIoUMetric(4, background=None)
     evaluator = Evaluator(metric)
     evaluator.dataset_meta = data.metainfo
     random, slow = np.random.default_rng(1), []
@@ -111,3 +111,30 @@ def test_the_protocol_equals_a_slow_one(tmp_path):
         slow.append((predicted, truth))
     scores = evaluator.evaluate(len(data))
     assert (scores['mIoU'], scores['aAcc']) == slow_protocol(slow, 4, 3)
+
+
+@pytest.mark.parametrize(
+    ('kind', 'img_suffix', 'seg_map_suffix', 'num_classes'),
+    [
+        ('CityscapesDataset', '_leftImg8bit.png', '_gtFine_labelTrainIds.png', 19),
+        ('COCOStuffDataset', '.jpg', '_labelTrainIds.png', 171),
+    ],
+)
+def test_clusters_on_data_sets_of_mmseg(tmp_path, kind, img_suffix, seg_map_suffix, num_classes):
+    ids = [*range(num_classes), 255]
+    write_files(tmp_path, img_suffix, seg_map_suffix, ids, [(40, 57), (71, 33)])
+    loading = [dict(type=f'Load{name}') for name in ('ImageFromFile', 'Annotations')]
+    data = build(kind, tmp_path, [*loading, dict(type='PackSegInputs')])
+    evaluator = Evaluator(UnsupervisedIoUMetric(num_classes, background=None))
+    evaluator.dataset_meta = data.metainfo
+    random = np.random.default_rng(1)
+    clusters = random.permutation(num_classes)
+    for index in range(len(data)):
+        sample = data[index]['data_samples']
+        truth = sample.gt_sem_seg.data.numpy()
+        assert (truth == 255).any()
+        predicted = np.where(truth == 255, 0, clusters[np.minimum(truth, num_classes - 1)])
+        sample.pred_sem_seg = PixelData(data=torch.from_numpy(predicted))
+        evaluator.process([sample])
+    scores = evaluator.evaluate(len(data))
+    assert scores['mIoU'] == scores['aAcc'] == 100

@@ -10,6 +10,7 @@ import pytest
 
 from luss_mm.datasets import ClassLabelDataset, LUSSDataset, RelabelledDataset
 from luss_mm.datasets.image_entries import ImageEntries, ImagePaths
+from luss_mm.datasets.image_walk import sharing_in
 from tests.datasets.semi_layout import write_split
 from tests.tiny_layout import write_image
 
@@ -215,13 +216,27 @@ def test_class_labels_follow_what_was_left_out_and_selected(make, root):
     assert dataset.fingerprint() == slow_fingerprint(dataset)
 
 
-def test_shared_label_maps_are_found_wherever_they_are_sorted(make, root):
-    (root / 'train/ant/1.k.jpg').write_bytes(b'')  # between the two
-    (root / 'train/ant/1.png').write_bytes(b'')
-    with pytest.raises(ValueError, match=r'ant/1.png and .*ant/1.jpg share the label map .*1.png'):
+def test_images_that_differ_in_the_suffix_keep_it_in_their_label_maps(make, root):
+    for name in ('1.png', '1.k.jpg', '1.jpg.jpg', '1.jpg.jpg.gif'):
+        (root / 'train/ant' / name).write_bytes(b'')
+    prefix = dict(img_path='train', seg_map_path='masks')
+    labelled = make(prefix=prefix)
+    paths = [Path(path).relative_to(root / 'masks').as_posix() for path in labelled.label_paths()]
+    assert len({*paths}) == len(paths) == len(labelled)
+    kept = {'ant/1.jpg', 'ant/1.png', 'ant/1.jpg.jpg', 'ant/1.jpg.jpg.gif'}
+    expected = [f'{n if n in kept else os.path.splitext(n)[0]}.png' for n in labelled.all_paths()]
+    assert paths == expected
+    chosen = make(prefix=prefix, indices=[2, 1])
+    assert [*chosen.label_paths()] == [str(root / 'masks' / paths[i]) for i in (2, 1)]
+    unlabelled = make(prefix=dict(img_path='train'))  # as of who writes them
+    assert [unlabelled.label_map_name(i) for i in range(len(unlabelled))] == paths
+    assert sharing_in(root / 'train/ant') == {Path(name).name for name in kept}
+
+
+def test_images_of_two_folders_with_one_label_map_are_refused(make, root):
+    (root / 'extra/ant/1.jpg').write_bytes(b'')
+    with pytest.raises(ValueError, match=r'extra/ant/1.jpg and .*train/ant/1.jpg share the label'):
         make()
-    assert len(make(prefix=dict(img_path=['train', 'train']))) == 20
-    (root / 'train/ant/1.png').unlink()
     make(prefix=dict(img_path=['train', 'train'], seg_map_path='masks'))  # twice the same image
 
 

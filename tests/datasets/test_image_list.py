@@ -115,8 +115,9 @@ def test_label_maps_below_a_folder_may_be_made_later(split):
     write_label_map(root / 'made/images/0.png', np.full((height, width), 919))
     assert (dataset[0]['gt_seg_map'] == 919).all()
     write_image(root / 'images/0.png', np.zeros((8, 8, 3)))
-    with pytest.raises(ValueError, match='share the label map'):
-        dataset_of(split, 'images/0.jpg', 'images/0.png', label_folder='made')
+    both = dataset_of(split, 'images/0.jpg', 'images/0.png', label_folder='made')
+    paths = [str(root / 'made' / both.label_map_name(i)) for i in range(2)]
+    assert paths == [*both.label_paths()] and paths[0].endswith('made/images/0.jpg.png')
     for contradiction in (dict(masks=False), dict(tags='masks')):
         with pytest.raises(ValueError, match="label_folder='made' replaces the masks"):
             dataset_of(split, label_folder='made', **contradiction)

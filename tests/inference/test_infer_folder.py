@@ -87,6 +87,19 @@ def test_outputs_mirror_the_images(images, inferencer, tmp_path):
     assert everything.max() > 255
 
 
+def test_images_that_differ_in_the_suffix_have_outputs_of_their_own(images, inferencer, tmp_path):
+    for name, seed in (('0.BMP', 7), ('a/1.png', 8), ('a/1.jpg', 9)):
+        write_image(images / name, smooth_image((20, 30), seed))
+    out = FolderInference(inferencer, images).write(tmp_path / 'out')
+    kept = {'0.png', '0.BMP', 'a/1.BMP', 'a/1.png', 'a/1.jpg'}
+    maps = label_maps(out)
+    assert len(maps) == len(SIZES) + 3 and {f'{name}.png' for name in kept} <= {*maps}
+    for name in kept:
+        expected = inferencer(images / name)['predictions'][0]
+        np.testing.assert_array_equal(maps[f'{name}.png'], expected)
+        assert (out / 'overlays' / f'{name}.jpg').is_file()
+
+
 def test_goes_on_after_an_interruption(images, inferencer, tmp_path, monkeypatch):
     whole = FolderInference(inferencer, images, shard_size=3).write(tmp_path / 'whole')
     add = FinishedShards.add

@@ -95,7 +95,7 @@ def test_equals_one_image_at_a_time(data_root, tmp_path):
     folder = labelling_run.run()
     shown = set()
     for index in range(6):
-        path = labelling.label_path(folder, labelling_run.batches.dataset, index)
+        path = (folder / labelling_run.batches.dataset.relative_path(index)).with_suffix('.png')
         expected = labelling_run.slow_label(index)
         assert (read(path) == expected).mean() > 0.999  # a score may round to the threshold
         shown |= set(np.unique(expected))
@@ -110,7 +110,7 @@ def test_uo_sam_refines_the_label_maps_of_a_folder(data_root, tmp_path):
     manifest = read_manifest(folder)
     assert manifest['used_sam'] and manifest['settings']['transform']['method'] == 'UO-SAM'
     for index in range(6):
-        labels = read(labelling.label_path(folder, run.batches.dataset, index))
+        labels = read((folder / run.batches.dataset.relative_path(index)).with_suffix('.png'))
         assert labels.shape == run.slow_label(index).shape and labels.max() <= K
 
 

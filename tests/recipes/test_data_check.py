@@ -6,7 +6,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmseg.registry import HOOKS
 
-from luss_mm.recipes.data_check import check_data
+from luss_mm.recipes.data_check import check_data, fitting_batch
 from luss_mm.recipes.image_check import check_images_of
 from luss_mm.recipes.recipe import Recipe
 from luss_mm.recipes.settings import SettingsError
@@ -71,26 +71,31 @@ def check(*args, **kwargs):
 
 def test_what_can_work_is_let_pass(data_root):
     check(data_root)
-    check(data_root, batch=IMAGES)
-    check(
-        data_root, batch=99, stages__first__train_dataloader__drop_last=False, stage_order='first'
-    )
+    check(data_root, batch=99)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'batch'),
+    [
+        (dict(), 3),
+        (dict(batch=IMAGES), IMAGES),
+        (dict(batch=70), IMAGES),
+        (dict(batch=70, stages__first__train_dataloader__drop_last=False), 70),
+    ],
+)
+def test_a_batch_is_no_larger_than_the_number_of_images(data_root, changes, batch):
+    found = recipe(data_root, **changes)
+    assert fitting_batch(found, found.stage('first', '')['train_dataloader']) == batch
 
 
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        (
-            dict(stages__second__train_dataloader__batch_size=7),
-            'stages.second.train_dataloader: 6 images do not fill one batch of 7 on 1 rank(s). Set '
-            'a smaller batch_size.',
-        ),
-        (dict(batch=7), 'Set a smaller batch.'),
         (dict(data_root='/nowhere'), 'train_dataloader: data_root=/nowhere: no such folder.'),
         (dict(batch=0), 'stages.first.train_dataloader: a batch has no image. Set a larger batch.'),
         (
-            dict(batch=7, stages__second__train_dataloader__batch_size=8),
-            'Set a smaller batch. stages.second.train_dataloader: 6 images do not fill one batch',
+            dict(batch=0, stages__second__train_dataloader__batch_size=-1),
+            'larger batch. stages.second.train_dataloader: a batch has no image.',
         ),
         (
             dict(stages__second__val_dataloader__dataset__data_prefix__img_path='val'),
@@ -122,18 +127,21 @@ def test_a_folder_of_nearly_the_name_is_named(data_root):
         check(data_root, **changes)
 
 
-def test_images_that_differ_in_the_suffix_are_all_named_before_the_first_stage(data_root):
-    paths = sorted((data_root / 'train').rglob('*.JPEG'))
-    for path in paths[:2]:
-        shutil.copy(path, path.with_suffix('.jpg'))
+def test_images_of_two_folders_that_share_a_label_map_are_all_named(data_root):
+    paths = sorted((data_root / 'train').rglob('*.JPEG'))[:2]
+    for path in paths:
+        copy = data_root / 'more' / path.relative_to(data_root / 'train')
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    prefix = dict(img_path=['train', 'more'], seg_map_path='${work_dir}/pseudo_labels')
+    changes = dict(stages__second__train_dataloader__dataset__data_prefix=prefix)
     with pytest.raises(SettingsError) as error:
-        check(data_root)
+        check(data_root, **changes)
     message = str(error.value)
     assert message.startswith('stages.second.train_dataloader: ')
     assert message.endswith('Rename one of each pair.')
-    for path in paths[:2]:
-        assert str(path) in message and str(path.with_suffix('.jpg')) in message
-    check(data_root, stage_order='first')  # makes no label maps
+    assert all(str(path) in message for path in paths)
+    check(data_root, stage_order='first', **changes)  # makes no label maps
 
 
 def test_one_missing_mask_is_named(data_root):
@@ -169,12 +177,12 @@ def test_wrapped_images_are_looked_at(data_root, tmp_path, wrap):
         stages__first__train_dataloader=dict(
             _delete_=True, batch_size='${batch}', drop_last=True, dataset=wrap(inner)
         ),
-        batch=12,
+        batch=13,
         stage_order='first',
     )
     check(data_root, **changes)
-    with pytest.raises(SettingsError, match='12 images do not fill one batch of 13'):
-        check(data_root, **changes | dict(batch=13))
+    found = recipe(data_root, **changes)
+    assert fitting_batch(found, found.stage('first', '')['train_dataloader']) == 2 * IMAGES
     before = recipe(data_root, tmp_path / 'run', **changes).stage_inputs('first')
     path = next((data_root / 'train').rglob('*.JPEG'))
     path.write_bytes(path.read_bytes()[:-9])
@@ -196,10 +204,8 @@ def rank_message(rank, data_root, changes):
     ('changes', 'message'),
     [
         (dict(), None),
-        (
-            dict(batch=4),
-            'stages.first.train_dataloader: 6 images do not fill one batch of 4 on 2 ra',
-        ),
+        (dict(batch=4), None),
+        (dict(batch=0), 'stages.first.train_dataloader: a batch has no image. Set a larger batch.'),
         (dict(number=2), 'stages.second.custom_hooks: ObjectingHook: not 2. Set 3.'),
         (dict(stages__first__train_dataloader__dataset__data_prefix__img_path='x'), 'stages.first'),
     ],
