@@ -36,7 +36,6 @@ RUNS = {
     'infer': ((), ('IMAGES', '--out', 'OUT')),
     'label_split': ((), ('validation', 'OUT')),
     'plain_baseline': ((), ('--out', 'OUT')),
-    'plot_sensitivity': (('sigma',), ('--values', '1')),
     'record_result': (
         (),
         ('--set', 'a', '--weights', 'b', '--method', 'PASS', '--seed', '0', '--file', 'OUT'),
@@ -45,7 +44,6 @@ RUNS = {
     'suggest_categories': ((), ()),
 }
 FOLDERS = {
-    'colour_baseline': ((), ('IMAGES',)),
     'convert_masks': ((), ()),
     'evaluate': (('MAPS',), ('--categories', '5', '--out', 'OUT.json')),
     'evaluate_features': ((RECIPE,), ('--checkpoint', 'random')),

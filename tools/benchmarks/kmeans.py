@@ -27,7 +27,8 @@ from luss_mm.work_dir.atomic_files import write_atomically
 
 import numpy as np
 from comparison import cost
-from generated_files import write_embeddings
+
+DIRECTIONS, WRITE_ROWS = 50, 16_000
 
 
 def main() -> None:
@@ -97,14 +98,24 @@ def describe(
     }
 
 
-def draw_points(count: int, channels: int, clusters: int) -> np.ndarray:
-    """Unit vectors about `clusters` directions, float32 (count, channels)."""
-    random = np.random.default_rng(0)
-    centres = random.standard_normal((clusters, channels), dtype=np.float32)
+def draw_points(count: int, channels: int, clusters: int, seed: int = 0) -> np.ndarray:
+    """Unit vectors about directions that are the same for all seeds, float32 (count, channels)."""
+    centres = np.random.default_rng(0).standard_normal((clusters, channels), dtype=np.float32)
+    random = np.random.default_rng((1, seed))
     points = random.standard_normal((count, channels), dtype=np.float32)
     points += centres[random.integers(clusters, size=count)]
     points /= np.linalg.norm(points, axis=1, keepdims=True)
     return points
+
+
+def write_embeddings(folder: Path, count: int, channels: int) -> None:
+    """`embeddings.npy`, unit rows about some directions, float32 (count, channels)."""
+    mapped = np.lib.format.open_memmap(
+        folder / 'embeddings.npy', 'w+', np.float32, (count, channels)
+    )
+    for start in range(0, count, WRITE_ROWS):
+        rows = mapped[start : start + WRITE_ROWS]
+        rows[:] = draw_points(len(rows), channels, DIRECTIONS, seed=start)
 
 
 def scikit_learn(points: np.ndarray, clusters: int, iterations: int, restarts: int) -> float:

@@ -14,7 +14,6 @@ figures say nothing, so they never go to a page.
 import argparse
 import json
 import shlex
-import shutil
 import subprocess
 import sys
 import time
@@ -37,11 +36,10 @@ class Benchmark:
 
     Attributes:
         name: Of its file, without `.py`.
-        arguments: The standard ones; `{out}`, `{scratch}`, `{work_dir}` and `{images}` are put in.
+        arguments: The standard ones; `{out}`, `{work_dir}` and `{images}` are put in.
         quick: Those of `--quick`.
         packages: Import names that it needs beyond ours.
         goals: Start of a comparison's name to the ratio that it should reach, or to a text.
-        in_table: Whether its comparisons are speeds; the page has other figures in its prose.
     """
 
     name: str
@@ -49,7 +47,6 @@ class Benchmark:
     quick: str
     packages: tuple[str, ...] = ()
     goals: dict[str, float | str] = field(default_factory=dict)
-    in_table: bool = True
 
 
 BENCHMARKS = (
@@ -82,12 +79,6 @@ BENCHMARKS = (
         goals={'embeddings': 3.0, 'pixel labels': 3.0},
     ),
     Benchmark('weak_scaling', '--out {out}', '--out {out} --processes 1 2 --batch 2 --steps 1'),
-    Benchmark(
-        'scale',
-        '--out {out} --scratch {scratch}',
-        '--out {out} --scratch {scratch} --images 2000',
-    ),
-    Benchmark('memory', '--out {out}', '--out {out} --quick', in_table=False),
     Benchmark(
         'inference',
         '{work_dir} {images} --out {out}',
@@ -160,7 +151,6 @@ def command(benchmark: Benchmark, options: argparse.Namespace) -> list[str]:
     """Words of the command line, run in the repository's root."""
     places = dict(
         out=options.out.resolve() / f'{benchmark.name}.json',
-        scratch=options.out.resolve() / f'{benchmark.name}.scratch',
         work_dir=options.work_dir and options.work_dir.resolve(),
         images=options.images and options.images.resolve(),
     )
@@ -185,15 +175,13 @@ def missing(benchmark: Benchmark, options: argparse.Namespace) -> str | None:
 
 def run(benchmark: Benchmark, words: list[str], out: Path) -> dict[str, object]:
     """Run a benchmark; its entry of the summary."""
-    result, scratch = out / f'{benchmark.name}.json', out / f'{benchmark.name}.scratch'
+    result = out / f'{benchmark.name}.json'
     result.unlink(missing_ok=True)
-    shutil.rmtree(scratch, ignore_errors=True)  # of a killed run
     started = time.perf_counter()
     with open(out / f'{benchmark.name}.log', 'wb') as log:
         done = subprocess.run(
             [sys.executable, *words[1:]], cwd=ROOT, stdout=log, stderr=subprocess.STDOUT
         )
-    shutil.rmtree(scratch, ignore_errors=True)
     entry = dict(
         command=shlex.join(words),
         seconds=round(time.perf_counter() - started),
@@ -234,7 +222,7 @@ def write_results(out: Path, summary: dict) -> None:
 
 def goals() -> dict[str, dict[str, float | str]]:
     """Of every benchmark that has some."""
-    return {benchmark.name: benchmark.goals for benchmark in BENCHMARKS if benchmark.in_table}
+    return {benchmark.name: benchmark.goals for benchmark in BENCHMARKS}
 
 
 if __name__ == '__main__':
