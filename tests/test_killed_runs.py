@@ -23,7 +23,7 @@ KILL_POINTS = {
     'labels': ('luss_mm.pipeline.generate_labels.save_label_map', 20),
     'renaming a label map': ('os.replace', 30),
     'finetune': ('luss_mm.models.luss_segmentor.LUSSSegmentor.loss', 8),
-    'validation': ('luss_mm.evaluation.unsupervised_iou.UnsupervisedIoUMetric.process', 6),
+    'validation': ('luss_mm.evaluation.metrics.UnsupervisedIoUMetric.process', 6),
 }
 MORE_KILL_POINTS = {
     'images': ('luss_mm.pipeline.rendered_images._write', 20),
@@ -39,7 +39,7 @@ MORE_KILL_POINTS = {
     'labelled': ('luss_mm.work_dir.artifact.write_atomically', 2),
     'first fine-tuning': ('luss_mm.models.luss_segmentor.LUSSSegmentor.loss', 2),
     'writing the score': ('luss_mm.work_dir.run_folder.StageFolder.write_metrics', 1),
-    'pictures': ('luss_mm.engine.hooks.results.save_strip', 3),
+    'pictures': ('luss_mm.engine.hooks.results.picture_strip', 3),
     'finished': ('luss_mm.engine.staged_runner.StagedRunner.closing_lines', 1),
 }
 
@@ -50,7 +50,7 @@ def finished():
 
 
 def kill_at(point, work_dir):
-    run = start_training(work_dir, kill_at=point, quick='save_strip' not in point[0])
+    run = start_training(work_dir, kill_at=point, quick='picture_strip' not in point[0])
     assert run.wait() == -signal.SIGKILL, run.output[-3000:]
     return run.output
 

@@ -28,7 +28,7 @@ from luss_mm.visualization.browse import (
     mixed_picture,
     views_picture,
 )
-from luss_mm.visualization.overlays import picture_strip
+from luss_mm.visualization.pictures import picture_strip
 from luss_mm.work_dir.run_folder import BAD_IMAGES, TRAINING_CHECK
 
 LABELLED = 'labelled'

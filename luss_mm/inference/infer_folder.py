@@ -24,8 +24,7 @@ from luss_mm.inference.inferencer import (
 )
 from luss_mm.recipes.image_preparation import PreparedImage
 from luss_mm.terminal import Progress
-from luss_mm.visualization.legend import add_legend
-from luss_mm.visualization.overlays import save_picture
+from luss_mm.visualization.pictures import add_legend, save_picture
 from luss_mm.work_dir.artifact import fingerprint_file, produce
 from luss_mm.work_dir.atomic_files import write_atomically
 from luss_mm.work_dir.shards import FinishedShards

@@ -32,7 +32,7 @@ from luss_mm.inference.image_stream import (
 )
 from luss_mm.inference.trained_segmentor import find_segmentor, refine_predictions
 from luss_mm.recipes.image_preparation import ImagePreparation, PreparedImage
-from luss_mm.visualization.overlays import blend_labels
+from luss_mm.visualization.pictures import blend_labels
 
 WINDOW = 256  # images that wait for others of their size
 BAD_IMAGE_RULES = ('skip', 'error')

@@ -33,7 +33,7 @@ from luss_mm.pipeline.generate_labels import PixelLabeller, generate_labels
 from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.pipeline.image_scores import ScoringRule, score_images
 from luss_mm.pipeline.step import Step
-from luss_mm.visualization.step_pictures import decoration, save_dropped_sheets
+from luss_mm.visualization.run_pictures import decoration, save_cluster_sheets
 from luss_mm.work_dir.artifact import produce
 from luss_mm.work_dir.manifest import read_manifest
 from luss_mm.work_dir.run_folder import (
@@ -189,12 +189,15 @@ class DenoisedStep(Step):
         if not is_main_process():
             return
         with decoration(f'pictures in {self.pictures}'):
-            save_dropped_sheets(
+            kept, quality = load_denoising(self.makes)
+            save_cluster_sheets(
                 unfinished,
                 ImagePaths(DATASETS.build(self.source.dataset)),
                 load_clusters(self.clusters).assignment,
-                *load_denoising(self.makes),
+                quality,
+                self.num_clusters,
                 self.rules['rule'],
+                kept,
                 self.images_per_cluster,
             )
 

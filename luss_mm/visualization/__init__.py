@@ -4,7 +4,6 @@ from luss_mm.lazy_names import lazy_names
 
 __getattr__, __all__ = lazy_names(
     __name__,
-    contact_sheets=('contact_sheet',),
-    curves=('plot_curves', 'plot_histogram'),
-    overlays=('blend_labels', 'picture_strip', 'save_picture', 'score_heatmap'),
+    curves=('draw_curves', 'draw_histogram', 'save_figure'),
+    pictures=('blend_labels', 'contact_sheet', 'picture_strip', 'save_picture', 'score_heatmap'),
 )

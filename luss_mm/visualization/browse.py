@@ -11,8 +11,7 @@ from torch import Tensor
 from luss_mm.functional.alignment import overlap_grids
 from luss_mm.functional.cutmix import paste_boxes
 from luss_mm.functional.label_codec import category_palette
-from luss_mm.visualization.legend import add_legend
-from luss_mm.visualization.overlays import HATCH_GREYS, blend_labels, picture_strip
+from luss_mm.visualization.pictures import HATCH_GREYS, add_legend, blend_labels, picture_strip
 
 HEIGHT = 224  # of the panels
 BOX_COLOURS = category_palette(64)[[1, 2, 3, 4, 5, 6, 7, 8]]  # of the views, again after eight

@@ -1,75 +1,82 @@
-"""The pictures of a finished run: what the clusters hold and what the models see."""
+"""The pictures of a run: what clusters hold and lost, losses, thresholds, and if drawing fails."""
 
 import json
+import logging
 import re
+import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from mmengine.logging import print_log
 
 from luss_mm.datasets.image_file import read_image
-from luss_mm.visualization.contact_sheets import contact_sheet
-from luss_mm.visualization.curves import plot_curves, plot_histogram
-from luss_mm.visualization.overlays import (
-    blend_labels,
-    picture_strip,
-    save_picture,
-    score_heatmap,
+from luss_mm.visualization.curves import (
+    ABOVE,
+    BELOW,
+    draw_curves,
+    draw_histogram,
+    new_figure,
+    save_figure,
 )
+from luss_mm.visualization.pictures import contact_sheet, save_picture
+from luss_mm.work_dir.stop_request import stop_asked
 
 STRIPS = 'strips'  # folder of images as all models see them
 LONGEST_NAME = 40
 
 
-@dataclass(frozen=True)
-class SegmentedImage:
-    """One image as all models see it.
+def cluster_members(
+    assignment: np.ndarray, values: np.ndarray, num_clusters: int
+) -> list[np.ndarray]:
+    """Images of each cluster, those of the lowest value first.
 
-    Attributes:
-        image: RGB uint8 (H, W, 3).
-        score: Foreground score, float (H, W).
-        pseudo_label: Generated ids before fine-tuning, renamed to category ids (H, W).
-        prediction: Of the fine-tuned model, renamed to category ids (H, W).
-        coarse_label: Pseudo-label before prompts and masks, or None if there were none (H, W).
-        truth: Category ids, or None without masks (H, W).
+    Args:
+        assignment: Cluster from 0 of each image; -1 for those that are left out. Shape (N,).
+        values: Of each image. Shape (N,).
+        num_clusters: K.
     """
-
-    image: np.ndarray
-    score: np.ndarray
-    pseudo_label: np.ndarray
-    prediction: np.ndarray
-    coarse_label: np.ndarray | None = None
-    truth: np.ndarray | None = None
+    order = np.lexsort((values, assignment))
+    starts = np.searchsorted(assignment[order], np.arange(num_clusters + 1))
+    return [order[start:end] for start, end in pairwise(starts)]
 
 
 def save_cluster_sheets(
     directory: Path,
     image_paths: Sequence[str | Path],
     assignment: np.ndarray,
-    squared_distances: np.ndarray,
+    values: np.ndarray,
     num_clusters: int,
+    value: str = 'd2',
+    kept: np.ndarray | None = None,
     images_per_cluster: int = 24,
 ) -> None:
-    """One contact sheet a cluster with the images nearest to its centroid.
+    """One contact sheet a cluster with the images nearest to its centroid, or that it lost.
 
     Args:
         directory: Gets `cluster-<generated id>.jpg`.
         image_paths: Of all images, in the order of the assignment; only those shown are read.
         assignment: Cluster from 0 of each image. Shape (N,).
-        squared_distances: Of each image to its centroid. Shape (N,).
+        values: Squared distances to the centroid, or qualities; the lowest come first. Shape (N,).
         num_clusters: K.
-        images_per_cluster: Shown.
+        value: What the values are, below each image.
+        kept: Whether an image was kept, bool: the others are shown, and a cluster that lost none
+            has no sheet. None shows all. Shape (N,).
+        images_per_cluster: Shown at most.
     """
-    by_cluster = np.lexsort((squared_distances, assignment))
-    starts = np.searchsorted(assignment[by_cluster], np.arange(num_clusters + 1))
-    for cluster in range(num_clusters):
-        members = by_cluster[starts[cluster] : starts[cluster + 1]]
+    chosen = assignment if kept is None else np.where(kept, -1, assignment)
+    sizes = np.bincount(assignment, minlength=num_clusters)
+    for cluster, members in enumerate(cluster_members(chosen, values, num_clusters)):
+        if kept is not None and not members.size:
+            continue
+        told = 'images, nearest' if kept is None else f'of {sizes[cluster]} images dropped, worst'
         shown = members[:images_per_cluster]
         sheet = contact_sheet(
             [image_paths[i] for i in shown],
-            captions=[f'd2 {squared_distances[i]:.3f}' for i in shown],
-            title=f'cluster {cluster + 1}: {len(members)} images, nearest first',
+            captions=[f'{value} {abs(values[i]):.3f}' for i in shown],
+            title=f'cluster {cluster + 1}: {len(members)} {told} first',
         )
         save_picture(directory / f'cluster-{cluster + 1:03d}.jpg', sheet)
 
@@ -83,27 +90,6 @@ def strip_name(index: int, image: str | Path) -> str:
 def strip_index(path: str | Path) -> int:
     """Index in the data set of the image that a strip shows, see `strip_name`."""
     return int(Path(path).name.partition('_')[0])
-
-
-def save_strip(
-    path: Path, segmented: SegmentedImage, palette: np.ndarray, ignore_index: int = 1000
-) -> None:
-    """Image, foreground score, coarse and final pseudo-label, prediction and truth in a row."""
-    image = segmented.image
-    panels = [
-        ('image', image),
-        ('foreground score', score_heatmap(segmented.score, image)),
-    ]
-    if segmented.coarse_label is not None:
-        panels.append(('coarse label', blend_labels(image, segmented.coarse_label, palette)))
-    panels += [
-        ('pseudo-label', blend_labels(image, segmented.pseudo_label, palette)),
-        ('prediction', blend_labels(image, segmented.prediction, palette)),
-    ]
-    if segmented.truth is not None:
-        truth = blend_labels(image, segmented.truth, palette, ignore_index=ignore_index)
-        panels.append(('truth', truth))
-    save_picture(path, picture_strip(panels))
 
 
 def read_losses(stage_directory: Path) -> dict[str, tuple[list[int], list[float]]]:
@@ -146,15 +132,56 @@ def _read_records(file: Path) -> Iterator[dict[str, float]]:
 def save_loss_curves(stage_directory: Path, path: Path) -> None:
     """Draw the losses of one stage, if it has any."""
     if series := read_losses(stage_directory):
-        plot_curves(series, f'{stage_directory.name}: losses', 'iteration', 'loss', path)
+        title = f'{stage_directory.name}: losses'
+        save_figure(draw_curves(series, title, 'iteration', 'loss'), path)
 
 
 def save_threshold_histogram(score_counts: np.ndarray, threshold: float, path: Path) -> None:
     """Histogram of the training foreground scores with the chosen threshold."""
     edges = np.linspace(0, 1, len(score_counts) + 1)
-    plot_histogram(score_counts, edges, threshold, path)
+    title = 'Foreground score of the training pixels'
+    save_figure(draw_histogram(score_counts, edges, threshold, title, 'foreground score'), path)
 
 
 def read_rgb(path: str | Path, stored_pixels: bool = False) -> np.ndarray:
     """Image for display, RGB uint8 (H, W, 3), see `read_image`."""
     return read_image(path, stored_pixels)[..., ::-1].copy()
+
+
+def plot_retained(total: np.ndarray, kept: np.ndarray, title: str, path: str | Path) -> None:
+    """Draw a bar a category, the largest first: retained below, dropped above.
+
+    Args:
+        total: Images before the selection, int (K,).
+        kept: Images after it, int (K,).
+        title: Above the picture.
+        path: Picture to write.
+    """
+    order = np.argsort(-total, kind='stable')
+    figure, axes = new_figure(title, 'categories, largest first', 'images')
+    positions = np.arange(len(total))
+    axes.bar(positions, kept[order], color=ABOVE, width=0.8, label='retained')
+    dropped = (total - kept)[order]
+    axes.bar(positions, dropped, bottom=kept[order], color=BELOW, width=0.8, label='dropped')
+    axes.legend()
+    save_figure(figure, path)
+
+
+@contextmanager
+def decoration(name: str) -> Iterator[None]:
+    """Log what goes wrong inside as one warning instead of stopping the run.
+
+    Args:
+        name: Of what is drawn or written.
+    """
+    try:
+        yield
+    except Exception as error:
+        if stop_asked():  # the signal ended it
+            raise
+        print_log(
+            f'{name}: failed ({type(error).__name__}: {error}), which changes no result\n'
+            f'{traceback.format_exc()}',
+            'current',
+            logging.WARNING,
+        )

@@ -2,13 +2,11 @@
 
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 from luss_mm.engine.hooks import BackendPicturesHook, PicturesHook
-from luss_mm.visualization import step_pictures as module
-from luss_mm.visualization.run_pictures import SegmentedImage, save_strip
-from luss_mm.visualization.step_pictures import decoration
+from luss_mm.visualization import run_pictures as module
+from luss_mm.visualization.run_pictures import decoration
 
 
 @pytest.fixture
@@ -50,13 +48,3 @@ def test_backends_that_fail_leave_the_training_finished(told, tmp_path):
     hooks = [SimpleNamespace(pictures=tmp_path)]
     BackendPicturesHook().after_run(SimpleNamespace(visualizer=visualizer, hooks=hooks, iter=1))
     assert len(told) == 1
-
-
-def test_pixels_that_do_not_count_need_no_colour(tmp_path):
-    image, truth = np.zeros((8, 8, 3), np.uint8), np.full((8, 8), 255)
-    segmented = SegmentedImage(image, np.zeros((8, 8)), truth * 0, truth * 0, truth=truth)
-    palette = np.zeros((3, 3), np.uint8)
-    save_strip(tmp_path / 'a.png', segmented, palette, ignore_index=255)
-    assert (tmp_path / 'a.png').is_file()
-    with pytest.raises(ValueError, match='need colours'):
-        save_strip(tmp_path / 'b.png', segmented, palette)

@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from luss_mm.visualization.overlays import save_picture
+from luss_mm.visualization.pictures import save_picture
 from luss_mm.visualization.run_pictures import STRIPS, strip_name
 from luss_mm.work_dir.manifest import MANIFEST
 

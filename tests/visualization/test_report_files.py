@@ -8,9 +8,8 @@ import pytest
 
 from luss_mm.engine.expected_errors import explain_stop
 from luss_mm.visualization.report import write_report
-from luss_mm.visualization.report.bad_images import bad_images
 from luss_mm.visualization.report.clusters import cluster_cards
-from luss_mm.visualization.report.pictures import PictureFolder
+from luss_mm.visualization.report.images import PictureFolder, bad_images
 from luss_mm.visualization.run_pictures import read_losses
 from luss_mm.work_dir.manifest import ManifestError, finished_outputs
 from luss_mm.work_dir.run_folder import RunFolder
@@ -50,7 +49,7 @@ def text_of(page):
 def shown_images(run, folder):
     """Names on the sheets of every cluster."""
     cards = cluster_cards(RunFolder.read(run), None, PictureFolder(folder))
-    return [[sheet.names for sheet in card.sheets] for card in cards]
+    return [[sheet['names'] for sheet in card['sheets']] for card in cards]
 
 
 def test_images_left_out_do_not_shift_the_others(run, tmp_path):
@@ -78,7 +77,7 @@ def test_what_stopped_the_run_is_told(run):
     (run / 'validation_image_check' / 'bad_images.json').write_text(json.dumps(problem))
     (run / 'image_check' / 'bad_masks.json').write_text('[]')
     found = bad_images(RunFolder.read(run))
-    assert found.stopping == [('validation/b.jpg', 'truncated after 7 bytes')]
+    assert found['stopping'] == [('validation/b.jpg', 'truncated after 7 bytes')]
     assert 'validation/b.jpg truncated after 7 bytes' in text_of(write_report(run))
 
 

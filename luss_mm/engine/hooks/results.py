@@ -25,17 +25,21 @@ from luss_mm.inference.feature_source import shared_source
 from luss_mm.pipeline.generate_labels import PixelLabeller
 from luss_mm.pipeline.image_counts import has_image_counts, rank_images
 from luss_mm.recipes.stage_config import LOCAL_BACKEND
+from luss_mm.visualization.pictures import (
+    blend_labels,
+    picture_strip,
+    save_picture,
+    score_heatmap,
+)
 from luss_mm.visualization.run_pictures import (
     STRIPS,
-    SegmentedImage,
+    decoration,
     read_rgb,
     save_cluster_sheets,
     save_loss_curves,
-    save_strip,
     save_threshold_histogram,
     strip_name,
 )
-from luss_mm.visualization.step_pictures import decoration
 from luss_mm.work_dir.run_folder import (
     EvaluationFolder,
     RunFolder,
@@ -197,7 +201,7 @@ class PicturesHook(Hook):
             clusters.assignment,
             clusters.squared_distances,
             len(clusters.centroids),
-            self.images_per_cluster,
+            images_per_cluster=self.images_per_cluster,
         )
         save_threshold_histogram(
             load_features(self.features).score_counts,
@@ -253,18 +257,25 @@ class PicturesHook(Hook):
             (pseudo,) = labeller.label([single], embeddings.cpu().numpy())
             batch = dict(inputs=[sample['inputs']], data_samples=[sample['data_samples']])
             prediction = model.test_step(batch)[0].pred_sem_seg.data[0].cpu().numpy()
+            score = resize_score(scores, size)[0].cpu().numpy()
+            labels = {'pseudo-label': pseudo['gt_seg_map'], 'prediction': prediction}
+            if labeller.transform.segmenter:
+                labels = {'coarse label': pseudo['coarse_label']} | labels
+            panels = [
+                ('image', loaded_image),
+                ('foreground score', score_heatmap(score, loaded_image)),
+            ]
+            panels += [
+                (title, blend_labels(loaded_image, names[ids], palette))
+                for title, ids in labels.items()
+            ]
             annotation = sample['data_samples'].get('gt_sem_seg')  # as scored
-            truth = None if annotation is None else annotation.data[0].numpy()
-            segmented = SegmentedImage(
-                loaded_image,
-                resize_score(scores, size)[0].cpu().numpy(),
-                names[pseudo['gt_seg_map']],
-                names[prediction],
-                names[pseudo['coarse_label']] if labeller.transform.segmenter else None,
-                truth,
-            )
-            path = directory / strip_name(index, info['img_path'])
-            save_strip(path, segmented, palette, dataset.ignore_index)
+            if annotation is not None:
+                truth, ignored = annotation.data[0].numpy(), dataset.ignore_index
+                shown = blend_labels(loaded_image, truth, palette, ignore_index=ignored)
+                panels.append(('truth', shown))
+            name = strip_name(index, info['img_path'])
+            save_picture(directory / name, picture_strip(panels))
             shares.append([(labels > 0).mean() for labels in (pseudo['gt_seg_map'], prediction)])
         return np.array(shares)
 

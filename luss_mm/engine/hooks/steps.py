@@ -31,7 +31,7 @@ from luss_mm.pipeline.clusters import KMeans
 from luss_mm.pipeline.foreground_threshold import CERTAIN_QUANTILES
 from luss_mm.pipeline.image_scores import ScoringRule, write_selection
 from luss_mm.pipeline.step import Step
-from luss_mm.visualization.step_pictures import decoration, plot_retained
+from luss_mm.visualization.run_pictures import decoration, plot_retained
 from luss_mm.work_dir.run_folder import RETAINED_CHART, RunFolder, StageFolder
 
 

@@ -26,8 +26,8 @@ from luss_mm.pipeline.tagged_labels import (
     has_mask,
     mask_of,
 )
-from luss_mm.visualization.run_pictures import read_rgb
-from luss_mm.visualization.step_pictures import decoration, save_label_strip
+from luss_mm.visualization.pictures import blend_labels, picture_strip, save_picture
+from luss_mm.visualization.run_pictures import decoration, read_rgb
 from luss_mm.work_dir.artifact import fingerprint_file
 from luss_mm.work_dir.run_folder import RunFolder
 
@@ -138,9 +138,13 @@ class TaggedLabelHook(Hook):
             maps = {'pseudo-label': labels}
             if has_mask(annotation):
                 maps['mask'] = mask_of(annotation)
-            picture = directory / f'{index:07d}.png'
             image = read_rgb(annotation.img_path, stored_pixels)
-            save_label_strip(picture, image, maps, palette, ignored)
+            panels = [
+                (title, blend_labels(image, shown, palette, ignore_index=ignored))
+                for title, shown in maps.items()
+            ]
+            strip = picture_strip([('image', image), *panels])
+            save_picture(directory / f'{index:07d}.png', strip)
         print_log(f'pictures: {directory}', logger='current')
 
     def _shown(self, images: NumberedImages) -> list[int]:

@@ -4,7 +4,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,8 @@ from markupsafe import Markup
 
 from luss_mm.evaluation.cluster_names import given_names, name_of
 from luss_mm.version import __version__
-from luss_mm.visualization.report import bad_images, clusters, scores, strips, training
-from luss_mm.visualization.report.pictures import FOLDER, Picture, PictureFolder
+from luss_mm.visualization.report import clusters, scores, training
+from luss_mm.visualization.report.images import FOLDER, Picture, PictureFolder, bad_images
 from luss_mm.work_dir.atomic_files import temporary_path, write_atomically
 from luss_mm.work_dir.manifest import artifact_key, finished_outputs
 from luss_mm.work_dir.run_folder import MissingPartError, RunFolder
@@ -25,23 +24,6 @@ PAGE = 'index.html'  # of the report's folder
 KEY_LINE = '<meta name="made-from" content="{}">'
 LARGEST_PAGE = 12 * 2**20  # bytes of pictures that go into the page itself
 READ_FIRST = 2000  # characters of a page that hold its key
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the page.
-
-    Attributes:
-        id: Of its heading, for links.
-        title: Its heading.
-        content: What its template shows; None if the run lacks it.
-        missing: Why it is lacking.
-    """
-
-    id: str
-    title: str
-    content: Any = None
-    missing: str = ''
 
 
 def write_report(work_dir: str | Path, largest_page: int = LARGEST_PAGE) -> Path:
@@ -94,49 +76,51 @@ def report_is_current(work_dir: str | Path) -> bool:
         return KEY_LINE.format(_outputs_key(work_dir)) in file.read(READ_FIRST)
 
 
-def make_sections(run: RunFolder, pictures: PictureFolder) -> list[Section]:
-    """All parts of the page in order; what the run lacks says why.
+def make_sections(run: RunFolder, pictures: PictureFolder) -> list[dict[str, Any]]:
+    """All parts of the page in order.
 
     Args:
         run: Of a recipe.
         pictures: Gets the pictures.
+
+    Returns:
+        Of each the `id` of its heading, for links, its `title`, its `content`, which its template
+        shows, or None if the run lacks it, and why it is `missing`.
     """
-    scored = _section('scored', '', lambda: scores.read_evaluation(run))
-    evaluation: scores.ScoredRun | None = scored.content
+    try:
+        evaluation, missing = scores.read_evaluation(run), ''
+    except MissingPartError as error:
+        evaluation, missing = None, str(error)
 
-    def of_scores(make: Callable[[scores.ScoredRun], Any]) -> Callable[[], Any]:
-        def build() -> Any:
-            if evaluation is None:
-                raise MissingPartError(scored.missing)
-            return make(evaluation)
-
-        return build
+    def of_scores(make: Callable[[scores.ScoredRun], Any]) -> Any:
+        if evaluation is None:
+            raise MissingPartError(missing)
+        return make(evaluation)
 
     matched = evaluation is not None and evaluation.scores['matching'] not in scores.NO_MATCHING
     category_of = [evaluation.names[c] for c in evaluation.category_of] if matched else None
     if given := given_names(run.path):  # by people
         category_of = [name_of(i, given) for i in range(run.settings['num_categories'] + 1)]
-    return [
-        _section('summary', 'Summary', lambda: training.summarise(run)),
-        _section('stages', 'Stages', lambda: training.stage_rows(run)),
-        _section('bad', 'Bad images', lambda: bad_images.bad_images(run)),
-        _section('losses', 'Losses', lambda: training.loss_charts(run)),
-        _section('threshold', 'Foreground threshold', lambda: training.threshold_choice(run)),
-        _section('use', 'Cluster use', lambda: clusters.cluster_use(run)),
-        _section(
-            'clusters', 'Clusters', lambda: clusters.cluster_cards(run, category_of, pictures)
-        ),
-        _section('outcomes', 'Pseudo-labels', lambda: training.label_outcomes(run)),
-        _section('steps', 'Pseudo-label quality', lambda: training.label_steps(run, pictures)),
-        _section('matching', 'Matching', of_scores(scores.match_rows)),
-        _section('classes', 'Classes', of_scores(scores.class_rows)),
-        _section('sizes', 'Object sizes', of_scores(scores.size_rows)),
-        _section('confusions', 'Confusions', of_scores(scores.top_confusions)),
-        _section('images', 'Images', lambda: strips.strips(run, evaluation, pictures)),
-    ]
+    parts = dict(
+        summary=('Summary', lambda: training.summarise(run)),
+        stages=('Stages', lambda: training.stage_rows(run)),
+        bad=('Bad images', lambda: bad_images(run)),
+        losses=('Losses', lambda: training.loss_charts(run)),
+        threshold=('Foreground threshold', lambda: training.threshold_choice(run)),
+        use=('Cluster use', lambda: clusters.cluster_use(run)),
+        clusters=('Clusters', lambda: clusters.cluster_cards(run, category_of, pictures)),
+        outcomes=('Pseudo-labels', lambda: training.label_outcomes(run)),
+        steps=('Pseudo-label quality', lambda: training.label_steps(run, pictures)),
+        matching=('Matching', lambda: of_scores(scores.match_rows)),
+        classes=('Classes', lambda: of_scores(scores.class_rows)),
+        sizes=('Object sizes', lambda: of_scores(scores.size_rows)),
+        confusions=('Confusions', lambda: of_scores(scores.top_confusions)),
+        images=('Images', lambda: scores.strips(run, evaluation, pictures)),
+    )
+    return [_section(name, *part) for name, part in parts.items()]
 
 
-def render(run: RunFolder, sections: list[Section], embedded: bool) -> str:
+def render(run: RunFolder, sections: list[dict[str, Any]], embedded: bool) -> str:
     """The page as HTML; every text of the run is escaped.
 
     Args:
@@ -158,7 +142,7 @@ def render(run: RunFolder, sections: list[Section], embedded: bool) -> str:
         name=run.path.resolve().name,
         work_dir=str(run.path.resolve()),
         sections=sections,
-        by_id={section.id: section for section in sections},
+        by_id={section['id']: section for section in sections},
         embedded=embedded,
         written=time.strftime('%Y-%m-%d %H:%M'),
         version=__version__,
@@ -169,11 +153,12 @@ def render(run: RunFolder, sections: list[Section], embedded: bool) -> str:
     )
 
 
-def _section(name: str, title: str, make: Callable[[], Any]) -> Section:
+def _section(name: str, title: str, make: Callable[[], Any]) -> dict[str, Any]:
+    section = dict(id=name, title=title, content=None, missing='')
     try:
-        return Section(name, title, make())
+        return section | dict(content=make())
     except MissingPartError as error:
-        return Section(name, title, missing=str(error))
+        return section | dict(missing=str(error))
 
 
 def _outputs_key(work_dir: str | Path) -> str:

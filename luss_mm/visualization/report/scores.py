@@ -1,17 +1,22 @@
-"""What the scores are made of: matching, classes, object sizes and confusions."""
+"""What the scores are made of: matching, classes, object sizes, confusions and images."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from luss_mm.functional.label_codec import category_palette
-from luss_mm.pipeline.image_counts import has_image_counts, read_image_counts
+from luss_mm.pipeline.image_counts import has_image_counts, rank_images, read_image_counts
+from luss_mm.visualization.report.images import PictureFolder, shown_images, shown_path
+from luss_mm.visualization.run_pictures import STRIPS, strip_index
 from luss_mm.work_dir.run_folder import MissingPartError, RunFolder
 
 NO_MATCHING = ('none', 'given')  # rules that look at no mask
 SIZE_TEXTS = {'S': 'up to 5 %', 'MS': '5 to 25 %', 'ML': '25 to 50 %', 'L': 'over 50 %'}
 SHOWN_CONFUSIONS = 20  # of each kind
+SHOWN = 12  # of the best and of the worst images
+UNSCORED = dict(iou=None, truth=(), predicted=())
 UNMATCHED = 'no category'
 
 
@@ -44,46 +49,6 @@ class ScoredRun(NamedTuple):
     category_of: np.ndarray
     names: list[str]
     counts: PairCounts | None
-
-
-class MatchRow(NamedTuple):
-    """One cluster and the two categories that it shares most with.
-
-    Attributes:
-        cluster: Generated id.
-        category: Its name.
-        images: Images whose prediction holds the cluster.
-        shared: Images, or pixels, that the cluster shares with its category.
-        runner_up: Best other category, or None.
-        runner_up_shared: What it shares with that.
-        compromise: Whether the runner-up shares more.
-    """
-
-    cluster: int
-    category: str
-    images: int
-    shared: int
-    runner_up: str | None
-    runner_up_shared: int
-    compromise: bool
-
-
-class Confusion(NamedTuple):
-    """Pixels of one class that were predicted as another.
-
-    Attributes:
-        kind: 'category', 'missed' (as others) or 'false' (others as a category).
-        truth: Name of the true class.
-        predicted: Name of the predicted class.
-        pixels: Number.
-        share: Of the true class's pixels.
-    """
-
-    kind: str
-    truth: str
-    predicted: str
-    pixels: int
-    share: float
 
 
 def read_evaluation(run: RunFolder) -> ScoredRun:
@@ -132,8 +97,13 @@ def class_rows(evaluation: ScoredRun) -> list[dict[str, Any]]:
     return [dict(row, colour='#{:02x}{:02x}{:02x}'.format(*palette[row['id']])) for row in rows]
 
 
-def match_rows(evaluation: ScoredRun) -> list[MatchRow]:
+def match_rows(evaluation: ScoredRun) -> list[dict[str, Any]]:
     """One row a cluster.
+
+    Returns:
+        Of each `cluster` its `category`, in how many `images` it was predicted, the images (or
+        pixels) `shared` with the category, the best other category (`runner_up`, or None),
+        `runner_up_shared` with that, and whether that is more (`compromise`).
 
     Raises:
         MissingPartError: If nothing was matched or the counts are not there.
@@ -154,14 +124,14 @@ def match_rows(evaluation: ScoredRun) -> list[MatchRow]:
         second = int(found.argmax())
         has_second = found[second] > 0
         rows.append(
-            MatchRow(
-                cluster,
-                evaluation.names[category],
-                int(counts.cluster_images[cluster]),
-                own,
-                evaluation.names[second] if has_second else None,
-                int(found[second]) if has_second else 0,
-                bool(has_second and found[second] > own),
+            dict(
+                cluster=cluster,
+                category=evaluation.names[category],
+                images=int(counts.cluster_images[cluster]),
+                shared=own,
+                runner_up=evaluation.names[second] if has_second else None,
+                runner_up_shared=int(found[second]) if has_second else 0,
+                compromise=bool(has_second and found[second] > own),
             )
         )
     return rows
@@ -182,8 +152,12 @@ def size_rows(evaluation: ScoredRun) -> list[dict[str, Any]]:
     ]
 
 
-def top_confusions(evaluation: ScoredRun) -> list[Confusion]:
+def top_confusions(evaluation: ScoredRun) -> list[dict[str, Any]]:
     """The largest confusions after matching, of each kind at most `SHOWN_CONFUSIONS`.
+
+    Returns:
+        Of each its `kind`: 'category', 'missed' (as others) or 'false' (others as a category);
+        names of the classes `truth` and `predicted`; `pixels` and their `share` of the true class.
 
     Raises:
         MissingPartError: If the counts are not there.
@@ -205,8 +179,9 @@ def top_confusions(evaluation: ScoredRun) -> list[Confusion]:
         for flat in np.argsort(-chosen, axis=None, kind='stable')[:SHOWN_CONFUSIONS]:
             predicted, truth = np.unravel_index(flat, chosen.shape)
             if amount := int(chosen[predicted, truth]):
-                names = evaluation.names[truth], evaluation.names[predicted]
-                found.append(Confusion(kind, *names, amount, amount / totals[truth]))
+                names = dict(truth=evaluation.names[truth], predicted=evaluation.names[predicted])
+                row = dict(kind=kind, **names, pixels=amount, share=amount / totals[truth])
+                found.append(row)
     return found
 
 
@@ -222,3 +197,78 @@ def needed_counts(counts: PairCounts | None) -> PairCounts:
             'STAGE/config.py STAGE/final.pth --work-dir STAGE writes them.'
         )
     return counts
+
+
+def strips(
+    run: RunFolder, evaluation: ScoredRun | None, pictures: PictureFolder
+) -> list[dict[str, Any]]:
+    """The strips that the run drew, the best first, then the worst, then the others.
+
+    Args:
+        run: Of a recipe.
+        evaluation: None if nothing was scored.
+        pictures: Gets the strips.
+
+    Returns:
+        Of each image its `kind`: 'best', 'worst' or 'all'; its folder and file as `name`; the
+        `picture`; the mean foreground `iou` in percent, or None; names of the categories in the
+        mask (`truth`) and in the matched prediction (`predicted`).
+
+    Raises:
+        MissingPartError: If the run drew none.
+    """
+    files = sorted((run.pictures / STRIPS).glob('*.jpg'))
+    if not files:
+        raise MissingPartError(
+            'The run drew no images. For predictions of any images: '
+            'python tools/infer.py WORK_DIR PHOTOS --out DIR'
+        )
+    names = _image_of_file(run, files)
+    kinds, facts = {}, {}
+    if evaluation is not None and has_image_counts(run.evaluation.path):
+        ranking = rank_images(run.evaluation.path)
+        number = min(SHOWN, len(ranking) // 2)
+        kinds |= {image: 'worst' for _, image in ranking[:number]}
+        kinds |= {image: 'best' for _, image in ranking[len(ranking) - number :]}
+        facts = _facts(run, evaluation, dict((image, iou) for iou, image in ranking), names)
+    drawn = []
+    for file in files:
+        image = names.get(file, '')
+        title = shown_path(image) if image else file.stem
+        picture = pictures.add_file(f'strip-{file.stem}', file, f'{title} as all models see it')
+        shown = dict(kind=kinds.get(image, 'all'), name=title, picture=picture)
+        drawn.append(UNSCORED | shown | facts.get(image, {}))
+    order = {'best': (0, -1), 'worst': (1, 1), 'all': (2, 0)}
+
+    def place(strip: dict[str, Any]) -> tuple:
+        number, sign = order[strip['kind']]
+        return number, sign * (strip['iou'] or 0), strip['name']
+
+    return sorted(drawn, key=place)
+
+
+def _image_of_file(run: RunFolder, files: list[Path]) -> dict[Path, str]:
+    """Path of the image that a strip shows, while the images are there."""
+    try:
+        images = shown_images(run)
+    except MissingPartError:
+        return {}
+    indices = {file: strip_index(file) for file in files}
+    return {file: str(images[index]) for file, index in indices.items() if index < len(images)}
+
+
+def _facts(
+    run: RunFolder, evaluation: ScoredRun, iou_of: dict[str, float], names: dict[Path, str]
+) -> dict[str, dict]:
+    """IoU and categories of the images that are shown."""
+    shown, facts = set(names.values()), {}
+    for counts in read_image_counts(run.evaluation.path):
+        if counts.image in shown:
+            predicted = np.unique(evaluation.category_of[counts.clusters])
+            iou = iou_of.get(counts.image)
+            facts[counts.image] = dict(
+                iou=None if iou is None else 100 * iou,
+                truth=tuple(evaluation.names[c] for c in counts.categories if c > 0),
+                predicted=tuple(evaluation.names[c] for c in predicted if c > 0),
+            )
+    return facts

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,8 +9,8 @@ import numpy as np
 from luss_mm.functional.durations import format_duration
 from luss_mm.functional.score_histograms import between_class_variance
 from luss_mm.pipeline.run_health import judge_run
-from luss_mm.visualization.report.charts import Chart, curve_chart, histogram_chart
-from luss_mm.visualization.report.pictures import PictureFolder
+from luss_mm.visualization.curves import Chart, curve_chart, histogram_chart
+from luss_mm.visualization.report.images import PictureFolder
 from luss_mm.visualization.run_pictures import read_losses
 from luss_mm.work_dir.run_folder import (
     PSEUDO_LABELS,
@@ -35,46 +34,6 @@ FIGURES = {
 }
 
 
-@dataclass(frozen=True)
-class StageRow:
-    """One finished output.
-
-    Attributes:
-        name: Its folder.
-        is_stage: Whether it is a stage of the recipe.
-        within: Whether it was made within a stage.
-        seconds: That making it took, without earlier attempts.
-        duration: The same for people.
-        finished: When.
-        made_from: Names of the inputs.
-        labels: What labels were looked at.
-        used_sam: Whether SAM took part.
-        manifest: As text.
-    """
-
-    name: str
-    is_stage: bool
-    within: bool
-    seconds: float
-    duration: str
-    finished: str
-    made_from: list[str]
-    labels: list[str]
-    used_sam: bool
-    manifest: str
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """The foreground threshold and what it was chosen by."""
-
-    rule: str
-    value: float
-    share_above: float
-    histogram: Chart
-    curve: Chart | None
-
-
 def summarise(run: RunFolder) -> dict[str, Any]:
     """The score, how it was measured, and what was looked at."""
     manifests = run.manifests.values()
@@ -82,14 +41,14 @@ def summarise(run: RunFolder) -> dict[str, Any]:
         scores = run.evaluation.scores()
     except MissingPartError:
         scores = None
-    stages = [row for row in stage_rows(run) if row.is_stage]
+    stages = [row for row in stage_rows(run) if row['is_stage']]
     return dict(
         figures=[(name, scores[name], text) for name, text in FIGURES.items()] if scores else [],
         scores=scores,
         labels=run.labels_used,
         used_sam=run.used_sam,
-        seconds=format_duration(sum(row.seconds for row in stages)),
-        stages=[row.name for row in stages],
+        seconds=format_duration(sum(row['seconds'] for row in stages)),
+        stages=[row['name'] for row in stages],
         data_root=str(run.data_root) if run.settings.get('data_root') else 'not recorded',
         seed=run.settings.get('seed', 'not recorded'),
         versions=list(manifests)[-1].get('versions', {}),
@@ -97,34 +56,38 @@ def summarise(run: RunFolder) -> dict[str, Any]:
     )
 
 
-def stage_rows(run: RunFolder) -> list[StageRow]:
-    """All finished outputs in the order of their finishing, but each stage before its parts."""
+def stage_rows(run: RunFolder) -> list[dict[str, Any]]:
+    """All finished outputs in the order of their finishing, but each stage before its parts.
+
+    Returns:
+        Of each output its folder (`name`), whether it is a stage (`is_stage`) or was made `within`
+        one, `seconds` that making it took, without earlier attempts, and the same in words
+        (`duration`), when it was `finished`, names of its inputs (`made_from`), what `labels` were
+        looked at, whether SAM took part, and its `manifest` as text.
+    """
     rows, parts = [], []
     for name, manifest in run.manifests.items():
-        row = _stage_row(run, name, manifest)
-        if row.within:
+        is_stage = run.is_stage(name)
+        row = dict(
+            name=name,
+            is_stage=is_stage,
+            within=not is_stage and name not in (TRAINING_CHECK, VALIDATION_CHECK),
+            seconds=manifest['seconds'],
+            duration=format_duration(manifest['seconds']),
+            finished=manifest['finished'],
+            made_from=[_source_name(*source) for source in manifest['inputs'].items()],
+            labels=manifest['used_ground_truth'],
+            used_sam=manifest['used_sam'],
+            manifest=json.dumps(manifest, indent=1),
+        )
+        if row['within']:
             parts.append(row)
-        elif row.is_stage:
+        elif is_stage:
             rows += [row, *parts]
             parts = []
         else:
             rows.append(row)
     return rows + parts
-
-
-def _stage_row(run: RunFolder, name: str, manifest: Mapping[str, Any]) -> StageRow:
-    return StageRow(
-        name,
-        run.is_stage(name),
-        not run.is_stage(name) and name not in (TRAINING_CHECK, VALIDATION_CHECK),
-        manifest['seconds'],
-        format_duration(manifest['seconds']),
-        manifest['finished'],
-        [_source_name(*source) for source in manifest['inputs'].items()],
-        manifest['used_ground_truth'],
-        manifest['used_sam'],
-        json.dumps(manifest, indent=1),
-    )
 
 
 def _source_name(name: str, source: Any) -> str:
@@ -157,18 +120,23 @@ def loss_charts(run: RunFolder) -> list[Chart]:
     return charts
 
 
-def threshold_choice(run: RunFolder) -> Threshold:
-    """Histogram of the foreground scores, and the curve whose maximum was chosen."""
+def threshold_choice(run: RunFolder) -> dict[str, Any]:
+    """The foreground threshold with its rule, the `histogram` of the scores, and the `curve`.
+
+    The curve is that whose maximum was chosen, or None.
+    """
     choice = load_threshold(run.threshold)
     counts = load_score_counts(run.path / run.source_of(PSEUDO_LABELS, 'features'))
     value = choice.threshold
     centres = (np.arange(len(counts)) + 0.5) / len(counts)
-    return Threshold(
-        str(choice.rule),
-        value,
-        float(counts[centres >= value].sum() / max(counts.sum(), 1)),
-        histogram_chart(counts, value, 'Scores of the training pixels', 'foreground score'),
-        _criterion(choice, counts),
+    return dict(
+        rule=str(choice.rule),
+        value=value,
+        share_above=float(counts[centres >= value].sum() / max(counts.sum(), 1)),
+        histogram=histogram_chart(
+            counts, value, 'Scores of the training pixels', 'foreground score'
+        ),
+        curve=_criterion(choice, counts),
     )
 
 

@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from luss_mm.visualization.report.charts import (
+from luss_mm.visualization.curves import (
     MAX_BINS,
     MAX_POINTS,
     bar_chart,

@@ -1,0 +1,204 @@
+"""The images of a run in its report: where they lie now, pictures of them, and the bad ones."""
+
+import base64
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from luss_mm.datasets.bad_images import read_found_later
+from luss_mm.datasets.image_index import scan_images
+from luss_mm.visualization.pictures import thumbnail
+from luss_mm.work_dir.atomic_files import write_atomically
+from luss_mm.work_dir.run_folder import (
+    BAD_IMAGES,
+    BAD_MASKS,
+    MissingPartError,
+    RunFolder,
+    read_bad_files,
+)
+
+FOLDER = 'pictures'
+GAP = 2  # pixels between tiles
+QUALITY = 80
+TYPES = {'.webp': 'image/webp', '.jpg': 'image/jpeg', '.png': 'image/png'}
+SHOWN_BAD = 200  # of each kind
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of the report.
+
+    Attributes:
+        path: File in the folder of the report.
+        width: In pixels.
+        height: In pixels.
+        text: What it shows, for people who do not see it.
+    """
+
+    path: Path
+    width: int
+    height: int
+    text: str
+
+    def relative_source(self) -> str:
+        """Address from the page, whose folder holds the folder of pictures."""
+        return f'{FOLDER}/{self.path.name}'
+
+    def data_source(self) -> str:
+        """The picture itself as an address."""
+        content = base64.b64encode(self.path.read_bytes()).decode('ascii')
+        return f'data:{TYPES[self.path.suffix]};base64,{content}'
+
+
+class PictureFolder:
+    """Makes and collects the pictures of a report.
+
+    Args:
+        directory: Of the page; pictures go into its folder `pictures`.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory / FOLDER
+        self.directory.mkdir(parents=True)
+        self.bytes = 0
+
+    def add_tiles(
+        self, name: str, images: Sequence[Path], text: str, columns: int, tile: int
+    ) -> Picture:
+        """Thumbnails in rows, transparent between and after them.
+
+        Args:
+            name: Of the file, without suffix.
+            images: At least one.
+            text: What the picture shows.
+            columns: Thumbnails in a row.
+            tile: Side of a thumbnail in pixels.
+        """
+        rows, step = -(-len(images) // columns), tile + GAP
+        sheet = np.zeros((rows * step - GAP, columns * step - GAP, 4), np.uint8)
+        for position, path in enumerate(images):
+            top, left = (step * index for index in divmod(position, columns))
+            square = sheet[top : top + tile, left : left + tile]
+            square[..., :3] = thumbnail(path, tile)[..., ::-1]
+            square[..., 3] = 255
+        path = self.directory / f'{name}.webp'
+        encoded, data = cv2.imencode('.webp', sheet, [cv2.IMWRITE_WEBP_QUALITY, QUALITY])
+        if not encoded:
+            raise OSError(f'{path}: OpenCV could not encode a picture of shape {sheet.shape}')
+        write_atomically(path, data.data)
+        return self._added(path, text, sheet.shape)
+
+    def add_file(self, name: str, source: Path, text: str) -> Picture:
+        """A copy of a picture that the run drew.
+
+        Args:
+            name: Of the file, without suffix.
+            source: The picture, .jpg or .png.
+            text: What it shows.
+
+        Raises:
+            OSError: If it cannot be decoded.
+        """
+        image = cv2.imread(str(source))
+        if image is None:
+            raise OSError(f'{source}: cannot be decoded. Delete it and run the recipe again.')
+        path = self.directory / f'{name}{source.suffix}'
+        shutil.copyfile(source, path)
+        return self._added(path, text, image.shape)
+
+    def _added(self, path: Path, text: str, shape: tuple[int, ...]) -> Picture:
+        self.bytes += path.stat().st_size
+        return Picture(path, shape[1], shape[0], text)
+
+
+def images_of(run: RunFolder, dataset: Mapping[str, Any]) -> list[Path]:
+    """Paths of a data set's images in its order, without those that the run left out.
+
+    Args:
+        run: Of a recipe.
+        dataset: Its config, as a manifest holds it.
+
+    Raises:
+        MissingPartError: If the images are gone.
+    """
+    root = run.placed(dataset.get('data_root', ''))
+    prefix = dataset.get('data_prefix', {}).get('img_path', 'train')
+    folders = [prefix] if isinstance(prefix, str) else prefix
+    paths = []
+    for folder in (Path(root, run.placed(name)) for name in folders):
+        if not folder.is_dir():
+            raise MissingPartError(f'The images are no longer in {folder}.')
+        paths += [folder / relative for relative in scan_images(folder)]
+    bad = run.left_out
+    return [path for path in paths if str(path) not in bad] if bad else paths
+
+
+def training_images(run: RunFolder) -> list[Path]:
+    """Images that the last stage was trained on, which are those that were clustered.
+
+    Raises:
+        MissingPartError: If the images are gone.
+    """
+    return images_of(run, run.manifests[run.last]['settings']['train_dataloader']['dataset'])
+
+
+def shown_images(run: RunFolder) -> list[Path]:
+    """Images that the last stage was scored on; without masks those that it drew.
+
+    Raises:
+        MissingPartError: If the images are gone, or none were drawn.
+    """
+    settings = run.manifests[run.last]['settings']
+    if validation := settings.get('val_dataloader'):
+        return images_of(run, validation['dataset'])
+    for hook in settings.get('custom_hooks', ()):
+        if 'unscored_dataset' in hook:
+            return images_of(run, hook['unscored_dataset'])
+    raise MissingPartError(f'The stage {run.last} drew no images.')
+
+
+def shown_path(path: str | Path) -> str:
+    """Folder and name of an image."""
+    path = Path(path)
+    return f'{path.parent.name}/{path.name}'
+
+
+def bad_images(run: RunFolder) -> dict[str, Any]:
+    """What the image checks have found; at most `SHOWN_BAD` of each kind are listed.
+
+    Args:
+        run: Of a recipe.
+
+    Returns:
+        `num_left_out` training images, and of them `left_out`: folder and file, and the problem;
+        `num_later` that another one stood in for, as they could not be decoded, and `later`: path
+        and problem; `stopping`: validation images and masks that let the run stop; and the `folder`
+        where all are listed.
+
+    Raises:
+        MissingPartError: If no image was looked at.
+    """
+    folder = run.training_check
+    if not folder.is_dir():
+        raise MissingPartError(f'The run did not look for bad images (no {folder.name}).')
+    left_out = [(shown_path(image), problem) for image, problem in run.left_out.items()]
+    later = read_found_later(folder)
+    lists = (
+        (run.validation_check, BAD_IMAGES),
+        (run.validation_check, BAD_MASKS),
+        (folder, BAD_MASKS),
+    )
+    stopping = [bad for checked, name in lists for bad in read_bad_files(checked, name)]
+    return dict(
+        num_left_out=len(left_out),
+        left_out=left_out[:SHOWN_BAD],
+        num_later=len(later),
+        later=later[:SHOWN_BAD],
+        stopping=[(shown_path(bad['image']), bad['problem']) for bad in stopping[:SHOWN_BAD]],
+        folder=str(folder),
+    )
