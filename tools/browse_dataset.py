@@ -5,7 +5,7 @@ python tools/browse_dataset.py RECIPE --stage finetune --work-dir work_dirs/NAME
 python tools/browse_dataset.py work_dirs/NAME/pretrain/config.py --epoch 3
 """
 
-from luss_mm.cli.browse import main
+from luss_mm.cli.runs import browse as main
 
 if __name__ == '__main__':
     main()

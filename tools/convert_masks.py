@@ -9,9 +9,9 @@ and the like. 255 (65535 of 16 bits) and VOC's border become 1000, which does no
 --out nothing is written. docs/own_folder.md tells where the masks belong.
 """
 
-import argparse
 from pathlib import Path
 
+from luss_mm.cli.arguments import new_parser
 from luss_mm.engine.expected_errors import one_line_stops
 
 SHOWN_VALUES = 30
@@ -20,9 +20,7 @@ SHOWN_VALUES = 30
 @one_line_stops()
 def main() -> None:
     """Print the coding and a table of values; write the masks if a place is named."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument('masks', type=Path, help='folder, also with sub-folders')
     parser.add_argument('--images', type=Path, help='folder with the photographs of these masks')
     parser.add_argument('--out', type=Path, help='gets <relative path of the photograph>.png')

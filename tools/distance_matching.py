@@ -18,13 +18,12 @@ from pathlib import Path
 
 import luss_mm  # noqa: F401  registers everything
 from luss_mm.checkpoints.loading import load_backbone
+from luss_mm.cli.arguments import new_parser
 from luss_mm.engine.expected_errors import one_line_stops
 from luss_mm.evaluation.cluster_matching import category_ids
-from luss_mm.evaluation.label_map_pairs import list_pairs
-from luss_mm.evaluation.score_folders import FolderCounter, count_folders
+from luss_mm.evaluation.folders import FolderCounter, count_folders, folder_report, list_pairs
 from luss_mm.evaluation.score_report import (
     figure_table,
-    matching_record,
     official_figures,
 )
 from luss_mm.functional.distance_matching import NEIGHBOURS, TEMPERATURE
@@ -44,7 +43,6 @@ from luss_mm.work_dir.run_folder import (
     FINAL_CHECKPOINT,
     EvaluationFolder,
     StageFolder,
-    match_entries,
 )
 
 from mmengine.device import get_device
@@ -62,9 +60,7 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument('config', type=Path, metavar='CONFIG_OR_WORK_DIR')
     parser.add_argument('checkpoint', type=Path, nargs='?', help='default: final.pth beside it')
     parser.add_argument('--data-root', type=Path, required=True, metavar='DIR')
@@ -212,27 +208,13 @@ def score(
     counter = FolderCounter(num_categories, num_categories, matching, ignore_index=ignored)
     counts, _ = count_folders(counter, pairs, arguments.workers, Progress('scoring', len(pairs)))
     scores = matching.scores(counts)
-    figures = official_figures(scores)
     use = f'train-semi masks: references; {arguments.split} masks: scoring'
-    report = {
-        **figures,
-        'size_classes': scores.size_classes,
-        'num_images': scores.num_images,
-        'protocol': 'distance',
-        'split': arguments.split,
-        **matching_record(scores, matching),
-        'ground_truth_use': use,
-        'num_clusters': num_categories,
-        'num_categories': num_categories,
-        'ignore_index': ignored,
-        'boundary_ratio': counter.boundary_ratio,
-        'IoUs': (100 * scores.iou).tolist(),
-        'BIoUs': (100 * scores.boundary_iou).tolist(),
-        'match': match_entries(scores.mapping),
-    }
+    report = folder_report(
+        scores, matching, counter, protocol='distance', split=arguments.split, ground_truth_use=use
+    )
     path = EvaluationFolder(arguments.out).scores_file
     write_atomically(path, json.dumps(report, indent=1).encode())
-    print(figure_table(figures))
+    print(figure_table(official_figures(scores)))
     print(f'{use}\nscores: {path}')
 
 

@@ -5,10 +5,10 @@
 Looks at the category folders of the training images, which no stage of the run does.
 """
 
-import argparse
 import json
 from pathlib import Path
 
+from luss_mm.cli.arguments import new_parser
 from luss_mm.engine.expected_errors import one_line_stops
 
 CLUSTERINGS = ('clusters', 'dff_clusters', 'csd_clusters')  # k-means 1, 2 and 3 of PDSO
@@ -17,9 +17,7 @@ CLUSTERINGS = ('clusters', 'dff_clusters', 'csd_clusters')  # k-means 1, 2 and 3
 @one_line_stops()
 def main() -> None:
     """Print a line of JSON for each clustering."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument('work_dir', type=Path)
     work_dir = parser.parse_args().work_dir
 

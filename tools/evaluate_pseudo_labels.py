@@ -19,6 +19,7 @@ import json
 from pathlib import Path
 
 import luss_mm  # noqa: F401  registers everything
+from luss_mm.cli.arguments import new_parser
 from luss_mm.datasets.label_map_file import read_label_map
 from luss_mm.datasets.transforms.loading import keeps_stored_pixels
 from luss_mm.engine.expected_errors import one_line_stops
@@ -36,8 +37,8 @@ from luss_mm.inference.label_steps import (
     find_label_steps,
     find_prediction_step,
 )
-from luss_mm.visualization.curves import plot_curves
-from luss_mm.visualization.overlays import blend_labels, picture_strip, save_picture
+from luss_mm.visualization.curves import draw_curves, save_figure
+from luss_mm.visualization.pictures import blend_labels, picture_strip, save_picture
 from luss_mm.visualization.run_pictures import read_rgb
 from luss_mm.work_dir.atomic_files import write_atomically
 from luss_mm.work_dir.run_folder import RunFolder
@@ -117,9 +118,7 @@ def all_figures(
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument('work_dir', type=Path)
     parser.add_argument('--split', default='validation')
     parser.add_argument('--workers', type=int, default=2, help='processes that score')
@@ -143,7 +142,8 @@ def draw_chart(figures: dict[str, dict[str, float | None]], split: str, path: Pa
         name: (names, [values[name] for values in figures.values()])
         for name in ('mIoU', TRUE_FOREGROUND, TRUE_CATEGORIES)
     }
-    plot_curves(series, f'Label maps of {split} after each step', 'step', '%', path)
+    title = f'Label maps of {split} after each step'
+    save_figure(draw_curves(series, title, 'step', '%'), path)
 
 
 def draw(

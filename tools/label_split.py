@@ -5,18 +5,16 @@
 These are the pseudo-labels before fine-tuning; the split's folder names are only copied.
 """
 
-import argparse
 from pathlib import Path
 
+from luss_mm.cli.arguments import new_parser
 from luss_mm.engine.expected_errors import one_line_stops
 
 
 @one_line_stops()
 def main() -> None:
     """Write `<OUT>/labels/<relative path>.png` for every image of the split."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument('work_dir', type=Path)
     parser.add_argument('split', help='folder below the data root of the run')
     parser.add_argument('out', type=Path)

@@ -7,18 +7,16 @@ their masks of DATA_ROOT/validation-segmentation/ too. OUT has the same category
 stay what they are. It has no training images: train on those of DATA_ROOT.
 """
 
-import argparse
 from pathlib import Path
 
+from luss_mm.cli.arguments import new_parser
 from luss_mm.engine.expected_errors import one_line_stops
 
 
 @one_line_stops()
 def main() -> None:
     """Read the command line and write the collages."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument('data_root', type=Path)
     parser.add_argument('out', type=Path)
     parser.add_argument('--pairs', type=int, required=True, metavar='N', help='collages')

@@ -5,7 +5,7 @@ python tools/make_submission.py PRED_DIR OUT.zip --subset 50 --split test --imag
 python tools/make_submission.py --check OUT.zip --subset 50 --split test --images DIR
 """
 
-from luss_mm.cli.submit import main
+from luss_mm.cli.imagenet_s import submit as main
 
 if __name__ == '__main__':
     main()

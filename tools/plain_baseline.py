@@ -12,6 +12,7 @@ import argparse
 import json
 from pathlib import Path
 
+from luss_mm.cli.arguments import new_parser
 from luss_mm.engine.expected_errors import one_line_stops
 from luss_mm.recipes.command_line import OptionAction
 from luss_mm.work_dir.atomic_files import refuse_unwritable, write_atomically
@@ -19,9 +20,7 @@ from luss_mm.work_dir.atomic_files import refuse_unwritable, write_atomically
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument('recipe', type=Path, metavar='RECIPE_OR_WORK_DIR')
     parser.add_argument('--work-dir', help='of a recipe that refers to its files')
     parser.add_argument('--cfg-options', nargs='+', action=OptionAction, help='KEY=VALUE ...')

@@ -5,7 +5,7 @@ python tools/prepare_imagenet_s.py IMAGENET data/imagenet_s --subset 50 \
     --lists ImageNet-S/data --annotations ImageNetS50-*.zip
 """
 
-from luss_mm.cli.prepare import main
+from luss_mm.cli.imagenet_s import prepare as main
 
 if __name__ == '__main__':
     main()

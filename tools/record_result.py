@@ -11,6 +11,7 @@ and labels used. An entry of the same set, weights, method, seed and setting is 
 import argparse
 from pathlib import Path
 
+from luss_mm.cli.arguments import new_parser
 from luss_mm.engine.expected_errors import one_line_stops
 from luss_mm.evaluation.result_tables import METHODS, REFINED, check_method
 
@@ -19,9 +20,7 @@ RESULTS = Path(__file__).parents[1] / 'docs' / 'results.json'
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument('work_dir', type=Path, nargs='?', help='of a finished, scored run')
     parser.add_argument(
         '--baseline', type=Path, metavar='FILE.json', help='of tools/plain_baseline.py --out'

@@ -3,7 +3,7 @@
 python tools/report.py WORK_DIR
 """
 
-from luss_mm.cli.report import main
+from luss_mm.cli.runs import report as main
 
 if __name__ == '__main__':
     main()

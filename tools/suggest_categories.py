@@ -13,6 +13,7 @@ import argparse
 import json
 from pathlib import Path
 
+from luss_mm.cli.arguments import new_parser
 from luss_mm.engine.expected_errors import one_line_stops
 from luss_mm.functional.cluster_number import (
     MOST_CLUSTERS,
@@ -22,7 +23,7 @@ from luss_mm.functional.cluster_number import (
     suggest_number,
 )
 from luss_mm.functional.kmeans import fit_kmeans
-from luss_mm.visualization.curves import plot_curves
+from luss_mm.visualization.curves import draw_curves, save_figure
 from luss_mm.work_dir.atomic_files import refuse_unwritable, write_atomically
 from luss_mm.work_dir.run_folder import has_features, load_features
 
@@ -61,9 +62,7 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument('work_dir', type=Path)
     parser.add_argument('--features', help='folder; default: features, else dff_features')
     parser.add_argument('--smallest', type=int, default=2)
@@ -114,14 +113,14 @@ def judge(embeddings: np.ndarray, number: int, arguments: argparse.Namespace) ->
 def report(work_dir: Path, rows: list[dict], best: int, suggested: int) -> None:
     """Print and write what came out."""
     numbers, silhouettes = zip(*((r['categories'], r['silhouette']) for r in rows), strict=True)
-    plot_curves(
+    figure = draw_curves(
         {'silhouette': (numbers, silhouettes)},
         f'Silhouette by number of categories; suggested: {suggested}',
         'number of categories K',
         'mean silhouette',
-        work_dir / f'{CHOICE}.png',
         vertical_line=suggested,
     )
+    save_figure(figure, work_dir / f'{CHOICE}.png')
     written = dict(suggested=suggested, best_silhouette=best, numbers=rows)
     write_atomically(work_dir / f'{CHOICE}.json', json.dumps(written, indent=1).encode())
     print(

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from luss_mm.cli.arguments import new_parser
 from luss_mm.engine.expected_errors import one_line_stops
 from luss_mm.recipes.command_line import OptionAction
 from luss_mm.recipes.find_recipe import find_recipe
@@ -20,9 +21,7 @@ if TYPE_CHECKING:
 
 def parse_arguments() -> argparse.Namespace:
     """Mmseg's usual arguments."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument('config', help='recipe or mmseg config')
     parser.add_argument('checkpoint', nargs='?', help='default for a recipe: its last stage')
     parser.add_argument('--work-dir', help='of the recipe, or where the scores go')

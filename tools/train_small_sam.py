@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from luss_mm.cli.arguments import new_parser
 from luss_mm.engine.expected_errors import one_line_stops
 from luss_mm.models.segmenters.sam_network import SAMSizes, build_sam
 from luss_mm.work_dir.atomic_files import refuse_unwritable, write_atomically
@@ -267,9 +268,7 @@ def evaluate(sam: torch.nn.Module, size: int, num_images: int) -> dict[str, floa
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument('checkpoint', type=Path, help='file to write, name.pth')
     for name, default in asdict(Training()).items():
         flag = f'--{name.replace("_", "-")}'

@@ -5,9 +5,9 @@
 tests/test_docs.py compares the page with what this writes.
 """
 
-import argparse
 from pathlib import Path
 
+from luss_mm.cli.arguments import new_parser
 from luss_mm.engine.run_record import read_results
 from luss_mm.evaluation.result_tables import result_tables
 
@@ -19,9 +19,7 @@ END = '<!-- end of the written tables -->\n'
 
 def main() -> None:
     """Write the page."""
-    argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    ).parse_args()
+    new_parser(__doc__).parse_args()
     PAGE.write_text(results_page())
     print(PAGE)
 

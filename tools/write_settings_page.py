@@ -6,7 +6,6 @@ A setting means what the docstring says of the argument that it reaches, and wha
 beside it in its config says. tests/test_docs.py compares the page with what this writes.
 """
 
-import argparse
 import ast
 import inspect
 import io
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import luss_mm.registered  # noqa: F401
+from luss_mm.cli.arguments import new_parser
 from luss_mm.recipes.config_check import RUNNER_KEYS
 from luss_mm.recipes.setting_types import TYPES
 from luss_mm.recipes.settings import REFERENCE
@@ -85,9 +85,7 @@ Configs = Mapping[str, Mapping[str, Any]]  # recipe name to its keys
 
 def main() -> None:
     """Write the page."""
-    argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    ).parse_args()
+    new_parser(__doc__).parse_args()
     PAGE.write_text(settings_page())
     print(PAGE)
 

@@ -21,6 +21,17 @@ COMMANDS = dict(
     doctor='show versions, GPU, weights and disk of this machine',
 )
 HIDDEN = ('complete',)  # called by the shell
+# Module and function of those that have no module of their own, whose function is `main`.
+PLACES = dict(
+    browse='runs:browse',
+    complete='about:complete',
+    doctor='about:doctor',
+    estimate='runs:estimate',
+    prepare='imagenet_s:prepare',
+    recipes='about:list_recipes',
+    report='runs:report',
+    submit='imagenet_s:submit',
+)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -46,7 +57,8 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f'error: {not_known(name, COMMANDS)}')
     sys.argv[0] = f'luss {name}'  # as usage lines name it
     try:
-        import_module(f'luss_mm.cli.{name}').main(rest)
+        module, _, function = PLACES.get(name, f'{name}:main').partition(':')
+        getattr(import_module(f'luss_mm.cli.{module}'), function)(rest)
         sys.stdout.flush()
     except BrokenPipeError:  # `luss recipes | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,10 +1,18 @@
-"""What several commands read from the command line."""
+"""What several commands read from the command line; of a recipe its settings as NAME=VALUE."""
 
 import argparse
 import difflib
+import inspect
 from collections.abc import Callable, Iterable
 from importlib import import_module
-from typing import NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from luss_mm.recipes.command_line import OptionAction
+from luss_mm.recipes.find_recipe import check_options, find_recipe
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 
 class _Parser(argparse.ArgumentParser):
@@ -15,7 +23,10 @@ class _Parser(argparse.ArgumentParser):
 
 def new_parser(description: str | None) -> argparse.ArgumentParser:
     """A parser that shows a docstring as it is, and errors in one line."""
-    return _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    return _Parser(
+        description=inspect.cleandoc(description or ''),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
 
 
 def one_of(module: str, name: str) -> Callable[[str], str]:
@@ -44,3 +55,43 @@ def not_known(text: str, known: Iterable[str]) -> str:
     return (
         f'{text!r}: did you mean {near[0]!r}?' if near else f'{text!r}: none of {", ".join(known)}'
     )
+
+
+def recipe_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser of a recipe, its settings and its work directory.
+
+    Its `parse_intermixed_args` takes settings before and after other options.
+    """
+    parser = new_parser(description)
+    parser.add_argument('config', metavar='RECIPE', help='name or file; or any mmseg config')
+    parser.add_argument(
+        'settings_of_recipe',
+        nargs='*',
+        action=OptionAction,
+        metavar='NAME=VALUE',
+        help='settings, see `luss train RECIPE --settings`',
+    )
+    parser.add_argument('--cfg-options', nargs='+', action=OptionAction, help='the same')
+    parser.add_argument('--work-dir', help='default: work_dirs/<name of the recipe>')
+    return parser
+
+
+def load_recipe(parsed: argparse.Namespace, needs_images: bool = True) -> 'Config':
+    """The config with the settings and the work directory of the command line.
+
+    Raises:
+        FileNotFoundError: If there is no such recipe.
+        SettingsError: If there is no such setting, or no such folder of images where it is needed.
+    """
+    path = find_recipe(parsed.config)
+    options = (parsed.cfg_options or {}) | (parsed.settings_of_recipe or {})
+    check_options(path, options, needs_images)
+
+    from luss_mm.recipes.config_file import read_config
+
+    config = read_config(path, options)
+    if parsed.work_dir is not None:
+        config.work_dir = parsed.work_dir
+    elif config.get('work_dir') is None:
+        config.work_dir = str(Path('work_dirs', path.stem))
+    return config

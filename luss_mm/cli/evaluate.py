@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Score, write the JSON file and print a table."""
     parsed = parse_arguments(arguments)
 
-    from luss_mm.evaluation.evaluate_folders import evaluate
+    from luss_mm.evaluation.folders import evaluate
     from luss_mm.terminal import quieten
 
     quieten()

@@ -12,7 +12,7 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
-from luss_mm.cli.recipe_arguments import load_recipe, recipe_parser
+from luss_mm.cli.arguments import load_recipe, recipe_parser
 from luss_mm.engine.expected_errors import one_line_stops
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Build the runner that the config asks for and train."""
     parsed = parse_arguments(arguments)
     if parsed.settings:
-        from luss_mm.cli.recipes import settings_table
+        from luss_mm.cli.about import settings_table
 
         print(settings_table(parsed.config))
         return

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from luss_mm.cli import COMMANDS, main
-from luss_mm.cli.complete import candidates
-from luss_mm.cli.recipes import settings_table
+from luss_mm.cli.about import candidates, settings_table
 from luss_mm.recipes.find_recipe import find_recipe, recipes
 
 HEAVY = ('torch', 'mmseg.models', 'mmpretrain', 'scipy', 'matplotlib')

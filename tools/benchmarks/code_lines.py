@@ -7,7 +7,6 @@ A code line holds at least one token that is neither a comment nor part of a doc
 or string over several lines counts each of them. Only files that git tracks are counted.
 """
 
-import argparse
 import ast
 import io
 import subprocess
@@ -15,6 +14,8 @@ import tokenize
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+
+from luss_mm.cli.arguments import new_parser
 
 NO_CODE = {
     tokenize.COMMENT,
@@ -30,9 +31,7 @@ DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 def main() -> None:
     """Print a Markdown table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     here = Path(__file__).resolve().parents[2]
     parser.add_argument('checkouts', nargs='*', type=Path, default=[here])
     counts = [count_rooms(checkout) for checkout in parser.parse_args().checkouts]

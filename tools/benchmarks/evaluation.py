@@ -22,9 +22,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
 
+from luss_mm.cli.arguments import new_parser
 from luss_mm.evaluation.cluster_matching import GivenMatching
-from luss_mm.evaluation.label_map_pairs import LabelMapPair, list_pairs
-from luss_mm.evaluation.score_folders import FolderCounter, count_folders
+from luss_mm.evaluation.folders import FolderCounter, LabelMapPair, count_folders, list_pairs
 from luss_mm.evaluation.score_report import official_figures
 from luss_mm.functional.label_codec import encode_label_map
 from luss_mm.functional.matching import match_clusters
@@ -46,9 +46,7 @@ VALIDATION_IMAGES = 12_419  # of ImageNet-S919
 
 def main() -> None:
     """Measure, write the JSON file and print it."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument('--out', type=Path, required=True)
     parser.add_argument('--pairs', type=int, default=300)
     parser.add_argument('--categories', type=int, nargs='*', default=[50, 919])

@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from luss_mm.cli.arguments import new_parser
 from luss_mm.inference.image_stream import input_images
 from luss_mm.models import PixelAttentionModel
 from luss_mm.models.attended_inference import PRECISIONS, AttendedInference
@@ -68,9 +69,7 @@ def main() -> None:
 
 def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
     """The command line, or these words."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument('--out', type=Path)
     parser.add_argument('--images', type=Path, help='folder of photographs')
     parser.add_argument('--count', type=int, default=64)

@@ -11,7 +11,6 @@ GPU the same is measured on the CPU. DIR then holds `gpu.json` and `gpu.md`, als
 far while it runs.
 """
 
-import argparse
 import json
 import multiprocessing
 import os
@@ -22,6 +21,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from luss_mm.cli.arguments import new_parser
 
 # Forked processes cannot use a GPU that torch has looked for in its usual way, as mmengine does.
 os.environ['PYTORCH_NVML_BASED_CUDA_CHECK'] = '1'
@@ -96,9 +97,7 @@ TINY = Sizes(
 
 def main() -> None:
     """Measure section after section, and write the files after each."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument('--minutes', type=float, default=8, help='for all of it (%(default)g)')
     parser.add_argument('--out', type=Path, required=True, metavar='DIR')
     parser.add_argument('--quick', action='store_true', help='tiny sizes: figures say nothing')

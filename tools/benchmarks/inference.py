@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import luss_mm  # noqa: F401  registers everything
+from luss_mm.cli.arguments import new_parser
 from luss_mm.datasets.label_map_file import save_label_map
 from luss_mm.inference.image_stream import image_path, input_images
 from luss_mm.inference.infer_folder import FolderInference
@@ -35,9 +36,7 @@ from mmseg.apis import inference_model, init_model
 
 def main() -> None:
     """Measure, write the JSON file and print it."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument('work_dir')
     parser.add_argument('images', type=Path)
     parser.add_argument('--out', type=Path, required=True)

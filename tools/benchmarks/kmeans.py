@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from luss_mm.cli.arguments import new_parser
 from luss_mm.functional.kmeans import fit_kmeans
 from luss_mm.work_dir.atomic_files import write_atomically
 
@@ -33,9 +34,7 @@ DIRECTIONS, WRITE_ROWS = 50, 16_000
 
 def main() -> None:
     """Measure, write the JSON file and print it."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument('--out', type=Path, required=True)
     parser.add_argument('--points', type=int, default=64_431, help='images of ImageNet-S50')
     parser.add_argument('--channels', type=int, default=512)

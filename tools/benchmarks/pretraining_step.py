@@ -12,7 +12,6 @@ compares the floating point operations of a step with a square matrix product of
 `backbone`.
 """
 
-import argparse
 import json
 import os
 import time
@@ -21,6 +20,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from timeit import timeit
 
+from luss_mm.cli.arguments import new_parser
 from luss_mm.models.cpu_speed import cpu_has_fast_bfloat16
 from luss_mm.recipes.recipe import Recipe
 from luss_mm.work_dir.atomic_files import write_atomically
@@ -41,9 +41,7 @@ MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 def main() -> None:
     """Measure, write the JSON file and print it."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument('--out', type=Path, required=True)
     parser.add_argument('--batch', type=int, default=8)
     parser.add_argument('--steps', type=int, default=5, help='of each loop, after one to warm up')

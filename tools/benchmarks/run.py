@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
+from luss_mm.cli.arguments import new_parser
 from luss_mm.work_dir.atomic_files import write_atomically
 
 from performance_table import current_machine, make_table, replace_table
@@ -130,9 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument('--out', type=Path, required=True, help='folder of the results')
     names = [benchmark.name for benchmark in BENCHMARKS]
     parser.add_argument('--only', nargs='+', choices=names, metavar='NAME', help=', '.join(names))

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from luss_mm.cli.arguments import new_parser
 from luss_mm.functional.mask_prompts import MaskPrompt, component_boxes
 from luss_mm.models.segmenters import GrabCutSegmenter, SAMSegmenter
 from luss_mm.models.segmenters.promptable_segmenter import point_in_box
@@ -177,9 +178,7 @@ def random_sam(directory: str, args: argparse.Namespace) -> SAMSegmenter:
 
 def parse_args(words: list[str] | None = None) -> argparse.Namespace:
     """Read the command line, or these words."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument('output', type=Path, help='JSON file to write')
     parser.add_argument('--device', default='cpu', help='of SAM (default: cpu)')
     parser.add_argument('--model-type', default='vit_b', help='(default: vit_b)')

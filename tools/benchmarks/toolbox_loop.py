@@ -7,7 +7,7 @@ point. Slow on purpose; `tools/benchmarks/evaluation.py` times it and compares t
 import math
 from collections.abc import Sequence
 
-from luss_mm.evaluation.label_map_pairs import LabelMapPair
+from luss_mm.evaluation.folders import LabelMapPair
 
 import cv2
 import numpy as np

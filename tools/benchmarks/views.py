@@ -9,7 +9,6 @@ counted, since other jobs may share the machine. `--images DIR` takes photograph
 generated ones.
 """
 
-import argparse
 import json
 import os
 import tempfile
@@ -17,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from luss_mm.cli.arguments import new_parser
 from luss_mm.datasets.image_index import scan_images
 from luss_mm.datasets.transforms import LoadBoundedImage, MultiCrop
 from luss_mm.functional.colour_changes import change_colours
@@ -37,9 +37,7 @@ BLUR_KERNEL = 13  # reaches three times the largest standard deviation, as ours 
 
 def main() -> None:
     """Measure, write the JSON file and print it."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument('--out', type=Path, required=True)
     parser.add_argument('--images', type=Path, help='folder of photographs')
     parser.add_argument('--count', type=int, default=200)

@@ -8,13 +8,13 @@ of one process over that of n. More processes than cores only show that it works
 are those of a step: gradients, and what Sinkhorn and the queue exchange.
 """
 
-import argparse
 import json
 import os
 import tempfile
 import time
 from pathlib import Path
 
+from luss_mm.cli.arguments import new_parser
 from luss_mm.work_dir.atomic_files import write_atomically
 
 import torch
@@ -29,9 +29,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 def main() -> None:
     """Measure, write the JSON file and print it."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument('--out', type=Path, required=True)
     parser.add_argument('--processes', type=int, nargs='*', default=[1, 2, 4])
     parser.add_argument('--batch', type=int, default=8, help='images of each process')

@@ -1,11 +1,4 @@
-"""Prepare ImageNet-S from ILSVRC 2012.
-
-    git clone https://github.com/LUSSeg/ImageNet-S
-    python tools/prepare_imagenet_s.py IMAGENET data/imagenet_s --subset 50 \
-        --lists ImageNet-S/data --annotations ImageNetS50-*.zip
-
-The same command resumes, and checks what is there. See docs/data.md.
-"""
+"""The commands about ImageNet-S: its preparation, and predictions for its benchmark."""
 
 import argparse
 from pathlib import Path
@@ -16,14 +9,39 @@ from luss_mm.engine.expected_errors import one_line_stops
 from luss_mm.imagenet_s.categories import SUBSETS
 from luss_mm.imagenet_s.link_or_copy import MODES
 from luss_mm.imagenet_s.lists import MASKED_SPLITS, NUM_IMAGES
+from luss_mm.imagenet_s.submission import (
+    METHOD_LINES,
+    SubmittedSplit,
+    check_submission,
+    make_submission,
+    method_text,
+)
+from luss_mm.terminal import quieten
 
 if TYPE_CHECKING:
     from luss_mm.imagenet_s.prepare import SplitReport
 
+METHOD_OPTIONS = (
+    '--method-name',
+    '--training-data',
+    '--training-scheme',
+    '--networks',
+    '--link',
+    '--description',
+)
 
-def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = new_parser(__doc__)
+
+@one_line_stops()
+def prepare(arguments: list[str] | None = None) -> None:
+    r"""Prepare ImageNet-S from ILSVRC 2012; exit status 1 if anything is missing.
+
+        git clone https://github.com/LUSSeg/ImageNet-S
+        python tools/prepare_imagenet_s.py IMAGENET data/imagenet_s --subset 50 \
+            --lists ImageNet-S/data --annotations ImageNetS50-*.zip
+
+    The same command resumes, and checks what is there. See docs/data.md.
+    """
+    parser = new_parser(prepare.__doc__)
     parser.add_argument('imagenet', type=Path, help='folder with train/ and val/ of ILSVRC 2012')
     parser.add_argument('out', type=Path, help='gets ImageNetS50/ and so on')
     parser.add_argument('--subset', required=True, choices=[*map(str, SUBSETS), 'all'])
@@ -42,7 +60,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--accept-train-counts', action='store_true', help='of another number than published'
     )
-    return parser.parse_args(arguments)
+    if not print_reports(prepare_subsets(parser.parse_args(arguments))):
+        raise SystemExit(1)
 
 
 def missing_archives(arguments: argparse.Namespace, subsets: list[int]) -> list[Path]:
@@ -60,11 +79,10 @@ def missing_archives(arguments: argparse.Namespace, subsets: list[int]) -> list[
     ]
 
 
-def prepare(arguments: argparse.Namespace) -> dict[int, list['SplitReport']]:
+def prepare_subsets(arguments: argparse.Namespace) -> dict[int, list['SplitReport']]:
     """Prepare the subsets after looking at lists, folders and archives of all of them."""
     from luss_mm.imagenet_s.masks import look_through
     from luss_mm.imagenet_s.prepare import ImageNetSPreparation
-    from luss_mm.terminal import quieten
 
     quieten()
     subsets = list(SUBSETS) if arguments.subset == 'all' else [int(arguments.subset)]
@@ -109,7 +127,51 @@ def print_reports(reports: dict[int, list['SplitReport']]) -> bool:
 
 
 @one_line_stops()
-def main(arguments: list[str] | None = None) -> None:
-    """Prepare, say what is there and what is missing; exit status 1 if anything is."""
-    if not print_reports(prepare(parse_arguments(arguments))):
-        raise SystemExit(1)
+def submit(arguments: list[str] | None = None) -> None:
+    r"""Pack predictions for the ImageNet-S benchmark, or check a zip.
+
+        python tools/make_submission.py PRED_DIR OUT.zip --subset 50 --split test --images DIR \
+            --match match.json --method method.txt
+        python tools/make_submission.py --check OUT.zip --subset 50 --split test --images DIR
+
+    Instead of --method, the six lines of method.txt can be given one by one.
+    """
+    parser = new_parser(submit.__doc__)
+    parser.add_argument('predictions', nargs='?', type=Path, help='folder with <wnid>/<name>.png')
+    parser.add_argument('out', nargs='?', type=Path, help='zip to write')
+    parser.add_argument('--check', type=Path, metavar='ZIP', help='check this zip, write nothing')
+    parser.add_argument('--subset', required=True, type=int, choices=SUBSETS)
+    parser.add_argument('--split', required=True, choices=['validation', 'test'])
+    parser.add_argument('--images', required=True, type=Path, help="the split's images")
+    parser.add_argument('--match', type=Path, help='match.json, if the ids are generated ones')
+    parser.add_argument('--method', type=Path, help='method.txt')
+    for option, line in zip(METHOD_OPTIONS, METHOD_LINES, strict=True):
+        parser.add_argument(option, help=f'"{line}" of method.txt', dest=line, default='')
+    parsed = parser.parse_args(arguments)
+    if (parsed.check is None) == (parsed.out is None):
+        parser.error('give PRED_DIR and OUT.zip, or --check ZIP')
+    if parsed.method is not None and any(getattr(parsed, line) for line in METHOD_LINES):
+        parser.error('give --method FILE or the six lines one by one, not both')
+    quieten()
+    split = SubmittedSplit(parsed.subset, parsed.split, parsed.images)
+    if parsed.check is not None:
+        count = check_submission(parsed.check, split)
+    else:
+        if parsed.method is not None:
+            method = read_method(parsed.method)
+        else:
+            method = method_text({line: getattr(parsed, line) for line in METHOD_LINES})
+        count = make_submission(parsed.predictions, parsed.out, split, method, parsed.match)
+    print(f'{parsed.check or parsed.out}: {count:,} predictions, nothing wrong')
+
+
+def read_method(path: Path) -> str:
+    """Text of method.txt.
+
+    Raises:
+        ValueError: If it is no text.
+    """
+    try:
+        return path.read_text(encoding='utf-8')
+    except UnicodeDecodeError as error:
+        raise ValueError(f'{path}: is no UTF-8 text. Save it as UTF-8.') from error
