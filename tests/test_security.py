@@ -38,7 +38,7 @@ from luss_mm.checkpoints.conversion import convert_centroids
 from luss_mm.checkpoints.loading import CheckpointError, load_checkpoint
 from luss_mm.datasets.class_labels import ClassLabelDataset
 from luss_mm.engine.receptive_fields import MergeReceptiveFields
-from luss_mm.evaluation.score_folders import read_foreground_score
+from luss_mm.evaluation.folders import read_foreground_score
 from luss_mm.inference.inferencer import LUSSInferencer
 from luss_mm.models.segmenters import SAMSegmenter, SegmenterError
 from luss_mm.pipeline.reference_features import load_references

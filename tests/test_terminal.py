@@ -23,7 +23,7 @@ def say_as(module, text):
 
 def test_the_framework_speaks_to_the_log_file_only(logger, tmp_path, capsys):
     say_as('mmengine.hooks.logger_hook', 'Epoch(train)')
-    say_as('luss_mm.evaluation.unsupervised_iou', 'a table')
+    say_as('luss_mm.evaluation.metrics', 'a table')
     say_as('luss_mm.pipeline.clusters', 'clusters found')
     say_as('hooks_of_somebody', 'their own message')
     shown = capsys.readouterr().out

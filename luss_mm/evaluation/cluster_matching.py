@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
 
 import numpy as np
 
-from luss_mm.evaluation.matched_scores import MatchedScores, matched_scores
 from luss_mm.evaluation.segmentation_counts import (
     CountEntries,
     CountLayout,
+    MatchedScores,
     SegmentationCounts,
+    matched_scores,
 )
 from luss_mm.functional.image_tally import ImageTally
 from luss_mm.functional.matching import (
@@ -22,7 +22,7 @@ from luss_mm.functional.matching import (
 )
 
 
-class ClusterMatching(Protocol):
+class ClusterMatching:
     """What turns generated ids into categories, with the counts that it needs for that.
 
     Attributes:
@@ -38,16 +38,19 @@ class ClusterMatching(Protocol):
     layout: CountLayout
 
     def entries(self, tally: ImageTally) -> CountEntries:
-        """What an image adds to the counts."""
+        """What an image adds to the counts, by generated id."""
+        return self.layout.entries(tally)
 
     def match(self, images: np.ndarray, pixels: np.ndarray) -> np.ndarray:
         """Category id of each generated id (G + 1,) from shared images and pixels (G, C)."""
+        raise NotImplementedError
 
     def scores(self, counts: SegmentationCounts) -> MatchedScores:
         """Scores of all images, whose counts are on the CPU."""
+        raise NotImplementedError
 
 
-class MatchingByRule:
+class MatchingByRule(ClusterMatching):
     """Matches when all images are counted, on the masks that are scored.
 
     Args:
@@ -70,10 +73,6 @@ class MatchingByRule:
         shared = rule == 'majority' or num_clusters > num_categories  # the rest share id C + 1
         self.layout = CountLayout(num_clusters, num_categories, shared, background)
 
-    def entries(self, tally: ImageTally) -> CountEntries:
-        """What an image adds to the counts, by generated id."""
-        return self.layout.entries(tally)
-
     def match(self, images: np.ndarray, pixels: np.ndarray) -> np.ndarray:
         """Category id of each generated id (G + 1,) from shared images and pixels (G, C)."""
         return match_by_rule(self.name, images, pixels)
@@ -84,7 +83,7 @@ class MatchingByRule:
         return matched_scores(counts, self.match(images.numpy(), pixels.numpy()))
 
 
-class GivenMatching:
+class GivenMatching(ClusterMatching):
     """Takes a match that is known before; images are counted by category id.
 
     Args:

@@ -8,8 +8,7 @@ import numpy as np
 
 from luss_mm.datasets.label_map_file import read_label_map
 from luss_mm.evaluation.cluster_matching import MatchingByRule, category_ids
-from luss_mm.evaluation.label_map_pairs import LabelMapPair, list_pairs
-from luss_mm.evaluation.score_folders import FolderCounter, count_folders
+from luss_mm.evaluation.folders import FolderCounter, LabelMapPair, count_folders, list_pairs
 from luss_mm.evaluation.score_report import official_figures
 from luss_mm.functional.ideal_labels import (
     foreground_overlap,

@@ -15,8 +15,7 @@ from torch.nn import functional as F
 
 from luss_mm.datasets.transforms import LoadLabelMap
 from luss_mm.evaluation.cluster_matching import MatchingByRule
-from luss_mm.evaluation.matched_scores import MatchedScores
-from luss_mm.evaluation.segmentation_counts import SegmentationCounts
+from luss_mm.evaluation.segmentation_counts import MatchedScores, SegmentationCounts
 from luss_mm.functional.image_tally import ImageTally, tally_image
 from luss_mm.functional.kmeans import assign_to_centroids, fit_kmeans
 from luss_mm.functional.pixel_assignment import resize_score

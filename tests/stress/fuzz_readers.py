@@ -31,8 +31,7 @@ from luss_mm.datasets.image_file import (
 from luss_mm.datasets.image_list import _read_lines, _read_tags
 from luss_mm.datasets.label_map_file import read_label_map
 from luss_mm.evaluation.cluster_names import read_names
-from luss_mm.evaluation.label_map_pairs import label_map_size
-from luss_mm.evaluation.score_folders import read_foreground_score
+from luss_mm.evaluation.folders import label_map_size, read_foreground_score
 from luss_mm.functional.matching import given_mapping
 from luss_mm.imagenet_s.lists import read_list
 from luss_mm.imagenet_s.safe_archives import ArchiveError, list_members, unpack
