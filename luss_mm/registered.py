@@ -11,6 +11,7 @@ from luss_mm import (
     pipeline,
 )
 
-for room in (checkpoints, datasets, engine, evaluation, imagenet_s, inference, pipeline):
+rooms = (checkpoints, datasets, engine, engine.hooks, evaluation, imagenet_s, inference, pipeline)
+for room in rooms:
     for name in room.__all__:
         getattr(room, name)

@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-TRIALS = ('luss_mm.costs', 'luss_mm.engine.extremes_check')
+TRIALS = ('luss_mm.costs', 'luss_mm.recipes.trials')
 REPOSITORY = Path(__file__).parent.parent
 SECONDS = 300  # for one process
 ENVIRONMENT = dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='passive', CUDA_VISIBLE_DEVICES='')

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmseg.registry import DATASETS, MODELS
 
-from luss_mm.engine.hooks import ReceptiveFieldHook
+from luss_mm.engine.receptive_fields import ReceptiveFieldHook
 from luss_mm.engine.staged_runner import StagedRunner
 from luss_mm.recipes.settings import SettingsError
 from tests.conftest import slow_but

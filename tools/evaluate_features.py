@@ -15,7 +15,7 @@ from pathlib import Path
 
 from luss_mm.cli.arguments import new_parser
 from luss_mm.engine.expected_errors import one_line_stops
-from luss_mm.recipes.command_line import OptionAction
+from luss_mm.recipes.setting_types import OptionAction
 from luss_mm.work_dir.atomic_files import refuse_unwritable, write_atomically
 
 

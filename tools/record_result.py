@@ -13,7 +13,7 @@ from pathlib import Path
 
 from luss_mm.cli.arguments import new_parser
 from luss_mm.engine.expected_errors import one_line_stops
-from luss_mm.evaluation.result_tables import METHODS, REFINED, check_method
+from luss_mm.engine.run_records import METHODS, REFINED, check_method
 
 RESULTS = Path(__file__).parents[1] / 'docs' / 'results.json'
 
@@ -51,7 +51,7 @@ def main() -> None:
     """Record and say what."""
     arguments = parse_arguments()
 
-    from luss_mm.engine.run_record import append_results, record_baseline, record_run
+    from luss_mm.engine.run_records import append_results, record_baseline, record_run
 
     if arguments.baseline is not None:
         found = record_baseline(arguments.baseline)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from luss_mm.cli.arguments import new_parser
 from luss_mm.engine.expected_errors import one_line_stops
-from luss_mm.recipes.command_line import OptionAction
 from luss_mm.recipes.find_recipe import find_recipe
+from luss_mm.recipes.setting_types import OptionAction
 from luss_mm.work_dir.run_folder import RunFolder, StageFolder
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ tests/test_docs.py compares the page with what this writes.
 from pathlib import Path
 
 from luss_mm.cli.arguments import new_parser
-from luss_mm.engine.run_record import read_results
-from luss_mm.evaluation.result_tables import result_tables
+from luss_mm.engine.run_records import read_results, result_tables
 
 PAGE = Path(__file__).parents[1] / 'docs' / 'results.md'
 RESULTS = PAGE.with_suffix('.json')

@@ -8,8 +8,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from luss_mm.recipes.command_line import OptionAction
 from luss_mm.recipes.find_recipe import check_options, find_recipe
+from luss_mm.recipes.setting_types import OptionAction
 
 if TYPE_CHECKING:
     from mmengine.config import Config

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from luss_mm.cli.arguments import new_parser
 from luss_mm.engine.expected_errors import one_line_stops
-from luss_mm.recipes.command_line import device
+from luss_mm.recipes.setting_types import device
 
 OUTPUTS = ('labels', 'overlays')
 SHOWN_BAD_IMAGES = 20

@@ -1,21 +1,25 @@
-"""What the parts of a run cost: trainings, and the steps that their hooks do between them."""
+"""What the parts of a run cost: its images, its trainings, and the steps of their hooks."""
 
+import json
 import math
+import statistics
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.registry import DefaultScope
-from mmseg.registry import MODELS
+from mmseg.registry import DATASETS, MODELS
 from torch import nn
 
 from luss_mm.costs.machine import Machine
-from luss_mm.costs.recipe_images import RecipeImages
 from luss_mm.costs.trial_step import Trial, seconds_of, try_pass, try_training
+from luss_mm.datasets.image_file import ImageFileError, read_image_size
+from luss_mm.datasets.image_walk import walk_images
 from luss_mm.datasets.sample_seed import sample_randomness
 from luss_mm.functional.kmeans import fit_kmeans
 from luss_mm.inference.feature_source import FeatureSource
@@ -23,7 +27,9 @@ from luss_mm.inference.steps import ClustersStep, DenoisedStep, LabelsStep, Scor
 from luss_mm.models.attended_inference import AttendedInference
 from luss_mm.models.segmenters.sam_network import SAMSizes, build_sam, resolve_sizes
 from luss_mm.pipeline.step import steps_of
+from luss_mm.recipes.dataset_facts import without_class_labels, without_loading
 from luss_mm.recipes.recipe import Recipe
+from luss_mm.recipes.settings import SettingsError
 
 NUMBER = 4  # bytes of float32
 PROCESS = 1_000_000_000  # bytes of a process that has imported the package, measured
@@ -35,6 +41,9 @@ LABEL_MAP_BYTES = 8192  # of a PNG: two blocks of a disk; 4 kB and less for 160 
 LABEL_SECONDS = 0.005  # of one core: resizing and compressing a label map
 GRABCUT_SECONDS = 0.025  # of one core; .01 to .05 in runs, see docs/cost.md
 DECODER = 1.035  # SAM with its decoder to its encoder alone, measured: docs/performance.md
+LOOKED_AT = 16  # images whose size is read
+SELECTED = 0.6  # share of the images whose loss counts as small; .45 to .75 in runs here
+PHOTOGRAPH = (375, 500)  # height and width of a usual image of ImageNet
 TRIAL_POINTS, TRIAL_ITERATIONS = 5000, (2, 12)  # of a k-means that is timed
 
 
@@ -63,6 +72,61 @@ class Cost:
     disk: int
     lower: str
     stage: str = ''
+
+
+class RecipeImages:
+    """Numbers and sizes of the images of a recipe; not collective, one rank may look.
+
+    Args:
+        recipe: Whose data sets they are.
+        images: Number of images of every training folder, none being scored; None looks.
+
+    Attributes:
+        size: Height and width as loaded: the median of a few files, or a usual photograph's.
+    """
+
+    def __init__(self, recipe: Recipe, images: int | None = None) -> None:
+        self._recipe = recipe
+        self._images = images
+        self._counts: dict[str, int] = {}
+        values = recipe.settings.values
+        folder = Path(recipe.settings.resolve(values.get('data_root', '')))
+        size = PHOTOGRAPH if images else _usual_size(folder / values.get('train_split', ''))
+        factor = min(1.0, (values.get('max_side') or max(size)) / max(size))
+        self.size = tuple(max(1, round(factor * side)) for side in size)
+
+    def count(self, dataset: Mapping[str, Any], scored: bool = False) -> int:
+        """Images that a stage trains on, or is scored on.
+
+        Raises:
+            SettingsError: If they cannot be counted.
+        """
+        share = 1.0
+        if (rule := dataset.get('small_loss')) is not None:
+            share = rule['value'] if rule.get('rule') == 'quantile' else SELECTED
+        if self._images is not None:
+            folders = (dataset.get('data_prefix') or {}).get('img_path', 'train')
+            number = 1 if isinstance(folders, str) else len(folders)
+            return 0 if scored else round(share * self._images * number)
+        config = without_class_labels(without_loading(dataset, self._recipe.work_dir))
+        key = json.dumps(config, sort_keys=True, default=str)
+        if key not in self._counts:
+            try:
+                with DefaultScope.overwrite_default_scope('mmseg'):
+                    self._counts[key] = len(DATASETS.build(config))
+            except (KeyError, OSError, TypeError, ValueError) as error:
+                raise SettingsError(str(error)) from error
+        return round(share * self._counts[key])
+
+
+def _usual_size(folder: Path) -> tuple[int, int]:
+    sizes = []
+    for relative in islice(walk_images(folder), LOOKED_AT) if folder.is_dir() else ():
+        try:
+            sizes.append(read_image_size(folder / relative))
+        except (ImageFileError, OSError):
+            continue  # the check of all images names it
+    return tuple(round(statistics.median(s)) for s in zip(*sizes, strict=True)) or PHOTOGRAPH
 
 
 @dataclass

@@ -1,24 +1,25 @@
-"""What a run will cost, before it starts: time, memory, disk, and what does not fit."""
+"""What a run will cost, before it starts: time, memory, disk, and what does not fit; time left."""
 
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import broadcast_object_list, get_world_size, is_main_process
+from mmengine.dist import get_world_size
 from mmengine.logging import print_log
 from prettytable import PrettyTable
 
 from luss_mm.costs.machine import Machine, look_at_machine
-from luss_mm.costs.part_costs import Cost, PartCosts
-from luss_mm.costs.recipe_images import RecipeImages
+from luss_mm.costs.part_costs import Cost, PartCosts, RecipeImages
 from luss_mm.functional.durations import format_duration
 from luss_mm.functional.ranks import one_rank
 from luss_mm.recipes.recipe import Recipe
 from luss_mm.recipes.settings import SettingsError
+from luss_mm.work_dir.artifact import decide_on_main
 from luss_mm.work_dir.manifest import is_finished, read_manifest
 
 FEW_STEPS = 200  # of pretraining; the tiny recipe makes 450
@@ -181,14 +182,13 @@ def announce_estimate(recipe: Recipe, names: Sequence[str]) -> RunEstimate | Non
         names: Stages with a training, whose images are there.
 
     Returns:
-        The estimate; None on the other ranks, of a finished run, and where it failed.
+        The estimate; None of a finished run, and where it failed.
 
     Raises:
         SettingsError: On all ranks, naming the setting to lower.
     """
-    mistake: list[str | None] = [None]
-    estimate = None
-    if is_main_process():
+
+    def look() -> tuple[RunEstimate | None, str | None]:
         try:
             left = unfinished_stages(recipe, names)
             with one_rank():  # the others wait below
@@ -196,14 +196,16 @@ def announce_estimate(recipe: Recipe, names: Sequence[str]) -> RunEstimate | Non
         except Exception as error:  # an odd model or data set is no reason not to train
             reason = f'{type(error).__name__}: {error}'.partition('\n')[0]
             print_log(f'no estimate of the costs ({reason})', 'current')
-        else:
-            if estimate:
-                print_log('\n'.join(estimate.summary()), 'current')
-                sure = [] if _is_under_way(recipe.work_dir) else estimate.shortages(SURELY)
-                mistake[0] = sure[0] if sure else None
-    broadcast_object_list(mistake)
-    if mistake[0]:
-        raise SettingsError(mistake[0])
+            return None, None
+        if estimate is None:
+            return None, None
+        print_log('\n'.join(estimate.summary()), 'current')
+        sure = [] if _is_under_way(recipe.work_dir) else estimate.shortages(SURELY)
+        return estimate, sure[0] if sure else None
+
+    estimate, mistake = decide_on_main(look)
+    if mistake:
+        raise SettingsError(mistake)
     return estimate
 
 
@@ -214,3 +216,51 @@ def _is_under_way(work_dir: Path) -> bool:
 
 def _bytes(number: float) -> str:
     return f'{number / 1e9:,.1f} GB' if number >= 1e9 else f'{number / 1e6:,.0f} MB'
+
+
+class TimeLeft:
+    """Follows a run from stage to stage.
+
+    Args:
+        clock: Seconds that never go back.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._expected: dict[str, float] = {}  # seconds of the stages that are not over
+        self._begun: float | None = None
+        self._estimated = self._taken = 0.0  # seconds of the stages that are over
+
+    def expect(self, estimate: RunEstimate) -> None:
+        """Take over what the stages of an estimate will take."""
+        for cost in estimate.costs:
+            self._expected[cost.stage] = self._expected.get(cost.stage, 0.0) + cost.seconds
+
+    def begin(self, stage: str, from_start: bool) -> str:
+        """A line on the time left when a stage begins; empty without an estimate of it.
+
+        Args:
+            stage: Its name.
+            from_start: Whether it begins at its beginning, so that its time says something.
+        """
+        self._begun = self._clock() if from_start else None
+        if stage not in self._expected:
+            return ''
+        all_left, own = sum(self._expected.values()), self._expected[stage]
+        line = f'time left: about {self._corrected(all_left)}'
+        if all_left > own:
+            line += f', {self._corrected(own)} of it for {stage}'
+        if not from_start:
+            line += ', less what was done of it before'
+        return line
+
+    def end(self, stage: str) -> None:
+        """Compare a stage that is over with its estimate."""
+        estimated = self._expected.pop(stage, None)
+        if estimated is not None and self._begun is not None:
+            self._estimated += estimated
+            self._taken += self._clock() - self._begun
+
+    def _corrected(self, seconds: float) -> str:
+        factor = self._taken / self._estimated if self._estimated else 1.0
+        return format_duration(factor * seconds)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from luss_mm.datasets.sample_seed import sample_randomness
 from luss_mm.models.attended_inference import AttendedInference
 from luss_mm.models.cpu_speed import cpu_has_fast_bfloat16
-from luss_mm.recipes.made_up_batches import build_model, collate, draw_made_up_samples
+from luss_mm.recipes.trials import build_model, collate, draw_made_up_samples
 
 MOMENTS = dict(SGD=1, LARS=1)  # numbers of the optimiser for each trained one; others have two
 WORKSPACE = 1.3  # memory of a step over what the backward pass needs

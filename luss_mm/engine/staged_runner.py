@@ -3,6 +3,8 @@
 import gc
 import logging
 import shutil
+import traceback
+from functools import partial
 from itertools import takewhile
 from multiprocessing.util import get_temp_dir
 from pathlib import Path
@@ -10,30 +12,32 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import barrier, broadcast_object_list, is_main_process
+from mmengine.dist import barrier, is_main_process
 from mmengine.logging import MMLogger, print_log
 from mmengine.runner import Runner
 from mmengine.utils import ManagerMixin
 from mmseg.registry import RUNNERS, TASK_UTILS
 
 from luss_mm.checkpoints.loading import find_newest_checkpoint
-from luss_mm.costs.run_estimate import announce_estimate
-from luss_mm.costs.time_left import TimeLeft
-from luss_mm.engine.extremes_check import check_extremes
-from luss_mm.engine.hooks.results import ClassNamesHook
+from luss_mm.costs.run_estimate import TimeLeft, announce_estimate
+from luss_mm.engine.hooks.results import ClassNamesHook, TrainingProgressHook
 from luss_mm.engine.hooks.safeguards import StopRequestHook
-from luss_mm.engine.hooks.training_progress import TrainingProgressHook
 from luss_mm.engine.processes import device_overrides, forget, start_process_group
-from luss_mm.engine.run_report import report_line
 from luss_mm.pipeline.run_health import judge_run
 from luss_mm.recipes.config_check import check_compile, check_features
-from luss_mm.recipes.data_check import check_data, fitting_batch
-from luss_mm.recipes.image_check import bad_image_lines, check_images_of
+from luss_mm.recipes.data_check import (
+    bad_image_lines,
+    check_data,
+    check_images_of,
+    fitting_batch,
+)
 from luss_mm.recipes.recipe import Recipe
 from luss_mm.recipes.settings import plain
 from luss_mm.recipes.stage_config import ordinary_config
+from luss_mm.recipes.trials import check_extremes
 from luss_mm.terminal import announce, prints_logged, quieten
-from luss_mm.work_dir.artifact import on_change, produce, take_up
+from luss_mm.visualization.report import report_is_current, report_page, write_report
+from luss_mm.work_dir.artifact import decide_on_main, on_change, produce, take_up
 from luss_mm.work_dir.atomic_files import remove_leftovers
 from luss_mm.work_dir.lock import locked_work_dir
 from luss_mm.work_dir.manifest import finished_outputs, read_manifest
@@ -189,11 +193,10 @@ class StagedRunner:
 
     def _train_stage(self, name: str, directory: Path) -> None:
         config = self.recipe.stage(name, directory)
-        newest = [find_newest_checkpoint(directory) if is_main_process() else None]
-        broadcast_object_list(newest)
+        newest = decide_on_main(partial(find_newest_checkpoint, directory))
         # `resume=True` with `load_from` resumes that file: only one of the two is ever meant.
-        config['resume'] = newest[0] is not None
-        config['load_from'] = str(newest[0]) if newest[0] else config.get('load_from')
+        config['resume'] = newest is not None
+        config['load_from'] = str(newest) if newest else config.get('load_from')
         self._fit_batch(name, config['train_dataloader'])
         config |= device_overrides(config)
         # mmengine writes the config's text into every checkpoint, and formatting it takes seconds.
@@ -244,3 +247,18 @@ def end_loading(runner: Runner) -> None:
         iterator = getattr(getattr(loop, 'dataloader', None), '_iterator', None)
         if iterator is not None:
             iterator._shutdown_workers()
+
+
+def report_line(work_dir: str | Path) -> str:
+    """Write the report if it is not of these outputs already; a line for the end of a run.
+
+    A failure is logged in full and stops nothing: the training is finished.
+    """
+    try:
+        current = report_is_current(work_dir)
+        return f'report: {report_page(work_dir) if current else write_report(work_dir)}'
+    except Exception as error:
+        print_log(
+            f'the report failed:\n{traceback.format_exc()}', logger='current', level=logging.ERROR
+        )
+        return f'report: none, it failed ({type(error).__name__}: {error}); the log has more'

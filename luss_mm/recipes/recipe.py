@@ -3,12 +3,11 @@
 import json
 import re
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.dist import broadcast_object_list, is_main_process
 from mmseg.registry import DATASETS, MODELS, TASK_UTILS
 
 from luss_mm.datasets import LUSSDataset, SeededDataset
@@ -29,6 +28,7 @@ from luss_mm.recipes.settings import (
     without_effectless,
 )
 from luss_mm.recipes.stage_config import stage_visualizer
+from luss_mm.work_dir.artifact import decide_on_main
 from luss_mm.work_dir.run_folder import RunFolder
 
 # Keys of a recipe that are neither settings nor shared by the stages.
@@ -166,11 +166,10 @@ class Recipe:
         config = without_loading(dataset, self.work_dir)
         key = json.dumps(config, sort_keys=True)
         if key not in self._facts:
-            found = [look_at(config) if is_main_process() else None]
-            broadcast_object_list(found)
-            if isinstance(found[0], str):
-                raise SettingsError(found[0])
-            self._facts[key] = found[0]
+            found = decide_on_main(partial(look_at, config))
+            if isinstance(found, str):
+                raise SettingsError(found)
+            self._facts[key] = found
         return self._facts[key]
 
     def stages_read_by(self, name: str) -> list[str]:

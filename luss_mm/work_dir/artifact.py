@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import mmengine
 import numpy as np
@@ -28,6 +28,7 @@ from luss_mm.work_dir import ON_CHANGE
 from luss_mm.work_dir.atomic_files import remove_leftovers, write_atomically
 from luss_mm.work_dir.manifest import MANIFEST, artifact_key, jsonable, read_manifest
 
+Result = TypeVar('Result')
 SHOWN = 5  # differences in a message of one line
 _rule: ContextVar[str] = ContextVar('on_change', default='redo')
 
@@ -239,7 +240,7 @@ def produce(
         write_atomically(partial / RECIPE, json.dumps(recipe).encode())
         return False
 
-    if _decide_on_main(take_finished):
+    if decide_on_main(take_finished):
         return directory
     started = time.time()
     partial.mkdir(parents=True, exist_ok=True)
@@ -387,17 +388,18 @@ def _set_aside(directory: Path) -> None:
     os.rename(directory, directory.with_name(f'{directory.name}.{suffix}'))
 
 
-def _decide_on_main(decide: Callable[[], bool]) -> bool:
-    decision: list[bool | Exception | None] = [None]
+def decide_on_main(decide: Callable[[], Result]) -> Result:
+    """What rank 0 decides, on all ranks; collective. What it raises, all of them raise."""
+    answer: list[Any] = [None, None]
     if is_main_process():
         try:
-            decision[0] = decide()
+            answer[0] = decide()
         except Exception as error:  # the other ranks must not wait for a rank that is gone
-            decision[0] = error
-    broadcast_object_list(decision)
-    if isinstance(decision[0], Exception):
-        raise decision[0]
-    return decision[0]
+            answer[1] = error
+    broadcast_object_list(answer)
+    if answer[1] is not None:
+        raise answer[1]
+    return answer[0]
 
 
 def installed_versions() -> dict[str, str]:

@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.logging import print_log
 
+from luss_mm.work_dir.artifact import decide_on_main
+
 LOCK = '.lock'
+HELD = (errno.EAGAIN, errno.EACCES)  # what systems say where another process has the lock
 WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 
 
@@ -40,29 +42,20 @@ def locked_work_dir(work_dir: str | Path) -> Iterator[None]:
     Raises:
         WorkDirInUseError: On all ranks, naming host, process and start of the other run.
     """
-    descriptor = None
-    answer: list[str | OSError | None] = [None]
-    if is_main_process():
-        try:
-            descriptor = _open(Path(work_dir))
-            answer[0] = _take(descriptor, Path(work_dir))
-        except OSError as error:  # the other ranks must not wait for a rank that is gone
-            answer[0] = error
+    descriptors: list[int] = []
+
+    def take() -> str | None:
+        Path(work_dir).mkdir(parents=True, exist_ok=True)
+        descriptors.append(os.open(Path(work_dir, LOCK), os.O_RDWR | os.O_CREAT, 0o666))
+        return _take(descriptors[0], Path(work_dir))
+
     try:
-        broadcast_object_list(answer)
-        if isinstance(answer[0], OSError):
-            raise answer[0]
-        if answer[0] is not None:
-            raise WorkDirInUseError(answer[0])
+        if holder := decide_on_main(take):
+            raise WorkDirInUseError(holder)
         yield
     finally:
-        if descriptor is not None:
+        for descriptor in descriptors:
             os.close(descriptor)
-
-
-def _open(work_dir: Path) -> int:
-    work_dir.mkdir(parents=True, exist_ok=True)
-    return os.open(work_dir / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
 
 
 def _take(descriptor: int, work_dir: Path) -> str | None:
@@ -70,13 +63,9 @@ def _take(descriptor: int, work_dir: Path) -> str | None:
     try:
         # Of this process alone: flock's would live on in loading processes that outlive a kill.
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return f'{work_dir}: {_holder(descriptor)} works there. {_FIX}'
-    except PermissionError as error:  # what some systems say instead
-        if error.errno != errno.EACCES:
-            raise
-        return f'{work_dir}: {_holder(descriptor)} works there. {_FIX}'
     except OSError as error:
+        if error.errno in HELD:
+            return f'{work_dir}: {_holder(descriptor)} works there. {_FIX}'
         if error.errno not in WITHOUT_LOCKS:
             raise
         print_log(

@@ -6,8 +6,7 @@ import pytest
 
 from luss_mm.costs import run_estimate
 from luss_mm.costs.machine import Machine
-from luss_mm.costs.part_costs import Cost
-from luss_mm.costs.recipe_images import SELECTED, RecipeImages
+from luss_mm.costs.part_costs import SELECTED, Cost, RecipeImages
 from luss_mm.costs.run_estimate import RunEstimate, announce_estimate, estimate_run
 from luss_mm.recipes.settings import SettingsError
 from tests.engine.small_folder_recipe import CHANNELS, recipe

@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from luss_mm.costs.time_left import TimeLeft
+from luss_mm.costs.run_estimate import TimeLeft
 
 
 def estimate_of(**stages):

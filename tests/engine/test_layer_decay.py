@@ -3,8 +3,7 @@ from mmengine.model import BaseModel
 from mmseg.registry import MODELS
 from torch import nn
 
-from luss_mm.engine.optimizers import LayerDecayConstructor
-from luss_mm.engine.optimizers.layer_decay import layer_depths
+from luss_mm.engine.optimizers import LayerDecayConstructor, layer_depths
 
 
 def small_vit():

@@ -4,8 +4,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from luss_mm.engine.hooks import ReceptiveFieldHook
-from luss_mm.engine.receptive_fields import MergeReceptiveFields
+from luss_mm.engine.receptive_fields import MergeReceptiveFields, ReceptiveFieldHook
 from tests.models.small_rf_segmentors import (
     CONVOLUTIONS,
     STRUCTURE,

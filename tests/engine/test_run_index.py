@@ -8,9 +8,8 @@ from mmseg.registry import DATASETS
 
 from luss_mm.datasets import image_index
 from luss_mm.engine.staged_runner import StagedRunner
-from luss_mm.recipes.data_check import check_data
+from luss_mm.recipes.data_check import check_data, check_images_of
 from luss_mm.recipes.dataset_facts import without_index
-from luss_mm.recipes.image_check import check_images_of
 from tests.two_ranks import run_on_two_ranks
 
 pytestmark = pytest.mark.usefixtures('mmseg_scope')

@@ -2,8 +2,8 @@ import logging
 
 import pytest
 
-from luss_mm.engine import run_report
-from luss_mm.engine.run_report import report_line
+from luss_mm.engine import staged_runner
+from luss_mm.engine.staged_runner import report_line
 from tests.visualization.made_up_run import make_run
 
 
@@ -22,7 +22,7 @@ def test_a_current_report_is_not_written_again(run):
 
 def test_a_failure_is_told_and_stops_nothing(run, monkeypatch):
     logged = []
-    monkeypatch.setattr(run_report, 'print_log', lambda text, **kw: logged.append((text, kw)))
+    monkeypatch.setattr(staged_runner, 'print_log', lambda text, **kw: logged.append((text, kw)))
     (run / 'finetune' / 'evaluation' / 'image_counts.0.jsonl').write_text('damaged')
     line = report_line(run)
     assert line.startswith('report: none, it failed (ValueError: ') and 'damaged' in line

@@ -1,6 +1,6 @@
 import pytest
 
-from luss_mm.evaluation.result_tables import (
+from luss_mm.engine.run_records import (
     NOT_RUN,
     TOO_FEW,
     cell,

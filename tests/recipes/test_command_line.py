@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from luss_mm.recipes.command_line import OptionAction, device
+from luss_mm.recipes.setting_types import OptionAction, device
 
 
 @pytest.mark.parametrize(

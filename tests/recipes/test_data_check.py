@@ -6,8 +6,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmseg.registry import HOOKS
 
-from luss_mm.recipes.data_check import check_data, fitting_batch
-from luss_mm.recipes.image_check import check_images_of
+from luss_mm.recipes.data_check import check_data, check_images_of, fitting_batch
 from luss_mm.recipes.recipe import Recipe
 from luss_mm.recipes.settings import SettingsError
 from tests.two_ranks import run_on_two_ranks

@@ -10,9 +10,8 @@ from mmseg.registry import DATASETS
 from PIL import Image
 
 from luss_mm.datasets import ClassLabelDataset, EpochIndex, LUSSDataset
-from luss_mm.recipes import image_check
-from luss_mm.recipes.data_check import check_data
-from luss_mm.recipes.image_check import bad_image_lines, check_images_of
+from luss_mm.recipes import data_check
+from luss_mm.recipes.data_check import bad_image_lines, check_data, check_images_of
 from luss_mm.recipes.recipe import Recipe
 from luss_mm.recipes.settings import SettingsError
 from luss_mm.work_dir.manifest import read_manifest
@@ -221,7 +220,7 @@ def test_masks_of_a_training_are_compared_with_its_network(data_root, tmp_path, 
 
 def test_masks_that_count_categories_otherwise_are_told(data_root, tmp_path, monkeypatch):
     told = []
-    monkeypatch.setattr(image_check, 'print_log', lambda text, *_: told.append(text))
+    monkeypatch.setattr(data_check, 'print_log', lambda text, *_: told.append(text))
     dataset = LUSSDataset(data_root, dict(img_path='train'), pipeline=LOADING)
     for index in range(len(dataset)):
         name = dataset.relative_path(index)
@@ -258,7 +257,7 @@ def test_clusters_or_categories_without_a_partner_are_told(
     data_root, tmp_path, monkeypatch, num_clusters, left
 ):
     told = []
-    monkeypatch.setattr(image_check, 'print_log', lambda text, *_: told.append(text))
+    monkeypatch.setattr(data_check, 'print_log', lambda text, *_: told.append(text))
     found = labelled_recipe(data_root, tmp_path / 'run')
     found.templates['only']['train_dataloader'] = loader('train')
     for mask in (data_root / 'validation-segmentation').rglob('*.png'):

@@ -9,8 +9,8 @@ from mmseg.registry import VISBACKENDS
 
 from luss_mm.engine.hooks import BackendPicturesHook
 from luss_mm.engine.staged_runner import StagedRunner
-from luss_mm.recipes.command_line import OptionAction
 from luss_mm.recipes.recipe import Recipe
+from luss_mm.recipes.setting_types import OptionAction
 from luss_mm.recipes.stage_config import stage_visualizer
 from luss_mm.visualization import save_picture
 from tests.engine.tiny_training import make_runner

@@ -3,13 +3,13 @@ import numpy as np
 import pytest
 import torch
 
-from luss_mm.functional.alignment import overlap_grids
-from luss_mm.visualization.browse import (
+from luss_mm.engine.browse_samples import (
     box_colour,
     grid_in_image,
     grid_in_pixels,
     views_picture,
 )
+from luss_mm.functional.alignment import overlap_grids
 
 GREY = 90
 

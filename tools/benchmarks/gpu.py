@@ -29,7 +29,7 @@ os.environ['PYTORCH_NVML_BASED_CUDA_CHECK'] = '1'
 
 import luss_mm.registered  # noqa: F401  once, for all sections
 from luss_mm.functional.kmeans import fit_kmeans
-from luss_mm.recipes.made_up_batches import build_model, collate, draw_made_up_samples
+from luss_mm.recipes.trials import build_model, collate, draw_made_up_samples
 from luss_mm.work_dir.atomic_files import write_atomically
 
 import features_and_labels

@@ -1,59 +1,32 @@
-"""Hooks: read runner state, call one function, write state. Importing registers them."""
+"""Hooks: read runner state, call one function, write state."""
 
-from luss_mm.engine.hooks.model_state import (
-    FeatureQueueHook,
-    PrototypesHook,
-    SelfTrainingHook,
-    TeacherHook,
-)
-from luss_mm.engine.hooks.results import (
-    BackendPicturesHook,
-    ClassNamesHook,
-    FinalValidationHook,
-    PicturesHook,
-    PredictionVisualizationHook,
-)
-from luss_mm.engine.hooks.safeguards import (
-    EpochSeedHook,
-    FiniteLossHook,
-    PreflightHook,
-    PretrainedWeightsHook,
-    StopRequestHook,
-)
-from luss_mm.engine.hooks.steps import (
-    ClusterHook,
-    CSDHook,
-    DFFHook,
-    FeatureMapsHook,
-    PseudoLabelHook,
-    SelectionHook,
-)
-from luss_mm.engine.hooks.tagged_labels import TaggedLabelHook
-from luss_mm.engine.hooks.training_progress import TrainingProgressHook
-from luss_mm.engine.receptive_fields import ReceptiveFieldHook
+from luss_mm.lazy_names import lazy_names
 
-__all__ = [
-    'BackendPicturesHook',
-    'CSDHook',
-    'ClassNamesHook',
-    'ClusterHook',
-    'DFFHook',
-    'EpochSeedHook',
-    'FeatureMapsHook',
-    'FeatureQueueHook',
-    'FinalValidationHook',
-    'FiniteLossHook',
-    'PicturesHook',
-    'PredictionVisualizationHook',
-    'PreflightHook',
-    'PretrainedWeightsHook',
-    'PrototypesHook',
-    'PseudoLabelHook',
-    'ReceptiveFieldHook',
-    'SelectionHook',
-    'SelfTrainingHook',
-    'StopRequestHook',
-    'TaggedLabelHook',
-    'TeacherHook',
-    'TrainingProgressHook',
-]
+__getattr__, __all__ = lazy_names(
+    __name__,
+    model_state=('FeatureQueueHook', 'PrototypesHook', 'SelfTrainingHook', 'TeacherHook'),
+    results=(
+        'BackendPicturesHook',
+        'ClassNamesHook',
+        'FinalValidationHook',
+        'PicturesHook',
+        'PredictionVisualizationHook',
+        'TrainingProgressHook',
+    ),
+    safeguards=(
+        'EpochSeedHook',
+        'FiniteLossHook',
+        'PreflightHook',
+        'PretrainedWeightsHook',
+        'StopRequestHook',
+    ),
+    steps=(
+        'CSDHook',
+        'ClusterHook',
+        'DFFHook',
+        'FeatureMapsHook',
+        'PseudoLabelHook',
+        'SelectionHook',
+        'TaggedLabelHook',
+    ),
+)

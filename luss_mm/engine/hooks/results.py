@@ -1,4 +1,4 @@
-"""What a training leaves besides weights: scores, names of ids and pictures."""
+"""What a training shows and leaves besides weights: progress, scores, names of ids, pictures."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +25,7 @@ from luss_mm.inference.feature_source import shared_source
 from luss_mm.pipeline.generate_labels import PixelLabeller
 from luss_mm.pipeline.image_counts import has_image_counts, rank_images
 from luss_mm.recipes.stage_config import LOCAL_BACKEND
+from luss_mm.terminal import Progress
 from luss_mm.visualization.pictures import (
     blend_labels,
     picture_strip,
@@ -48,6 +49,46 @@ from luss_mm.work_dir.run_folder import (
     load_features,
     load_threshold,
 )
+
+RECENT = 20  # iterations whose loss is averaged
+FIGURES = 4  # of a validation that are shown
+SUFFIXES = ('.png', '.jpg')
+
+
+@HOOKS.register_module()
+class TrainingProgressHook(Hook):
+    """Tells how many images a training has seen, its rate, loss and the time left.
+
+    `StagedRunner` registers it; the log file has mmengine's own lines.
+
+    Args:
+        title: Of the training.
+    """
+
+    priority = 'LOW'  # the loss of the iteration is known
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+
+    def before_train(self, runner) -> None:
+        """Begin, or go on where a resumed training is."""
+        self.batch = (runner.train_dataloader.batch_size or 1) * runner.world_size
+        self.progress = Progress(
+            self.title, runner.max_iters * self.batch, done=runner.iter * self.batch
+        )
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        """Count the images of the batch."""
+        loss = runner.message_hub.log_scalars.get('train/loss')
+        note = f', loss {loss.mean(RECENT):.4g}' if loss is not None else ''
+        self.progress.advance(self.batch, note)
+
+    def after_val_epoch(self, runner, metrics: dict[str, float] | None = None) -> None:
+        """Show the first figures of a validation in the course of the training."""
+        if runner.iter < runner.max_iters and metrics:
+            figures = list(metrics.items())[:FIGURES]
+            shown = ', '.join(f'{name} {value:.2f}' for name, value in figures)
+            print_log(f'{shown} after {runner.iter} steps', logger='current')
 
 
 @HOOKS.register_module()
@@ -295,9 +336,6 @@ class PicturesHook(Hook):
         if not evaluation.match_file.is_file():
             return np.arange(num_clusters + 1)
         return evaluation.mapping()
-
-
-SUFFIXES = ('.png', '.jpg')
 
 
 @HOOKS.register_module()

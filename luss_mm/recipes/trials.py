@@ -1,10 +1,12 @@
-"""One dry pass: the extreme images of each data set through every transform of every stage.
+"""Trials before a run: made-up batches of a stage, and the extreme images of each data set.
 
-The images that a step cannot take are rare ones, a panorama among photographs, say. Without the
-pass they would stop a run in the stage that first makes a batch of them.
+One dry pass takes these through every transform of every stage. The images that a step cannot take
+are rare ones, a panorama among photographs, say. Without the pass they would stop a run in the
+stage that first makes a batch of them.
 """
 
 import json
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,20 +16,23 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.dataset import Compose
-from mmengine.dist import broadcast_object_list, get_world_size, is_main_process
-from mmengine.registry import DefaultScope
+from mmengine.dist import get_world_size
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import FUNCTIONS, DefaultScope
 from mmseg.models import EncoderDecoder
 from mmseg.registry import DATASETS, MODELS
+from torch import nn
 
 from luss_mm.datasets import SeededDataset
 from luss_mm.datasets.image_file import ImageFileError, read_image_size
 from luss_mm.datasets.sample_seed import sample_randomness
+from luss_mm.datasets.transforms.resizing import short_side_size
 from luss_mm.recipes.config_check import TRIAL_SIDE, typed_blocks
 from luss_mm.recipes.data_check import LOADERS, fitting_batch, is_yet_to_come, name_setting
 from luss_mm.recipes.dataset_facts import dataset_parts, without_class_labels, without_loading
-from luss_mm.recipes.made_up_batches import build_model, collate, made_up_labels, made_up_maps
 from luss_mm.recipes.recipe import Recipe
 from luss_mm.recipes.settings import SettingsError
+from luss_mm.work_dir.artifact import decide_on_main
 
 MOST_SIZES = 20_000  # images whose size is read, evenly spread over larger sets: some seconds
 IRRELEVANT = {'categories', 'ignore_index', 'seed', 'test_mode'}  # to sizes and paths
@@ -48,15 +53,15 @@ def check_extremes(recipe: Recipe, names: Sequence[str]) -> None:
     Raises:
         SettingsError: On all ranks, naming the stage, the image and the reason.
     """
-    mistake: list[str | None] = [None]
-    if is_main_process():
+
+    def find() -> str | None:
         try:
-            mistake = [_find_mistake(recipe, names)]
-        except (KeyError, OSError, TypeError, ValueError) as error:  # the other ranks wait
-            mistake = [_first_line(error)]
-    broadcast_object_list(mistake)
-    if mistake[0]:
-        raise SettingsError(mistake[0])
+            return _find_mistake(recipe, names)
+        except (KeyError, OSError, TypeError, ValueError) as error:  # of odd data sets
+            return _first_line(error)
+
+    if mistake := decide_on_main(find):
+        raise SettingsError(mistake)
 
 
 def extreme_images(
@@ -221,3 +226,78 @@ def _find_mistake_of_single(stage: Mapping[str, Any]) -> str | None:
 
 def _first_line(error: Exception) -> str:
     return f'{type(error).__name__}: {error}'.partition('\n')[0]
+
+
+def draw_made_up_samples(
+    loader: Mapping[str, Any], count: int, image_size: tuple[int, int]
+) -> tuple[list[Any], float]:
+    """Samples of a data loader's transforms from made-up images, and seconds that one takes.
+
+    Reading a file is not in it. The quickest counts, so two or more tell more than one.
+
+    Raises:
+        ValueError: If the data set is one of several, such as `SemiDataset`.
+    """
+    pipeline = loader['dataset'].get('pipeline')
+    if pipeline is None:
+        raise ValueError(f'{loader["dataset"]["type"]} has no pipeline of its own to try')
+    steps = [made_up_labels if 'LabelMap' in t['type'] else t for t in pipeline]
+    transforms = Compose([s for s in steps if callable(s) or not s['type'].startswith('Load')])
+    by_type = {t['type']: t for t in pipeline}
+    samples, seconds = [], []
+    for index in range(count):
+        image = made_up_image(index, image_size)
+        if 'LoadCachedMaps' in by_type:
+            image |= made_up_maps(by_type['LoadCachedMaps'], image_size)
+        started = time.process_time()
+        samples.append(transforms(image))
+        seconds.append(time.process_time() - started)
+    return samples, min(seconds)  # the first one also sets things up
+
+
+def made_up_image(index: int, size: tuple[int, int]) -> dict[str, Any]:
+    """What the loading transforms would say of an image file of noise."""
+    image = np.random.default_rng(index).integers(0, 256, (*size, 3), dtype=np.uint8)
+    return dict(
+        img=image,
+        img_shape=size,
+        ori_shape=size,
+        img_path='made-up.JPEG',
+        sample_idx=index,
+        class_label=0,
+        seg_fields=[],
+    )
+
+
+def made_up_labels(results: dict[str, Any]) -> dict[str, Any]:
+    """What loading a label map would add to an image."""
+    labels = np.zeros(results['img_shape'], dtype=np.int32)
+    loaded = dict(gt_seg_map=labels, seg_fields=['gt_seg_map'], seg_map_path='made-up.png')
+    return results | loaded
+
+
+def made_up_maps(loading: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any]:
+    """What `LoadCachedMaps` would say of an image file, with maps of zeros.
+
+    Args:
+        loading: Config of the transform.
+        size: Height and width of the file.
+    """
+    width, height = short_side_size(size[1], size[0], loading['side'])
+    shapes = [
+        (channels, -(-height // stride), -(-width // stride))
+        for channels, stride in zip(loading['channels'], loading['strides'], strict=True)
+    ]
+    maps = [np.zeros(shape, dtype=np.float16) for shape in shapes]
+    return dict(maps=maps, img_shape=(height, width))
+
+
+def collate(loader: Mapping[str, Any], samples: Sequence[Any]) -> Any:
+    """A batch, as the stage's data loader makes it."""
+    kind = (loader.get('collate_fn') or dict(type='pseudo_collate'))['type']
+    return FUNCTIONS.get(kind)(samples)
+
+
+def build_model(config: Mapping[str, Any], device: str) -> nn.Module:
+    """A model in training mode, with batch norm that does not wait for other ranks."""
+    return revert_sync_batchnorm(MODELS.build(dict(config))).to(device).train()

@@ -6,12 +6,12 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmseg.registry import DATASETS
 
-from luss_mm.engine import extremes_check
-from luss_mm.engine.extremes_check import check_extremes, extreme_images
 from luss_mm.engine.hooks import SelectionHook
 from luss_mm.engine.staged_runner import StagedRunner
+from luss_mm.recipes import trials
 from luss_mm.recipes.recipe import Recipe
 from luss_mm.recipes.settings import SettingsError
+from luss_mm.recipes.trials import check_extremes, extreme_images
 from tests.engine.small_folder_recipe import recipe
 from tests.tiny_layout import write_image
 
@@ -40,7 +40,7 @@ def check(found):
 def test_the_widest_the_tallest_and_the_smallest(root, monkeypatch):
     dataset = DATASETS.build(dict(type='LUSSDataset', data_root=str(root)))
     assert extreme_images(dataset) == [3, 4, 5]
-    monkeypatch.setattr(extremes_check, 'MOST_SIZES', 2)  # the first and the last
+    monkeypatch.setattr(trials, 'MOST_SIZES', 2)  # the first and the last
     assert extreme_images(dataset) == [0, 6]
 
 
@@ -70,9 +70,9 @@ def test_batch_normalisation_needs_more_than_one_image():
     config.merge_from_dict(dict(work_dir='/nowhere', labelled_batch=1, checkpoint=None))
     stage = Recipe(config).stage('supervised', '/nowhere/x')
     with DefaultScope.overwrite_default_scope('mmseg'):
-        assert 'too small for the batch norm' in extremes_check._find_mistake_of_single(stage)
+        assert 'too small for the batch norm' in trials._find_mistake_of_single(stage)
         stage['train_dataloader']['batch_size'] = 2
-        assert extremes_check._find_mistake_of_single(stage) is None
+        assert trials._find_mistake_of_single(stage) is None
 
 
 def test_one_category_is_none_for_classifiers():
