@@ -4,6 +4,8 @@ import os
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')  # read when torch is imported
 
+import importlib.util
+import sys
 from pathlib import Path
 
 import cv2
@@ -22,6 +24,26 @@ make_small_runs_quick()
 
 CATEGORIES = ('ant', 'bee')
 IDS = (0, 1, 2, 255, 256, 919, 1000)
+
+
+def load_tool(name):
+    """Module of a file in tools/."""
+    path = Path(__file__).parents[1] / 'tools' / f'{name}.py'
+    spec = importlib.util.spec_from_file_location(f'tool_{name}', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def call_tool(monkeypatch):
+    """Runs a tool in this process: `call_tool('infer', run, images)`."""
+
+    def call(name, *arguments):
+        monkeypatch.setattr(sys, 'argv', [f'{name}.py', *map(str, arguments)])
+        load_tool(name).main()
+
+    return call
 
 
 def slow_but(quick, values):

@@ -1,4 +1,4 @@
-"""Every recipe resolves, knows no ignore value of 255, and has its published numbers."""
+"""Every recipe resolves, and knows no ignore value of 255."""
 
 import functools
 import inspect
@@ -8,46 +8,16 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-from luss_mm.models import LUSSSegmentor
 from luss_mm.recipes.config_check import _find
 from luss_mm.recipes.config_check import typed_blocks as find_typed_blocks
+from luss_mm.recipes.find_recipe import recipes
 from luss_mm.recipes.recipe import Recipe
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 RECIPES = sorted((CONFIGS / 'luss').glob('*.py'))
-ALL_RECIPES = sorted(
-    path
-    for folder in ('luss', 'imagenet_s', 'pretraining', 'semi')
-    for path in (CONFIGS / folder).glob('*.py')
-)
+ALL_RECIPES = sorted(recipes().values())
 TRAINING_SETS = ('LUSSDataset', 'ImageNetSDataset', 'ClassLabelDataset')
 IGNORE_KEYS = ('ignore_index', 'seg_pad_val', 'ignore_label', 'seg_fill_val')
-# methods of PASS, section by section: the paper and its repository.
-S50 = dict(
-    depth=18,
-    num_categories=50,
-    feature_channels=512,
-    hidden_channels=512,
-    num_prototypes=500,
-    views=[(2, 224, (0.14, 1.0)), (6, 96, (0.05, 0.14))],
-    queue_length=2048,
-    frozen_iters=1001,
-    pretrain_epochs=200,
-    attention_lr=6.0,
-)
-S300 = dict(
-    depth=50,
-    num_categories=300,
-    feature_channels=2048,
-    hidden_channels=2048,
-    num_prototypes=3000,
-    views=[(2, 224, (0.08, 1.0))],
-    queue_length=3840,
-    frozen_iters=5005,
-    pretrain_epochs=100,
-    attention_lr=0.6,
-)
-PUBLISHED = dict(pass_s50=S50, pass_s300=S300, pass_s919=S300 | dict(num_categories=919))
 
 
 def load_recipe(path, **options):
@@ -178,114 +148,9 @@ def test_nothing_is_chosen_on_labels_by_default(path):
             assert hooks['PseudoLabelHook']['foreground_threshold'] in ('otsu', 0.5)
 
 
-@pytest.fixture(params=list(PUBLISHED))
-def published(request):
-    """Resolved trainings of a recipe and its published numbers."""
-    path = CONFIGS / 'luss' / f'{request.param}.py'
-    if not path.is_file():
-        pytest.skip(f'{path.name} is not there')
-    return default_trainings(path), PUBLISHED[request.param]
-
-
-def groups(stage):
-    pipeline = stage['train_dataloader']['dataset']['pipeline']
-    (crop,) = [t for t in pipeline if t['type'] == 'MultiCrop']
-    assert set(crop) == {'type', 'views', 'colours_on_device'}  # the rest is SwAV's by default
-    assert crop['colours_on_device'] is False
-    return [(v['num'], v['size'], tuple(v['scale'])) for v in crop['views']]
-
-
 def hook(stage, name):
     (found,) = [h for h in stage['custom_hooks'] if h['type'] == name]
     return found
-
-
-def defaults(function):
-    return {n: p.default for n, p in inspect.signature(function).parameters.items()}
-
-
-def check_optimizer(stage, lr, epochs, min_lr=0.0006):
-    optimizer = stage['optim_wrapper']['optimizer']
-    assert optimizer == dict(type='LARS', lr=lr, momentum=0.9, weight_decay=1e-6)
-    assert 'clip_grad' not in stage['optim_wrapper']
-    assert stage['train_cfg']['max_epochs'] == epochs
-    (schedule,) = stage['param_scheduler']
-    assert schedule['type'] == 'CosineAnnealingLR' and schedule['eta_min'] == min_lr
-    assert schedule['T_max'] == epochs and schedule['convert_to_iter_based']
-
-
-def test_published_pretraining(published):
-    stages, numbers = published
-    stage = stages['pretrain']
-    model = stage['model']
-    assert model['backbone']['type'] == 'ResNet' and model['backbone']['style'] == 'pytorch'
-    assert model['backbone']['depth'] == numbers['depth']
-    assert groups(stage) == numbers['views']
-    assert model['head'] == dict(
-        type='PrototypeHead',
-        in_channels=numbers['feature_channels'],
-        hidden_channels=numbers['hidden_channels'],
-        embedding_channels=128,
-        num_prototypes=numbers['num_prototypes'],
-    )
-    assert model['queue_length'] == numbers['queue_length']
-    assert [head['in_index'] for head in model['deep_to_shallow']] == [2]  # stage 3
-    assert model['deep_to_shallow'][0]['in_channels'] == numbers['feature_channels'] // 2
-    assert model['pixel_to_pixel'] == dict(
-        type='PixelToPixelHead',
-        in_channels=numbers['feature_channels'],
-        hidden_channels=numbers['hidden_channels'],
-        embedding_channels=128,
-        placement='edge',
-    )
-    assert hook(stage, 'FeatureQueueHook')['start_epoch'] == 15
-    assert hook(stage, 'PrototypesHook')['frozen_iters'] == numbers['frozen_iters']
-    assert stage['train_dataloader']['batch_size'] == 32
-    check_optimizer(stage, 0.6, numbers['pretrain_epochs'])
-    assert stage['optim_wrapper']['type'] == 'AmpOptimWrapper'
-
-
-def test_published_attention(published):
-    stages, numbers = published
-    stage = stages['attention']
-    assert groups(stage) == [(2, 224, (0.08, 1.0))]
-    assert stage['model']['head'] == stages['pretrain']['model']['head']
-    assert stage['model']['queue_length'] == 3840
-    assert hook(stage, 'FeatureQueueHook')['start_epoch'] == 0
-    assert hook(stage, 'PrototypesHook').get('frozen_iters', 0) == 0
-    assert stage['load_from'].endswith('/pretrain/final.pth')
-    check_optimizer(stage, numbers['attention_lr'], 20)
-
-
-def test_published_clustering_and_labels(published):
-    stages, numbers = published
-    clusters = hook(stages['finetune'], 'ClusterHook')
-    assert clusters['num_clusters'] == numbers['num_categories']
-    assert clusters['kmeans_iterations'] == 20 and clusters['kmeans_restarts'] == 30
-    labels = hook(stages['finetune'], 'PseudoLabelHook')
-    assert labels['source'] == clusters['source']
-    embedding, whole = labels['source']['dataset']['pipeline'], labels['label_dataset']['pipeline']
-    assert [t['type'] for t in embedding[1:]] == ['ResizeShortSide', 'CenterCrop', 'PackImage']
-    assert embedding[1]['side'] == 256
-    assert embedding[2]['crop_size'] == 224
-    assert whole == [*embedding[:2], embedding[3]]
-
-
-def test_published_finetuning(published):
-    stages, numbers = published
-    stage = stages['finetune']
-    assert stage['load_from'].endswith('/pretrain/final.pth')  # not the attention stage
-    head = stage['model']['decode_head']
-    assert head['num_classes'] == numbers['num_categories'] + 1
-    assert head['num_convs'] == 0 and head['dropout_ratio'] == 0 and not head['concat_input']
-    assert defaults(LUSSSegmentor)['loss_stride'] == 2
-    types = [t['type'] for t in stage['train_dataloader']['dataset']['pipeline']]
-    assert types[2:4] == ['RandomResizedSegCrop', 'RandomFlip']
-    assert stage['train_dataloader']['dataset']['pipeline'][2]['size'] == 224
-    check_optimizer(stage, 0.6, 20)
-    validation = stage['val_dataloader']['dataset']
-    assert validation['type'] == 'ImageNetSDataset'
-    assert validation['subset'] == numbers['num_categories']
 
 
 @every_recipe

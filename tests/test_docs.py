@@ -15,15 +15,13 @@ from mmengine.config import Config
 from mmengine.registry import Registry
 
 from luss_mm.recipes.config_check import RUNNER_KEYS
+from luss_mm.recipes.find_recipe import recipes
 from luss_mm.recipes.recipe import Recipe
+from tests.conftest import load_tool
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md'))]
-RECIPES = sorted(
-    p
-    for family in ('luss', 'imagenet_s', 'pretraining', 'semi')
-    for p in ROOT.glob(f'configs/{family}/*.py')
-)
+RECIPES = sorted(recipes().values())
 PATH = re.compile(r'(?<![\w/.<>])(?:configs|docs|luss_mm|tests|tools)/[\w*./-]*\w')
 FENCE = re.compile(r'^```(\w*)\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 WRAPPERS = {
@@ -113,13 +111,6 @@ def test_python_compiles_and_recipes_resolve(text, tmp_path):
         recipe = Config.fromfile(config)
         recipe.work_dir = str(tmp_path)
         Recipe(recipe)
-
-
-def load_tool(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / 'tools' / f'{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize('page', GENERATED)

@@ -1,4 +1,4 @@
-"""Every DSSN and supervised recipe resolves for every split and has its published numbers."""
+"""Every DSSN and supervised recipe resolves for every split."""
 
 import copy
 import functools
@@ -10,10 +10,6 @@ from tests.semi_recipes import NAMES, PAIRS, SETS, config_path, data_of
 from tests.test_configs import (
     load_recipe,
 )
-
-VOC = dict(lr=0.002, head=10, crop=513, epochs=100, images=8, selection='class_aware', start=0)
-CITYSCAPES = dict(lr=0.005, head=1, crop=801, epochs=240, images=4, selection='all', start=5)
-GPUS = 4
 
 each_recipe = pytest.mark.parametrize('name', NAMES)
 each_pair = pytest.mark.parametrize('pair', PAIRS)
@@ -43,10 +39,6 @@ def lists_of(name, **settings):
     return stage['train_dataloader']['dataset'], stage['val_dataloader']['dataset']
 
 
-def numbers(pair):
-    return CITYSCAPES if data_of(pair) == 'cityscapes' else VOC
-
-
 @each_published
 def test_split_is_one_setting(pair):
     for split in SETS[data_of(pair)][1]:
@@ -61,88 +53,6 @@ def test_split_is_one_setting(pair):
         assert same_validation == validation
         for dataset in (*semi.values(), alone, validation):
             assert isinstance(dataset, str) or dataset['data_root'] == '/images'
-
-
-@each_published
-def test_published_optimisation(pair):
-    expected = numbers(pair)
-    for method in ('dssn', 'supervised'):
-        stage = training(f'{method}_{pair}')
-        wrapper = stage['optim_wrapper']
-        assert wrapper['optimizer'] == dict(
-            type='SGD', lr=expected['lr'], momentum=0.9, weight_decay=1e-4
-        )
-        keys = wrapper['paramwise_cfg']['custom_keys']
-        assert keys == dict(decode_head=dict(lr_mult=expected['head']))
-        (schedule,) = stage['param_scheduler']
-        assert (schedule['type'], schedule['power']) == ('PolyLR', 0.9)
-        loop = stage['train_cfg']
-        if method == 'dssn':
-            assert loop['by_epoch'] and loop['max_epochs'] == expected['epochs']
-            assert schedule['end'] == expected['epochs'] and schedule['convert_to_iter_based']
-        else:
-            assert schedule['end'] == loop['max_iters'] and not schedule['by_epoch']
-    sampler = training(f'dssn_{pair}')['train_dataloader']['sampler']
-    images = expected['images'] // GPUS
-    assert sampler == dict(type='SemiSampler', labelled=images, unlabelled=images, partners=True)
-    assert training(f'dssn_{pair}')['train_dataloader']['batch_size'] == 3 * images
-    assert training(f'supervised_{pair}')['train_dataloader']['batch_size'] == images
-
-
-@each_published
-def test_published_network(pair):
-    model = training(f'dssn_{pair}')['model']
-    assert model['selection'] == numbers(pair)['selection']
-    assert model['strong_from_epoch'] == numbers(pair)['start']
-    segmentor = model['segmentor']
-    head, backbone = segmentor['decode_head'], segmentor['backbone']
-    assert head['type'] == 'DeepLabV3PlusHead' and head['dilations'] == (1, 6, 12, 18)
-    assert (head['in_channels'], head['shallow_in_channels']) == (2048, 256)
-    assert (head['channels'], head['shallow_channels'], head['dropout_ratio']) == (256, 48, 0)
-    assert head['align_corners'] and not {'shallow_kernel', 'aspp_dropout'} & set(head)
-    assert model['strong_from_iteration'] == 1
-    assert head['num_classes'] == dict(voc=21, cityscapes=19, coco=81)[data_of(pair)]
-    if 'resnet' in pair:
-        assert f'resnet{backbone["depth"]}' in pair
-        assert (backbone['type'], backbone['stem_channels']) == ('ResNetV1c', 128)
-        assert backbone['contract_dilation'] and backbone['dilations'] == (1, 1, 1, 2)
-        assert backbone['strides'] == (1, 2, 2, 1)
-    else:
-        assert backbone['model_name'] == 'xception65' and backbone['output_stride'] == 16
-    if data_of(pair) == 'cityscapes':
-        assert head['loss_decode'] == dict(
-            type='HardPixelCrossEntropy', ignore_label=1000, thres=0.7, min_kept=100000
-        )
-        baseline = training(f'supervised_{pair}')['model']
-        assert segmentor['type'] == baseline['type'] == 'WindowSegmentor'
-        assert model['max_argmax_pixels'] == 2048 * 1024
-        assert segmentor['test_cfg'] == dict(mode='slide', crop_size=(801, 801), stride=(534, 534))
-    else:
-        assert head['loss_decode']['type'] == 'CrossEntropyLoss'
-        assert segmentor['type'] == 'EncoderDecoder'
-        assert segmentor['test_cfg'] == dict(mode='whole')
-
-
-@each_published
-def test_published_views(pair):
-    crop = numbers(pair)['crop']
-    semi = training(f'dssn_{pair}')['train_dataloader']['dataset']
-    geometry = ['RandomResize', 'Pad', 'RandomCrop', 'RandomFlip']
-    for part in ('labelled', 'unlabelled'):
-        *_, resize, pad, cut, flip, pack = semi[part]['pipeline']
-        assert [t['type'] for t in (resize, pad, cut, flip)] == geometry
-        assert resize['ratio_range'] == (0.5, 2.0) and resize['keep_ratio']
-        assert pad['size'] == cut['crop_size'] == (crop, crop)
-        assert pad['pad_val'] == dict(img=0, seg=1000) and flip['prob'] == 0.5
-    assert semi['unlabelled']['pipeline'][1]['type'] == 'MarkValidPixels'
-    assert semi['labelled']['pipeline'][-1]['views'] == dict(labelled=[])
-    views = pack['views']
-    assert views['weak'] == [] and views['strong1'] == views['strong2']
-    colours, *operations, box = views['strong1']
-    assert colours == dict(type='DistortColours', jitter=(0.5, 0.5, 0.5, 0.25))
-    pool = dict(type='RandomColourOperations', num=(1, 3), pool='dssn')
-    assert operations == ([] if data_of(pair) == 'cityscapes' else [pool])
-    assert box == dict(type='DrawCutMixBox', prob=0.5, shapes='uniform')
 
 
 @pytest.mark.parametrize('name', ['dssn_folder', 'dssn_imagenet_s50_resnet50'])

@@ -53,13 +53,6 @@ from mmseg.registry import DATASETS, MODELS
 @one_line_stops()
 def main() -> None:
     """Make references and label maps, and score them."""
-    arguments = parse_arguments()
-    init_default_scope('mmseg')
-    match_distances(arguments)
-
-
-def parse_arguments() -> argparse.Namespace:
-    """The command line."""
     parser = new_parser(__doc__)
     parser.add_argument('config', type=Path, metavar='CONFIG_OR_WORK_DIR')
     parser.add_argument('checkpoint', type=Path, nargs='?', help='default: final.pth beside it')
@@ -79,7 +72,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument('--shard-size', type=int, default=64, help='images lost at a kill (64)')
     parser.add_argument('--num-workers', type=int, default=2, help='processes that load (2)')
     parser.add_argument('--workers', type=int, default=os.cpu_count(), help='that score')
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    init_default_scope('mmseg')
+    match_distances(arguments)
 
 
 def match_distances(arguments: argparse.Namespace) -> None:

@@ -9,7 +9,6 @@ of both folders of images. Without --queries every fifth image is one. Pretraini
 seen the queries: what a network was trained on is no proof of what it knows.
 """
 
-import argparse
 import json
 from pathlib import Path
 
@@ -19,8 +18,9 @@ from luss_mm.recipes.setting_types import OptionAction
 from luss_mm.work_dir.atomic_files import refuse_unwritable, write_atomically
 
 
-def parse_arguments() -> argparse.Namespace:
-    """The command line."""
+@one_line_stops()
+def main() -> None:
+    """Print a line for each checkpoint and write all of them down."""
     parser = new_parser(__doc__)
     parser.add_argument('recipe', type=Path, metavar='RECIPE_OR_WORK_DIR')
     parser.add_argument('references', type=Path, help='folder of category folders')
@@ -31,13 +31,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument('--neighbours', type=int, help='that vote (as many as is usual)')
     parser.add_argument('--cfg-options', nargs='+', action=OptionAction, help='KEY=VALUE ...')
     parser.add_argument('--out', type=Path, metavar='FILE.json', help='a list of all figures')
-    return parser.parse_args()
-
-
-@one_line_stops()
-def main() -> None:
-    """Print a line for each checkpoint and write all of them down."""
-    arguments = parse_arguments()
+    arguments = parser.parse_args()
 
     from luss_mm.inference.feature_scores import NEIGHBOURS, score_features
     from luss_mm.inference.frozen_backbone import read_frozen_backbone

@@ -57,7 +57,12 @@ NOTE = (
 @one_line_stops()
 def main() -> None:
     """Label, score, print a table and draw."""
-    arguments = parse_arguments()
+    parser = new_parser(__doc__)
+    parser.add_argument('work_dir', type=Path)
+    parser.add_argument('--split', default='validation')
+    parser.add_argument('--workers', type=int, default=2, help='processes that score')
+    parser.add_argument('--pictures', type=int, default=24, help='images drawn')
+    arguments = parser.parse_args()
     init_default_scope('mmseg')
     quality_folder = RunFolder(arguments.work_dir).quality(arguments.split)
     out = quality_folder.path
@@ -114,16 +119,6 @@ def all_figures(
         **lost,
         **scores,
     }
-
-
-def parse_arguments() -> argparse.Namespace:
-    """The command line."""
-    parser = new_parser(__doc__)
-    parser.add_argument('work_dir', type=Path)
-    parser.add_argument('--split', default='validation')
-    parser.add_argument('--workers', type=int, default=2, help='processes that score')
-    parser.add_argument('--pictures', type=int, default=24, help='images drawn')
-    return parser.parse_args()
 
 
 def table(figures: dict[str, dict[str, float | None]]) -> PrettyTable:

@@ -8,7 +8,6 @@ image, foreground where a feature vector is longer than Otsu's threshold. Valida
 matching and scoring alone, as in the recipe. Prints mean and range over the seeds of k-means.
 """
 
-import argparse
 import json
 from pathlib import Path
 
@@ -18,8 +17,9 @@ from luss_mm.recipes.setting_types import OptionAction
 from luss_mm.work_dir.atomic_files import refuse_unwritable, write_atomically
 
 
-def parse_arguments() -> argparse.Namespace:
-    """The command line."""
+@one_line_stops()
+def main() -> None:
+    """Score, print the figures and write them down."""
     parser = new_parser(__doc__)
     parser.add_argument('recipe', type=Path, metavar='RECIPE_OR_WORK_DIR')
     parser.add_argument('--work-dir', help='of a recipe that refers to its files')
@@ -32,13 +32,6 @@ def parse_arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.seeds < 1:
         parser.error('--seeds: at least 1')
-    return arguments
-
-
-@one_line_stops()
-def main() -> None:
-    """Score, print the figures and write them down."""
-    arguments = parse_arguments()
 
     from luss_mm.inference.plain_baseline import FIGURES, read_plain_baseline, score_plain_baseline
     from luss_mm.recipes.recipe import read_settings

@@ -8,7 +8,6 @@ Call it on the machine of the run, whose cores, CPU and GPU are recorded with sc
 and labels used. An entry of the same set, weights, method, seed and setting is replaced.
 """
 
-import argparse
 from pathlib import Path
 
 from luss_mm.cli.arguments import new_parser
@@ -18,8 +17,9 @@ from luss_mm.engine.run_records import METHODS, REFINED, check_method
 RESULTS = Path(__file__).parents[1] / 'docs' / 'results.json'
 
 
-def parse_arguments() -> argparse.Namespace:
-    """The command line."""
+@one_line_stops()
+def main() -> None:
+    """Record and say what."""
     parser = new_parser(__doc__)
     parser.add_argument('work_dir', type=Path, nargs='?', help='of a finished, scored run')
     parser.add_argument(
@@ -43,13 +43,6 @@ def parse_arguments() -> argparse.Namespace:
         parser.error('WORK_DIR needs --method and --seed')
     if arguments.baseline is not None and any(given):
         parser.error('--baseline has a method and seeds of its own')
-    return arguments
-
-
-@one_line_stops()
-def main() -> None:
-    """Record and say what."""
-    arguments = parse_arguments()
 
     from luss_mm.engine.run_records import append_results, record_baseline, record_run
 

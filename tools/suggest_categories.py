@@ -37,7 +37,16 @@ CHOICE = 'category_numbers'
 @one_line_stops()
 def main() -> None:
     """Print a table and the suggestion; write both and a curve."""
-    arguments = parse_arguments()
+    parser = new_parser(__doc__)
+    parser.add_argument('work_dir', type=Path)
+    parser.add_argument('--features', help='folder; default: features, else dff_features')
+    parser.add_argument('--smallest', type=int, default=2)
+    parser.add_argument('--largest', type=int, default=MOST_CLUSTERS)
+    parser.add_argument('--images', type=int, default=20_000, help='clustered at most')
+    parser.add_argument('--sample', type=int, default=3_000, help='of them, for the silhouette')
+    parser.add_argument('--restarts', type=int, default=10, help='of k-means for each K')
+    parser.add_argument('--seed', type=int, default=0)
+    arguments = parser.parse_args()
     embeddings = draw_embeddings(arguments)
     refuse_unwritable(arguments.work_dir / f'{CHOICE}.json')
     largest = min(arguments.largest, len(embeddings) // 2)
@@ -58,20 +67,6 @@ def main() -> None:
     best = numbers[int(np.argmax(silhouettes))]
     suggested = suggest_number(numbers, silhouettes)
     report(arguments.work_dir, rows, best, suggested)
-
-
-def parse_arguments() -> argparse.Namespace:
-    """Command line."""
-    parser = new_parser(__doc__)
-    parser.add_argument('work_dir', type=Path)
-    parser.add_argument('--features', help='folder; default: features, else dff_features')
-    parser.add_argument('--smallest', type=int, default=2)
-    parser.add_argument('--largest', type=int, default=MOST_CLUSTERS)
-    parser.add_argument('--images', type=int, default=20_000, help='clustered at most')
-    parser.add_argument('--sample', type=int, default=3_000, help='of them, for the silhouette')
-    parser.add_argument('--restarts', type=int, default=10, help='of k-means for each K')
-    parser.add_argument('--seed', type=int, default=0)
-    return parser.parse_args()
 
 
 def draw_embeddings(arguments: argparse.Namespace) -> np.ndarray:

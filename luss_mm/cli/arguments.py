@@ -1,7 +1,6 @@
 """What several commands read from the command line; of a recipe its settings as NAME=VALUE."""
 
 import argparse
-import difflib
 import inspect
 from collections.abc import Callable, Iterable
 from importlib import import_module
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from luss_mm.recipes.find_recipe import check_options, find_recipe
 from luss_mm.recipes.setting_types import OptionAction
+from luss_mm.recipes.settings import did_you_mean
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -50,11 +50,7 @@ def one_of(module: str, name: str) -> Callable[[str], str]:
 
 def not_known(text: str, known: Iterable[str]) -> str:
     """What to say of a name that is not known: the nearest ones, or all of them."""
-    known = list(known)
-    near = difflib.get_close_matches(text, known, n=1, cutoff=0.6)
-    return (
-        f'{text!r}: did you mean {near[0]!r}?' if near else f'{text!r}: none of {", ".join(known)}'
-    )
+    return f'{text!r}{did_you_mean(text, list(known)) or ": none of " + ", ".join(known)}'
 
 
 def recipe_parser(description: str | None) -> argparse.ArgumentParser:

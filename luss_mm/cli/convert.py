@@ -9,7 +9,6 @@ Every key of the source is renamed or listed as left out; any other is an error.
 says where each format comes from. Files that could execute code are refused.
 """
 
-import argparse
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -22,8 +21,9 @@ if TYPE_CHECKING:
 CENTROIDS = 'pass-centroids'  # a file of centroids, no checkpoint
 
 
-def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+@one_line_stops()
+def main(arguments: list[str] | None = None) -> None:
+    """Convert and say what was left out."""
     parser = new_parser(__doc__)
     formats = one_of('luss_mm.checkpoints.conversion', 'FORMATS')
     parser.add_argument('format', type=formats, metavar='FORMAT', help='see docs/checkpoints.md')
@@ -40,13 +40,6 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         parser.error('--config checks checkpoints of ours: not with --backwards')
     if parsed.stage and not parsed.config:
         parser.error('--stage is a stage of --config RECIPE')
-    return parsed
-
-
-@one_line_stops()
-def main(arguments: list[str] | None = None) -> None:
-    """Convert and say what was left out."""
-    parsed = parse_arguments(arguments)
     from luss_mm.checkpoints.conversion import (
         convert_centroids,
         convert_checkpoint,

@@ -19,7 +19,6 @@ are 0 elsewhere, matched for each t. --scores DIR holds <folder>/<name>.png, gre
 label maps that have not been thresholded. The best threshold is chosen on the masks.
 """
 
-import argparse
 import os
 from pathlib import Path
 
@@ -34,18 +33,6 @@ RULES = ('luss_mm.functional.matching', 'MATCHING_RULES')
 @one_line_stops()
 def main(arguments: list[str] | None = None) -> None:
     """Score, write the JSON file and print a table."""
-    parsed = parse_arguments(arguments)
-
-    from luss_mm.evaluation.folders import evaluate
-    from luss_mm.terminal import quieten
-
-    quieten()
-
-    evaluate(parsed)
-
-
-def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
     parser = new_parser(__doc__)
     parser.add_argument('predictions', type=Path, metavar='PRED_DIR')
     parser.add_argument('masks', type=Path, metavar='GT_DIR')
@@ -72,4 +59,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     steps = parsed.curve or []
     if steps != sorted(set(steps)):
         parser.error('--curve: thresholds must rise')
-    return parsed
+
+    from luss_mm.evaluation.folders import evaluate
+    from luss_mm.terminal import quieten
+
+    quieten()
+
+    evaluate(parsed)

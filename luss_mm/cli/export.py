@@ -33,17 +33,6 @@ LOADING = {
 }
 
 
-def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = new_parser(__doc__)
-    parser.add_argument('source', metavar='WORK_DIR_OR_CHECKPOINT')
-    parser.add_argument('--out', type=Path, required=True, metavar='FILE.onnx|.pt2|.ts')
-    parser.add_argument('--config', help='of a checkpoint (default: beside or in it)')
-    parser.add_argument('--output', choices=('logits', 'labels'), default='logits')
-    parser.add_argument('--sizes', nargs='+', type=size, metavar='HxW')
-    return parser.parse_args(arguments)
-
-
 def size(text: str) -> tuple[int, int]:
     """Height and width of 'HxW'."""
     if not (match := re.fullmatch(r'([1-9]\d*)x([1-9]\d*)', text)):
@@ -54,7 +43,13 @@ def size(text: str) -> tuple[int, int]:
 @one_line_stops()
 def main(arguments: list[str] | None = None) -> None:
     """Export, check and describe."""
-    parsed = parse_arguments(arguments)
+    parser = new_parser(__doc__)
+    parser.add_argument('source', metavar='WORK_DIR_OR_CHECKPOINT')
+    parser.add_argument('--out', type=Path, required=True, metavar='FILE.onnx|.pt2|.ts')
+    parser.add_argument('--config', help='of a checkpoint (default: beside or in it)')
+    parser.add_argument('--output', choices=('logits', 'labels'), default='logits')
+    parser.add_argument('--sizes', nargs='+', type=size, metavar='HxW')
+    parsed = parser.parse_args(arguments)
     from luss_mm.inference.export import CHECKED_SIZES, export_segmentor
     from luss_mm.inference.trained_segmentor import find_segmentor
     from luss_mm.work_dir.atomic_files import write_atomically

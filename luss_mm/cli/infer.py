@@ -30,8 +30,9 @@ OUTPUTS = ('labels', 'overlays')
 SHOWN_BAD_IMAGES = 20
 
 
-def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+@one_line_stops()
+def main(arguments: list[str] | None = None) -> None:
+    """Segment, and list what could not be read."""
     parser = new_parser(__doc__)
     parser.add_argument('source', metavar='WORK_DIR_OR_CHECKPOINT')
     parser.add_argument('images', type=Path, metavar='IMAGES', help='a folder or one image')
@@ -53,13 +54,6 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parsed = parser.parse_args(arguments)
     if parsed.batch_size < 1 or parsed.workers < 1:
         parser.error('--batch-size and --workers are at least 1')
-    return parsed
-
-
-@one_line_stops()
-def main(arguments: list[str] | None = None) -> None:
-    """Segment, and list what could not be read."""
-    parsed = parse_arguments(arguments)
     try:
         infer(parsed)
     except KeyboardInterrupt:

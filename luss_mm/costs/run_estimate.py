@@ -18,7 +18,7 @@ from luss_mm.costs.part_costs import Cost, PartCosts, RecipeImages
 from luss_mm.functional.durations import format_duration
 from luss_mm.functional.ranks import one_rank
 from luss_mm.recipes.recipe import Recipe
-from luss_mm.recipes.settings import SettingsError
+from luss_mm.recipes.settings import SettingsError, first_line
 from luss_mm.work_dir.artifact import decide_on_main
 from luss_mm.work_dir.manifest import is_finished, read_manifest
 
@@ -194,8 +194,7 @@ def announce_estimate(recipe: Recipe, names: Sequence[str]) -> RunEstimate | Non
             with one_rank():  # the others wait below
                 estimate = estimate_run(recipe, left, processes=get_world_size()) if left else None
         except Exception as error:  # an odd model or data set is no reason not to train
-            reason = f'{type(error).__name__}: {error}'.partition('\n')[0]
-            print_log(f'no estimate of the costs ({reason})', 'current')
+            print_log(f'no estimate of the costs ({first_line(error)})', 'current')
             return None, None
         if estimate is None:
             return None, None

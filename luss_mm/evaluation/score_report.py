@@ -22,14 +22,11 @@ def scores_in_percent(scores: MatchedScores) -> dict[str, float | None]:
     Without background F-beta is None, and aAcc is the share of right pixels.
     """
     figures = official_figures(scores)
+    ours = {'mIoU': 'mIoU', 'mBIoU': 'b-mIoU', 'Acc': 'ImgAcc', 'FMeasure': 'F-beta'}
+    shown = {name: figures.pop(official) for official, name in ours.items()} | figures
     if scores.pixel_accuracy is not None:
-        figures = {**figures, 'aAcc': _percent(scores.pixel_accuracy)}
-    names = {'mIoU': 'mIoU', 'mBIoU': 'b-mIoU', 'Acc': 'ImgAcc', 'FMeasure': 'F-beta'}
-    for official in figures.keys() - names:
-        names[official] = official
-    shown = {names[official]: _rounded(value) for official, value in figures.items()}
-    order = [*('mIoU', 'b-mIoU', 'ImgAcc', 'F-beta'), *shown]
-    return {name: shown[name] for name in dict.fromkeys(order)}
+        shown['aAcc'] = _percent(scores.pixel_accuracy)
+    return {name: _rounded(value) for name, value in shown.items()}
 
 
 def official_figures(scores: MatchedScores) -> dict[str, float | None]:

@@ -25,7 +25,13 @@ from mmseg.registry import (
 )
 
 from luss_mm.recipes.config_check import RUNNER_KEYS
-from luss_mm.recipes.settings import SettingsError, did_you_mean, did_you_mean_path
+from luss_mm.recipes.settings import (
+    NotLiteralError,
+    SettingsError,
+    did_you_mean,
+    did_you_mean_path,
+    literal,
+)
 
 PACKAGES = ('luss_mm', 'mmseg', 'mmpretrain', 'mmcv', 'mmengine')
 REGISTRIES = (MODELS, TRANSFORMS, TASK_UTILS, WEIGHT_INITIALIZERS, DATASETS, DATA_SAMPLERS)
@@ -109,30 +115,11 @@ def _assignments(module: ast.Module, name: str) -> dict[str, Any]:
             and isinstance(statement.targets[0], ast.Name)
         ):
             raise ConfigError(f'{name}, line {statement.lineno}: not an assignment. {WAY_OUT}')
-        values[statement.targets[0].id] = _literal(statement.value, name)
-    return values
-
-
-def _literal(node: ast.expr, name: str) -> Any:
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict':
-        if not node.keywords and len(node.args) == 1 and isinstance(node.args[0], ast.Dict):
-            return _literal(node.args[0], name)  # so mmengine writes keys that are no names
-        if not node.args and all(keyword.arg for keyword in node.keywords):
-            return {k.arg: _literal(k.value, name) for k in node.keywords}
-    elif isinstance(node, ast.Dict) and all(isinstance(k, ast.Constant) for k in node.keys):
-        pairs = zip(node.keys, node.values, strict=True)
-        return {key.value: _literal(value, name) for key, value in pairs}
-    elif isinstance(node, (ast.List, ast.Tuple)):
-        items = [_literal(item, name) for item in node.elts]
-        return items if isinstance(node, ast.List) else tuple(items)
-    elif isinstance(node, (ast.Constant, ast.UnaryOp, ast.Set)):
         try:
-            return ast.literal_eval(node)
-        except (ValueError, TypeError):
-            pass  # refused below
-    raise ConfigError(
-        f'{name}, line {node.lineno}: {ast.unparse(node)[:60]!r} is not a literal. {WAY_OUT}'
-    )
+            values[statement.targets[0].id] = literal(statement.value)
+        except NotLiteralError as error:
+            raise ConfigError(f'{name}, line {error.node.lineno}: {error}. {WAY_OUT}') from error
+    return values
 
 
 def _check_imports(custom_imports: Any, name: str) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from luss_mm.datasets.sample_seed import sample_randomness
 from luss_mm.models.timm_feature_maps import feature_levels, import_timm
 from luss_mm.packaged_weights import TIMM, find_packaged
-from luss_mm.recipes.settings import Settings, SettingsError, did_you_mean
+from luss_mm.recipes.settings import Settings, SettingsError, did_you_mean, first_line
 
 SIDE = 224  # of the image that tells the strides: 2 to 32, and patches of 14 pixels, divide it
 WHOLE_IMAGE = (101, 133)  # as photographs are: no multiples of anything
@@ -113,7 +113,7 @@ def _describe(name: str) -> tuple[dict[str, Any], list[Level]]:
             shown = ' x '.join(map(str, WHOLE_IMAGE))
             raise SettingsError(
                 f'backbone={name}: takes images of some sizes only, not of {shown} pixels '
-                f'({_first_line(error)}), but recipes show it photographs of any size'
+                f'({first_line(error)}), but recipes show it photographs of any size'
             ) from error
     return config, levels
 
@@ -163,7 +163,7 @@ def _build(name: str, config: Mapping[str, Any]) -> nn.Module:
     try:
         network = MODELS.build(dict(config))
     except Exception as error:  # of any library: what it says is the reason
-        raise SettingsError(f'backbone={name}: cannot be built ({_first_line(error)})') from error
+        raise SettingsError(f'backbone={name}: cannot be built ({first_line(error)})') from error
     network.eval()  # apart: some of mmseg's return None
     return network
 
@@ -184,7 +184,7 @@ def _levels_of(name: str, network: nn.Module) -> list[Level]:
         maps = network(torch.zeros(1, 3, SIDE, SIDE))
     except Exception as error:
         raise SettingsError(
-            f'backbone={name}: fails on an image of {SIDE} x {SIDE} pixels ({_first_line(error)})'
+            f'backbone={name}: fails on an image of {SIDE} x {SIDE} pixels ({first_line(error)})'
         ) from error
     if not isinstance(maps, (list, tuple)) or not all(
         isinstance(found, Tensor) and found.ndim == 4 for found in maps
@@ -272,7 +272,3 @@ def _weights_of_timm(backbone: Any, values: Mapping[str, Any]) -> dict[str, Any]
         image_std=[round(255 * value, 3) for value in weights.std],
     )
     return {key: value for key, value in found.items() if key in values}
-
-
-def _first_line(error: Exception) -> str:
-    return f'{type(error).__name__}: {error}'.strip().partition('\n')[0]

@@ -6,9 +6,9 @@ import os
 from argparse import Action, ArgumentError, ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from luss_mm.recipes.settings import REFERENCE, Settings, SettingsError
+from luss_mm.recipes.settings import REFERENCE, Settings, SettingsError, literal
 from luss_mm.work_dir import ON_CHANGE
 
 BLOCKS = ('{', '[{', 'dict(', '[dict(')  # how a dict or a list of dicts begins
@@ -29,6 +29,7 @@ class Kind:
         optional: Whether None is allowed.
     """
 
+    noun: ClassVar[str] = ''  # what else is allowed
     words: tuple[str, ...] = ()
     optional: bool = False
 
@@ -56,7 +57,7 @@ class Kind:
         return False
 
     def _name(self) -> str:
-        return ''
+        return self.noun
 
 
 class Choice(Kind):
@@ -66,15 +67,16 @@ class Choice(Kind):
 class Text(Kind):
     """A name or a path, taken literally with its blanks, commas and brackets."""
 
+    noun = 'a text'
+
     def _takes(self, value: Any) -> bool:
         return isinstance(value, str)
-
-    def _name(self) -> str:
-        return 'a text'
 
 
 class Path(Text):
     """A text, literal also as the last part of a nested key; a leading `~` is the home folder."""
+
+    noun = 'a path'
 
     def _read(self, text: str) -> str:
         return os.path.expanduser(text)  # some shells leave it alone behind a '='
@@ -82,21 +84,17 @@ class Path(Text):
     def _takes(self, value: Any) -> bool:
         return isinstance(value, (str, os.PathLike))
 
-    def _name(self) -> str:
-        return 'a path'
-
 
 class Flag(Kind):
     """True or False."""
+
+    noun = 'True or False'
 
     def _read(self, text: str) -> bool | str:
         return FLAGS.get(text.lower(), text)
 
     def _takes(self, value: Any) -> bool:
         return isinstance(value, bool)
-
-    def _name(self) -> str:
-        return 'True or False'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +107,7 @@ class Number(Kind):
         highest: Bound that does.
     """
 
+    noun = 'a finite number'
     above: float = -math.inf
     lowest: float = -math.inf
     highest: float = math.inf
@@ -131,23 +130,19 @@ class Number(Kind):
 
     def _name(self) -> str:
         bounds = [f' {sign} {bound:g}' for sign, bound in self._bounds() if math.isfinite(bound)]
-        return f'{self._noun()}{" and".join(bounds)}'
+        return f'{self.noun}{" and".join(bounds)}'
 
     def _bounds(self) -> tuple[tuple[str, float], ...]:
         return ('>', self.above), ('>=', self.lowest), ('<=', self.highest)
-
-    def _noun(self) -> str:
-        return 'a finite number'
 
 
 class Whole(Number):
     """A whole number."""
 
+    noun = 'a whole number'
+
     def _takes(self, value: Any) -> bool:
         return isinstance(value, int) and super()._takes(value)
-
-    def _noun(self) -> str:
-        return 'a whole number'
 
 
 class Side(Whole):
@@ -492,21 +487,7 @@ def _read_block(text: str) -> Any:
         ArgumentTypeError: If it is anything else.
     """
     try:
-        return _literal(ast.parse(text, mode='eval').body)
+        return literal(ast.parse(text, mode='eval').body)
     except (SyntaxError, ValueError) as error:
         message = f'{text} is no dict or list of dicts as Python writes it'
         raise ArgumentTypeError(message) from error
-
-
-def _literal(node: ast.expr) -> Any:
-    match node:
-        case ast.Call(func=ast.Name('dict'), args=[], keywords=keywords):
-            if all(keyword.arg for keyword in keywords):
-                return {keyword.arg: _literal(keyword.value) for keyword in keywords}
-        case ast.Dict(keys=keys, values=values) if all(keys):
-            return {ast.literal_eval(k): _literal(v) for k, v in zip(keys, values, strict=True)}
-        case ast.List(elts=parts):
-            return [_literal(part) for part in parts]
-        case ast.Tuple(elts=parts):
-            return tuple(_literal(part) for part in parts)
-    return ast.literal_eval(node)

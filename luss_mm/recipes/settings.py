@@ -1,6 +1,7 @@
 """Settings of a recipe, references to them, and what a misspelt one was probably meant to be."""
 
 import ast
+import contextlib
 import copy
 import difflib
 import operator
@@ -217,6 +218,46 @@ def _operands(node: ast.expr) -> tuple[ast.AST, ast.expr, ast.expr] | None:
     if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in OPERATORS:
         return node.ops[0], node.left, node.comparators[0]
     return None
+
+
+class NotLiteralError(ValueError):
+    """A part of an expression is no literal.
+
+    Args:
+        node: The part.
+    """
+
+    def __init__(self, node: ast.expr) -> None:
+        super().__init__(f'{ast.unparse(node)[:60]!r} is not a literal')
+        self.node = node
+
+
+def literal(node: ast.expr) -> Any:
+    """Value of an expression of literals, `dict(a=1)` included; nothing is executed.
+
+    Raises:
+        NotLiteralError: If it holds anything else.
+    """
+    match node:
+        case ast.Call(func=ast.Name('dict'), args=[ast.Dict() as inner], keywords=[]):
+            return literal(inner)  # so mmengine writes keys that are no names
+        case ast.Call(func=ast.Name('dict'), args=[], keywords=given) if all(k.arg for k in given):
+            return {keyword.arg: literal(keyword.value) for keyword in given}
+        case ast.Dict(keys=keys, values=values) if all(isinstance(k, ast.Constant) for k in keys):
+            return {k.value: literal(v) for k, v in zip(keys, values, strict=True)}
+        case ast.List(elts=parts):
+            return [literal(part) for part in parts]
+        case ast.Tuple(elts=parts):
+            return tuple(literal(part) for part in parts)
+        case ast.Constant() | ast.UnaryOp() | ast.Set():
+            with contextlib.suppress(ValueError, TypeError):
+                return ast.literal_eval(node)
+    raise NotLiteralError(node)
+
+
+def first_line(error: Exception) -> str:
+    """Kind and first line of an error of another package."""
+    return f'{type(error).__name__}: {error}'.strip().partition('\n')[0]
 
 
 def did_you_mean(name: str, known: Mapping[str, Any] | list[str] | set[str]) -> str:

@@ -31,7 +31,7 @@ from luss_mm.recipes.config_check import TRIAL_SIDE, typed_blocks
 from luss_mm.recipes.data_check import LOADERS, fitting_batch, is_yet_to_come, name_setting
 from luss_mm.recipes.dataset_facts import dataset_parts, without_class_labels, without_loading
 from luss_mm.recipes.recipe import Recipe
-from luss_mm.recipes.settings import SettingsError
+from luss_mm.recipes.settings import SettingsError, first_line
 from luss_mm.work_dir.artifact import decide_on_main
 
 MOST_SIZES = 20_000  # images whose size is read, evenly spread over larger sets: some seconds
@@ -58,7 +58,7 @@ def check_extremes(recipe: Recipe, names: Sequence[str]) -> None:
         try:
             return _find_mistake(recipe, names)
         except (KeyError, OSError, TypeError, ValueError) as error:  # of odd data sets
-            return _first_line(error)
+            return first_line(error)
 
     if mistake := decide_on_main(find):
         raise SettingsError(mistake)
@@ -182,7 +182,7 @@ def _try_transforms(
         try:
             samples.append(Compose(steps)(dict(entry)))
         except Exception as error:  # of any transform: the cause is kept
-            return f'{entry["img_path"]} ({width} x {height} pixels): {_first_line(error)}'
+            return f'{entry["img_path"]} ({width} x {height} pixels): {first_line(error)}'
     if loader is None or not samples or not loader.get('drop_last'):
         return None
     try:
@@ -191,7 +191,7 @@ def _try_transforms(
             MODELS.build(dict(preprocessor))(batch, True)
     except Exception as error:
         images = ', '.join(entry['img_path'] for entry in entries)
-        return f'{images} do not fit into one batch: {_first_line(error)}'
+        return f'{images} do not fit into one batch: {first_line(error)}'
     return None
 
 
@@ -219,13 +219,9 @@ def _find_mistake_of_single(stage: Mapping[str, Any]) -> str | None:
         if 'more than 1 value per channel' in str(error):
             return (
                 'batches of one image on one process are too small for the batch normalisation '
-                f'({_first_line(error)})'
+                f'({first_line(error)})'
             )
     return None
-
-
-def _first_line(error: Exception) -> str:
-    return f'{type(error).__name__}: {error}'.partition('\n')[0]
 
 
 def draw_made_up_samples(

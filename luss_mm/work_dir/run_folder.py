@@ -367,14 +367,6 @@ class StageFolder:
         path = self.path / _PROTOTYPE_USE
         return read_json(path) if path.is_file() else []
 
-    def selected_counts(self) -> dict[str, list[int]]:
-        """Images of each category before (`total`) and after (`kept`) the selection.
-
-        Raises:
-            MissingPartError: If nothing was selected.
-        """
-        return _read_part(self.selection / _COUNTS)
-
 
 @dataclass(frozen=True)
 class QualityFolder:

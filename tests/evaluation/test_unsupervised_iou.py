@@ -1,34 +1,79 @@
 import itertools
+import json
 
 import cv2
 import numpy as np
 import pytest
 from mmengine.dataset import DefaultSampler
 
-from luss_mm.evaluation import UnsupervisedIoUMetric
+from luss_mm.evaluation import CategoryIoUMetric, UnsupervisedIoUMetric
+from luss_mm.functional.matching import MATCHING_RULES
 from tests.left_over import left_over
 from tests.two_ranks import run_on_two_ranks
 
 from .metric_runs import data_sample, evaluate, read
-from .slow_toolbox import made_up_images, slow_scores
+from .slow_toolbox import IGNORED, made_up_images, slow_figures, slow_scores
 
 # ---------------------------------------------------------------- scores
 
 
 @pytest.mark.parametrize(
-    'num_images, num_clusters, num_categories',
-    [(15, 4, 4), (9, 1, 1), (15, 6, 4), (40, 3, 5), (25, 50, 50), (40, 300, 300), (20, 310, 270)],
+    'rule, num_images, num_clusters, num_categories',
+    [
+        *(
+            (rule, *sizes)
+            for rule in MATCHING_RULES
+            for sizes in ((15, 4, 4), (15, 6, 4), (9, 1, 1))
+        ),
+        ('image_hungarian', 40, 3, 5),
+        ('image_hungarian', 40, 300, 300),
+        ('majority', 20, 310, 270),
+    ],
 )
-def test_equals_the_slow_reference(num_images, num_clusters, num_categories, tmp_path):
+def test_equals_the_slow_reference(rule, num_images, num_clusters, num_categories, tmp_path):
     images = made_up_images(num_images, num_clusters, num_categories)
-    scores = evaluate(images, num_clusters, num_categories, output_dir=tmp_path)
-    expected, match, ious = slow_scores(images, num_clusters, num_categories)
+    settings = dict(output_dir=tmp_path, matching=rule)
+    scores = evaluate(images, num_clusters, num_categories, **settings)
+    expected, match, ious = slow_scores(images, num_clusters, num_categories, rule)
     assert scores == expected
     assert scores['mIoU'] > 0 and scores['F-beta'] > 0
     assert {int(g): c for g, c in read(tmp_path / 'match.json').items()} == match
     rows = read(tmp_path / 'scores.json')['per_class']
     np.testing.assert_array_equal([row['IoU'] for row in rows], ious[0].round(2))
     np.testing.assert_array_equal([row['b-IoU'] for row in rows], ious[1].round(2))
+
+
+@pytest.mark.parametrize('match', [[0, 2, 1, 3], [0, 3, 3, 4], [0, 0, 2, 2], [0, 4, 4, 4]])
+def test_a_given_match_from_a_dict_or_a_file(tmp_path, match):
+    images, match = made_up_images(15, 3, 3, seed=4), {str(g): c for g, c in enumerate(match)}
+    (tmp_path / 'match.json').write_text(json.dumps(match))
+    scores = evaluate(images, 3, 3, match=match, output_dir=tmp_path / 'out')
+    assert scores == evaluate(images, 3, 3, match=tmp_path / 'match.json')
+    figures, ious = slow_figures(images, {int(g): c for g, c in match.items()}, 3)
+    assert (scores['mIoU'], scores['ImgAcc']) == (figures['mIoU'].round(2), figures['Acc'])
+    report = read(tmp_path / 'out' / 'scores.json')
+    np.testing.assert_array_equal([row['IoU'] for row in report['per_class']], ious[0].round(2))
+    assert report['matching'] == 'given' and 'match clusters' not in report['ground_truth_use']
+    assert report['unmatched_clusters'] == [int(g) for g, c in match.items() if c == 4]
+    assert read(tmp_path / 'out' / 'match.json') == match
+    with pytest.raises(ValueError, match='no category for generated id 4'):
+        evaluate(images, 4, 3, match=match)
+
+
+def test_category_ids_are_matched_to_nothing():
+    """Also of images whose masks are ignored everywhere, or that share nothing with them."""
+    truth = np.random.default_rng(0).choice([0, 1, 2, IGNORED], (8, 8))
+    right, ignored = np.where(truth == IGNORED, 0, truth), np.full_like(truth, IGNORED)
+    swapped, same = np.array([0, 2, 1]), {0: 0, 1: 1, 2: 2}
+    for images in ([(right, truth)], [(swapped[right], truth)], [(right, ignored)]):
+        metric = CategoryIoUMetric(num_categories=2)
+        metric.dataset_meta = dict(classes=('others', 'ant', 'bee'))
+        for index, image in enumerate(images):
+            metric.process(None, [data_sample(index, *image).to_dict()])
+        figures, _ = slow_figures(images, same, 2)
+        scores = metric.evaluate(len(images))
+        assert scores['mIoU'] == round(float(figures['mIoU']), 2)
+        assert ('ML' in scores) == (figures['ML'] is not None)
 
 
 # ---------------------------------------------------------------- the metric's behaviour

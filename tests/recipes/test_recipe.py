@@ -97,11 +97,28 @@ def test_settings_of_the_command_line_reach_all_stages():
         (dict(stages__secnd=dict(train_cfg=dict())), "stages.secnd has neither .*mean 'second'"),
         (dict(stage_order=['first', 'secnd']), "stage_order names 'secnd', .*mean 'second'"),
         (dict(load_from='x.pth'), r"load_from='x.pth' does not say which .*stages.<stage>.load"),
+        (dict(stages__second__zzz=1), 'stages.second.zzz: mmengine has no such key$'),
+        (dict(stages__second__optim_wrapper__optimizer__momentm=1), "SGD takes no.*'momentum'"),
+        (dict(stages__second__model__type='PASSPretrainr'), "nothing .* mean 'PASSPretrainer'"),
+        (dict(backbone__type='Resnet'), "backbone.type: nothing .* did you mean 'ResNet'"),
+        (dict(stages__first__custom_hooks=[dict(type='PrototypesHook', frozn=1)]), 'takes no such'),
+        (dict(stages__first__custom_hooks=[dict(type='CSDHook', kmean_restarts=1)]), 'did you'),
     ],
 )
 def test_mistakes_are_named_before_anything_runs(changes, message):
     with pytest.raises(SettingsError, match=message):
         recipe(**changes)
+
+
+def test_what_may_be_right_passes():
+    """Arguments of base classes, of what timm takes, and of types that no registry knows."""
+    recipe(
+        stages__first__optim_wrapper__accumulative_counts=2,
+        stages__first__train_dataloader__dataset__serialize_data=False,
+        stages__first__custom_hooks=[dict(type='CSDHook', kmeans_restarts=1, priority='LOW')],
+        stages__second__model__head=dict(_delete_=True, type='of_somebody_else', anything=1),
+        backbone=dict(_delete_=True, type='TIMMBackbone', model_name='x', output_stride=16),
+    )
 
 
 @pytest.mark.parametrize('key', ['stages', 'stage_order', 'work_dir'])

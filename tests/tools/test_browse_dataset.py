@@ -4,7 +4,6 @@ from mmengine.config import Config
 
 from luss_mm.recipes.recipe import Recipe
 from tests.engine.test_browse_samples import recipe
-from tests.tools.test_infer import load_tool
 
 
 @pytest.fixture
@@ -14,16 +13,16 @@ def config(data_root, tmp_path):
     return path
 
 
-def test_pictures_of_a_recipe_and_of_its_finished_stage(config, tmp_path, capsys):
-    browse = load_tool('browse_dataset')
-    browse(config, '--count', 3, '--epoch', 2)
+def test_pictures_of_a_recipe_and_of_its_finished_stage(call_tool, config, tmp_path, capsys):
+    call_tool('browse_dataset', config, '--count', 3, '--epoch', 2)
     folder = tmp_path / 'run' / 'browse' / 'pretrain-epoch-2'
     files = sorted(folder.iterdir())
     printed = capsys.readouterr().out
     assert len(files) == 3 and f'3 pictures: {folder}' in printed and 'pass 2' in printed
     stage = tmp_path / 'run' / 'pretrain'
     Config(Recipe(Config.fromfile(config)).stage('pretrain', stage)).dump(tmp_path / 'stage.py')
-    browse(tmp_path / 'stage.py', '--count', 3, '--epoch', 2, '--out', tmp_path / 'again')
+    options = '--count', 3, '--epoch', 2, '--out', tmp_path / 'again'
+    call_tool('browse_dataset', tmp_path / 'stage.py', *options)
     again = sorted((tmp_path / 'again').iterdir())
     assert [f.name for f in files] == [f.name for f in again]
     for ours, theirs in zip(files, again, strict=True):

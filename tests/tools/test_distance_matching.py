@@ -1,7 +1,4 @@
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +9,6 @@ from mmseg.registry import MODELS
 
 from tests.tiny_layout import write_image, write_label_map
 
-TOOLS = Path(__file__).parents[2] / 'tools'
 COLOURS = dict(others=(128, 128, 128), apple=(30, 30, 220), pear=(40, 210, 60))
 CONFIG = """
 model = dict(
@@ -24,18 +20,6 @@ model = dict(
     backbone=dict(type='ResNet', depth=18, stem_channels=8, base_channels=8),
 )
 """
-
-
-def load_tool(name):
-    spec = importlib.util.spec_from_file_location(name, TOOLS / f'{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope='module')
-def tool():
-    return load_tool('distance_matching')
 
 
 @pytest.fixture(scope='module')
@@ -68,11 +52,10 @@ def random_weights():
         return MODELS.build(Config.fromstring(CONFIG, '.py').model).state_dict()
 
 
-def run(tool, monkeypatch, made, out, *options, model=('.',)):
+def run(call_tool, made, out, *options, model=('.',)):
     arguments = [*(made / path for path in model), '--data-root', made / 'data', '--out', out]
     arguments += ['--resize-side', 64, '--num-workers', 0, '--workers', 1, *options]
-    monkeypatch.setattr(sys, 'argv', ['distance_matching.py', *map(str, arguments)])
-    tool.main()
+    call_tool('distance_matching', *arguments)
 
 
 def error_of(*arguments, **options):
@@ -81,9 +64,9 @@ def error_of(*arguments, **options):
     return str(stop.value)
 
 
-def test_from_a_work_directory_to_scores(tool, made, tmp_path, monkeypatch, capsys):
+def test_from_a_work_directory_to_scores(call_tool, made, tmp_path, capsys):
     out = tmp_path / 'out'
-    run(tool, monkeypatch, made, out)
+    run(call_tool, made, out)
     report = json.loads((out / 'scores.json').read_text())
     assert report['protocol'] == 'distance' and report['num_categories'] == 2
     expected_use = 'train-semi masks: references; validation masks: scoring'
@@ -93,15 +76,14 @@ def test_from_a_work_directory_to_scores(tool, made, tmp_path, monkeypatch, caps
     assert report['mIoU'] > 60  # colours survive random convolutions
     arguments = [out / 'validation', made / 'data/validation-segmentation', '--categories', 2]
     arguments += ['--protocol', 'distance', '--out', tmp_path / 'other.json', '--workers', 1]
-    monkeypatch.setattr(sys, 'argv', ['evaluate.py', *map(str, arguments)])
-    load_tool('evaluate').main()
+    call_tool('evaluate', *arguments)
     other = json.loads((tmp_path / 'other.json').read_text())
     assert {**other, 'ground_truth_use': ''} == {
         key: '' if key == 'ground_truth_use' else report[key] for key in other
     }
 
     before = {path: path.stat().st_mtime_ns for path in out.rglob('*.png')}
-    run(tool, monkeypatch, made, out, model=('pretrain/config.py', 'pretrain/final.pth'))
+    run(call_tool, made, out, model=('pretrain/config.py', 'pretrain/final.pth'))
     assert {path: path.stat().st_mtime_ns for path in out.rglob('*.png')} == before
 
 
@@ -116,6 +98,6 @@ def test_from_a_work_directory_to_scores(tool, made, tmp_path, monkeypatch, caps
         (('.',), ('--neighbours', '0'), 'positive, not 0'),
     ],
 )
-def test_mistakes_are_named(tool, made, tmp_path, monkeypatch, model, options, message):
-    assert message in error_of(tool, monkeypatch, made, tmp_path, *options, model=model)
+def test_mistakes_are_named(call_tool, made, tmp_path, model, options, message):
+    assert message in error_of(call_tool, made, tmp_path, *options, model=model)
     assert not (tmp_path / 'scores.json').exists()

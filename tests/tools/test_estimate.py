@@ -1,36 +1,16 @@
-import importlib.util
 import json
-import sys
-from pathlib import Path
-
-import pytest
 
 from tests.engine.small_folder_recipe import CHANNELS
 from tests.small_recipe import OPTIONS
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'estimate.py'
 
-
-@pytest.fixture(scope='module')
-def tool():
-    spec = importlib.util.spec_from_file_location('estimate_tool', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def run(tool, monkeypatch, *options, **settings):
-    small = {k: v for k, v in OPTIONS.items() if not k.startswith('stages.data')}
-    pairs = [f'{k}={v}' for k, v in (small | dict(feature_channels=CHANNELS) | settings).items()]
-    arguments = ['estimate.py', 'configs/luss/pass_folder.py', *options, '--cfg-options', *pairs]
-    monkeypatch.setattr(sys, 'argv', arguments)
-    tool.main()
-
-
-def test_a_table_and_a_file(tool, monkeypatch, capsys, data_root, tmp_path):
+def test_a_table_and_a_file(call_tool, capsys, data_root, tmp_path):
     out = tmp_path / 'estimate.json'
-    options = ['--json', str(out), '--work-dir', str(tmp_path / 'run'), '--measure']
-    run(tool, monkeypatch, *options, data_root=data_root, num_categories=2)
+    small = {k: v for k, v in OPTIONS.items() if not k.startswith('stages.data')}
+    small |= dict(feature_channels=CHANNELS, data_root=data_root, num_categories=2)
+    options = ['--json', out, '--work-dir', tmp_path / 'run']
+    pairs = [f'{name}={value}' for name, value in small.items()]
+    call_tool('estimate', 'configs/luss/pass_folder.py', *options, '--cfg-options', *pairs)
     printed = capsys.readouterr().out
     written = json.loads(out.read_text())
     names = [part['name'] for part in written['costs']]

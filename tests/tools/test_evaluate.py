@@ -1,7 +1,4 @@
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,16 +9,7 @@ from luss_mm.functional.thresholds import SWEEP_THRESHOLDS
 from tests.evaluation.slow_toolbox import made_up_images, slow_figures, slow_matching
 from tests.left_over import left_over
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'evaluate.py'
 OFFICIAL = 'Acc mIoU mBIoU FMeasure S MS ML L BS BMS BML BL'.split()
-
-
-@pytest.fixture(scope='module')
-def tool():
-    spec = importlib.util.spec_from_file_location('evaluate', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def write_png(path, pixels):
@@ -43,11 +31,10 @@ def write_images(root, images):
         write_label_map(root / 'masks' / f'{name_of(index)}.png', truth)
 
 
-def run(tool, monkeypatch, root, categories, *options):
-    arguments = ['evaluate.py', root / 'predictions', root / 'masks']
-    arguments += ['--categories', categories, '--out', root / 'out.json', *options]
-    monkeypatch.setattr(sys, 'argv', [str(argument) for argument in arguments])
-    tool.main()
+def run(call_tool, root, categories, *options):
+    folders = root / 'predictions', root / 'masks'
+    out = root / 'out.json'
+    call_tool('evaluate', *folders, '--categories', categories, '--out', out, *options)
     return json.loads((root / 'out.json').read_text())
 
 
@@ -71,11 +58,11 @@ def assert_equals_slow(report, images, match, num_categories):
 @pytest.mark.parametrize('workers', [1, 2])
 @pytest.mark.parametrize('clusters, categories', [(5, 5), (300, 300)])
 def test_files_score_as_the_slow_reference(
-    tool, tmp_path, monkeypatch, capsys, workers, clusters, categories
+    call_tool, tmp_path, capsys, workers, clusters, categories
 ):
     images = made_up_images(40, clusters, categories)
     write_images(tmp_path, images)
-    report = run(tool, monkeypatch, tmp_path, categories, '--workers', workers)
+    report = run(call_tool, tmp_path, categories, '--workers', workers)
     assert list(report)[:12] == OFFICIAL
     assert_equals_slow(report, images, slow_matching(images, clusters, categories), categories)
     assert report['num_images'] == 40 and report['protocol'] == 'unsupervised'
@@ -107,7 +94,7 @@ def write_scores(root, scores, kind):
 
 @pytest.mark.parametrize('kind', ['uint8', 'uint16', 'npy'])
 @pytest.mark.parametrize('rule', ['image_hungarian', 'majority'])
-def test_the_curve_equals_scoring_each_threshold_by_itself(tool, tmp_path, monkeypatch, kind, rule):
+def test_the_curve_equals_scoring_each_threshold_by_itself(call_tool, tmp_path, kind, rule):
     images = made_up_images(8, 6, 3)
     scores = foreground_scores(images)
     write_images(tmp_path, images)
@@ -115,7 +102,7 @@ def test_the_curve_equals_scoring_each_threshold_by_itself(tool, tmp_path, monke
     options = ['--clusters', 6, '--matching', rule, '--workers', 1]
     options += ['--scores', tmp_path / 'scores', '--curve']
     steps = [0, 0.31, 0.5, 0.9]
-    report = run(tool, monkeypatch, tmp_path, 3, *options, *steps)
+    report = run(call_tool, tmp_path, 3, *options, *steps)
     expected = []
     for step in steps:
         cut = [
@@ -130,7 +117,7 @@ def test_the_curve_equals_scoring_each_threshold_by_itself(tool, tmp_path, monke
     assert report['curve']['best']['mIoU'] == pytest.approx(expected[best])
     assert report['mIoU'] == pytest.approx(expected[0])  # the label maps as they are
     if kind == 'npy':
-        default = run(tool, monkeypatch, tmp_path, 3, *options)['curve']
+        default = run(call_tool, tmp_path, 3, *options)['curve']
         assert default['thresholds'] == list(SWEEP_THRESHOLDS)
 
 
@@ -150,22 +137,22 @@ def test_the_curve_equals_scoring_each_threshold_by_itself(tool, tmp_path, monke
         (None, 'not a PNG'),
     ],
 )
-def test_a_bad_prediction_is_named(tool, tmp_path, monkeypatch, pixels, message):
+def test_a_bad_prediction_is_named(call_tool, tmp_path, pixels, message):
     good = np.zeros((8, 9), np.int64)
     write_images(tmp_path, [(good, good)] * 3)
     path = tmp_path / 'predictions' / f'{name_of(1)}.png'
     path.write_bytes(b'GIF89a' * 10) if pixels is None else write_png(path, pixels)
     for workers in (1, 2):
         with pytest.raises(SystemExit, match=rf'error: {path}.*{message}'):
-            run(tool, monkeypatch, tmp_path, 3, '--workers', workers)
+            run(call_tool, tmp_path, 3, '--workers', workers)
     assert not (tmp_path / 'out.json').exists()
 
 
-def test_bad_scores_are_named(tool, tmp_path, monkeypatch):
+def test_bad_scores_are_named(call_tool, tmp_path):
     images = made_up_images(2, 3, 3)
     write_images(tmp_path, images)
     folder = tmp_path / 'scores'
-    run_it = tool, monkeypatch, tmp_path, 3, '--workers', 1, '--curve', '--scores', folder
+    run_it = call_tool, tmp_path, 3, '--workers', 1, '--curve', '--scores', folder
     assert 'scores: no such folder' in error_of(*run_it)
     folder.mkdir()
     assert 'scores: 2 of 2 images are missing: n00/image_0.png' in error_of(*run_it)
@@ -188,7 +175,7 @@ def test_bad_scores_are_named(tool, tmp_path, monkeypatch):
         (['--categories', '1000'], 'K is 1 to 999'),
     ],
 )
-def test_options_that_contradict_are_named(tool, tmp_path, monkeypatch, capsys, options, message):
+def test_options_that_contradict_are_named(call_tool, tmp_path, capsys, options, message):
     with pytest.raises(SystemExit):
-        run(tool, monkeypatch, tmp_path, 3, *options)
+        run(call_tool, tmp_path, 3, *options)
     assert message in capsys.readouterr().err

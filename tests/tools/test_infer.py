@@ -1,6 +1,4 @@
-import importlib.util
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,19 +7,6 @@ import torch
 from tests.engine.small_run import make_run
 from tests.inference.test_inferencer import smooth_image
 from tests.tiny_layout import write_image
-
-TOOLS = Path(__file__).parents[2] / 'tools'
-
-
-def load_tool(name):
-    spec = importlib.util.spec_from_file_location(name, TOOLS / f'{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-
-    def run(*arguments):
-        module.main([str(argument) for argument in arguments])
-
-    return run
 
 
 @pytest.fixture
@@ -36,10 +21,10 @@ def images(tmp_path):
     return tmp_path / 'images'
 
 
-def test_infers_a_folder_and_says_what_was_bad(run, images, tmp_path, capsys):
+def test_infers_a_folder_and_says_what_was_bad(call_tool, run, images, tmp_path, capsys):
     (images / 'bad.jpg').write_bytes(b'no image')
-    infer = load_tool('infer')
-    infer(run, images, '--out', tmp_path / 'out', '--device', 'cpu', '--names', 'none')
+    options = '--out', tmp_path / 'out', '--device', 'cpu', '--names', 'none'
+    call_tool('infer', run, images, *options)
     printed = capsys.readouterr()
     assert 'bad.jpg: not a readable image' in printed.err and '1 images skipped' in printed.err
     assert (tmp_path / 'out' / 'labels' / 'ä' / '0.png').is_file()
@@ -47,9 +32,18 @@ def test_infers_a_folder_and_says_what_was_bad(run, images, tmp_path, capsys):
     assert (tmp_path / 'out' / 'listing.csv').read_text().startswith('image,height,width,id')
 
 
-def test_exports_and_describes(run, tmp_path, capsys):
-    export = load_tool('export_segmentor')
-    export(run, '--out', tmp_path / 'a.ts', '--output', 'labels', '--sizes', '32x40', '64x32')
+def test_exports_and_describes(call_tool, run, tmp_path, capsys):
+    call_tool(
+        'export_segmentor',
+        run,
+        '--out',
+        tmp_path / 'a.ts',
+        '--output',
+        'labels',
+        '--sizes',
+        '32x40',
+        '64x32',
+    )
     assert 'labels of 300 ids; largest difference to PyTorch' in capsys.readouterr().out
     notes = json.loads((tmp_path / 'a.ts.json').read_text())
     assert notes['sizes'] == [[32, 40], [64, 32]] and notes['channels'] == 'RGB'
@@ -63,6 +57,6 @@ def test_exports_and_describes(run, tmp_path, capsys):
     labels = torch.jit.load(tmp_path / 'a.ts')(torch.zeros(1, 3, 48, 56))
     assert np.shape(labels) == (1, 48, 56)
     with pytest.raises(SystemExit, match="end in .onnx, .pt2, .ts, not '.pth'"):
-        export(run, '--out', tmp_path / 'a.pth')
+        call_tool('export_segmentor', run, '--out', tmp_path / 'a.pth')
     with pytest.raises(SystemExit, match='2'):
-        export(run, '--out', tmp_path / 'a.ts', '--sizes', '32')
+        call_tool('export_segmentor', run, '--out', tmp_path / 'a.ts', '--sizes', '32')

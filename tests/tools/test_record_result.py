@@ -1,26 +1,20 @@
-import importlib.util
 import json
 import sys
-from pathlib import Path
 
 import pytest
 
+from luss_mm.engine.run_records import (
+    NOT_RUN,
+    TOO_FEW,
+    cell,
+    compare,
+    merge_entries,
+    result_tables,
+)
+from tests.conftest import load_tool
 from tests.visualization.made_up_run import make_run
 
-TOOLS = Path(__file__).parents[2] / 'tools'
 SCORES = {'mIoU': 24.5, 'ImgAcc': 50.0, 'F-beta': 48.0}
-
-
-def load(name):
-    spec = importlib.util.spec_from_file_location(name, TOOLS / f'{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope='module')
-def tool():
-    return load('record_result')
 
 
 @pytest.fixture
@@ -35,14 +29,13 @@ def run(tmp_path):
 
 
 @pytest.fixture
-def record(tool, tmp_path, monkeypatch):
+def record(call_tool, tmp_path):
     """What the file of results holds after a call."""
 
     def call(*arguments):
         file = tmp_path / 'results.json'
         given = ['--set', 'eth', '--weights', 'dino', '--file', file, *arguments]
-        monkeypatch.setattr(sys, 'argv', ['record_result.py', *map(str, given)])
-        tool.main()
+        call_tool('record_result', *given)
         return json.loads(file.read_text())
 
     return call
@@ -83,8 +76,6 @@ def test_runs_are_added_and_replaced(run, record):
     'method, seed, message',
     [
         ('PASS', 7, 'is not PASS, it was run with use_dff, use_csd, use_spo'),
-        ('+ DFF', 7, r'is not \+ DFF'),
-        ('plain baseline', 7, 'is not plain baseline'),
         ('PDSO', 8, 'has seed 7, not 8'),
         ('other', 7, "no method 'other'"),
     ],
@@ -93,12 +84,6 @@ def test_a_run_is_not_recorded_as_another(run, record, tmp_path, method, seed, m
     with pytest.raises(SystemExit, match=message):
         record(run, '--method', method, '--seed', seed)
     assert not (tmp_path / 'results.json').exists()
-
-
-def test_a_run_without_scores_is_refused(run, record):
-    (run / 'finetune' / 'scores.json').unlink()
-    with pytest.raises(SystemExit, match='the run was not scored'):
-        record(run, '--method', 'PDSO', '--seed', 7)
 
 
 def test_a_baseline_has_an_entry_for_each_seed(record, tmp_path):
@@ -121,25 +106,9 @@ def test_a_baseline_has_an_entry_for_each_seed(record, tmp_path):
         record('--baseline', tmp_path / 'plain.json')
 
 
-def test_a_damaged_file_of_results_stays(run, record, tmp_path):
-    (tmp_path / 'results.json').write_text('[')
-    with pytest.raises(SystemExit, match=r'results.json: not JSON'):
-        record(run, '--method', 'PDSO', '--seed', 7)
-    assert (tmp_path / 'results.json').read_text() == '['
-
-
-@pytest.mark.parametrize(
-    'arguments', [(), ('RUN',), ('RUN', '--baseline', 'F'), ('--baseline', 'F', '--seed', '1')]
-)
-def test_half_a_command_line_is_refused(record, arguments):
-    with pytest.raises(SystemExit) as stop:
-        record(*arguments)
-    assert stop.value.code == 2
-
-
 def test_the_page_keeps_what_is_around_its_tables(run, record, tmp_path, monkeypatch):
     record(run, '--method', 'PDSO', '--seed', 7)
-    writer = load('write_results_tables')
+    writer = load_tool('write_results_tables')
     page = tmp_path / 'results.md'
     page.write_text(f'before\n{writer.BEGIN}old\n{writer.END}after\n')
     monkeypatch.setattr(writer, 'PAGE', page)
@@ -153,3 +122,91 @@ def test_the_page_keeps_what_is_around_its_tables(run, record, tmp_path, monkeyp
     page.write_text('no marker')
     with pytest.raises(ValueError, match='lacks the marker'):
         writer.main()
+
+
+# ---------------------------------------------------------------- tables
+
+
+def entry(method, seed, miou, name='eth', weights='lite0', setting='', labels=('ImageNet',)):
+    return dict(
+        set=name,
+        weights=weights,
+        method=method,
+        seed=seed,
+        setting=setting,
+        metrics={'mIoU': miou, 'ImgAcc': miou + 1, 'F-beta': miou + 2},
+        labels_of_weights=list(labels),
+    )
+
+
+ENTRIES = [
+    *(entry('plain baseline', seed, 20 + seed) for seed in range(3)),
+    *(entry('PASS', seed, 30 + seed) for seed in range(3)),
+    *(entry('PASS', seed, 5, 'cal') for seed in range(2)),
+    *(entry('PASS, refined', seed, 33 + seed) for seed in range(3)),
+    *(entry('PDSO', seed, 30.5) for seed in range(3)),
+    *(entry('+ DFF', seed, 29.5) for seed in range(3)),
+    entry('+ SPO', 0, 50),
+]
+
+
+def rows(text, title):
+    """Cells of the table below a line, by their row's name."""
+    lines = text.split(title)[1].strip().split('\n\n')[0].splitlines()
+    header, _, *body = [[c.strip() for c in line.strip('|').split('|')] for line in lines]
+    return {row[0]: dict(zip(header[1:], row[1:], strict=True)) for row in body}
+
+
+def test_cells_hold_mean_range_and_number():
+    text = result_tables(ENTRIES)
+    found = rows(text, 'Validation mIoU:')
+    methods = ['PASS', 'PASS, refined', '+ DFF', '+ CSD', '+ SPO', 'all (PDSO)']
+    assert list(found) == ['plain baseline', *methods] and list(found['PASS']) == ['cal', 'eth']
+    assert found['plain baseline']['eth'] == '21.0 (20.0 to 22.0), 3 seeds'
+    assert found['+ SPO']['eth'] == '50.0 (50.0 to 50.0), 1 seed'
+    assert found['plain baseline']['cal'] == found['+ CSD']['eth'] == NOT_RUN
+    others = rows(text, 'Image accuracy and F-beta:')
+    assert others['PASS']['eth, ImgAcc'] == '32.0 (31.0 to 33.0), 3 seeds'
+    assert others['PASS']['eth, F-beta'] == '33.0 (32.0 to 34.0), 3 seeds'
+    assert 'have seen: ImageNet.' in text
+
+
+def test_ranges_that_are_apart_are_named():
+    found = rows(result_tables(ENTRIES), 'of another method:')
+    others = {method: row.pop('compared with') for method, row in found.items()}
+    assert others['PASS'] == 'plain baseline' and others['all (PDSO)'] == 'PASS'
+    assert others['PASS, refined'] == 'PASS' and 'plain baseline' not in others
+    assert found['PASS'] == dict(eth='above', cal=NOT_RUN)
+    assert found['PASS, refined']['eth'] == 'above' and found['+ DFF']['eth'] == 'below'
+    assert found['all (PDSO)']['eth'] == 'none' and found['+ CSD']['eth'] == NOT_RUN
+    assert found['+ SPO']['eth'] == TOO_FEW
+
+
+def test_compare_by_all_pairs():
+    for values, others in [
+        ([1, 1, 2], [3, 3, 3]),
+        ([3, 4, 5], [1, 2, 2]),
+        ([1, 3, 3], [2, 2, 2]),
+        ([2, 2, 2], [2, 2, 2]),
+    ]:
+        pairs = [(v > o) - (v < o) for v in values for o in others]
+        expected = {1: 'above', -1: 'below'}[pairs[0]] if abs(sum(pairs)) == len(pairs) else 'none'
+        assert compare(values, others) == expected
+    assert compare([], [1]) == compare([1], []) == NOT_RUN == cell([])
+    assert compare([1, 1], [2, 2, 2]) == compare([3, 3, 3], [2]) == TOO_FEW
+
+
+def test_settings_have_tables_of_their_own_with_the_plain_baseline():
+    text = result_tables([*ENTRIES, entry('PASS', 0, 50, setting='sharp')])
+    assert text.count('### ') == 2
+    other = text.split('### lite0, sharp')[1]
+    assert rows(other, 'Validation mIoU:')['PASS']['eth'] == '50.0 (50.0 to 50.0), 1 seed'
+    assert rows(other, 'Validation mIoU:')['plain baseline']['eth'].startswith('21.0')
+
+
+def test_the_same_key_is_replaced_and_the_order_does_not_matter():
+    again = entry('PASS', 1, 99)
+    merged = merge_entries(ENTRIES, [again])
+    assert len(merged) == len(ENTRIES) and again in merged
+    assert merge_entries([again], [e for e in ENTRIES if e != entry('PASS', 1, 31)]) == merged
+    assert len(merge_entries(ENTRIES, [entry('PASS', 1, 99, setting='other')])) == len(ENTRIES) + 1

@@ -1,20 +1,7 @@
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-TOOL = Path(__file__).parents[2] / 'tools' / 'suggest_categories.py'
-
-
-@pytest.fixture(scope='module')
-def tool():
-    spec = importlib.util.spec_from_file_location('suggest_categories', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def write_embeddings(folder, groups, each=20, spread=0.05):
@@ -27,15 +14,10 @@ def write_embeddings(folder, groups, each=20, spread=0.05):
     np.save(folder / 'foreground_score_counts.npy', np.zeros(1000, np.int64))
 
 
-def run(tool, monkeypatch, *arguments):
-    monkeypatch.setattr(sys, 'argv', ['suggest_categories.py', *map(str, arguments)])
-    tool.main()
-
-
-def test_groups_are_counted_and_drawn(tool, monkeypatch, capsys, tmp_path):
+def test_groups_are_counted_and_drawn(call_tool, capsys, tmp_path):
     write_embeddings(tmp_path / 'features', 5)
     write_embeddings(tmp_path / 'dff_features', 3)
-    run(tool, monkeypatch, tmp_path, '--largest', 12, '--restarts', 20)
+    call_tool('suggest_categories', tmp_path, '--largest', 12, '--restarts', 20)
     printed = capsys.readouterr().out
     assert 'suggested: 5 ' in printed and 'num_categories=5' in printed
     assert 'no clear groups' not in printed
@@ -43,13 +25,13 @@ def test_groups_are_counted_and_drawn(tool, monkeypatch, capsys, tmp_path):
     assert written['suggested'] == written['best_silhouette'] == 5
     assert [row['categories'] for row in written['numbers']][:4] == [2, 3, 4, 5]
     assert (tmp_path / 'category_numbers.png').stat().st_size > 1000
-    run(tool, monkeypatch, tmp_path, '--features', 'dff_features', '--largest', 8)
+    call_tool('suggest_categories', tmp_path, '--features', 'dff_features', '--largest', 8)
     assert 'suggested: 3 ' in capsys.readouterr().out
 
 
-def test_what_is_missing_is_named(tool, monkeypatch, tmp_path):
+def test_what_is_missing_is_named(call_tool, tmp_path):
     with pytest.raises(SystemExit, match='no finished features .features, dff_features.'):
-        run(tool, monkeypatch, tmp_path)
+        call_tool('suggest_categories', tmp_path)
     write_embeddings(tmp_path / 'features', 3, each=1)
     with pytest.raises(SystemExit, match='3 images are too few for 2 categories'):
-        run(tool, monkeypatch, tmp_path)
+        call_tool('suggest_categories', tmp_path)

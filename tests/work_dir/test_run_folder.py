@@ -78,3 +78,11 @@ def test_what_an_output_was_made_from_is_found_by_its_key(tmp_path):
         RunFolder.read(tmp_path)
     with pytest.raises(FileNotFoundError, match='tools/train.py my_recipe.py'):
         run.finished_stage('absent', 'my_recipe.py')
+
+
+def test_what_a_match_file_must_be_is_named(tmp_path):
+    path = tmp_path / 'match.json'
+    for text, message in [('{', 'not JSON'), ('[1]', 'one JSON object'), ('{"1": 2.5}', 'object')]:
+        path.write_text(text)
+        with pytest.raises(ValueError, match=f'match.json: .*{message}'):
+            read_match(path)

@@ -97,7 +97,18 @@ BENCHMARKS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, write, and return the exit status."""
-    options = parse_arguments(arguments)
+    parser = new_parser(__doc__)
+    parser.add_argument('--out', type=Path, required=True, help='folder of the results')
+    names = [benchmark.name for benchmark in BENCHMARKS]
+    parser.add_argument('--only', nargs='+', choices=names, metavar='NAME', help=', '.join(names))
+    parser.add_argument('--quick', action='store_true', help='tiny sizes')
+    parser.add_argument('--again', action='store_true', help='also what is finished')
+    parser.add_argument('--page', type=Path, help='Markdown page whose table is replaced')
+    parser.add_argument('--work-dir', type=Path, help='of a trained recipe, for some')
+    parser.add_argument('--images', type=Path, help='folder of images, for inference')
+    options = parser.parse_args(arguments)
+    if options.quick and options.page:
+        parser.error('--quick figures say nothing: leave out --page')
     options.out.mkdir(parents=True, exist_ok=True)
     machine = current_machine()
     entries = read_entries(options.out, machine)
@@ -127,23 +138,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if failed:
         print(f'failed: {", ".join(failed)}. What they printed is in {options.out}/<name>.log')
     return 1 if failed else 0
-
-
-def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
-    parser = new_parser(__doc__)
-    parser.add_argument('--out', type=Path, required=True, help='folder of the results')
-    names = [benchmark.name for benchmark in BENCHMARKS]
-    parser.add_argument('--only', nargs='+', choices=names, metavar='NAME', help=', '.join(names))
-    parser.add_argument('--quick', action='store_true', help='tiny sizes')
-    parser.add_argument('--again', action='store_true', help='also what is finished')
-    parser.add_argument('--page', type=Path, help='Markdown page whose table is replaced')
-    parser.add_argument('--work-dir', type=Path, help='of a trained recipe, for some')
-    parser.add_argument('--images', type=Path, help='folder of images, for inference')
-    options = parser.parse_args(arguments)
-    if options.quick and options.page:
-        parser.error('--quick figures say nothing: leave out --page')
-    return options
 
 
 def command(benchmark: Benchmark, options: argparse.Namespace) -> list[str]:
