@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -112,7 +113,7 @@ def describe_files(directory: str | Path) -> dict[str, Any]:
     Returns:
         Relative paths to [bytes, SHA-256], or LISTING to [files, bytes, SHA-256 of the listing].
     """
-    sizes = list(_sizes(Path(directory), most=MOST_HASHED))
+    sizes = list(islice(_sizes(Path(directory)), MOST_HASHED + 1))
     if len(sizes) <= MOST_HASHED:
         return {name: [size, hash_file(Path(directory, name))] for name, size in sorted(sizes)}
     return {LISTING: _summary(Path(directory))}
@@ -127,12 +128,14 @@ def find_unusable_files(directory: str | Path, described: Mapping[str, Any]) -> 
         directory: Of the output.
         described: By `describe_files`. A summary is not checked, since that takes minutes.
     """
-    needed = {
-        name: facts
-        for name, facts in described.items()
-        if name.endswith(READ_LATER) and not name.startswith('evaluation/')
-    }
-    return _size_problems(Path(directory), needed)
+    problems = []
+    for name, facts in described.items():
+        path = Path(directory, name)
+        is_read = name.endswith(READ_LATER) and not name.startswith('evaluation/')
+        if is_read and (found := _size(path)) != facts[0]:
+            told = 'gone' if found is None else f'{found:,} of {facts[0]:,} bytes'
+            problems.append(f'{path}: {told}')
+    return problems
 
 
 def hash_file(path: str | Path) -> str:
@@ -156,21 +159,8 @@ def _size(path: Path) -> int | None:
         return None
 
 
-def _size_problems(directory: Path, described: Mapping[str, Any]) -> list[str]:
-    found = (_size_problem(directory / name, facts[0]) for name, facts in described.items())
-    return [problem for problem in found if problem]
-
-
-def _size_problem(path: Path, expected: int) -> str | None:
-    found = _size(path)
-    if found == expected:
-        return None
-    return f'{path}: ' + ('gone' if found is None else f'{found:,} of {expected:,} bytes')
-
-
-def _sizes(directory: Path, most: int | None = None) -> Iterator[tuple[str, int]]:
-    """Relative paths and sizes, folder by folder in order; one more than `most` at most."""
-    count = 0
+def _sizes(directory: Path) -> Iterator[tuple[str, int]]:
+    """Relative paths and sizes, folder by folder in order."""
     for folder, folders, names in os.walk(directory):
         folders[:] = sorted(name for name in folders if not name.startswith('.'))
         for name in sorted(names):
@@ -181,9 +171,6 @@ def _sizes(directory: Path, most: int | None = None) -> Iterator[tuple[str, int]
             if 'vis_data' in path.parts:  # mmengine's curves, which are a log
                 continue
             yield relative, path.stat().st_size
-            count += 1
-            if most is not None and count > most:
-                return
 
 
 def _summary(directory: Path) -> list[int | str]:
@@ -280,11 +267,8 @@ def _take_finished(directory: Path, recipe: dict, key: str) -> bool:
         old = {name: manifest.get(name) for name in recipe}
         changes = explain_difference(old, recipe)
         if rule_on_change() == 'keep':
-            print_log(
-                f'{directory} was made with other inputs or settings and is kept as it is '
-                '(on_change=keep). Changed (old -> new):\n  ' + '\n  '.join(changes),
-                logger='current',
-            )
+            made = f'{directory} was made with other inputs or settings'
+            _tell(f'{made} and is kept as it is (on_change=keep)', changes)
             return _is_undamaged(directory, manifest)
         if rule_on_change() == 'stop' and not (_earlier(directory, key) / MANIFEST).is_file():
             raise ChangedOutputError(
@@ -294,11 +278,8 @@ def _take_finished(directory: Path, recipe: dict, key: str) -> bool:
                 'Change them back, set on_change=keep to go on with it as it is, or on_change=redo '
                 'to keep it aside and make another.',
             )
-        print_log(
-            f'{directory} was made with other inputs or settings; it is kept as '
-            f'{directory.name}.{manifest["key"]}. Changed (old -> new):\n  ' + '\n  '.join(changes),
-            logger='current',
-        )
+        kept = f'it is kept as {directory.name}.{manifest["key"]}'
+        _tell(f'{directory} was made with other inputs or settings; {kept}', changes)
         _set_aside(directory)
     return take_up(directory, key)
 
@@ -316,11 +297,12 @@ def _notice_begun(directory: Path, recipe: dict) -> None:
                 changes,
                 'Change them back, or set on_change=redo to begin again and keep it.',
             )
-        print_log(
-            f'{other} was begun with other inputs or settings and stays there. Changed '
-            '(old -> new):\n  ' + '\n  '.join(changes),
-            logger='current',
-        )
+        _tell(f'{other} was begun with other inputs or settings and stays there', changes)
+
+
+def _tell(what: str, changes: list[str]) -> None:
+    listed = '\n  '.join(changes)
+    print_log(f'{what}. Changed (old -> new):\n  {listed}', logger='current')
 
 
 def _is_undamaged(directory: Path, manifest: Mapping[str, Any]) -> bool:
