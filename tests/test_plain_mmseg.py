@@ -1,6 +1,5 @@
 """A finished stage in mmseg's own tools and functions, which know nothing of recipes."""
 
-import shutil
 from pathlib import Path
 
 import cv2
@@ -73,16 +72,6 @@ def stage():
 
 
 @pytest.fixture(scope='module')
-def unscored_stage(tmp_path_factory):
-    """Fine-tuned without masks on what the finished run had made by then."""
-    work_dir = tmp_path_factory.mktemp('unscored') / 'run'
-    small_recipe.copy_run(small_recipe.finished_run(), work_dir)
-    shutil.rmtree(work_dir / 'finetune')
-    small_recipe.train(work_dir, evaluate=False, finetune_epochs=1)
-    return work_dir / 'finetune'
-
-
-@pytest.fixture(scope='module')
 def image(stage):
     return str(next(iter(sorted(stage.parent.glob('data/validation/*/*')))))
 
@@ -144,18 +133,6 @@ def test_the_inferencer_of_mmseg_writes_no_ids_that_8_bits_cut(stage, image, tmp
         inferencer(image, out_dir=str(tmp_path / 'many'))
     assert not list((tmp_path / 'many').rglob('*.png'))
     np.testing.assert_array_equal(inferencer(image, return_vis=True)['predictions'], predicted)
-
-
-def test_a_run_without_masks(unscored_stage, image):
-    model = load(unscored_stage)
-    expected = LUSSInferencer(unscored_stage, device='cpu')(image)['predictions'][0]
-    result = inference_model(model, image)
-    np.testing.assert_array_equal(result.pred_sem_seg.data[0].numpy(), expected)
-    clusters = [f'cluster {i}' for i in range(1, NUM_IDS)]
-    assert list(model.dataset_meta['classes']) == ['others', *clusters]
-    paths = str(unscored_stage / 'config.py'), str(unscored_stage / 'final.pth')
-    result = MMSegInferencer(*paths, device='cpu')(image)
-    np.testing.assert_array_equal(result['predictions'], expected)
 
 
 def test_the_tool_that_tests(stage, tmp_path):

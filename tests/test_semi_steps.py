@@ -15,7 +15,7 @@ from luss_mm.recipes.recipe import Recipe
 from tests.conftest import slow_but
 from tests.semi_recipes import NAMES, tiny_config
 
-QUICK = ('dssn_folder', 'dssn_coco_xception65', 'supervised_cityscapes_resnet50')
+QUICK = ('dssn_coco_xception65', 'supervised_cityscapes_resnet50')
 
 
 @functools.cache

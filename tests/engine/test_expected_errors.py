@@ -172,12 +172,6 @@ def test_a_label_map_that_cannot_be_written_is_named(tmp_path, monkeypatch):
         save_label_map(tmp_path / 'a.png', np.zeros((2, 3), int))
 
 
-def test_label_maps_of_very_long_names(tmp_path):
-    path = tmp_path / ('x' * 251 + '.png')
-    save_label_map(path, np.ones((2, 2), int))
-    assert [p.name for p in tmp_path.iterdir()] == [path.name]
-
-
 def test_a_clock_that_goes_back(tmp_path, monkeypatch):
     """Nothing is decided by times; the newest checkpoint is the one of the last epoch."""
     made = []

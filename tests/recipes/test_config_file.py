@@ -11,7 +11,7 @@ from luss_mm.recipes.config_file import ConfigError, read_config, read_own_confi
 from luss_mm.recipes.settings import SettingsError
 from tests.permissions import closed
 
-GOOD = "model = dict(type='A', depth=1)\nrate = 3\nviews = [dict(size=1)]\n"
+GOOD = "model = dict(type='A', depth=1)\nrate = 3\nviews = [dict(size=1)]\nhead = '${model}'\n"
 WRONG = {  # content of a file, and what is said of it
     'a.txt': ('a = 1', r'a.txt: not a config. Name a file that ends in .py'),
     'prose.py': ('no config here\n', r'prose.py, line 1: not a config \(SyntaxError: invalid'),
@@ -82,6 +82,7 @@ def test_a_fault_in_an_imported_module_keeps_its_traceback(folder, monkeypatch):
         ({'rate.a': 3}, 'rate.a: does not fit the config (rate='),
         ({'views.1.size': 3}, 'views.1.size: does not fit the config ("Index 1 exceeds'),
         ({'model.depth': 3, 'rate.a': 3}, '--cfg-options rate.a: does not fit'),
+        ({'head.depth': 3}, 'does not fit the config (head is ${model}: set model.depth instead)'),
         ({'model.depth': 3, 'rate': 4}, None),
     ],
 )

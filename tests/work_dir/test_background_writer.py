@@ -10,16 +10,6 @@ def array(value, length=10):
     return np.full(length, value, dtype=np.uint8)
 
 
-def test_everything_is_written_when_it_is_finished(tmp_path):
-    with BackgroundWriter(threads=3) as writer:
-        for round_ in range(2):  # it can be used again
-            for i in range(20):
-                writer.submit(np.save, tmp_path / f'{round_}-{i}.npy', array(i))
-            writer.finish()
-            found = [np.load(tmp_path / f'{round_}-{i}.npy') for i in range(20)]
-            np.testing.assert_array_equal(found, [array(i) for i in range(20)])
-
-
 def test_no_more_waits_than_may():
     most = waiting = 0
     lock, threads = threading.Lock(), set()
