@@ -176,7 +176,7 @@ def score_on_rank(rank, directory, sizes):
 
 
 def test_two_processes_equal_one_exactly(tmp_path):
-    sizes = [1, 6, 13]
+    sizes = [1, 4, 7]
     of_ranks = run_on_two_ranks(score_on_rank, tmp_path, sizes)
     assert of_ranks[0] == of_ranks[1]
     assert of_ranks[0].pop('without masks') == {}
