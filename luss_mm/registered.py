@@ -7,10 +7,12 @@ from luss_mm import (
     evaluation,
     imagenet_s,
     inference,
-    models,  # noqa: F401
+    models,
     pipeline,
 )
+from luss_mm.datasets import transforms
 
-for room in (checkpoints, datasets, engine, evaluation, imagenet_s, inference, pipeline):
+rooms = (checkpoints, datasets, transforms, engine, evaluation, imagenet_s, inference, models)
+for room in (*rooms, pipeline):
     for name in room.__all__:
         getattr(room, name)

@@ -15,7 +15,7 @@ import json
 from pathlib import Path
 
 from luss_mm.datasets.image_index import scan_images
-from luss_mm.datasets.label_map_file import read_label_map
+from luss_mm.datasets.mask_files import read_label_map
 from luss_mm.engine.expected_errors import one_line_stops
 from luss_mm.functional.kmeans import assign_to_centroids, fit_kmeans
 from luss_mm.functional.matching import image_presence, match_clusters, presence_counts

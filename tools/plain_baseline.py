@@ -41,7 +41,7 @@ def main() -> None:
     """Score, print the figures and write them down."""
     arguments = parse_arguments()
 
-    from luss_mm.inference.plain_baseline import FIGURES, read_plain_baseline, score_plain_baseline
+    from luss_mm.inference.frozen_backbone import FIGURES, read_plain_baseline, score_plain_baseline
     from luss_mm.recipes.recipe import read_settings
 
     settings = read_settings(arguments.recipe, arguments.cfg_options, arguments.work_dir)

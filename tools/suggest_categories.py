@@ -14,7 +14,7 @@ import json
 from pathlib import Path
 
 from luss_mm.engine.expected_errors import one_line_stops
-from luss_mm.functional.cluster_number import (
+from luss_mm.functional.clustering_scores import (
     MOST_CLUSTERS,
     NONE,
     candidate_numbers,

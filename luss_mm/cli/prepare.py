@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 
 from luss_mm.cli.arguments import new_parser
 from luss_mm.engine.expected_errors import one_line_stops
-from luss_mm.imagenet_s.categories import SUBSETS
-from luss_mm.imagenet_s.link_or_copy import MODES
-from luss_mm.imagenet_s.lists import MASKED_SPLITS, NUM_IMAGES
+from luss_mm.imagenet_s.archives import MODES
+from luss_mm.imagenet_s.lists import MASKED_SPLITS, NUM_IMAGES, SUBSETS
 
 if TYPE_CHECKING:
     from luss_mm.imagenet_s.prepare import SplitReport
@@ -47,7 +46,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def missing_archives(arguments: argparse.Namespace, subsets: list[int]) -> list[Path]:
     """Fetch the archives of subsets whose masks are not finished."""
-    from luss_mm.imagenet_s.masks import download
+    from luss_mm.imagenet_s.archives import download
 
     splits = [s for s in MASKED_SPLITS if arguments.splits is None or s in arguments.splits]
     return [
@@ -62,7 +61,7 @@ def missing_archives(arguments: argparse.Namespace, subsets: list[int]) -> list[
 
 def prepare(arguments: argparse.Namespace) -> dict[int, list['SplitReport']]:
     """Prepare the subsets after looking at lists, folders and archives of all of them."""
-    from luss_mm.imagenet_s.masks import look_through
+    from luss_mm.imagenet_s.archives import look_through
     from luss_mm.imagenet_s.prepare import ImageNetSPreparation
     from luss_mm.terminal import quieten
 

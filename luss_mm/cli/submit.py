@@ -12,7 +12,7 @@ from pathlib import Path
 
 from luss_mm.cli.arguments import new_parser
 from luss_mm.engine.expected_errors import one_line_stops
-from luss_mm.imagenet_s.categories import SUBSETS
+from luss_mm.imagenet_s.lists import SUBSETS
 from luss_mm.imagenet_s.submission import (
     METHOD_LINES,
     SubmittedSplit,

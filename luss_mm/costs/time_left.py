@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from luss_mm.costs.run_estimate import RunEstimate
-from luss_mm.functional.durations import format_duration
+from luss_mm.terminal import format_duration
 
 
 class TimeLeft:

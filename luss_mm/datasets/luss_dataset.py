@@ -1,20 +1,108 @@
-"""Folders of images in the ImageNet-S layout, with or without masks."""
+"""Data sets of folders: images, label maps beside them, class labels of earlier steps."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from mmseg.registry import DATASETS
 
-from luss_mm.datasets.category_folders import category_names, find_classes
-from luss_mm.datasets.image_entries import (
+from luss_mm.datasets.image_index import (
     ImageEntries,
+    ImageIndex,
     ImageSource,
+    Renaming,
+    kept_index,
     refuse_shared_label_maps,
+    scan_images,
 )
-from luss_mm.datasets.image_index import ImageIndex, kept_index, scan_images
-from luss_mm.datasets.indexed_dataset import IndexedDataset
-from luss_mm.datasets.label_map_file import IGNORE_INDEX
+from luss_mm.datasets.image_walk import category_names, find_classes, size_of
+from luss_mm.datasets.mask_files import IGNORE_INDEX
+from luss_mm.datasets.seeded_dataset import SeededDataset
+from luss_mm.functional.sample_selection import select_small_losses
+
+LINES = 4096  # that are hashed at once
+
+
+class IndexedDataset(SeededDataset):
+    """Images whose dicts are made when they are asked for; see `ImageEntries`.
+
+    Subclasses return `ImageEntries` from `load_data_list`, with one source for each of their
+    `image_folders`. mmengine's `serialize_data` has no effect: there is nothing to be serialized.
+    """
+
+    data_list: ImageEntries
+
+    def __init__(self, **kwargs: object) -> None:
+        super().__init__(**kwargs | dict(serialize_data=False))
+
+    def relative_path(self, index: int) -> str:
+        """Path of an image relative to its image folder, with '/' between the parts."""
+        self.full_init()
+        index = index if self.bad_images is None else self.bad_images.stand_in(index)
+        number, relative = self.data_list.locate(index)
+        return self._renamings[number](relative)
+
+    def all_paths(self) -> Iterator[str]:
+        """Relative paths of all images below the folders, whichever are chosen."""
+        self.full_init()
+        pairs = zip(self.data_list.sources, self._renamings, strict=True)
+        return ImageEntries(tuple(replace(s, label_name=name) for s, name in pairs)).label_names()
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the relative paths, sizes and tags of all images and the sizes of given masks.
+
+        Sizes are those when the images were listed. Contents are not read: an image replaced by one
+        of the same size goes unnoticed. Label maps elsewhere are not counted, since the run itself
+        makes them.
+        """
+        self.full_init()
+        digest, lines = hashlib.sha256(), []
+        for line in self._fingerprint_lines():
+            lines.append(line)
+            if len(lines) == LINES:
+                digest.update(os.fsencode(''.join(lines)))
+                lines.clear()
+        digest.update(os.fsencode(''.join(lines)))
+        return digest.hexdigest()
+
+    def label_paths(self) -> Iterator[str]:
+        """Where the label maps of the images lie, of those that have one."""
+        self.full_init()
+        return self.data_list.label_paths()
+
+    def _fingerprint_lines(self) -> Iterator[str]:
+        entries = self.data_list
+        masks = entries.label_maps if self._may_have_given_masks() else None
+        for number, relative, size in entries.located():
+            yield f'{self._renamings[number](relative)}\0{size}\n'
+            if entries.folder_ids is not None:
+                yield f'{(entries.folder_id(relative),)}\n'
+            if masks is not None:
+                path = masks.path(entries.sources[number].label_name(relative))
+                if self._is_given(path) and (mask_size := size_of(path)) >= 0:
+                    yield f'{mask_size}\n'
+
+    @cached_property
+    def _renamings(self) -> list[Renaming]:
+        return [Renaming.among(self.image_folders, n) for n in range(len(self.image_folders))]
+
+    def _may_have_given_masks(self) -> bool:
+        maps = self.data_list.label_maps
+        return maps is not None and any(
+            maps.folder.is_relative_to(given) or given.is_relative_to(maps.folder)
+            for given in self.given_folders
+        )
+
+    def _get_unserialized_subset(self, indices: Sequence[int] | int) -> ImageEntries:
+        """Of mmengine, which would make a list of dicts."""
+        if isinstance(indices, Sequence):
+            return self.data_list.select(indices)
+        return super()._get_unserialized_subset(indices)
 
 
 @DATASETS.register_module()
@@ -131,3 +219,73 @@ class LUSSDataset(IndexedDataset):
         # the official order, whatever folders exist
         names = self.metainfo.get('wnids') or category_names(self.image_folders, self.root)
         return {name: i for i, name in enumerate(names, start=1)}
+
+
+@DATASETS.register_module()
+class ClassLabelDataset(LUSSDataset):
+    """A `LUSSDataset` whose samples carry a class label that some earlier step made.
+
+    Args:
+        class_labels: `.npy` file with the label of every image of the folders, int (N,). It is
+            read at the first sample, so that a hook may write it when training begins.
+        losses: `.npy` file with the loss of every image, float (N,); None keeps all images.
+        small_loss: Which losses count as small, the arguments of `select_small_losses`: `rule`
+            (mean | quantile | absolute) and `value`. Needs `losses`.
+        **kwargs: As `LUSSDataset`.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If a file does not fit the images, or only one of `losses` and `small_loss` is
+            given.
+    """
+
+    def __init__(
+        self,
+        class_labels: str,
+        losses: str | None = None,
+        small_loss: Mapping[str, Any] | None = None,
+        **kwargs: object,
+    ) -> None:
+        if (losses is None) != (small_loss is None):
+            raise ValueError('losses and small_loss select together: give both or neither')
+        self.class_labels_path = Path(class_labels)
+        self.losses_path = losses
+        self.small_loss = small_loss
+        self.kept: np.ndarray | None = None
+        self.num_candidates = 0
+        super().__init__(**kwargs)
+
+    def load_data_list(self) -> ImageEntries:
+        """The selected images, each with its position among all images of the folders."""
+        entries = super().load_data_list()
+        self.num_candidates = len(entries)
+        self.kept = self._select(len(entries))
+        return entries.numbered('position').select(np.flatnonzero(self.kept))
+
+    def prepare_data(self, idx: int) -> dict:
+        """Sample after the transforms, which are given `class_label`."""
+        info = self.get_data_info(idx)
+        info['class_label'] = int(self.labels[info['position']])
+        return self.pipeline(info)
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """Labels of all images of the folders, also of those that were not kept. int (N,)."""
+        return _read(self.class_labels_path, self.num_candidates)
+
+    def _select(self, num_images: int) -> np.ndarray:
+        if self.losses_path is None:
+            return np.ones(num_images, dtype=bool)
+        return select_small_losses(_read(self.losses_path, num_images), **self.small_loss)
+
+
+def _read(path: str | Path, num_images: int) -> np.ndarray:
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'{path}: missing. The stage that writes it comes first.')
+    values = np.load(path, mmap_mode='r')
+    if values.shape != (num_images,):
+        raise ValueError(
+            f'{path}: {values.shape} values for {num_images} images. It was made from other '
+            'folders; remove it and run the recipe again.'
+        )
+    return values

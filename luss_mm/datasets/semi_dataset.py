@@ -11,16 +11,16 @@ import numpy as np
 from mmseg.registry import DATASETS
 from torch.utils.data import Dataset
 
-from luss_mm.datasets.image_entries import (
+from luss_mm.datasets.image_index import (
     ImageEntries,
     ImageSource,
     Renaming,
     find_repeated,
+    index_of_paths,
 )
-from luss_mm.datasets.image_index import index_of_paths
 from luss_mm.datasets.image_walk import find_sharing, label_map_name
-from luss_mm.datasets.indexed_dataset import IndexedDataset
-from luss_mm.datasets.sample_seed import EpochIndex
+from luss_mm.datasets.luss_dataset import IndexedDataset
+from luss_mm.datasets.samplers import EpochIndex
 from luss_mm.datasets.seeded_dataset import IGNORE_INDEX, SeededDataset
 
 

@@ -15,7 +15,7 @@ from mmseg.registry import DATA_SAMPLERS, DATASETS, MODELS
 from torch.utils.data import Dataset
 
 from luss_mm.datasets import SemiDataset
-from luss_mm.datasets.sample_seed import EpochIndex, sample_randomness
+from luss_mm.datasets.samplers import EpochIndex, sample_randomness
 from luss_mm.datasets.transforms import MultiCrop
 from luss_mm.functional.colour_changes import change_colours
 from luss_mm.recipes.recipe import Recipe

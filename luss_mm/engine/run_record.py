@@ -13,7 +13,7 @@ import torch
 
 from luss_mm.evaluation.result_tables import METHODS, PDSO, PLAIN, REFINED, merge_entries
 from luss_mm.inference.frozen_backbone import labels_of_weights
-from luss_mm.pipeline.run_health import judge_run
+from luss_mm.pipeline.image_counts import judge_run
 from luss_mm.work_dir.artifact import installed_versions
 from luss_mm.work_dir.atomic_files import write_atomically
 from luss_mm.work_dir.run_folder import RunFolder, read_json

@@ -25,7 +25,7 @@ from luss_mm.engine.hooks.safeguards import StopRequestHook
 from luss_mm.engine.hooks.training_progress import TrainingProgressHook
 from luss_mm.engine.processes import device_overrides, forget, start_process_group
 from luss_mm.engine.run_report import report_line
-from luss_mm.pipeline.run_health import judge_run
+from luss_mm.pipeline.image_counts import judge_run
 from luss_mm.recipes.config_check import check_compile, check_features
 from luss_mm.recipes.data_check import check_data, fitting_batch
 from luss_mm.recipes.image_check import bad_image_lines, check_images_of

@@ -5,8 +5,8 @@ import json
 import sys
 import time
 
-from luss_mm.datasets.category_folders import category_folders
-from luss_mm.datasets.label_map_file import IGNORE_INDEX
+from luss_mm.datasets.image_walk import category_folders
+from luss_mm.datasets.mask_files import IGNORE_INDEX
 from luss_mm.evaluation.cluster_matching import (
     ClusterMatching,
     GivenMatching,

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import torch
 
-from luss_mm.datasets.label_map_file import read_label_map
+from luss_mm.datasets.mask_files import read_label_map
 from luss_mm.evaluation.cluster_matching import ClusterMatching
 from luss_mm.evaluation.label_map_pairs import LabelMapPair
 from luss_mm.evaluation.segmentation_counts import CountEntries, SegmentationCounts

@@ -18,9 +18,8 @@ from PIL import Image
 
 from luss_mm.datasets.image_file import read_image_size
 from luss_mm.functional.label_codec import decode_label_map
-from luss_mm.imagenet_s.categories import imagenet_s_categories
-from luss_mm.imagenet_s.lists import IMAGE_SUFFIX, NUM_IMAGES, first_names
-from luss_mm.imagenet_s.safe_archives import ArchiveError, damage_named, list_members, partial_name
+from luss_mm.imagenet_s.archives import ArchiveError, damage_named, list_members, partial_name
+from luss_mm.imagenet_s.lists import IMAGE_SUFFIX, NUM_IMAGES, first_names, imagenet_s_categories
 from luss_mm.terminal import with_progress
 
 METHOD_FILE, MATCH_FILE = 'method.txt', 'match.json'

@@ -13,7 +13,7 @@ from mmseg.registry import DATASETS, TRANSFORMS
 from torch import Tensor, nn
 
 from luss_mm.functional.clustering_scores import clustering_accuracy, contingency
-from luss_mm.functional.nearest_centroids import assign_to_centroids
+from luss_mm.functional.kmeans import assign_to_centroids
 from luss_mm.functional.score_histograms import certain_scores, otsu_threshold
 from luss_mm.inference.feature_source import FeatureSource
 from luss_mm.inference.infer_folder import LABELS, FolderInference

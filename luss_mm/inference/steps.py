@@ -21,7 +21,7 @@ from mmengine.dist import is_main_process
 from mmseg.registry import DATASETS, TRANSFORMS
 from torch import nn
 
-from luss_mm.datasets.image_entries import ImagePaths
+from luss_mm.datasets.image_index import ImagePaths
 from luss_mm.inference.feature_source import FeatureSource
 from luss_mm.pipeline.clusters import DenoisingRules, KMeans, cluster_features, denoise_clusters
 from luss_mm.pipeline.foreground_threshold import (

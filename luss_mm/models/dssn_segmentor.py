@@ -10,15 +10,22 @@ from mmseg.utils import add_prefix
 from torch import Tensor
 from torch.nn import functional as F
 
-from luss_mm.functional.alignment import alignment_loss, perturb_features
-from luss_mm.functional.cutmix import box_masks, paste_boxes
-from luss_mm.functional.pixel_selection import (
+from luss_mm.functional.consistency import (
+    alignment_loss,
+    box_masks,
+    paste_boxes,
+    perturb_features,
     select_all,
     select_class_aware,
     selected_cross_entropy,
 )
-from luss_mm.models.semi_batch import stack_boxes, stack_has_mask, stack_labels
-from luss_mm.models.student_teacher import StudentTeacher, network_logits
+from luss_mm.models.student_teacher import (
+    StudentTeacher,
+    network_logits,
+    stack_boxes,
+    stack_has_mask,
+    stack_labels,
+)
 
 STRONG_VIEWS = ('strong1', 'strong2')
 VIEWS = ('labelled', 'weak', *STRONG_VIEWS)

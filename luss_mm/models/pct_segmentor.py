@@ -19,12 +19,14 @@ from luss_mm.functional.class_aware_loss import (
     restricted_argmax,
     share_outside_tags,
 )
-from luss_mm.models.inner_segmentors import (
+from luss_mm.models.student_teacher import (
     build_segmentor,
     logits_of_all_heads,
     predict_label_maps,
+    stack_has_mask,
+    stack_labels,
+    stack_tags,
 )
-from luss_mm.models.semi_batch import stack_has_mask, stack_labels, stack_tags
 
 NETWORKS = ('hybrid', 'pseudo')
 VIEWS = ('labelled', 'tagged')

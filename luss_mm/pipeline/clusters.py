@@ -9,8 +9,7 @@ import numpy as np
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
-from luss_mm.functional.kmeans import fit_kmeans
-from luss_mm.functional.nearest_centroids import assign_to_centroids, two_nearest_distances
+from luss_mm.functional.kmeans import assign_to_centroids, fit_kmeans, two_nearest_distances
 from luss_mm.functional.sample_selection import (
     balance_clusters,
     check_balance,

@@ -12,7 +12,7 @@ from mmengine.dist import barrier
 from mmengine.logging import print_log
 
 from luss_mm.datasets.cached_maps import CachedMaps, layout_path, values_path
-from luss_mm.models.attended_inference import AttendedInference
+from luss_mm.models.attended_backbone import AttendedInference
 from luss_mm.pipeline.image_batches import ShardedBatches, stack_features, stack_images
 from luss_mm.work_dir.artifact import produce
 from luss_mm.work_dir.atomic_files import create_mapped_array, write_array

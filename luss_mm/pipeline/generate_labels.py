@@ -12,13 +12,13 @@ import torch
 from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
 
-from luss_mm.datasets.label_map_file import save_label_map
+from luss_mm.datasets.mask_files import save_label_map
 from luss_mm.datasets.transforms import GeneratePseudoLabel
+from luss_mm.functional.kmeans import squared_distances
 from luss_mm.functional.label_health import count_unusual_clusters, median_of_counts
-from luss_mm.functional.nearest_centroids import squared_distances
 from luss_mm.functional.pixel_assignment import resize_nearest
 from luss_mm.functional.pixel_attention import upsample_features
-from luss_mm.models.attended_inference import AttendedInference
+from luss_mm.models.attended_backbone import AttendedInference
 from luss_mm.pipeline.image_batches import ShardedBatches, stack_features, stack_images
 from luss_mm.work_dir.artifact import produce
 from luss_mm.work_dir.atomic_files import BackgroundWriter

@@ -7,7 +7,7 @@ import torch
 from mmengine.dist import get_dist_info
 from torch.utils.data import DataLoader, Dataset
 
-from luss_mm.datasets.sample_seed import OneEpoch
+from luss_mm.datasets.samplers import OneEpoch
 from luss_mm.terminal import Progress
 
 

@@ -11,7 +11,7 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from luss_mm.datasets.label_map_file import save_label_map
+from luss_mm.datasets.mask_files import save_label_map
 from luss_mm.functional.distance_matching import (
     NEIGHBOURS,
     TEMPERATURE,

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from mmseg.registry import TASK_UTILS
 
-from luss_mm.datasets.category_folders import category_folders
 from luss_mm.datasets.image_index import scan_images
+from luss_mm.datasets.image_walk import category_folders
 from luss_mm.datasets.transforms.loading import LoadBoundedImage, read_label_map
 from luss_mm.functional.label_codec import encode_label_map
 from luss_mm.pipeline.generate_labels import save_label_map

@@ -15,9 +15,9 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from luss_mm.datasets.label_map_file import save_label_map
+from luss_mm.datasets.mask_files import save_label_map
 from luss_mm.datasets.semi_dataset import SemiDataset
-from luss_mm.functional.view_average import argmax_of_average
+from luss_mm.functional.pixel_assignment import argmax_of_average
 from luss_mm.pipeline.generate_labels import sum_outcomes
 from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.work_dir.artifact import produce

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from luss_mm.functional.alignment import overlap_grids
-from luss_mm.functional.cutmix import paste_boxes
+from luss_mm.functional.consistency import paste_boxes
 from luss_mm.functional.label_codec import category_palette
 from luss_mm.visualization.legend import add_legend
 from luss_mm.visualization.overlays import HATCH_GREYS, blend_labels, picture_strip

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as torchvision
 
-from luss_mm.datasets.transforms import colours
+from luss_mm.datasets.transforms import multi_crop as colours
 
 
 @pytest.fixture(scope='module')

@@ -4,7 +4,7 @@ from mmseg.registry import TRANSFORMS
 from scipy.stats import kstest
 
 from luss_mm.datasets.transforms import DrawCutMixBox
-from luss_mm.datasets.transforms.cutmix_box import draw_box
+from luss_mm.datasets.transforms.strong_operations import draw_box
 
 AREA, RATIO = (0.02, 0.4), (0.3, 1 / 0.3)
 

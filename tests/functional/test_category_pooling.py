@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from luss_mm.functional.category_pooling import pool_categories
+from luss_mm.functional.guided_filter import pool_categories
 
 
 def slow_decision(logits, radius):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from luss_mm.functional.cluster_number import (
+from luss_mm.functional.clustering_scores import (
     CHUNK_ROWS,
     candidate_numbers,
     mean_silhouette,
@@ -46,7 +46,7 @@ def test_chunks_change_nothing(monkeypatch):
     clusters = torch.from_numpy(rng.integers(4, size=50))
     whole = mean_silhouette(points, clusters)
     assert len(points) < CHUNK_ROWS
-    monkeypatch.setattr('luss_mm.functional.cluster_number.CHUNK_ROWS', 7)
+    monkeypatch.setattr('luss_mm.functional.clustering_scores.CHUNK_ROWS', 7)
     assert mean_silhouette(points, clusters) == pytest.approx(whole, abs=1e-12)
 
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from luss_mm.datasets.transforms import colours
+from luss_mm.datasets.transforms import multi_crop as colours
 from luss_mm.functional.colour_changes import NO_CHANGE, blur, change_colours, shift_hue
 
 

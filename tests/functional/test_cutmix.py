@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from luss_mm.functional.cutmix import box_masks, paste_boxes
+from luss_mm.functional.consistency import box_masks, paste_boxes
 
 BOXES = torch.tensor([[2, 1, 3, 4], [0, 0, 0, 0], [0, 0, 7, 6], [6, 5, 1, 1]])
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from luss_mm.functional.nearest_centroids import squared_distances
+from luss_mm.functional.kmeans import squared_distances
 
 
 def slow_distances(embeddings, centroids):

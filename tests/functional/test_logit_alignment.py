@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from luss_mm.functional.alignment import (
+from luss_mm.functional.consistency import (
     alignment_loss,
     perturb_features,
     standardize_logits,

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from luss_mm.functional.merged_kernel import merge_dilated_kernels
+from luss_mm.models.receptive_fields import merge_dilated_kernels
 
 
 def sum_of_branches(images, weight, dilations, shares, **options):

@@ -3,7 +3,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from luss_mm.functional.nearest_centroids import assign_to_centroids, two_nearest_distances
+from luss_mm.functional.kmeans import assign_to_centroids, two_nearest_distances
 
 
 def slow_two_nearest(embeddings, centroids):

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from luss_mm.functional.pixel_selection import (
+from luss_mm.functional.consistency import (
     select_class_aware,
     selected_cross_entropy,
 )

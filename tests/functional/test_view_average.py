@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from luss_mm.functional.view_average import argmax_of_average
+from luss_mm.functional.pixel_assignment import argmax_of_average
 
 
 def slow_argmax_of_average(maps, size):

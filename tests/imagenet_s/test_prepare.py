@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from luss_mm.imagenet_s import lists as imagenet_s_lists
-from luss_mm.imagenet_s.categories import imagenet_s_categories
+from luss_mm.imagenet_s.archives import look_through
 from luss_mm.imagenet_s.dataset import ImageNetSDataset
-from luss_mm.imagenet_s.lists import NUM_IMAGES
-from luss_mm.imagenet_s.masks import look_through
+from luss_mm.imagenet_s.lists import NUM_IMAGES, imagenet_s_categories
 from luss_mm.imagenet_s.prepare import ImageNetSPreparation
 from tests.imagenet_s.miniature_ilsvrc import (
     MERGED,

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from luss_mm.imagenet_s.categories import imagenet_s_categories
-from luss_mm.imagenet_s.lists import NUM_IMAGES
-from luss_mm.imagenet_s.safe_archives import ArchiveError
+from luss_mm.imagenet_s.archives import ArchiveError
+from luss_mm.imagenet_s.lists import NUM_IMAGES, imagenet_s_categories
 from luss_mm.imagenet_s.submission import (
     METHOD_LINES,
     SubmissionError,

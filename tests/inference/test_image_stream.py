@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from luss_mm.inference.image_stream import (
+from luss_mm.inference.inferencer import (
     batches_of_equal_size,
     fingerprint_images,
     input_images,

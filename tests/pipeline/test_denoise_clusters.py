@@ -3,8 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from luss_mm.functional.kmeans import fit_kmeans
-from luss_mm.functional.nearest_centroids import assign_to_centroids
+from luss_mm.functional.kmeans import assign_to_centroids, fit_kmeans
 from luss_mm.functional.sample_selection import balance_clusters
 from luss_mm.pipeline import clusters as module
 from luss_mm.pipeline.clusters import DenoisingRules, KMeans, check_clusters, denoise_clusters

@@ -8,7 +8,7 @@ from mmseg.registry import TRANSFORMS
 
 from luss_mm.datasets import LUSSDataset
 from luss_mm.datasets.cached_maps import WithDeepMap
-from luss_mm.models.attended_inference import AttendedInference
+from luss_mm.models.attended_backbone import AttendedInference
 from luss_mm.pipeline import features
 from luss_mm.pipeline.features import NoRoomError, cache_feature_maps, extract_features
 from luss_mm.pipeline.generate_labels import PixelLabeller

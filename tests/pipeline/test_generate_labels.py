@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from luss_mm.datasets import LUSSDataset
 from luss_mm.functional.label_codec import decode_label_map
-from luss_mm.models.attended_inference import AttendedInference
+from luss_mm.models.attended_backbone import AttendedInference
 from luss_mm.pipeline import generate_labels as labelling
 from luss_mm.pipeline.features import extract_features
 from luss_mm.pipeline.generate_labels import PixelLabeller, generate_labels

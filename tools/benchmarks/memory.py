@@ -141,7 +141,7 @@ def private_megabytes(process: int) -> float:
 
 def score(num_categories: int, folder: Path, size: int) -> Callable[[], object]:
     """`UnsupervisedIoUMetric` as a Runner calls it."""
-    from luss_mm.datasets.label_map_file import read_label_map
+    from luss_mm.datasets.mask_files import read_label_map
     from luss_mm.evaluation.unsupervised_iou import UnsupervisedIoUMetric
 
     import torch

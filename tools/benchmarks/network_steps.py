@@ -67,7 +67,7 @@ def infer(folder: Path, size: int) -> Callable[[], object]:
 
 def attended_inference() -> Any:
     """Backbone and attention."""
-    from luss_mm.models.attended_inference import AttendedInference
+    from luss_mm.models.attended_backbone import AttendedInference
 
     from mmseg.registry import MODELS
 

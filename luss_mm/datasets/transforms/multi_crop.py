@@ -1,6 +1,7 @@
-"""Several random views of one image that know where they were cut out."""
+"""Colour changes, and the crops of a self-supervised training."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -8,8 +9,151 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
 
-from luss_mm.datasets.transforms import colours
 from luss_mm.datasets.transforms.resizing import draw_crop, resize_crop
+from luss_mm.functional.colour_changes import NO_CHANGE
+
+GREY_WEIGHTS = (0.299, 0.587, 0.114)
+
+
+def jitter_colours(
+    image: np.ndarray, brightness: float, contrast: float, saturation: float, hue: float
+) -> np.ndarray:
+    """Random brightness, contrast, saturation and hue in random order (torchvision's ColorJitter).
+
+    Args:
+        image: RGB uint8. Shape (H, W, 3).
+        brightness: Factor drawn from [max(0, 1 - x), 1 + x].
+        contrast: Likewise, about the mean grey.
+        saturation: Likewise, about each pixel's grey.
+        hue: Shift drawn from [-x, x] turns of the colour circle.
+
+    Returns:
+        RGB uint8 of the same shape.
+    """
+    return apply_jitter(image, *draw_jitter(brightness, contrast, saturation, hue))
+
+
+def draw_jitter(
+    brightness: float, contrast: float, saturation: float, hue: float
+) -> tuple[list[float], np.ndarray]:
+    """The numbers of `jitter_colours`: three factors, the hue shift, and the order of the four."""
+    factors = [np.random.uniform(max(0, 1 - x), 1 + x) for x in (brightness, contrast, saturation)]
+    shift = np.random.uniform(-hue, hue)
+    return [*factors, shift], np.random.permutation(4)
+
+
+def apply_jitter(image: np.ndarray, amounts: list[float], order: np.ndarray) -> np.ndarray:
+    """Change an image by drawn numbers; see `draw_jitter`."""
+    operations = (change_brightness, change_contrast, change_saturation, shift_hue)
+    for operation in order:
+        image = operations[operation](image, amounts[operation])
+    return image
+
+
+@dataclass(frozen=True)
+class ColourChange:
+    """What was drawn for one view.
+
+    Attributes:
+        jitter: Of `draw_jitter`, or None.
+        grey: Whether it becomes grey.
+        sigma: Standard deviation of the blur in pixels; 0 for none.
+    """
+
+    jitter: tuple[list[float], np.ndarray] | None
+    grey: bool
+    sigma: float
+
+    def apply(self, image: np.ndarray) -> np.ndarray:
+        """Change an RGB image, uint8 (H, W, 3)."""
+        if self.jitter is not None:
+            image = apply_jitter(image, *self.jitter)
+        if self.grey:
+            image = to_grey(image)
+        return blur(image, self.sigma) if self.sigma else image
+
+    def numbers(self) -> tuple[float, ...]:
+        """The same for `functional.colour_changes.change_colours`, a row of its `changes`."""
+        amounts, order = self.jitter or (NO_CHANGE[:4], NO_CHANGE[4:8])
+        return tuple(map(float, (*amounts, *order, self.grey, self.sigma)))
+
+
+def change_brightness(image: np.ndarray, factor: float) -> np.ndarray:
+    """Multiply all values by a factor."""
+    return cv2.convertScaleAbs(image, alpha=factor)
+
+
+def change_contrast(image: np.ndarray, factor: float) -> np.ndarray:
+    """Stretch all values about the image's mean grey."""
+    mean = round(float(np.dot(cv2.mean(image)[:3], GREY_WEIGHTS)))
+    table = np.arange(256, dtype=np.float32) * factor + mean * (1 - factor)
+    return cv2.LUT(image, np.clip(np.rint(table), 0, 255).astype(np.uint8))
+
+
+def change_saturation(image: np.ndarray, factor: float) -> np.ndarray:
+    """Stretch all colours about each pixel's grey."""
+    return cv2.addWeighted(image, factor, to_grey(image), 1 - factor, 0)
+
+
+def shift_hue(image: np.ndarray, turns: float) -> np.ndarray:
+    """Turn the colour circle; uint8 hue has 180 steps in OpenCV."""
+    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
+    hsv[..., 0] = (hsv[..., 0].astype(np.int16) + round(turns * 180)) % 180
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+
+
+def to_grey(image: np.ndarray) -> np.ndarray:
+    """Grey image with three equal channels."""
+    return cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+
+
+def blur(image: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian blur with standard deviation sigma in pixels."""
+    return cv2.GaussianBlur(image, (0, 0), sigma)
+
+
+@TRANSFORMS.register_module()
+class DistortColours(BaseTransform):
+    """Colour jitter, grey and blur of the image; places and label maps stay.
+
+    Args:
+        jitter: Brightness, contrast, saturation, hue; see `jitter_colours`.
+        jitter_prob: Of the jitter.
+        grey_prob: Of a grey image.
+        blur_prob: Of a blur.
+        blur_sigma: Bounds of its standard deviation in pixels.
+
+    Changes:
+        img: uint8 BGR, shape (h, w, 3).
+
+    Source: Chen et al. 2020 (SimCLR), as ImageNetSegModel fine-tunes with it.
+    """
+
+    def __init__(
+        self,
+        jitter: tuple[float, float, float, float] = (0.8, 0.8, 0.8, 0.2),
+        jitter_prob: float = 0.8,
+        grey_prob: float = 0.2,
+        blur_prob: float = 0.5,
+        blur_sigma: tuple[float, float] = (0.1, 2.0),
+    ) -> None:
+        self.jitter = tuple(jitter)
+        self.jitter_prob = jitter_prob
+        self.grey_prob = grey_prob
+        self.blur_prob = blur_prob
+        self.blur_sigma = tuple(blur_sigma)
+
+    def transform(self, results: dict) -> dict:
+        """Change results['img']."""
+        image = cv2.cvtColor(results['img'], cv2.COLOR_BGR2RGB)
+        if np.random.rand() < self.jitter_prob:
+            image = jitter_colours(image, *self.jitter)
+        if np.random.rand() < self.grey_prob:
+            image = to_grey(image)
+        if np.random.rand() < self.blur_prob:
+            image = blur(image, np.random.uniform(*self.blur_sigma))
+        results['img'] = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        return results
 
 
 @TRANSFORMS.register_module()
@@ -20,7 +164,7 @@ class MultiCrop(BaseTransform):
         views: Groups of views in order, the global ones first: dicts with `num`, `size` (side in
             pixels) and `scale` (bounds of the crop's share of the image area).
         flip_prob: Of a flip left to right.
-        jitter: Brightness, contrast, saturation, hue; see `colours.jitter_colours`.
+        jitter: Brightness, contrast, saturation, hue; see `jitter_colours`.
         jitter_prob: Of the jitter.
         grey_prob: Of a grey view.
         blur_prob: Of a blur.
@@ -88,11 +232,9 @@ class MultiCrop(BaseTransform):
         flipped = np.random.rand() < self.flip_prob
         return (cv2.flip(view, 1) if flipped else view), (*crop, flipped)
 
-    def _draw_change(self) -> colours.ColourChange:
+    def _draw_change(self) -> ColourChange:
         jittered = np.random.rand() < self.jitter_prob
-        jitter = colours.draw_jitter(*self.jitter) if jittered else None
+        jitter = draw_jitter(*self.jitter) if jittered else None
         grey = bool(np.random.rand() < self.grey_prob)
         blurred = np.random.rand() < self.blur_prob
-        return colours.ColourChange(
-            jitter, grey, np.random.uniform(*self.blur_sigma) if blurred else 0
-        )
+        return ColourChange(jitter, grey, np.random.uniform(*self.blur_sigma) if blurred else 0)

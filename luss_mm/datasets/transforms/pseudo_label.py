@@ -12,19 +12,17 @@ from luss_mm.functional.mask_prompts import (
     MaskPrompt,
     active_categories,
     class_prompts,
+    extreme_points,
+    large_categories,
     largest_component_box,
     merge_masks,
     merging_outcome,
+    overlap,
     present_categories,
     prompts_with_score,
-)
-from luss_mm.functional.pixel_assignment import assign_pixels, resize_score
-from luss_mm.functional.region_votes import (
-    extreme_points,
-    large_categories,
-    overlap,
     vote_in_masks,
 )
+from luss_mm.functional.pixel_assignment import assign_pixels, resize_score
 
 PROMPTS = ('region', 'score')
 

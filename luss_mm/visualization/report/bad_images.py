@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from luss_mm.datasets.bad_images import read_found_later
+from luss_mm.datasets.seeded_dataset import read_found_later
 from luss_mm.visualization.report.run_files import shown_path
 from luss_mm.work_dir.run_folder import (
     BAD_IMAGES,
