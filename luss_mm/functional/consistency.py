@@ -24,21 +24,8 @@ def paste_boxes(images: Tensor, others: Tensor, boxes: Tensor) -> Tensor:
     Returns:
         A new tensor like `images`.
 
-    Raises:
-        ValueError: If shapes or dtypes do not fit.
-
     Source: Yun et al. 2019, CutMix, eq. 1.
     """
-    if images.shape != others.shape or images.dtype != others.dtype:
-        raise ValueError(
-            f'images {tuple(images.shape)} of {images.dtype} and others {tuple(others.shape)} of '
-            f'{others.dtype} cannot be mixed: both must have one shape and dtype.'
-        )
-    if images.ndim not in (3, 4) or boxes.shape != (len(images), 4):
-        raise ValueError(
-            f'images (B, C, H, W) or (B, H, W) and boxes (B, 4) expected, got '
-            f'{tuple(images.shape)} and {tuple(boxes.shape)}'
-        )
     inside = box_masks(boxes.to(images.device), *images.shape[-2:])
     if images.ndim == 4:
         inside = inside[:, None]  # (B, 1, H, W)

@@ -97,12 +97,7 @@ def pool_categories(logits: Tensor, window: float = 0.0) -> Tensor:
 
     Returns:
         float32. Shape (B, K + 1, h, w).
-
-    Raises:
-        ValueError: If there is no category.
     """
-    if logits.shape[1] < 2:
-        raise ValueError(f'logits {tuple(logits.shape)} hold no category beside class 0')
     logits = logits.float()
     objectness = logits[:, 1:].logsumexp(dim=1, keepdim=True) - logits[:, :1]  # (B, 1, h, w)
     shares = logits.log_softmax(dim=1)[:, 1:]  # log p_k

@@ -18,12 +18,7 @@ def squared_distances(embeddings: np.ndarray, centroids: np.ndarray) -> np.ndarr
 
     Returns:
         float32 >= 0. Shape (N, K).
-
-    Raises:
-        ValueError: If the shapes do not fit.
     """
-    if embeddings.ndim != 2 or centroids.ndim != 2 or embeddings.shape[1] != centroids.shape[1]:
-        raise ValueError(f'embeddings {embeddings.shape} do not fit centroids {centroids.shape}')
     rows, columns = embeddings.astype(np.float64), centroids.astype(np.float64)
     distances = -2 * rows @ columns.T
     distances += np.einsum('nc,nc->n', rows, rows)[:, None]
@@ -53,11 +48,8 @@ def assign_to_centroids(
     Returns:
         Assignment, int32 in [0, K), and squared Euclidean distance to that centroid, float32,
         summed from differences in float64 (a point on its centroid has 0). Both of shape (N,).
-
-    Raises:
-        ValueError: If the shapes do not fit.
     """
-    wide = _checked_centroids(embeddings, centroids)
+    wide = centroids.astype(np.float64)
     assignment = np.empty(len(embeddings), dtype=np.int32)
     distances = np.empty(len(embeddings), dtype=np.float32)
     for rows, values, scores, slack in _scored_chunks(embeddings, wide, chunk):
@@ -81,11 +73,8 @@ def two_nearest_distances(
         Assignment and d1, the same as from `assign_to_centroids`, and d2 >= d1, the squared
         Euclidean distance to the second nearest centroid, float32; infinite where K = 1. All of
         shape (N,).
-
-    Raises:
-        ValueError: If the shapes do not fit.
     """
-    wide = _checked_centroids(embeddings, centroids)
+    wide = centroids.astype(np.float64)
     assignment = np.empty(len(embeddings), dtype=np.int32)
     d1 = np.empty(len(embeddings), dtype=np.float32)
     d2 = np.full(len(embeddings), np.inf, dtype=np.float32)
@@ -104,12 +93,6 @@ def wide_chunks(embeddings: np.ndarray, size: int) -> Iterator[tuple[slice, np.n
     for start in range(0, len(embeddings), size):
         rows = slice(start, min(start + size, len(embeddings)))
         yield rows, np.asarray(embeddings[rows]).astype(np.float64)
-
-
-def _checked_centroids(embeddings: np.ndarray, centroids: np.ndarray) -> np.ndarray:
-    if embeddings.ndim != 2 or centroids.ndim != 2 or embeddings.shape[1] != centroids.shape[1]:
-        raise ValueError(f'embeddings {embeddings.shape} do not fit centroids {centroids.shape}')
-    return centroids.astype(np.float64)
 
 
 def _scored_chunks(
@@ -199,7 +182,6 @@ class FaissKMeans:
         embeddings: float32, C-contiguous, finite; read in place. Shape (N, C).
         num_clusters: K, from 1 to N.
         iterations: Lloyd iterations of a run.
-        spherical: Keep the centroids on the unit sphere.
         initialization: A key of `INITIALIZATIONS`.
     """
 
@@ -208,16 +190,14 @@ class FaissKMeans:
         embeddings: np.ndarray,
         num_clusters: int,
         iterations: int,
-        spherical: bool,
         initialization: str,
     ) -> None:
         self.embeddings = embeddings
         self.num_clusters = num_clusters
-        index = (faiss.IndexFlatIP if spherical else faiss.IndexFlatL2)(embeddings.shape[1])
+        index = faiss.IndexFlatL2(embeddings.shape[1])
         self.index = faiss.index_cpu_to_all_gpus(index) if faiss.get_num_gpus() > 0 else index
         self.parameters = faiss.ClusteringParameters()
         self.parameters.niter = iterations
-        self.parameters.spherical = spherical
         self.parameters.init_method = INITIALIZATIONS[initialization]
         # Fewer points than faiss likes are no reason to warn, and more none to sub-sample.
         self.parameters.min_points_per_centroid = 1
@@ -234,24 +214,17 @@ class FaissKMeans:
             Cost of the final centroids (lower is better), the centroids, float32 (K, C), and
             whether the last iteration split a cluster in two nearly equal ones.
         """
-        with _one_thread_if(self.embeddings.size * self.num_clusters < SMALL_WORK):
-            return self._run(seed)
-
-    def _run(self, seed: int) -> tuple[float, np.ndarray, bool]:
         self.parameters.seed = seed
-        spherical = self.parameters.spherical
         channels = self.embeddings.shape[1]
         clustering = faiss.Clustering(channels, self.num_clusters, self.parameters)
-        clustering.train(self.embeddings, self.index)
-
+        with _one_thread_if(self.embeddings.size * self.num_clusters < SMALL_WORK):
+            clustering.train(self.embeddings, self.index)
+            # faiss's own statistics end before the last update; one more search judges what
+            # comes out.
+            values, _ = self.index.search(self.embeddings, 1)
         centroids = faiss.vector_to_array(clustering.centroids).reshape(self.num_clusters, -1)
-        if spherical:  # faiss skips this where N = K
-            centroids = normalized(centroids.astype(np.float64)).astype(np.float32)
-        # faiss's own statistics end before the last update; one more search judges what comes out.
-        values, _ = self.index.search(self.embeddings, 1)
-        total = float(values.sum(dtype=np.float64))
         last = clustering.iteration_stats.at(clustering.iteration_stats.size() - 1)
-        return (-total if spherical else total), centroids, last.nsplit > 0
+        return float(values.sum(dtype=np.float64)), centroids, last.nsplit > 0
 
 
 def normalized(vectors: np.ndarray) -> np.ndarray:
@@ -299,7 +272,6 @@ def fit_kmeans(
     iterations: int = 20,
     restarts: int = 30,
     seed: int = 0,
-    spherical: bool = False,
     progress: Callable[[int, int], None] | None = None,
     initialization: str = 'random',
     components: int | None = None,
@@ -320,7 +292,6 @@ def fit_kmeans(
         iterations: Lloyd iterations of a restart.
         restarts: Number of runs from other initial centroids.
         seed: Seed of all randomness.
-        spherical: Keep the centroids on the unit sphere; needs embeddings of norm 1.
         progress: Called as `progress(finished_restarts, restarts)` after each restart.
         initialization: First centroids: `random` points (as PASS does) or `k-means++`, which finds
             many well separated clusters far more reliably and costs about an iteration on a CPU.
@@ -335,14 +306,13 @@ def fit_kmeans(
         The best restart, see `KMeansResult`.
 
     Raises:
-        TypeError: If the embeddings would have to be copied (not float32 or not C-contiguous).
         ValueError: If N < K, an embedding is not finite, or fewer points than K are distinct.
             Or if there is no such initialization.
         FloatingPointError: If a centroid is not finite or longer than every embedding.
 
     Source: PASS (Gao et al., TPAMI 2022): faiss, 20 iterations, 30 restarts, all points.
     """
-    largest_norm = _check_embeddings(embeddings, num_clusters, spherical)
+    largest_norm = _check_embeddings(embeddings, num_clusters)
     if components is not None and components < embeddings.shape[1]:
         directions = principal_directions(embeddings, components)  # (C, components)
         result = fit_kmeans(
@@ -351,7 +321,6 @@ def fit_kmeans(
             iterations,
             restarts,
             seed,
-            spherical,
             progress,
             initialization,
         )
@@ -361,7 +330,7 @@ def fit_kmeans(
         raise ValueError(f'{iterations} iterations and {restarts} restarts: both must be >= 1')
     if initialization not in INITIALIZATIONS:
         raise ValueError(f"initialization is 'random' or 'k-means++', got {initialization!r}")
-    kmeans = FaissKMeans(embeddings, num_clusters, iterations, spherical, initialization)
+    kmeans = FaissKMeans(embeddings, num_clusters, iterations, initialization)
     best_cost = np.inf
     for restart in range(restarts):
         cost, candidate, ends_on_split = kmeans.run(_restart_seed(seed, restart))
@@ -372,7 +341,7 @@ def fit_kmeans(
 
     assignment, distances = assign_to_centroids(embeddings, centroids)
     if was_split:
-        centroids = _mean_of_members(embeddings, assignment, centroids, spherical)
+        centroids = _mean_of_members(embeddings, assignment, centroids)
         assignment, distances = assign_to_centroids(embeddings, centroids)
 
     repaired = 0
@@ -382,7 +351,7 @@ def fit_kmeans(
             break
         repaired += num_empty
         centroids, assignment = _reseed_empty(embeddings, centroids, assignment, distances)
-        centroids = _mean_of_members(embeddings, assignment, centroids, spherical)
+        centroids = _mean_of_members(embeddings, assignment, centroids)
         assignment, distances = assign_to_centroids(embeddings, centroids)
     else:
         raise ValueError(
@@ -395,11 +364,7 @@ def fit_kmeans(
     return KMeansResult(centroids, assignment, distances, objective, repaired)
 
 
-def _check_embeddings(embeddings: np.ndarray, num_clusters: int, spherical: bool) -> float:
-    if embeddings.ndim != 2 or embeddings.dtype != np.float32:
-        raise TypeError(f'embeddings are (N, C) float32, not {embeddings.shape} {embeddings.dtype}')
-    if not embeddings.flags.c_contiguous:
-        raise TypeError('embeddings are not C-contiguous and would be copied: store row by row')
+def _check_embeddings(embeddings: np.ndarray, num_clusters: int) -> float:
     if not 1 <= num_clusters <= len(embeddings):
         raise ValueError(
             f'{len(embeddings)} embeddings cannot form {num_clusters} clusters: '
@@ -411,10 +376,6 @@ def _check_embeddings(embeddings: np.ndarray, num_clusters: int, spherical: bool
         if not np.isfinite(lengths).all():
             bad = rows.start + int(np.flatnonzero(~np.isfinite(lengths))[0])
             raise ValueError(f'embedding {bad} of {len(embeddings)} has NaN or infinite values')
-        if spherical and (np.abs(lengths - 1) > 1e-3).any():
-            bad = int(np.flatnonzero(np.abs(lengths - 1) > 1e-3)[0])
-            which = f'embedding {rows.start + bad} has norm {lengths[bad]:.4g}'
-            raise ValueError(f'spherical=True needs embeddings of norm 1, {which}: normalise them')
         largest = max(largest, float(lengths.max()))
     return largest
 
@@ -435,7 +396,7 @@ def _restart_seed(seed: int, restart: int) -> int:
 
 
 def _mean_of_members(
-    embeddings: np.ndarray, assignment: np.ndarray, centroids: np.ndarray, spherical: bool
+    embeddings: np.ndarray, assignment: np.ndarray, centroids: np.ndarray
 ) -> np.ndarray:
     """The update half of a Lloyd step in float64; empty clusters keep their centroid."""
     sums = np.zeros(centroids.shape)
@@ -444,8 +405,7 @@ def _mean_of_members(
         members = sparse.csr_matrix((ones, assignment[rows], ends), (len(values), len(centroids)))
         sums += members.T @ values  # (K, C)
     counts = np.bincount(assignment, minlength=len(centroids))[:, None]
-    means = normalized(sums) if spherical else sums / np.maximum(counts, 1)
-    return np.where(counts > 0, means, centroids).astype(np.float32)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), centroids).astype(np.float32)
 
 
 def _reseed_empty(

@@ -31,14 +31,6 @@ class ForegroundScore:
     threshold: float
     high: float
 
-    def __post_init__(self) -> None:
-        """Refuse bounds that are out of order."""
-        if not self.low <= self.threshold <= self.high:
-            raise ValueError(
-                f'the bounds of a foreground score must rise: surely background {self.low}, '
-                f'threshold {self.threshold}, surely object {self.high}'
-            )
-
 
 @dataclass(frozen=True, eq=False)
 class MaskPrompt:
@@ -77,15 +69,10 @@ def active_categories(squared_distances: np.ndarray, sigma: float) -> list[int]:
         lowest first.
 
     Raises:
-        ValueError: If the distances are not (K,) with K >= 1, or one is NaN.
+        ValueError: If a distance is NaN.
 
     Source: PDSO, SAM prompt optimisation.
     """
-    if squared_distances.ndim != 1 or not squared_distances.size:
-        raise ValueError(
-            f'squared distances are (K,) with K >= 1, got {squared_distances.shape}: pass those of '
-            'one image'
-        )
     if np.isnan(squared_distances).any():
         category = int(np.isnan(squared_distances).argmax()) + 1
         raise ValueError(
@@ -179,12 +166,10 @@ def class_prompts(
         One prompt a class, in the order of `active_categories`.
 
     Raises:
-        ValueError: If label map and score differ in size; see also `active_categories`.
+        ValueError: See `active_categories` and `attention_point`.
 
     Source: PDSO, SAM prompt optimisation. The minimum area is not published.
     """
-    if label_map.shape != score.shape:
-        raise ValueError(f'label map {label_map.shape} and score {score.shape} differ in size')
     x, y = attention_point(score)
     present = set(present_categories(label_map))
     prompts = []
@@ -207,18 +192,9 @@ def prompts_with_score(prompts: Sequence[MaskPrompt], score: ForegroundScore) ->
 
     Returns:
         Prompts whose point is the highest score in the region, of equals the first, row by row.
-
-    Raises:
-        ValueError: If a region and the score differ in size, a region is empty, or a score in it
-            is NaN.
     """
     scored = []
     for prompt in prompts:
-        if prompt.region.shape != score.values.shape or not prompt.region.any():
-            raise ValueError(
-                f'the region of category {prompt.category}, {prompt.region.shape}, needs pixels '
-                f'and the size of the score, {score.values.shape}'
-            )
         point = attention_point(np.where(prompt.region, score.values, -np.inf))
         scored.append(replace(prompt, point=point, score=score))
     return scored

@@ -28,16 +28,8 @@ def assign_pixels(
     Returns:
         Labels, int64 in [0, K]. Shape (B, H, W).
 
-    Raises:
-        ValueError: If the shapes do not fit.
-
     Source: PASS (Gao et al., TPAMI 2022), pixel label generation.
     """
-    if foreground_score.ndim != 3 or len(foreground_score) != len(features):
-        raise ValueError(
-            f'foreground_score must be (B, h, w) for features {tuple(features.shape)}, got '
-            f'{tuple(foreground_score.shape)}'
-        )
     labels = label_by_centroid(features, centroids, size)
     return labels.masked_fill_(resize_score(foreground_score, size) < threshold, 0)
 
@@ -63,15 +55,7 @@ def label_by_centroid(
 
     Returns:
         Labels, int64 in [1, K]. Shape (B, H, W).
-
-    Raises:
-        ValueError: If the shapes do not fit.
     """
-    if features.ndim != 4 or centroids.ndim != 2 or centroids.shape[1] != features.shape[1]:
-        raise ValueError(
-            'expected features (B, C, h, w) and centroids (K, C), got '
-            f'{tuple(features.shape)} and {tuple(centroids.shape)}'
-        )
     directions = F.normalize(centroids.to(features.device).float(), dim=1)
     with torch.autocast(features.device.type, enabled=False):
         # A feature's own length scales all its similarities alike: the argmax needs no division.
@@ -153,12 +137,7 @@ def resize_argmax(
 
     Returns:
         Class of the largest logit, of equals the lowest, int64 in [0, K). Shape (B, H, W).
-
-    Raises:
-        ValueError: If the logits are not (B, K, h, w) with K >= 1.
     """
-    if logits.ndim != 4 or logits.shape[1] == 0:
-        raise ValueError(f'logits must be (B, K, h, w) with K >= 1, got {tuple(logits.shape)}')
     batch, num_classes = logits.shape[:2]
     area = batch * size[0] * size[1]
     chunk = min(num_classes, max(1, max_bytes // max(1, 4 * area)))
@@ -208,13 +187,7 @@ def argmax_of_average(
 
     Returns:
         Class of the largest mean, of equals the lowest, int64 in [0, K). Shape (H, W).
-
-    Raises:
-        ValueError: If there is no map, no class, or the maps differ in their number of classes.
     """
-    if len({len(view) for view in maps}) != 1 or not len(maps[0]):
-        shapes = [tuple(view.shape) for view in maps]
-        raise ValueError(f'maps must be (K, h, w) with one K >= 1 for all, got {shapes}')
     num_classes = len(maps[0])
     chunk = min(num_classes, max(1, max_bytes // (2 * 4 * size[0] * size[1])))  # sum and addend
     best = labels = None

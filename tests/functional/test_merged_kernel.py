@@ -42,8 +42,3 @@ def test_equals_the_sum_of_the_branches(kernel, dilations, merged_kernel, stride
     )
     theirs = sum_of_branches(images, weight, dilations, shares, stride=stride, groups=4)
     torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=0)
-
-
-def test_even_kernels_are_refused():
-    with pytest.raises(ValueError, match='no centre'):
-        merge_dilated_kernels(torch.ones(1, 1, 2, 3), [(1, 1)], torch.ones(1))
