@@ -164,6 +164,16 @@ class AttendedBackbone(BaseModel):
         self.upsample = upsample
         use_channels_last(self)
 
+    def forward(
+        self, inputs: list[Tensor] | Tensor, mode: str = 'tensor', **labels: object
+    ) -> dict[str, Tensor] | tuple[Tensor, Tensor]:
+        """The loss of a training batch, or embeddings and foreground scores of images."""
+        if mode == 'tensor':
+            return self.embed(inputs)
+        if mode == 'loss':
+            return self.loss(inputs, **labels)
+        raise ValueError(f'{type(self).__name__} has the modes loss and tensor, not {mode!r}')
+
     def attend(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Enlarged features of the backbone, not normalised, and their gates.
 
@@ -205,11 +215,9 @@ class ForegroundModel(AttendedBackbone):
     def __init__(self, *, foreground: dict, **kwargs: object) -> None:
         super().__init__(foreground=foreground, **kwargs)
 
-    def forward(self, inputs: Tensor, mode: str = 'tensor', **_: object) -> tuple[Tensor, Tensor]:
-        """Embeddings and foreground scores of a batch of normalised images (B, 3, H, W)."""
-        if mode == 'tensor':
-            return self.embed(inputs)
-        raise ValueError(f'ForegroundModel has nothing to train and only the mode tensor: {mode!r}')
+    def loss(self, inputs: Tensor, **_: object) -> dict[str, Tensor]:
+        """There is none."""
+        raise ValueError('ForegroundModel has nothing to train and only the mode tensor')
 
 
 PRECISIONS = ('float32', 'bfloat16')
@@ -456,19 +464,7 @@ class AttendedClassifier(AttendedBackbone):
         super().__init__(channels=channels, **kwargs)
         self.classifier = nn.Linear(channels, num_classes)
 
-    def forward(
-        self, inputs: Tensor, class_label: Tensor | None = None, mode: str = 'tensor', **_: object
-    ) -> dict[str, Tensor] | tuple[Tensor, Tensor]:
-        """Cross-entropy against class labels, or embeddings and foreground scores.
-
-        Args:
-            inputs: Normalised images. Shape (B, 3, H, W).
-            class_label: Cluster of each image, int64 in [0, K); read by mode loss. Shape (B,).
-            mode: loss or tensor.
-        """
-        if mode == 'loss':
-            logits = self.classifier(self.pooling.embedding(*self.attend(inputs)))
-            return {'loss_class': F.cross_entropy(logits, class_label)}
-        if mode == 'tensor':
-            return self.embed(inputs)
-        raise ValueError(f'AttendedClassifier has the modes loss and tensor, not {mode!r}')
+    def loss(self, inputs: Tensor, class_label: Tensor, **_: object) -> dict[str, Tensor]:
+        """Cross-entropy against class labels, int64 (B,), of images (B, 3, H, W)."""
+        logits = self.classifier(self.pooling.embedding(*self.attend(inputs)))
+        return {'loss_class': F.cross_entropy(logits, class_label)}

@@ -45,14 +45,9 @@ def merge_dilated_kernels(
     Returns:
         W' of the same dtype. Shape (O, I, (h - 1) max_rows + 1, (w - 1) max_columns + 1).
 
-    Raises:
-        ValueError: If a side is even, whose dilations have no common centre.
-
     Source: Gao et al. 2022 (RF-Next), merged branches.
     """
     kernel = weight.shape[2:]
-    if any(side % 2 == 0 for side in kernel):
-        raise ValueError(f'a kernel of {tuple(kernel)} has no centre to merge dilations about')
     sides = [
         (s - 1) * max(d) + 1 for s, d in zip(kernel, zip(*dilations, strict=True), strict=True)
     ]

@@ -1,6 +1,5 @@
 """SAM as a promptable segmenter, and its network in any size."""
 
-import hashlib
 import importlib.util
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,11 +18,10 @@ from luss_mm.functional.mask_prompts import MaskPrompt, cells_of_region, similar
 from luss_mm.models.segmenters.promptable_segmenter import (
     PromptableSegmenter,
     SegmenterError,
-    check_image,
-    check_prompts,
     point_in_box,
 )
 from luss_mm.pickle_check import check_pickles
+from luss_mm.work_dir.artifact import fingerprint_file
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
@@ -388,11 +386,7 @@ class SAMSegmenter(PromptableSegmenter):
     @cached_property
     def _checkpoint_sha256(self) -> str:
         self.check()
-        digest = hashlib.sha256()
-        with open(self.checkpoint, 'rb') as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-        return digest.hexdigest()
+        return fingerprint_file(self.checkpoint)
 
     @cached_property
     def _transform(self) -> Any:
@@ -426,7 +420,6 @@ class SAMSegmenter(PromptableSegmenter):
     @torch.inference_mode()
     def segment(self, encoded: EncodedImage, prompts: Sequence[MaskPrompt]) -> list[np.ndarray]:
         """Masks of the prompts of one image; see `PromptableSegmenter.segment`."""
-        check_prompts(encoded.size, prompts)
         masks = torch.zeros(len(prompts), *encoded.size, dtype=torch.bool, device=self.device)
         for batch in self._batches(prompts):
             for prompt, logits in zip(batch, self._decode_twice(encoded, batch), strict=True):
@@ -473,7 +466,6 @@ class SAMSegmenter(PromptableSegmenter):
                 data['crop_boxes'] = data['crop_boxes'].reshape(-1, 4)
                 return data
 
-        check_image(image)
         if min(image.shape[:2]) == 1:  # has no quarters to crop
             return []
         generator = Generator(self.sam, points_per_side, **AUTOMATIC_MASKS)
@@ -482,7 +474,6 @@ class SAMSegmenter(PromptableSegmenter):
             return [found['segmentation'] for found in generator.generate(image)]
 
     def _resize(self, image: np.ndarray) -> Tensor:
-        check_image(image)
         resized = torch.from_numpy(self._transform.apply_image(image))
         return resized.to(self.device).permute(2, 0, 1)
 
