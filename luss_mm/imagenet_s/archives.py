@@ -101,10 +101,19 @@ def unpack(path: str | Path, targets: Mapping[str, str | Path]) -> Iterator[Path
                 yield target
 
 
-def partial_name(target: str | Path) -> Path:
-    """Temporary name of a file that is being written; no suffix that a data set would read."""
+@contextmanager
+def completed(target: str | Path) -> Iterator[Path]:
+    """A hidden path that gets the target's name when the context ends without an error.
+
+    It is always the same one, so that what a kill leaves is written over.
+    """
     target = Path(target)
-    return target.with_name(f'.{target.name}.partial')
+    temporary = target.with_name(f'.{target.name}.partial')
+    try:
+        yield temporary
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -165,15 +174,10 @@ def _problem(name: str, size: int, kind: str) -> str | None:
 
 def _write(content: BinaryIO, size: int, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = partial_name(target)
-    try:
-        with open(temporary, 'wb') as file:
-            shutil.copyfileobj(content, file)  # both formats stop at the size of the header
-            if file.tell() != size:
-                raise EOFError(f'{file.tell():,} of {size:,} bytes')
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with completed(target) as temporary, open(temporary, 'wb') as file:
+        shutil.copyfileobj(content, file)  # both formats stop at the size of the header
+        if file.tell() != size:
+            raise EOFError(f'{file.tell():,} of {size:,} bytes')
 
 
 @contextmanager
@@ -295,12 +299,8 @@ def _hard_link(source: str, target: str) -> None:
 
 
 def _copy(source: str, target: str) -> None:
-    temporary = partial_name(target)
-    try:
+    with completed(target) as temporary:
         shutil.copyfile(source, temporary)
-        os.rename(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 RELEASE = 'https://github.com/LUSSeg/ImageNet-S/releases/download/ImageNet-S/'
@@ -410,28 +410,26 @@ def download(subset: int, directory: Path) -> Path:
         return path
     address = RELEASE + path.name
     directory.mkdir(parents=True, exist_ok=True)
-    temporary = partial_name(path)
     try:
-        with urllib.request.urlopen(address, timeout=_TIMEOUT) as response:
+        with (
+            urllib.request.urlopen(address, timeout=_TIMEOUT) as response,
+            completed(path) as temporary,
+            open(temporary, 'wb') as file,
+        ):
             size = int(response.headers.get('Content-Length') or 0)
             if size > MAX_TOTAL_BYTES:
                 raise ValueError(f'{address}: {size:,} bytes are more than an archive may have')
-            with open(temporary, 'wb') as file:
-                blocks = iter(lambda: response.read(_BLOCK), b'')
-                for block in with_progress(blocks, -(-size // _BLOCK), f'{path.name}, MiB'):
-                    file.write(block)
-                    if file.tell() > MAX_TOTAL_BYTES:
-                        raise ValueError(f'{address}: more bytes than an archive may have')
-                written = file.tell()
-        if size and written != size:
-            raise OSError(f'ended after {written:,} of {size:,} bytes')
-        os.rename(temporary, path)
+            blocks = iter(lambda: response.read(_BLOCK), b'')
+            for block in with_progress(blocks, -(-size // _BLOCK), f'{path.name}, MiB'):
+                file.write(block)
+                if file.tell() > MAX_TOTAL_BYTES:
+                    raise ValueError(f'{address}: more bytes than an archive may have')
+            if size and file.tell() != size:
+                raise OSError(f'ended after {file.tell():,} of {size:,} bytes')
     except OSError as error:
         raise OSError(
             f'{address}: {error}. Fetch it by another way and give it as --annotations FILE.'
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 
