@@ -48,7 +48,7 @@ KILL_POINTS = (
     ('luss_mm.pipeline.image_scores._join_shards', 1),
     ('luss_mm.models.attended_backbone.AttendedClassifier.forward', 3),  # training h
     ('luss_mm.pipeline.clusters.write_denoising', 1),
-    ('luss_mm.pipeline.generate_labels.save_label_map', 20),
+    ('luss_mm.pipeline.image_batches.save_label_map', 20),
 )
 
 

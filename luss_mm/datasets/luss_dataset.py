@@ -1,7 +1,5 @@
 """Data sets of folders: images, label maps beside them, class labels of earlier steps."""
 
-import hashlib
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -21,11 +19,8 @@ from luss_mm.datasets.image_index import (
     scan_images,
 )
 from luss_mm.datasets.image_walk import category_names, find_classes, size_of
-from luss_mm.datasets.mask_files import IGNORE_INDEX
 from luss_mm.datasets.seeded_dataset import SeededDataset
 from luss_mm.functional.sample_selection import select_small_losses
-
-LINES = 4096  # that are hashed at once
 
 
 class IndexedDataset(SeededDataset):
@@ -53,29 +48,13 @@ class IndexedDataset(SeededDataset):
         pairs = zip(self.data_list.sources, self._renamings, strict=True)
         return ImageEntries(tuple(replace(s, label_name=name) for s, name in pairs)).label_names()
 
-    def fingerprint(self) -> str:
-        """SHA-256 of the relative paths, sizes and tags of all images and the sizes of given masks.
-
-        Sizes are those when the images were listed. Contents are not read: an image replaced by one
-        of the same size goes unnoticed. Label maps elsewhere are not counted, since the run itself
-        makes them.
-        """
-        self.full_init()
-        digest, lines = hashlib.sha256(), []
-        for line in self._fingerprint_lines():
-            lines.append(line)
-            if len(lines) == LINES:
-                digest.update(os.fsencode(''.join(lines)))
-                lines.clear()
-        digest.update(os.fsencode(''.join(lines)))
-        return digest.hexdigest()
-
     def label_paths(self) -> Iterator[str]:
         """Where the label maps of the images lie, of those that have one."""
         self.full_init()
         return self.data_list.label_paths()
 
     def _fingerprint_lines(self) -> Iterator[str]:
+        """Sizes are those when the images were listed."""
         entries = self.data_list
         masks = entries.label_maps if self._may_have_given_masks() else None
         for number, relative, size in entries.located():
@@ -125,9 +104,7 @@ class LUSSDataset(IndexedDataset):
         image_index: Folder that keeps the list of the images, see `kept_index`, so that other
             processes map it instead of listing them again. Whoever gives it takes the sizes in the
             fingerprint from then. None lists them here.
-        seed: Of the run; sample i of epoch e draws from (seed, e, i).
-        ignore_index: Id of pixels that do not count.
-        **kwargs: As mmseg's BaseSegDataset: pipeline, indices, test_mode ...
+        **kwargs: As `SeededDataset`.
 
     Raises:
         FileNotFoundError: If a folder is missing or holds no images.
@@ -142,9 +119,6 @@ class LUSSDataset(IndexedDataset):
         categories: Sequence[str] | str | None = None,
         tags: str | None = None,
         image_index: str | None = None,
-        seed: int = 0,
-        ignore_index: int = IGNORE_INDEX,
-        metainfo: dict | None = None,
         **kwargs: object,
     ) -> None:
         prefix = dict(img_path='train', seg_map_path='') | dict(data_prefix or {})
@@ -163,13 +137,7 @@ class LUSSDataset(IndexedDataset):
             raise ValueError(f"tags: 'folders' or None, not {tags!r}")
         self.tags = tags
         self.image_index = image_index
-        super().__init__(
-            names=self._category_names(categories),
-            seed=seed,
-            ignore_index=ignore_index,
-            metainfo=metainfo,
-            **kwargs,
-        )
+        super().__init__(names=self._category_names(categories), **kwargs)
 
     def _category_names(self, categories: Sequence[str] | str | None) -> list[str] | None:
         if categories is None:

@@ -11,7 +11,6 @@ from mmseg.registry import DATASETS
 
 from luss_mm.datasets.image_index import make_entry
 from luss_mm.datasets.image_walk import find_sharing, label_map_name
-from luss_mm.datasets.mask_files import IGNORE_INDEX
 from luss_mm.datasets.seeded_dataset import SeededDataset
 from luss_mm.functional.label_codec import category_palette
 
@@ -37,9 +36,7 @@ class ImageListDataset(SeededDataset):
             They may be made later.
         masks: False trains on no mask: the second column is not looked at, unless for tags.
         categories: Names of the ids 1..K; None leaves the ids nameless.
-        seed: Of the run; sample i of epoch e draws from (seed, e, i).
-        ignore_index: Id of pixels that do not count.
-        **kwargs: As mmseg's BaseSegDataset: pipeline, indices, test_mode ...
+        **kwargs: As `SeededDataset`.
 
     Raises:
         FileNotFoundError: If a list, an image or a mask is missing, naming file and line.
@@ -54,9 +51,6 @@ class ImageListDataset(SeededDataset):
         label_folder: str | None = None,
         masks: bool = True,
         categories: Sequence[str] | None = None,
-        seed: int = 0,
-        ignore_index: int = IGNORE_INDEX,
-        metainfo: dict | None = None,
         **kwargs: object,
     ) -> None:
         if label_folder and (not masks or tags == 'masks'):
@@ -69,9 +63,7 @@ class ImageListDataset(SeededDataset):
         self.label_folder = Path(data_root, label_folder) if label_folder else None
         self.masks = masks
         self.tags = tags
-        super().__init__(
-            names=categories, seed=seed, ignore_index=ignore_index, metainfo=metainfo, **kwargs
-        )
+        super().__init__(names=categories, **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """One small dict an image, in the order of the list."""
@@ -280,16 +272,21 @@ class CoarseDataset(BaseSegDataset):
     """Files of a data set of mmseg under coarser classes, which mmseg's `LoadAnnotations` applies.
 
     Args:
-        coarse_ids: Id in the files to id of the class; 255 for pixels that count nowhere.
         **kwargs: As mmseg's BaseSegDataset, except that the classes are fixed.
 
     Raises:
         ValueError: If the metainfo names other classes.
+
+    Attributes:
+        coarse_ids: Id in the files to id of the class; 255 for pixels that count nowhere.
+        defaults: Arguments unless they are given.
     """
 
-    def __init__(self, coarse_ids: Mapping[int, int], **kwargs: Any) -> None:
-        self.coarse_ids = dict(coarse_ids)
-        super().__init__(**kwargs)
+    coarse_ids: dict[int, int]
+    defaults: Mapping[str, Any]
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{**self.defaults, **kwargs})
 
     def get_label_map(self, new_classes: Sequence[str] | None = None) -> dict[int, int]:
         """What `LoadAnnotations` turns each id of a file into."""
@@ -302,24 +299,16 @@ class CoarseDataset(BaseSegDataset):
 class Cityscapes27Dataset(CoarseDataset):
     """Cityscapes with the 27 classes of PiCIE and STEGO: all that are not void.
 
-    Args:
-        seg_map_suffix: The masks are `*_gtFine_labelIds.png`, as Cityscapes has them.
-        **kwargs: As `CoarseDataset`.
+    The masks are `*_gtFine_labelIds.png`, as Cityscapes has them.
 
     Source: ids 7 to 33 of labelIds, as Cho et al., PiCIE, CVPR 2021 (github.com/janghyuncho/PiCIE).
     """
 
     METAINFO = _metainfo(CITYSCAPES_CLASSES)
-
-    def __init__(
-        self,
-        img_suffix: str = '_leftImg8bit.png',
-        seg_map_suffix: str = '_gtFine_labelIds.png',
-        **kwargs: Any,
-    ) -> None:
-        ids = dict.fromkeys(range(CITYSCAPES_VOID), IGNORED)
-        ids |= {CITYSCAPES_VOID + i: i for i in range(len(CITYSCAPES_CLASSES))}
-        super().__init__(ids, img_suffix=img_suffix, seg_map_suffix=seg_map_suffix, **kwargs)
+    coarse_ids = dict.fromkeys(range(CITYSCAPES_VOID), IGNORED) | {
+        CITYSCAPES_VOID + i: i for i in range(len(CITYSCAPES_CLASSES))
+    }
+    defaults = dict(img_suffix='_leftImg8bit.png', seg_map_suffix='_gtFine_labelIds.png')
 
 
 @DATASETS.register_module()
@@ -341,51 +330,28 @@ class COCOStuff27Dataset(CoarseDataset):
     """
 
     METAINFO = _metainfo(tuple(COCO_CLASSES))
+    defaults = dict(img_suffix='.jpg', seg_map_suffix='.png')
 
-    def __init__(
-        self,
-        label_ids: str = 'train',
-        img_suffix: str = '.jpg',
-        seg_map_suffix: str | None = None,
-        **kwargs: Any,
-    ) -> None:
-        ids = _coarse_ids(COCO_CLASSES)
+    def __init__(self, label_ids: str = 'train', **kwargs: Any) -> None:
+        self.coarse_ids = ids = _coarse_ids(COCO_CLASSES)
         if label_ids == 'train':
             present = (fine for fine in sorted(ids) if fine not in COCO_ABSENT)
-            ids = {train: ids[fine] for train, fine in enumerate(present)}
+            self.coarse_ids = {train: ids[fine] for train, fine in enumerate(present)}
+            self.defaults = self.defaults | dict(seg_map_suffix='_labelTrainIds.png')
         elif label_ids != 'coco':
             raise ValueError(f"label_ids: 'train' or 'coco', not {label_ids!r}")
-        suffix = '_labelTrainIds.png' if label_ids == 'train' else '.png'
-        super().__init__(
-            ids, img_suffix=img_suffix, seg_map_suffix=seg_map_suffix or suffix, **kwargs
-        )
+        super().__init__(**kwargs)
 
 
 @DATASETS.register_module()
 class Potsdam3Dataset(CoarseDataset):
     """ISPRS Potsdam with the 3 classes of IIC, PiCIE and STEGO.
 
-    Args:
-        reduce_zero_label: The files hold 0 for pixels that count nowhere, as mmseg's converter
-            writes them.
-        **kwargs: As `CoarseDataset`.
+    The files hold 0 for pixels that count nowhere, as mmseg's converter writes them.
 
     Source: Ji et al., IIC, ICCV 2019 (github.com/mhamilton723/STEGO, src/data.py).
     """
 
     METAINFO = _metainfo(tuple(POTSDAM_CLASSES))
-
-    def __init__(
-        self,
-        img_suffix: str = '.png',
-        seg_map_suffix: str = '.png',
-        reduce_zero_label: bool = True,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            _coarse_ids(POTSDAM_CLASSES),
-            img_suffix=img_suffix,
-            seg_map_suffix=seg_map_suffix,
-            reduce_zero_label=reduce_zero_label,
-            **kwargs,
-        )
+    coarse_ids = _coarse_ids(POTSDAM_CLASSES)
+    defaults = dict(img_suffix='.png', seg_map_suffix='.png', reduce_zero_label=True)

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 from mmengine.logging import print_log
@@ -82,6 +83,7 @@ def read_found_later(directory: str | Path) -> list[str]:
     return sorted(set(path.read_text(encoding='utf-8').splitlines())) if path.is_file() else []
 
 
+LINES = 4096  # that are hashed at once
 READ_AS_COLOURS = (
     'was read as colours, but holds id = R + 256 * G: put LoadLabelMap in the place of '
     'LoadAnnotations'
@@ -210,17 +212,21 @@ class SeededDataset(BaseSegDataset):
         Contents are not read: an image replaced by one of the same size goes unnoticed. Label maps
         elsewhere are not counted, since the run itself makes them.
         """
-        digest = hashlib.sha256()
+        self.full_init()
+        digest, lines = hashlib.sha256(), self._fingerprint_lines()
+        while some := list(islice(lines, LINES)):
+            digest.update(os.fsencode(''.join(some)))
+        return digest.hexdigest()
+
+    def _fingerprint_lines(self) -> Iterator[str]:
         for index in range(len(self)):
             entry = self.get_data_info(index)
-            size = size_of(entry['img_path'])
-            digest.update(os.fsencode(f'{self.relative_path(index)}\0{size}\n'))
+            yield f'{self.relative_path(index)}\0{size_of(entry["img_path"])}\n'
             if 'image_tags' in entry:
-                digest.update(f'{entry["image_tags"]}\n'.encode())
+                yield f'{entry["image_tags"]}\n'
             label_path = entry.get('seg_map_path')
-            if label_path and self._is_given(label_path) and os.path.exists(label_path):
-                digest.update(f'{os.stat(label_path).st_size}\n'.encode())
-        return digest.hexdigest()
+            if label_path and self._is_given(label_path) and (size := size_of(label_path)) >= 0:
+                yield f'{size}\n'
 
     def label_paths(self) -> Iterator[str]:
         """Where the label maps of the images lie, of those that have one."""

@@ -33,6 +33,7 @@ from luss_mm.evaluation.cluster_names import (
 )
 from luss_mm.functional.label_codec import MAX_ID, category_palette
 from luss_mm.inference.trained_segmentor import find_segmentor, refine_predictions
+from luss_mm.pipeline.image_batches import batches_of_equal_size
 from luss_mm.recipes.image_preparation import ImagePreparation, PreparedImage
 from luss_mm.visualization.overlays import blend_labels
 
@@ -117,35 +118,6 @@ def load_ahead(
         finally:
             for future in waiting:
                 future.cancel()
-
-
-def batches_of_equal_size(
-    samples: Iterable[Item], shape: Callable[[Item], tuple[int, ...]], batch_size: int, window: int
-) -> Iterator[list[Item]]:
-    """Group samples of one shape, so that a batch needs no padding.
-
-    Args:
-        samples: In any order of shapes.
-        shape: Of a sample.
-        batch_size: Samples of a batch at most.
-        window: Samples that wait for others of their shape at most; then the fullest group goes.
-
-    Yields:
-        Every sample once.
-    """
-    waiting: dict[tuple[int, ...], list[Item]] = {}
-    count = 0
-    for sample in samples:
-        key = tuple(shape(sample))
-        waiting.setdefault(key, []).append(sample)
-        count += 1
-        if len(waiting[key]) < batch_size and count < window:
-            continue
-        fullest = max(waiting, key=lambda k: len(waiting[k]))
-        batch = waiting.pop(fullest)
-        count -= len(batch)
-        yield batch
-    yield from waiting.values()
 
 
 WINDOW = 256  # images that wait for others of their size

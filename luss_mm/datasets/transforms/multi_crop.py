@@ -15,28 +15,20 @@ from luss_mm.functional.colour_changes import NO_CHANGE
 GREY_WEIGHTS = (0.299, 0.587, 0.114)
 
 
-def jitter_colours(
-    image: np.ndarray, brightness: float, contrast: float, saturation: float, hue: float
-) -> np.ndarray:
+def draw_jitter(
+    brightness: float, contrast: float, saturation: float, hue: float
+) -> tuple[list[float], np.ndarray]:
     """Random brightness, contrast, saturation and hue in random order (torchvision's ColorJitter).
 
     Args:
-        image: RGB uint8. Shape (H, W, 3).
         brightness: Factor drawn from [max(0, 1 - x), 1 + x].
         contrast: Likewise, about the mean grey.
         saturation: Likewise, about each pixel's grey.
         hue: Shift drawn from [-x, x] turns of the colour circle.
 
     Returns:
-        RGB uint8 of the same shape.
+        Three factors and the hue shift, and the order of the four.
     """
-    return apply_jitter(image, *draw_jitter(brightness, contrast, saturation, hue))
-
-
-def draw_jitter(
-    brightness: float, contrast: float, saturation: float, hue: float
-) -> tuple[list[float], np.ndarray]:
-    """The numbers of `jitter_colours`: three factors, the hue shift, and the order of the four."""
     factors = [np.random.uniform(max(0, 1 - x), 1 + x) for x in (brightness, contrast, saturation)]
     shift = np.random.uniform(-hue, hue)
     return [*factors, shift], np.random.permutation(4)
@@ -117,7 +109,7 @@ class DistortColours(BaseTransform):
     """Colour jitter, grey and blur of the image; places and label maps stay.
 
     Args:
-        jitter: Brightness, contrast, saturation, hue; see `jitter_colours`.
+        jitter: Brightness, contrast, saturation, hue; see `draw_jitter`.
         jitter_prob: Of the jitter.
         grey_prob: Of a grey image.
         blur_prob: Of a blur.
@@ -146,31 +138,29 @@ class DistortColours(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Change results['img']."""
         image = cv2.cvtColor(results['img'], cv2.COLOR_BGR2RGB)
-        if np.random.rand() < self.jitter_prob:
-            image = jitter_colours(image, *self.jitter)
-        if np.random.rand() < self.grey_prob:
-            image = to_grey(image)
-        if np.random.rand() < self.blur_prob:
-            image = blur(image, np.random.uniform(*self.blur_sigma))
-        results['img'] = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        results['img'] = cv2.cvtColor(self.draw_change().apply(image), cv2.COLOR_RGB2BGR)
         return results
+
+    def draw_change(self) -> ColourChange:
+        """Draw what becomes of one image."""
+        jittered = np.random.rand() < self.jitter_prob
+        jitter = draw_jitter(*self.jitter) if jittered else None
+        grey = bool(np.random.rand() < self.grey_prob)
+        blurred = np.random.rand() < self.blur_prob
+        return ColourChange(jitter, grey, np.random.uniform(*self.blur_sigma) if blurred else 0)
 
 
 @TRANSFORMS.register_module()
-class MultiCrop(BaseTransform):
+class MultiCrop(DistortColours):
     """Views for self-supervision: crop, flip, colour jitter, grey, blur.
 
     Args:
         views: Groups of views in order, the global ones first: dicts with `num`, `size` (side in
             pixels) and `scale` (bounds of the crop's share of the image area).
         flip_prob: Of a flip left to right.
-        jitter: Brightness, contrast, saturation, hue; see `jitter_colours`.
-        jitter_prob: Of the jitter.
-        grey_prob: Of a grey view.
-        blur_prob: Of a blur.
-        blur_sigma: Bounds of its standard deviation in pixels.
         colours_on_device: Draw the colour changes, but leave them to `ViewsPreprocessor`, which
             applies them to whole batches: for GPUs that the CPU cores cannot keep busy.
+        **kwargs: As `DistortColours`.
 
     Sets (and drops everything else):
         inputs: List of V views, uint8 RGB tensors (3, s, s).
@@ -186,23 +176,15 @@ class MultiCrop(BaseTransform):
         self,
         views: Sequence[dict],
         flip_prob: float = 0.5,
-        jitter: tuple[float, float, float, float] = (0.8, 0.8, 0.8, 0.2),
-        jitter_prob: float = 0.8,
-        grey_prob: float = 0.2,
-        blur_prob: float = 0.5,
-        blur_sigma: tuple[float, float] = (0.1, 2.0),
         colours_on_device: bool = False,
+        **kwargs: object,
     ) -> None:
+        super().__init__(**kwargs)
         for view in views:
             if set(view) != {'num', 'size', 'scale'}:
                 raise ValueError(f'a group of views has num, size and scale, not {sorted(view)}')
         self.views = [dict(num=v['num'], size=v['size'], scale=tuple(v['scale'])) for v in views]
         self.flip_prob = flip_prob
-        self.jitter = tuple(jitter)
-        self.jitter_prob = jitter_prob
-        self.grey_prob = grey_prob
-        self.blur_prob = blur_prob
-        self.blur_sigma = tuple(blur_sigma)
         self.colours_on_device = colours_on_device
 
     def transform(self, results: dict) -> dict:
@@ -212,7 +194,7 @@ class MultiCrop(BaseTransform):
         for group in self.views:
             for _ in range(group['num']):
                 view, crop = self._cut_view(image, group['size'], group['scale'])
-                change = self._draw_change()
+                change = self.draw_change()
                 if not self.colours_on_device:
                     view = change.apply(view)
                 inputs.append(torch.from_numpy(np.ascontiguousarray(view.transpose(2, 0, 1))))
@@ -231,10 +213,3 @@ class MultiCrop(BaseTransform):
         view = cv2.cvtColor(resize_crop(image, crop, size), cv2.COLOR_BGR2RGB)
         flipped = np.random.rand() < self.flip_prob
         return (cv2.flip(view, 1) if flipped else view), (*crop, flipped)
-
-    def _draw_change(self) -> ColourChange:
-        jittered = np.random.rand() < self.jitter_prob
-        jitter = draw_jitter(*self.jitter) if jittered else None
-        grey = bool(np.random.rand() < self.grey_prob)
-        blurred = np.random.rand() < self.blur_prob
-        return ColourChange(jitter, grey, np.random.uniform(*self.blur_sigma) if blurred else 0)

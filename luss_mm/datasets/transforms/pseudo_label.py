@@ -169,13 +169,6 @@ class GeneratePseudoLabel(BaseTransform):
                     f'{type(self).__name__} needs results[{key!r}], found {sorted(results)}: it is '
                     'computed before this transform, not loaded'
                 )
-        distances, centroids = results['squared_distances'], results['centroids']
-        if not isinstance(distances, np.ndarray) or distances.shape != (len(centroids),):
-            raise ValueError(
-                f'squared_distances must be an array ({len(centroids)},) for centroids '
-                f'{tuple(centroids.shape)}, got {type(distances).__name__} '
-                f'{tuple(distances.shape)}'
-            )
 
 
 @TRANSFORMS.register_module()
