@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.ndimage import distance_transform_edt
 
 LARGEST_EMPTY_SHARE = 0.2  # of images without any foreground
 SMALLEST_MEDIAN, LARGEST_MEDIAN = 0.02, 0.9  # of the foreground's share of an image
@@ -105,6 +104,8 @@ def with_true_categories(labels: np.ndarray, truth: np.ndarray, ignore_index: in
         Category ids, 0 where `labels` is 0; the foreground of an image without any category stays
         as it is labelled, since there all of it is wrong. Dtype of `truth`. Shape (H, W).
     """
+    from scipy.ndimage import distance_transform_edt  # which the rules for runs do not need
+
     shown = (truth > 0) & (truth != ignore_index)
     if not shown.any():
         return labels.astype(truth.dtype)
