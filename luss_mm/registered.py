@@ -7,11 +7,12 @@ from luss_mm import (
     evaluation,
     imagenet_s,
     inference,
-    models,  # noqa: F401
+    models,
     pipeline,
 )
+from luss_mm.datasets import transforms
 
-rooms = (checkpoints, datasets, engine, engine.hooks, evaluation, imagenet_s, inference, pipeline)
-for room in rooms:
+rooms = (checkpoints, datasets, transforms, engine, engine.hooks, evaluation, imagenet_s, inference)
+for room in (*rooms, models, pipeline):
     for name in room.__all__:
         getattr(room, name)

@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS
 
-from luss_mm.imagenet_s.categories import imagenet_s_categories
+from luss_mm.imagenet_s.lists import imagenet_s_categories
 from luss_mm.recipes.recipe import Recipe
 from tests.datasets.semi_layout import VOID, write_lines, write_palette_mask
 from tests.tiny_layout import write_image, write_label_map

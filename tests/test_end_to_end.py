@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmseg.registry import DATASETS
 
-from luss_mm.datasets.sample_seed import EpochIndex
+from luss_mm.datasets.samplers import EpochIndex
 from tests.killable_tools import REPOSITORY, run_tool
 from tests.small_recipe import (
     MADE_BY_THE_LABEL_HOOK,

@@ -20,7 +20,7 @@ KILL_POINTS = {
     'attention': ('luss_mm.models.pixel_attention_model.PixelAttentionModel.loss', 5),
     'features': ('luss_mm.pipeline.features.write_array', 5),
     'k-means': ('luss_mm.work_dir.run_folder.write_array', 2),
-    'labels': ('luss_mm.pipeline.generate_labels.save_label_map', 20),
+    'labels': ('luss_mm.pipeline.image_batches.save_label_map', 20),
     'renaming a label map': ('os.replace', 30),
     'finetune': ('luss_mm.models.luss_segmentor.LUSSSegmentor.loss', 8),
     'validation': ('luss_mm.evaluation.metrics.UnsupervisedIoUMetric.process', 6),

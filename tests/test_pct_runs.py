@@ -15,7 +15,7 @@ RECIPE = REPOSITORY / 'configs/semi/pct_folder.py'
 STAGES = ('pct', 'retrain')
 KILL_POINTS = (
     ('luss_mm.models.pct_segmentor.PCTSegmentor.loss', 4),  # of four, after a checkpoint
-    ('luss_mm.pipeline.tagged_labels.save_label_map', 6),  # in the second shard of three
+    ('luss_mm.pipeline.image_batches.save_label_map', 6),  # in the second shard of three
     ('luss_mm.models.luss_segmentor.LUSSSegmentor.loss', 4),
 )
 

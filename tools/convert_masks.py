@@ -31,8 +31,7 @@ def main() -> None:
     if (arguments.out is None) != (arguments.images is None):
         parser.error('--out and --images go together')
 
-    from luss_mm.datasets.mask_coding import look_at_masks
-    from luss_mm.pipeline.convert_masks import convert_masks
+    from luss_mm.datasets.mask_files import convert_masks, look_at_masks
 
     coding = look_at_masks(arguments.masks)
     print(f'{arguments.masks}: {coding.told}')

@@ -33,8 +33,11 @@ def main() -> None:
     parser.add_argument('--out', type=Path, metavar='FILE.json', help='a list of all figures')
     arguments = parser.parse_args()
 
-    from luss_mm.inference.feature_scores import NEIGHBOURS, score_features
-    from luss_mm.inference.frozen_backbone import read_frozen_backbone
+    from luss_mm.inference.frozen_backbone import (
+        NEIGHBOURS,
+        read_frozen_backbone,
+        score_features,
+    )
     from luss_mm.recipes.recipe import read_settings
 
     # A recipe looks at its folder; the images come from the two folders that are named.

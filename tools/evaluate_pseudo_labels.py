@@ -20,7 +20,7 @@ from pathlib import Path
 
 import luss_mm  # noqa: F401  registers everything
 from luss_mm.cli.arguments import new_parser
-from luss_mm.datasets.label_map_file import read_label_map
+from luss_mm.datasets.mask_files import read_label_map
 from luss_mm.datasets.transforms.loading import keeps_stored_pixels
 from luss_mm.engine.expected_errors import one_line_stops
 from luss_mm.evaluation.label_quality import (

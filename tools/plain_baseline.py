@@ -33,7 +33,7 @@ def main() -> None:
     if arguments.seeds < 1:
         parser.error('--seeds: at least 1')
 
-    from luss_mm.inference.plain_baseline import FIGURES, read_plain_baseline, score_plain_baseline
+    from luss_mm.inference.frozen_backbone import FIGURES, read_plain_baseline, score_plain_baseline
     from luss_mm.recipes.recipe import read_settings
 
     settings = read_settings(arguments.recipe, arguments.cfg_options, arguments.work_dir)

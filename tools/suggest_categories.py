@@ -15,7 +15,7 @@ from pathlib import Path
 
 from luss_mm.cli.arguments import new_parser
 from luss_mm.engine.expected_errors import one_line_stops
-from luss_mm.functional.cluster_number import (
+from luss_mm.functional.clustering_scores import (
     MOST_CLUSTERS,
     NONE,
     candidate_numbers,

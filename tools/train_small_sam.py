@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from luss_mm.cli.arguments import new_parser
 from luss_mm.engine.expected_errors import one_line_stops
-from luss_mm.models.segmenters.sam_network import SAMSizes, build_sam
+from luss_mm.models.segmenters.sam_segmenter import SAMSizes, build_sam
 from luss_mm.work_dir.atomic_files import refuse_unwritable, write_atomically
 
 import cv2

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 from luss_mm.cli.arguments import new_parser
 from luss_mm.engine.expected_errors import one_line_stops
-from luss_mm.imagenet_s.categories import SUBSETS
-from luss_mm.imagenet_s.link_or_copy import MODES
-from luss_mm.imagenet_s.lists import MASKED_SPLITS, NUM_IMAGES
+from luss_mm.imagenet_s.archives import MODES
+from luss_mm.imagenet_s.lists import MASKED_SPLITS, NUM_IMAGES, SUBSETS
 from luss_mm.imagenet_s.submission import (
     METHOD_LINES,
     SubmittedSplit,
@@ -66,7 +65,7 @@ def prepare(arguments: list[str] | None = None) -> None:
 
 def missing_archives(arguments: argparse.Namespace, subsets: list[int]) -> list[Path]:
     """Fetch the archives of subsets whose masks are not finished."""
-    from luss_mm.imagenet_s.masks import download
+    from luss_mm.imagenet_s.archives import download
 
     splits = [s for s in MASKED_SPLITS if arguments.splits is None or s in arguments.splits]
     return [
@@ -81,7 +80,7 @@ def missing_archives(arguments: argparse.Namespace, subsets: list[int]) -> list[
 
 def prepare_subsets(arguments: argparse.Namespace) -> dict[int, list['SplitReport']]:
     """Prepare the subsets after looking at lists, folders and archives of all of them."""
-    from luss_mm.imagenet_s.masks import look_through
+    from luss_mm.imagenet_s.archives import look_through
     from luss_mm.imagenet_s.prepare import ImageNetSPreparation
 
     quieten()

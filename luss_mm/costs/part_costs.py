@@ -20,12 +20,12 @@ from luss_mm.costs.machine import Machine
 from luss_mm.costs.trial_step import Trial, seconds_of, try_pass, try_training
 from luss_mm.datasets.image_file import ImageFileError, read_image_size
 from luss_mm.datasets.image_walk import walk_images
-from luss_mm.datasets.sample_seed import sample_randomness
+from luss_mm.datasets.samplers import sample_randomness
 from luss_mm.functional.kmeans import fit_kmeans
 from luss_mm.inference.feature_source import FeatureSource
 from luss_mm.inference.steps import ClustersStep, DenoisedStep, LabelsStep, ScoresStep
-from luss_mm.models.attended_inference import AttendedInference
-from luss_mm.models.segmenters.sam_network import SAMSizes, build_sam, resolve_sizes
+from luss_mm.models.attended_backbone import AttendedInference
+from luss_mm.models.segmenters.sam_segmenter import SAMSizes, build_sam, resolve_sizes
 from luss_mm.pipeline.step import steps_of
 from luss_mm.recipes.dataset_facts import without_class_labels, without_loading
 from luss_mm.recipes.recipe import Recipe

@@ -15,10 +15,10 @@ from prettytable import PrettyTable
 
 from luss_mm.costs.machine import Machine, look_at_machine
 from luss_mm.costs.part_costs import Cost, PartCosts, RecipeImages
-from luss_mm.functional.durations import format_duration
 from luss_mm.functional.ranks import one_rank
 from luss_mm.recipes.recipe import Recipe
 from luss_mm.recipes.settings import SettingsError, first_line
+from luss_mm.terminal import format_duration
 from luss_mm.work_dir.artifact import decide_on_main
 from luss_mm.work_dir.manifest import is_finished, read_manifest
 

@@ -10,8 +10,8 @@ import torch
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
-from luss_mm.datasets.sample_seed import sample_randomness
-from luss_mm.models.attended_inference import AttendedInference
+from luss_mm.datasets.samplers import sample_randomness
+from luss_mm.models.attended_backbone import AttendedInference
 from luss_mm.models.cpu_speed import cpu_has_fast_bfloat16
 from luss_mm.recipes.trials import build_model, collate, draw_made_up_samples
 

@@ -4,18 +4,17 @@ from luss_mm.lazy_names import lazy_names
 
 __getattr__, __all__ = lazy_names(
     __name__,
-    class_labels=('ClassLabelDataset',),
-    coarse_classes=('Cityscapes27Dataset', 'COCOStuff27Dataset', 'Potsdam3Dataset'),
-    endless_samplers=('IterationSampler', 'SemiSampler'),
-    image_list=(
-        'CityscapesListDataset',
-        'COCOListDataset',
-        'ImageListDataset',
-        'VOCListDataset',
+    cached_maps=('CropCachedMaps', 'FlipCachedMaps', 'LoadCachedMaps', 'PackCachedMaps'),
+    luss_dataset=('ClassLabelDataset', 'LUSSDataset'),
+    mask_files=('IGNORE_INDEX',),
+    published_classes=(
+        *('CityscapesListDataset', 'COCOListDataset', 'ImageListDataset', 'VOCListDataset'),
+        *('Cityscapes27Dataset', 'COCOStuff27Dataset', 'Potsdam3Dataset'),
     ),
-    label_map_file=('IGNORE_INDEX',),
-    luss_dataset=('LUSSDataset',),
-    sample_seed=('EpochIndex', 'EpochSampler', 'sample_randomness'),
+    samplers=(
+        *('EpochIndex', 'EpochSampler', 'IterationSampler', 'SemiSampler'),
+        'sample_randomness',
+    ),
     seeded_dataset=('SeededDataset',),
     semi_dataset=('RelabelledDataset', 'SemiDataset'),
     transforms=(),

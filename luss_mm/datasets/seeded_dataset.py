@@ -1,21 +1,89 @@
-"""What our data sets share: samples that draw from a seed, category names, a fingerprint."""
+"""What our data sets share: seeded samples, bad images, category names, a fingerprint."""
 
 import hashlib
+import json
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
+from mmengine.logging import print_log
 from mmseg.datasets import BaseSegDataset
 from torch import Tensor
 
-from luss_mm.datasets.bad_images import BadImages
 from luss_mm.datasets.image_file import ImageFileError
+from luss_mm.datasets.image_index import ImageEntries
 from luss_mm.datasets.image_walk import find_sharing, label_map_name, size_of
-from luss_mm.datasets.label_map_file import IGNORE_INDEX
-from luss_mm.datasets.sample_seed import EpochIndex, fresh_key, sample_randomness
+from luss_mm.datasets.mask_files import IGNORE_INDEX
+from luss_mm.datasets.samplers import EpochIndex, fresh_key, sample_randomness
 from luss_mm.functional.label_codec import category_palette
+from luss_mm.work_dir.run_folder import FOUND_LATER
 
+
+class BadImages:
+    """Bad images of a data set.
+
+    An image that decodes to nothing although its header and its end are in order is replaced by the
+    next image of the data set. All data sets of the same images do so, hence features, label maps
+    and training agree: the image's place is taken by its neighbour everywhere.
+
+    Args:
+        path: JSON list of dicts with `image` and `problem`, which `check_images` has written. What
+            is found later is appended to `found_later.txt` beside it.
+
+    Raises:
+        FileNotFoundError: If there is no such list.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise FileNotFoundError(f'{path}: no such list of bad images. Run the recipe.')
+        self._stand_ins: dict[int, int] = {}
+
+    def leave_out(self, entries: Sequence[dict]) -> Sequence[dict]:
+        """Entries of a data set without those whose `img_path` is listed; lists stay lists.
+
+        Raises:
+            ValueError: If none is left.
+        """
+        bad = {image['image'] for image in json.loads(self.path.read_text())}
+        if isinstance(entries, ImageEntries):
+            left = entries.without(bad)
+        else:
+            left = [entry for entry in entries if entry['img_path'] not in bad]
+        if len(entries) and not len(left):
+            raise ValueError(f'none of {len(entries)} images can be used, see {self.path}')
+        return left
+
+    def stand_in(self, index: int) -> int:
+        """Index of the image that is used in the place of an image, mostly its own."""
+        return self._stand_ins.get(index, index)
+
+    def replace(self, index: int, num_images: int, error: ImageFileError) -> None:
+        """Let the next image stand in from now on, and write down why."""
+        stand_in = (self.stand_in(index) + 1) % num_images
+        self._stand_ins[index] = stand_in
+        with open(self.path.with_name(FOUND_LATER), 'a', encoding='utf-8') as file:
+            file.write(f'{error}\n')
+        print_log(
+            f'{error} Image {stand_in} stands in for image {index}.', 'current', logging.WARNING
+        )
+
+
+def read_found_later(directory: str | Path) -> list[str]:
+    """What loading has found to be bad after the check, a line each, without repetition.
+
+    Args:
+        directory: Of the list of bad images.
+    """
+    path = Path(directory, FOUND_LATER)
+    return sorted(set(path.read_text(encoding='utf-8').splitlines())) if path.is_file() else []
+
+
+LINES = 4096  # that are hashed at once
 READ_AS_COLOURS = (
     'was read as colours, but holds id = R + 256 * G: put LoadLabelMap in the place of '
     'LoadAnnotations'
@@ -144,17 +212,21 @@ class SeededDataset(BaseSegDataset):
         Contents are not read: an image replaced by one of the same size goes unnoticed. Label maps
         elsewhere are not counted, since the run itself makes them.
         """
-        digest = hashlib.sha256()
+        self.full_init()
+        digest, lines = hashlib.sha256(), self._fingerprint_lines()
+        while some := list(islice(lines, LINES)):
+            digest.update(os.fsencode(''.join(some)))
+        return digest.hexdigest()
+
+    def _fingerprint_lines(self) -> Iterator[str]:
         for index in range(len(self)):
             entry = self.get_data_info(index)
-            size = size_of(entry['img_path'])
-            digest.update(os.fsencode(f'{self.relative_path(index)}\0{size}\n'))
+            yield f'{self.relative_path(index)}\0{size_of(entry["img_path"])}\n'
             if 'image_tags' in entry:
-                digest.update(f'{entry["image_tags"]}\n'.encode())
+                yield f'{entry["image_tags"]}\n'
             label_path = entry.get('seg_map_path')
-            if label_path and self._is_given(label_path) and os.path.exists(label_path):
-                digest.update(f'{os.stat(label_path).st_size}\n'.encode())
-        return digest.hexdigest()
+            if label_path and self._is_given(label_path) and (size := size_of(label_path)) >= 0:
+                yield f'{size}\n'
 
     def label_paths(self) -> Iterator[str]:
         """Where the label maps of the images lie, of those that have one."""

@@ -11,17 +11,17 @@ import numpy as np
 from mmseg.registry import DATASETS
 from torch.utils.data import Dataset
 
-from luss_mm.datasets.image_entries import (
+from luss_mm.datasets.image_index import (
     ImageEntries,
     ImageSource,
     Renaming,
     find_repeated,
+    index_of_paths,
 )
-from luss_mm.datasets.image_index import index_of_paths
 from luss_mm.datasets.image_walk import find_sharing, label_map_name
-from luss_mm.datasets.indexed_dataset import IndexedDataset
-from luss_mm.datasets.sample_seed import EpochIndex
-from luss_mm.datasets.seeded_dataset import IGNORE_INDEX, SeededDataset
+from luss_mm.datasets.luss_dataset import IndexedDataset
+from luss_mm.datasets.samplers import EpochIndex
+from luss_mm.datasets.seeded_dataset import SeededDataset
 
 
 @DATASETS.register_module()
@@ -35,18 +35,14 @@ class RelabelledDataset(IndexedDataset):
         parts: Configs of the data sets; their masks, tags and pipelines are left aside.
         data_prefix: `seg_map_path`: folder with the label maps `<relative path without
             suffix>.png` in the ImageNet-S coding, or '' for none. They may be made later.
-        seed: Of the run; sample i of epoch e draws from (seed, e, i).
-        ignore_index: Id of pixels that do not count.
         metainfo: Instead of that of the first part.
-        **kwargs: As mmseg's BaseSegDataset: pipeline, indices, test_mode ...
+        **kwargs: As `SeededDataset`.
     """
 
     def __init__(
         self,
         parts: Sequence[dict],
         data_prefix: dict,
-        seed: int = 0,
-        ignore_index: int = IGNORE_INDEX,
         metainfo: dict | None = None,
         **kwargs: object,
     ) -> None:
@@ -56,13 +52,7 @@ class RelabelledDataset(IndexedDataset):
         folder = data_prefix.get('seg_map_path')
         self.label_folder = Path(folder) if folder else None
         known = {k: v for k, v in self.parts[0].metainfo.items() if k in ('classes', 'palette')}
-        super().__init__(
-            names=None,
-            seed=seed,
-            ignore_index=ignore_index,
-            metainfo=known | dict(metainfo or {}),
-            **kwargs,
-        )
+        super().__init__(names=None, metainfo=known | dict(metainfo or {}), **kwargs)
 
     def load_data_list(self) -> ImageEntries:
         """The images part by part, of one relative path the first."""

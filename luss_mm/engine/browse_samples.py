@@ -18,11 +18,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from luss_mm.datasets import SemiDataset
-from luss_mm.datasets.sample_seed import EpochIndex, sample_randomness
+from luss_mm.datasets.samplers import EpochIndex, sample_randomness
 from luss_mm.datasets.transforms import MultiCrop
 from luss_mm.functional.alignment import overlap_grids
 from luss_mm.functional.colour_changes import change_colours
-from luss_mm.functional.cutmix import paste_boxes
+from luss_mm.functional.consistency import paste_boxes
 from luss_mm.functional.label_codec import category_palette
 from luss_mm.recipes.recipe import Recipe
 from luss_mm.recipes.settings import SettingsError, did_you_mean

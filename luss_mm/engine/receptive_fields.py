@@ -15,8 +15,12 @@ from torch import Tensor
 
 from luss_mm.checkpoints.loading import load_checkpoint
 from luss_mm.engine.processes import bare_model
-from luss_mm.functional.merged_kernel import merge_dilated_kernels
-from luss_mm.models.receptive_fields import Dilation, branch_dilations, branch_shares
+from luss_mm.models.receptive_fields import (
+    Dilation,
+    branch_dilations,
+    branch_shares,
+    merge_dilated_kernels,
+)
 from luss_mm.recipes.settings import SettingsError
 from luss_mm.work_dir.artifact import fingerprint_file
 from luss_mm.work_dir.atomic_files import write_atomically

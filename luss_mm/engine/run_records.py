@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from luss_mm.pipeline.run_health import judge_run
+from luss_mm.pipeline.image_counts import judge_run
 from luss_mm.work_dir.atomic_files import write_atomically
 from luss_mm.work_dir.run_folder import RunFolder, read_json
 

@@ -23,7 +23,7 @@ from luss_mm.costs.run_estimate import TimeLeft, announce_estimate
 from luss_mm.engine.hooks.results import ClassNamesHook, TrainingProgressHook
 from luss_mm.engine.hooks.safeguards import StopRequestHook
 from luss_mm.engine.processes import device_overrides, forget, start_process_group
-from luss_mm.pipeline.run_health import judge_run
+from luss_mm.pipeline.image_counts import judge_run
 from luss_mm.recipes.config_check import check_compile, check_features
 from luss_mm.recipes.data_check import (
     bad_image_lines,

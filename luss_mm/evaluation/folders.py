@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 import torch
 
-from luss_mm.datasets.category_folders import category_folders
-from luss_mm.datasets.label_map_file import IGNORE_INDEX, read_label_map
+from luss_mm.datasets.image_walk import category_folders
+from luss_mm.datasets.mask_files import IGNORE_INDEX, read_label_map
 from luss_mm.evaluation.cluster_matching import (
     ClusterMatching,
     GivenMatching,

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from luss_mm.datasets.label_map_file import read_label_map
+from luss_mm.datasets.mask_files import read_label_map
 from luss_mm.evaluation.cluster_matching import MatchingByRule, category_ids
 from luss_mm.evaluation.folders import FolderCounter, LabelMapPair, count_folders, list_pairs
 from luss_mm.evaluation.score_report import official_figures
-from luss_mm.functional.ideal_labels import (
+from luss_mm.functional.label_health import (
     foreground_overlap,
     with_true_categories,
     with_true_foreground,

@@ -17,7 +17,7 @@ from mmengine.logging import print_log
 from mmseg.registry import METRICS
 from torch import Tensor
 
-from luss_mm.datasets.label_map_file import IGNORE_INDEX
+from luss_mm.datasets.mask_files import IGNORE_INDEX
 from luss_mm.datasets.seeded_dataset import READ_AS_COLOURS, is_of_colours
 from luss_mm.evaluation.cluster_matching import (
     ClusterMatching,

@@ -9,7 +9,7 @@ from prettytable import PrettyTable
 from torch import Tensor
 
 from luss_mm.datasets.image_walk import label_map_name, sharing_in
-from luss_mm.datasets.label_map_file import save_label_map
+from luss_mm.datasets.mask_files import save_label_map
 from luss_mm.evaluation.cluster_matching import ClusterMatching
 from luss_mm.evaluation.segmentation_counts import MatchedScores
 from luss_mm.work_dir.run_folder import EvaluationFolder

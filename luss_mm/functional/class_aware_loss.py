@@ -81,9 +81,6 @@ def progressive_weights(iou: Tensor, tags: Tensor, power: float = 8) -> Tensor:
     Returns:
         float32 in [0, 1]. Shape (B,).
 
-    Raises:
-        ValueError: If an image has no tag.
-
     Source: Wang et al. 2022, progressive cross training.
     """
     return iou[tagged_ids(tags)].amin(dim=1).pow(power).float()
@@ -123,7 +120,7 @@ def class_aware_cross_entropy(
         (whose gradients are averaged) give what one gives. 0 if no pixel counts. Shape ().
 
     Raises:
-        ValueError: If an image has no tag or an id is out of range.
+        ValueError: If an id is out of range.
 
     Source: Wang et al., Learning pseudo labels for semi-and-weakly supervised semantic segmentation
     (Pattern Recognition 2022), class-aware cross entropy.
@@ -159,9 +156,6 @@ def restricted_argmax(
 
     Returns:
         Ids, of equals the lowest, int64 in [0, K). Shape (B, H, W).
-
-    Raises:
-        ValueError: If an image has no tag.
     """
     ids = tagged_ids(tags)
     picked = _pick_classes(logits, ids)
@@ -221,18 +215,9 @@ def tagged_ids(tags: Tensor) -> Tensor:
     Returns:
         Ids, ascending, int64; an image with fewer than M, the most that an image has, repeats its
         first one at the end. Shape (B, M).
-
-    Raises:
-        ValueError: If an image has no class.
     """
     counts = tags.sum(dim=1, keepdim=True)  # (B, 1)
-    fewest, most = (int(value) for value in torch.aminmax(counts))
-    if fewest == 0:
-        empty = (counts[:, 0] == 0).nonzero()[:, 0].tolist()
-        raise ValueError(
-            f'images {empty} of the batch have no tag: each needs one class or more (background '
-            'included) to choose from'
-        )
+    most = int(counts.max())
     ids = tags.byte().argsort(dim=1, descending=True, stable=True)[:, :most]
     return torch.where(torch.arange(most, device=ids.device) < counts, ids, ids[:, :1])
 

@@ -36,16 +36,8 @@ def reference_vectors(
         Unit rows, float32 (R, C), and their categories, int64 ascending (R,). R is 0 where all
         cells are ignored; features that are all 0 leave a row of zeros.
 
-    Raises:
-        ValueError: If the shapes do not fit.
-
     Source: Gao et al., TPAMI 2022 (ImageNet-S), distance matching.
     """
-    if features.ndim != 3 or mask.ndim != 2:
-        raise ValueError(
-            'expected features (C, h, w) and a mask (H, W), got '
-            f'{tuple(features.shape)} and {tuple(mask.shape)}'
-        )
     cells = resize_nearest(mask.to(features.device).long(), features.shape[1:])
     categories, members = cells.flatten().unique(return_inverse=True)
     kept = categories != ignore_index
@@ -84,11 +76,12 @@ def vote_of_neighbours(
         Categories, int64. Shape (B, h, w).
 
     Raises:
-        ValueError: If shapes do not fit, or there is no reference, neighbour or temperature.
+        ValueError: If there is no reference, neighbour or temperature.
 
     Source: Gao et al., TPAMI 2022 (ImageNet-S): 10 neighbours, temperature .07.
     """
-    _check_references(features, directions, categories)
+    if len(directions) == 0:
+        raise ValueError('no references: no labelled image has a pixel of any category')
     if neighbours < 1 or temperature <= 0:
         raise ValueError(
             f'neighbours and temperature are positive, not {neighbours} and {temperature}'
@@ -109,21 +102,6 @@ def vote_of_neighbours(
             values, places = _most_similar(similarity, neighbours)
             voted.copy_(_weighted_vote(values, categories[places], temperature))
     return labels.view(len(features), *features.shape[2:])
-
-
-def _check_references(features: Tensor, directions: Tensor, categories: Tensor) -> None:
-    if (
-        features.ndim != 4
-        or directions.ndim != 2
-        or directions.shape[1] != features.shape[1]
-        or categories.shape != directions.shape[:1]
-    ):
-        raise ValueError(
-            'expected features (B, C, h, w), directions (R, C) and categories (R,), got '
-            f'{tuple(features.shape)}, {tuple(directions.shape)} and {tuple(categories.shape)}'
-        )
-    if len(directions) == 0:
-        raise ValueError('no references: no labelled image has a pixel of any category')
 
 
 def _most_similar(similarity: Tensor, neighbours: int) -> tuple[Tensor, Tensor]:

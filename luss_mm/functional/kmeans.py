@@ -1,4 +1,4 @@
-"""k-means over all embeddings by faiss, with exact assignment and no empty cluster."""
+"""k-means on all embeddings, and which centroid is nearest."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,12 +8,118 @@ import faiss
 import numpy as np
 from scipy import sparse
 
-from luss_mm.functional.nearest_centroids import (
-    CHUNK_ROWS,
-    TIE_TOLERANCE,
-    assign_to_centroids,
-    wide_chunks,
-)
+
+def squared_distances(embeddings: np.ndarray, centroids: np.ndarray) -> np.ndarray:
+    """All squared distances of a batch, from |x - c|^2 = |x|^2 - 2 x.c + |c|^2 in float64.
+
+    Args:
+        embeddings: Any float dtype. Shape (N, C).
+        centroids: Any float dtype. Shape (K, C).
+
+    Returns:
+        float32 >= 0. Shape (N, K).
+    """
+    rows, columns = embeddings.astype(np.float64), centroids.astype(np.float64)
+    distances = -2 * rows @ columns.T
+    distances += np.einsum('nc,nc->n', rows, rows)[:, None]
+    distances += np.einsum('kc,kc->k', columns, columns)
+    return np.maximum(distances, 0).astype(np.float32)
+
+
+# Squared distances closer than this, relative to the squared norms, are rounding of float64 sums
+# over a few thousand channels: such distances are ties, such points are the same point.
+TIE_TOLERANCE = 1e-12
+CHUNK_ROWS = 4096  # at C = 2048, K = 919 about 0.3 GB of float64 work space
+
+
+def assign_to_centroids(
+    embeddings: np.ndarray, centroids: np.ndarray, chunk: int = CHUNK_ROWS
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the nearest centroid of every embedding, exactly.
+
+    Scores are float64, so the result depends neither on the BLAS nor on the chunk. Centroids whose
+    distances agree to rounding (1e-12 of the squared norms) are ties: the lowest index wins.
+
+    Args:
+        embeddings: Any float dtype; may be a memory map. Shape (N, C).
+        centroids: Any float dtype. Shape (K, C).
+        chunk: Rows at a time; the work space is about chunk x (C + K) x 16 bytes.
+
+    Returns:
+        Assignment, int32 in [0, K), and squared Euclidean distance to that centroid, float32,
+        summed from differences in float64 (a point on its centroid has 0). Both of shape (N,).
+    """
+    wide = centroids.astype(np.float64)
+    assignment = np.empty(len(embeddings), dtype=np.int32)
+    distances = np.empty(len(embeddings), dtype=np.float32)
+    for rows, values, scores, slack in _scored_chunks(embeddings, wide, chunk):
+        nearest = _first_best(scores, slack)
+        assignment[rows] = nearest
+        distances[rows] = _squared_distances(values, wide[nearest])
+    return assignment, distances
+
+
+def two_nearest_distances(
+    embeddings: np.ndarray, centroids: np.ndarray, chunk: int = CHUNK_ROWS
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Find the nearest centroid of every embedding and how far the second nearest one is.
+
+    Args:
+        embeddings: As `assign_to_centroids`. Shape (N, C).
+        centroids: As `assign_to_centroids`. Shape (K, C).
+        chunk: Rows at a time; the work space is about chunk x (C + K) x 16 bytes.
+
+    Returns:
+        Assignment and d1, the same as from `assign_to_centroids`, and d2 >= d1, the squared
+        Euclidean distance to the second nearest centroid, float32; infinite where K = 1. All of
+        shape (N,).
+    """
+    wide = centroids.astype(np.float64)
+    assignment = np.empty(len(embeddings), dtype=np.int32)
+    d1 = np.empty(len(embeddings), dtype=np.float32)
+    d2 = np.full(len(embeddings), np.inf, dtype=np.float32)
+    for rows, values, scores, slack in _scored_chunks(embeddings, wide, chunk):
+        nearest = _first_best(scores, slack)
+        assignment[rows] = nearest
+        d1[rows] = _squared_distances(values, wide[nearest])
+        if len(wide) > 1:
+            np.put_along_axis(scores, nearest[:, None], -np.inf, axis=1)
+            d2[rows] = _squared_distances(values, wide[_first_best(scores, slack)])
+    return assignment, d1, np.maximum(d1, d2)  # a tie within rounding may be the nearer one
+
+
+def wide_chunks(embeddings: np.ndarray, size: int) -> Iterator[tuple[slice, np.ndarray]]:
+    """Rows of a large array a chunk at a time, as float64 copies. Yields slices and (n, C)."""
+    for start in range(0, len(embeddings), size):
+        rows = slice(start, min(start + size, len(embeddings)))
+        yield rows, np.asarray(embeddings[rows]).astype(np.float64)
+
+
+def _scored_chunks(
+    embeddings: np.ndarray, centroids: np.ndarray, size: int
+) -> Iterator[tuple[slice, np.ndarray, np.ndarray, np.ndarray]]:
+    """Rows, their values (n, C), a score for each centroid (n, K), and which differences are ties.
+
+    |x - c|^2 = |x|^2 - 2 (x.c - |c|^2 / 2): the score is the bracket, the largest is the nearest.
+    """
+    half_squares = 0.5 * np.einsum('kc,kc->k', centroids, centroids)
+    longest = np.sqrt(2 * half_squares.max())
+    for rows, values in wide_chunks(embeddings, size):
+        scores = values @ centroids.T
+        scores -= half_squares
+        lengths = np.sqrt(np.einsum('nc,nc->n', values, values))
+        yield rows, values, scores, TIE_TOLERANCE * longest * (lengths + longest)
+
+
+def _first_best(scores: np.ndarray, slack: np.ndarray) -> np.ndarray:
+    """Lowest index of the scores that are the largest but for rounding. Shape (n,)."""
+    return (scores >= (scores.max(axis=1) - slack)[:, None]).argmax(axis=1)
+
+
+def _squared_distances(values: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Row by row; `others` is overwritten, which saves a third array of that size."""
+    others -= values
+    return np.einsum('nc,nc->n', others, others)
 
 
 def principal_directions(embeddings: np.ndarray, components: int) -> np.ndarray:
@@ -76,7 +182,6 @@ class FaissKMeans:
         embeddings: float32, C-contiguous, finite; read in place. Shape (N, C).
         num_clusters: K, from 1 to N.
         iterations: Lloyd iterations of a run.
-        spherical: Keep the centroids on the unit sphere.
         initialization: A key of `INITIALIZATIONS`.
     """
 
@@ -85,16 +190,14 @@ class FaissKMeans:
         embeddings: np.ndarray,
         num_clusters: int,
         iterations: int,
-        spherical: bool,
         initialization: str,
     ) -> None:
         self.embeddings = embeddings
         self.num_clusters = num_clusters
-        index = (faiss.IndexFlatIP if spherical else faiss.IndexFlatL2)(embeddings.shape[1])
+        index = faiss.IndexFlatL2(embeddings.shape[1])
         self.index = faiss.index_cpu_to_all_gpus(index) if faiss.get_num_gpus() > 0 else index
         self.parameters = faiss.ClusteringParameters()
         self.parameters.niter = iterations
-        self.parameters.spherical = spherical
         self.parameters.init_method = INITIALIZATIONS[initialization]
         # Fewer points than faiss likes are no reason to warn, and more none to sub-sample.
         self.parameters.min_points_per_centroid = 1
@@ -111,24 +214,17 @@ class FaissKMeans:
             Cost of the final centroids (lower is better), the centroids, float32 (K, C), and
             whether the last iteration split a cluster in two nearly equal ones.
         """
-        with _one_thread_if(self.embeddings.size * self.num_clusters < SMALL_WORK):
-            return self._run(seed)
-
-    def _run(self, seed: int) -> tuple[float, np.ndarray, bool]:
         self.parameters.seed = seed
-        spherical = self.parameters.spherical
         channels = self.embeddings.shape[1]
         clustering = faiss.Clustering(channels, self.num_clusters, self.parameters)
-        clustering.train(self.embeddings, self.index)
-
+        with _one_thread_if(self.embeddings.size * self.num_clusters < SMALL_WORK):
+            clustering.train(self.embeddings, self.index)
+            # faiss's own statistics end before the last update; one more search judges what
+            # comes out.
+            values, _ = self.index.search(self.embeddings, 1)
         centroids = faiss.vector_to_array(clustering.centroids).reshape(self.num_clusters, -1)
-        if spherical:  # faiss skips this where N = K
-            centroids = normalized(centroids.astype(np.float64)).astype(np.float32)
-        # faiss's own statistics end before the last update; one more search judges what comes out.
-        values, _ = self.index.search(self.embeddings, 1)
-        total = float(values.sum(dtype=np.float64))
         last = clustering.iteration_stats.at(clustering.iteration_stats.size() - 1)
-        return (-total if spherical else total), centroids, last.nsplit > 0
+        return float(values.sum(dtype=np.float64)), centroids, last.nsplit > 0
 
 
 def normalized(vectors: np.ndarray) -> np.ndarray:
@@ -176,7 +272,6 @@ def fit_kmeans(
     iterations: int = 20,
     restarts: int = 30,
     seed: int = 0,
-    spherical: bool = False,
     progress: Callable[[int, int], None] | None = None,
     initialization: str = 'random',
     components: int | None = None,
@@ -197,7 +292,6 @@ def fit_kmeans(
         iterations: Lloyd iterations of a restart.
         restarts: Number of runs from other initial centroids.
         seed: Seed of all randomness.
-        spherical: Keep the centroids on the unit sphere; needs embeddings of norm 1.
         progress: Called as `progress(finished_restarts, restarts)` after each restart.
         initialization: First centroids: `random` points (as PASS does) or `k-means++`, which finds
             many well separated clusters far more reliably and costs about an iteration on a CPU.
@@ -212,14 +306,13 @@ def fit_kmeans(
         The best restart, see `KMeansResult`.
 
     Raises:
-        TypeError: If the embeddings would have to be copied (not float32 or not C-contiguous).
         ValueError: If N < K, an embedding is not finite, or fewer points than K are distinct.
             Or if there is no such initialization.
         FloatingPointError: If a centroid is not finite or longer than every embedding.
 
     Source: PASS (Gao et al., TPAMI 2022): faiss, 20 iterations, 30 restarts, all points.
     """
-    largest_norm = _check_embeddings(embeddings, num_clusters, spherical)
+    largest_norm = _check_embeddings(embeddings, num_clusters)
     if components is not None and components < embeddings.shape[1]:
         directions = principal_directions(embeddings, components)  # (C, components)
         result = fit_kmeans(
@@ -228,7 +321,6 @@ def fit_kmeans(
             iterations,
             restarts,
             seed,
-            spherical,
             progress,
             initialization,
         )
@@ -238,7 +330,7 @@ def fit_kmeans(
         raise ValueError(f'{iterations} iterations and {restarts} restarts: both must be >= 1')
     if initialization not in INITIALIZATIONS:
         raise ValueError(f"initialization is 'random' or 'k-means++', got {initialization!r}")
-    kmeans = FaissKMeans(embeddings, num_clusters, iterations, spherical, initialization)
+    kmeans = FaissKMeans(embeddings, num_clusters, iterations, initialization)
     best_cost = np.inf
     for restart in range(restarts):
         cost, candidate, ends_on_split = kmeans.run(_restart_seed(seed, restart))
@@ -249,7 +341,7 @@ def fit_kmeans(
 
     assignment, distances = assign_to_centroids(embeddings, centroids)
     if was_split:
-        centroids = _mean_of_members(embeddings, assignment, centroids, spherical)
+        centroids = _mean_of_members(embeddings, assignment, centroids)
         assignment, distances = assign_to_centroids(embeddings, centroids)
 
     repaired = 0
@@ -259,7 +351,7 @@ def fit_kmeans(
             break
         repaired += num_empty
         centroids, assignment = _reseed_empty(embeddings, centroids, assignment, distances)
-        centroids = _mean_of_members(embeddings, assignment, centroids, spherical)
+        centroids = _mean_of_members(embeddings, assignment, centroids)
         assignment, distances = assign_to_centroids(embeddings, centroids)
     else:
         raise ValueError(
@@ -272,11 +364,7 @@ def fit_kmeans(
     return KMeansResult(centroids, assignment, distances, objective, repaired)
 
 
-def _check_embeddings(embeddings: np.ndarray, num_clusters: int, spherical: bool) -> float:
-    if embeddings.ndim != 2 or embeddings.dtype != np.float32:
-        raise TypeError(f'embeddings are (N, C) float32, not {embeddings.shape} {embeddings.dtype}')
-    if not embeddings.flags.c_contiguous:
-        raise TypeError('embeddings are not C-contiguous and would be copied: store row by row')
+def _check_embeddings(embeddings: np.ndarray, num_clusters: int) -> float:
     if not 1 <= num_clusters <= len(embeddings):
         raise ValueError(
             f'{len(embeddings)} embeddings cannot form {num_clusters} clusters: '
@@ -288,10 +376,6 @@ def _check_embeddings(embeddings: np.ndarray, num_clusters: int, spherical: bool
         if not np.isfinite(lengths).all():
             bad = rows.start + int(np.flatnonzero(~np.isfinite(lengths))[0])
             raise ValueError(f'embedding {bad} of {len(embeddings)} has NaN or infinite values')
-        if spherical and (np.abs(lengths - 1) > 1e-3).any():
-            bad = int(np.flatnonzero(np.abs(lengths - 1) > 1e-3)[0])
-            which = f'embedding {rows.start + bad} has norm {lengths[bad]:.4g}'
-            raise ValueError(f'spherical=True needs embeddings of norm 1, {which}: normalise them')
         largest = max(largest, float(lengths.max()))
     return largest
 
@@ -312,7 +396,7 @@ def _restart_seed(seed: int, restart: int) -> int:
 
 
 def _mean_of_members(
-    embeddings: np.ndarray, assignment: np.ndarray, centroids: np.ndarray, spherical: bool
+    embeddings: np.ndarray, assignment: np.ndarray, centroids: np.ndarray
 ) -> np.ndarray:
     """The update half of a Lloyd step in float64; empty clusters keep their centroid."""
     sums = np.zeros(centroids.shape)
@@ -321,8 +405,7 @@ def _mean_of_members(
         members = sparse.csr_matrix((ones, assignment[rows], ends), (len(values), len(centroids)))
         sums += members.T @ values  # (K, C)
     counts = np.bincount(assignment, minlength=len(centroids))[:, None]
-    means = normalized(sums) if spherical else sums / np.maximum(counts, 1)
-    return np.where(counts > 0, means, centroids).astype(np.float32)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), centroids).astype(np.float32)
 
 
 def _reseed_empty(

@@ -1,4 +1,6 @@
-"""Pixels to labels: nearest centroid with a foreground threshold, and argmax in bounded memory."""
+"""From features or logits to label maps at image size, in bounded memory."""
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -26,16 +28,8 @@ def assign_pixels(
     Returns:
         Labels, int64 in [0, K]. Shape (B, H, W).
 
-    Raises:
-        ValueError: If the shapes do not fit.
-
     Source: PASS (Gao et al., TPAMI 2022), pixel label generation.
     """
-    if foreground_score.ndim != 3 or len(foreground_score) != len(features):
-        raise ValueError(
-            f'foreground_score must be (B, h, w) for features {tuple(features.shape)}, got '
-            f'{tuple(foreground_score.shape)}'
-        )
     labels = label_by_centroid(features, centroids, size)
     return labels.masked_fill_(resize_score(foreground_score, size) < threshold, 0)
 
@@ -61,15 +55,7 @@ def label_by_centroid(
 
     Returns:
         Labels, int64 in [1, K]. Shape (B, H, W).
-
-    Raises:
-        ValueError: If the shapes do not fit.
     """
-    if features.ndim != 4 or centroids.ndim != 2 or centroids.shape[1] != features.shape[1]:
-        raise ValueError(
-            'expected features (B, C, h, w) and centroids (K, C), got '
-            f'{tuple(features.shape)} and {tuple(centroids.shape)}'
-        )
     directions = F.normalize(centroids.to(features.device).float(), dim=1)
     with torch.autocast(features.device.type, enabled=False):
         # A feature's own length scales all its similarities alike: the argmax needs no division.
@@ -151,12 +137,7 @@ def resize_argmax(
 
     Returns:
         Class of the largest logit, of equals the lowest, int64 in [0, K). Shape (B, H, W).
-
-    Raises:
-        ValueError: If the logits are not (B, K, h, w) with K >= 1.
     """
-    if logits.ndim != 4 or logits.shape[1] == 0:
-        raise ValueError(f'logits must be (B, K, h, w) with K >= 1, got {tuple(logits.shape)}')
     batch, num_classes = logits.shape[:2]
     area = batch * size[0] * size[1]
     chunk = min(num_classes, max(1, max_bytes // max(1, 4 * area)))
@@ -184,3 +165,51 @@ def _nearest_cells(cells: int, pixels: int, device: torch.device) -> Tensor:
     """Cell that each pixel's centre lies in, int64 (pixels,): floor((i + 1/2) cells / pixels)."""
     centres = 2 * torch.arange(pixels, device=device) + 1
     return torch.div(centres * cells, 2 * pixels, rounding_mode='floor')
+
+
+@torch.no_grad()
+def argmax_of_average(
+    maps: Sequence[Tensor],
+    size: tuple[int, int],
+    max_bytes: int = 256 * 2**20,
+    align_corners: bool = False,
+) -> Tensor:
+    """Argmax over the classes of the mean of bilinearly resized maps.
+
+    Classes are resized and averaged in chunks against a running maximum, so that never all of them
+    are there at full size.
+
+    Args:
+        maps: One a view, any float dtype, each at its own resolution. Shape (K, h_v, w_v).
+        size: Target size (H, W) in pixels.
+        max_bytes: Budget for the full-size maps of a chunk (at least one class at a time).
+        align_corners: As in F.interpolate.
+
+    Returns:
+        Class of the largest mean, of equals the lowest, int64 in [0, K). Shape (H, W).
+    """
+    num_classes = len(maps[0])
+    chunk = min(num_classes, max(1, max_bytes // (2 * 4 * size[0] * size[1])))  # sum and addend
+    best = labels = None
+    for start in range(0, num_classes, chunk):
+        part = [view[start : start + chunk] for view in maps]
+        value, index = _sum_resized(part, size, align_corners).max(dim=0)
+        if best is None:
+            best, labels = value, index  # (H, W); the first of equals
+            continue
+        # strict: an equal later class does not replace an earlier one
+        labels = torch.where(value > best, index + start, labels)
+        best = torch.maximum(best, value)
+    return labels
+
+
+def _sum_resized(maps: Sequence[Tensor], size: tuple[int, int], align_corners: bool) -> Tensor:
+    """Sum over the views, which orders classes as the mean does; float32 (K, H, W)."""
+    resized = (
+        F.interpolate(view[None].float(), size, mode='bilinear', align_corners=align_corners)[0]
+        for view in maps
+    )
+    total = next(resized)
+    for view in resized:
+        total += view
+    return total

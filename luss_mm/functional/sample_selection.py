@@ -32,8 +32,6 @@ def select_small_losses(losses: np.ndarray, rule: str, value: float | None = Non
     """
     _check_loss_rule(rule, value)
     losses = np.asarray(losses, dtype=np.float64)
-    if losses.ndim != 1 or not losses.size:
-        raise ValueError(f'losses are (N,) with N >= 1, got {losses.shape}')
     _refuse_first(~np.isfinite(losses), losses, 'loss', 'the training before it diverged')
     if rule == 'quantile':
         kept = _keep_best(-losses, value)
@@ -63,13 +61,7 @@ def retained_counts(
 
     Returns:
         All samples and the kept ones, int64. Both of shape (K,).
-
-    Raises:
-        ValueError: If the lengths differ or a label is out of range.
     """
-    if labels.ndim != 1 or labels.shape != kept.shape:
-        raise ValueError(f'labels {labels.shape} and kept {kept.shape} differ')
-    _check_indices(labels, 'labels', num_categories)
     total, retained = (
         np.bincount(chosen, minlength=num_categories) for chosen in (labels, labels[kept])
     )
@@ -88,14 +80,11 @@ def sample_quality(d1: np.ndarray, d2: np.ndarray, rule: str) -> np.ndarray:
         Quality, float64. Shape (N,).
 
     Raises:
-        ValueError: If the rule is unknown, the lengths differ or a distance is NaN, d1 also if
-            infinite.
+        ValueError: If the rule is unknown or a distance is NaN, d1 also if infinite.
 
     Source: PDSO, CSD (margin); the others for comparison.
     """
     _check_noise_rule(rule)
-    if d1.ndim != 1 or d1.shape != d2.shape:
-        raise ValueError(f'd1 {d1.shape} and d2 {d2.shape} differ')
     d1, d2 = d1.astype(np.float64), d2.astype(np.float64)
     _refuse_first(~np.isfinite(d1), d1, 'd1', 'check the features and the centroids')
     _refuse_first(np.isnan(d2), d2, 'd2', 'check the features and the centroids')
@@ -195,20 +184,12 @@ def balance_clusters(
         Shape (M,).
 
     Raises:
-        ValueError: If cap or floor is out of range, the lengths differ, an assignment is out of
-            range or nothing is kept.
+        ValueError: If cap or floor is out of range.
 
     Source: PDSO, CSD: proportions of the categories. Cap and floor are not published.
     """
     check_balance(cap, floor)
-    if not len(assignment) == len(quality) == len(kept):
-        raise ValueError(
-            f'{len(assignment)} assignments, {len(quality)} qualities and {len(kept)} kept differ'
-        )
-    _check_indices(assignment, 'assignment', num_clusters)
     members = np.flatnonzero(kept)
-    if not members.size:
-        raise ValueError(f'none of {len(kept)} samples is kept: there is nothing to balance')
     order = members[np.lexsort((-quality[members], assignment[members]))]  # best of each first
     sizes = np.bincount(assignment[members], minlength=num_clusters)  # (K,)
     starts = np.cumsum(sizes) - sizes
@@ -253,11 +234,6 @@ def _check_loss_rule(rule: str, value: float | None) -> None:
 def _check_noise_rule(rule: str) -> None:
     if rule not in NOISE_RULES:
         raise ValueError(f'noise rule is one of {", ".join(NOISE_RULES)}, got {rule!r}')
-
-
-def _check_indices(indices: np.ndarray, name: str, limit: int) -> None:
-    if indices.size and not 0 <= indices.min() <= indices.max() < limit:
-        raise ValueError(f'{name} {indices.min()} to {indices.max()} are not in [0, {limit})')
 
 
 def _keep_best(quality: np.ndarray, fraction: float) -> np.ndarray:

@@ -24,12 +24,10 @@ def histogram_quantile(
         Quantile in [low, high], off by at most the width of a bin.
 
     Raises:
-        ValueError: If the histogram is empty, negative, not finite or not one-dimensional, the
-            range is empty, or the share is outside of [0, 1].
+        ValueError: If the histogram is empty, negative, not finite or not one-dimensional, or the
+            range is empty.
     """
     counts = check_histogram(counts, low, high)
-    if not 0 <= share <= 1:
-        raise ValueError(f'a quantile is a share in [0, 1], not {share}')
     filled = np.flatnonzero(counts)
     edges = np.linspace(low, high, len(counts) + 1)
     reached = np.cumsum(counts[filled]) / counts.sum()  # at the upper edge of each filled bin

@@ -169,14 +169,11 @@ def merge_sweep_counts(parts: Sequence[SweepCounts]) -> SweepCounts:
         Their sum.
 
     Raises:
-        ValueError: If there are no parts or they do not belong together.
+        ValueError: If there are no parts.
     """
     if not parts:
         raise ValueError('no sweep counts to merge: the sweep saw no image')
     first = parts[0]
-    kinds = {(p.thresholds, p.num_clusters, p.num_categories) for p in parts}
-    if len(kinds) > 1:
-        raise ValueError('sweep counts with different thresholds or numbers of ids cannot be added')
     return SweepCounts(
         first.thresholds,
         first.num_clusters,

@@ -4,6 +4,6 @@ from luss_mm.lazy_names import lazy_names
 
 __getattr__, __all__ = lazy_names(
     __name__,
-    categories=('imagenet_s_categories',),
     dataset=('ImageNetSDataset',),
+    lists=('imagenet_s_categories',),
 )

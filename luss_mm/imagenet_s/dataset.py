@@ -3,7 +3,7 @@
 from mmseg.registry import DATASETS
 
 from luss_mm.datasets.luss_dataset import LUSSDataset
-from luss_mm.imagenet_s.categories import imagenet_s_categories
+from luss_mm.imagenet_s.lists import imagenet_s_categories
 
 
 @DATASETS.register_module()

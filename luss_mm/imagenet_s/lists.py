@@ -1,10 +1,32 @@
-"""What the splits of ImageNet-S consist of: the official lists and the published numbers."""
+"""What ImageNet-S consists of: its categories, the official lists and the published numbers."""
 
+import csv
 import re
 from dataclasses import dataclass
+from functools import cache
+from importlib import resources
 from pathlib import Path
 
-from luss_mm.imagenet_s.categories import imagenet_s_categories
+SUBSETS = (50, 300, 919)
+
+
+@cache
+def imagenet_s_categories(subset: int) -> tuple[tuple[str, str], ...]:
+    """WordNet id and name of every category of a subset; position i holds id i + 1.
+
+    Args:
+        subset: 50, 300 or 919.
+
+    Raises:
+        ValueError: If there is no such subset.
+    """
+    if subset not in SUBSETS:
+        raise ValueError(f'ImageNet-S has the subsets {SUBSETS}, not {subset!r}')
+    table = resources.files('luss_mm.imagenet_s') / 'categories.csv'
+    with table.open(newline='', encoding='utf-8') as file:
+        rows = [row for row in csv.DictReader(file) if row['subset'] == str(subset)]
+    return tuple((row['wnid'], row['name']) for row in sorted(rows, key=lambda r: int(r['id'])))
+
 
 # ImageNet-1k category -> the one of ImageNet-S919 that it is merged into; official README.
 MERGED = {

@@ -18,9 +18,8 @@ from PIL import Image
 
 from luss_mm.datasets.image_file import read_image_size
 from luss_mm.functional.label_codec import decode_label_map
-from luss_mm.imagenet_s.categories import imagenet_s_categories
-from luss_mm.imagenet_s.lists import IMAGE_SUFFIX, NUM_IMAGES, first_names
-from luss_mm.imagenet_s.safe_archives import ArchiveError, damage_named, list_members, partial_name
+from luss_mm.imagenet_s.archives import ArchiveError, completed, damage_named, list_members
+from luss_mm.imagenet_s.lists import IMAGE_SUFFIX, NUM_IMAGES, first_names, imagenet_s_categories
 from luss_mm.terminal import with_progress
 
 METHOD_FILE, MATCH_FILE = 'method.txt', 'match.json'
@@ -110,8 +109,7 @@ def make_submission(
             f'{first_names(missing)}. Predict the whole of {split.split}.'
         )
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = partial_name(out)
-    try:
+    with completed(out) as temporary:
         with zipfile.ZipFile(temporary, 'w') as archive:
             _write(archive, METHOD_FILE, method.encode())
             if match is not None:
@@ -121,9 +119,6 @@ def make_submission(
         check_submission(temporary, split)
         with open(temporary, 'rb') as file:
             os.fsync(file.fileno())
-        os.rename(temporary, out)
-    finally:
-        temporary.unlink(missing_ok=True)
     return len(names)
 
 

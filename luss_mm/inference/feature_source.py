@@ -14,7 +14,7 @@ from mmseg.registry import DATASETS, MODELS
 
 from luss_mm.checkpoints.loading import load_weights
 from luss_mm.datasets.cached_maps import WithDeepMap
-from luss_mm.models.attended_inference import PRECISIONS, AttendedInference
+from luss_mm.models.attended_backbone import PRECISIONS, AttendedInference
 from luss_mm.models.cpu_speed import cpu_has_fast_bfloat16
 from luss_mm.pipeline.features import cache_feature_maps, extract_features
 from luss_mm.pipeline.image_batches import ShardedBatches

@@ -12,15 +12,18 @@ from typing import Any
 from mmengine.logging import print_log
 
 from luss_mm.datasets.image_walk import label_map_name, sharing_in
-from luss_mm.datasets.label_map_file import save_label_map
+from luss_mm.datasets.mask_files import save_label_map
 from luss_mm.functional.label_codec import category_palette
-from luss_mm.inference.image_stream import fingerprint_images, image_path, input_images, shards
 from luss_mm.inference.inferencer import (
     BAD_IMAGE_RULES,
     BadImageError,
     LUSSInferencer,
     count_ids,
+    fingerprint_images,
+    image_path,
+    input_images,
     overlay,
+    shards,
 )
 from luss_mm.recipes.image_preparation import PreparedImage
 from luss_mm.terminal import Progress

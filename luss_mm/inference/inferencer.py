@@ -1,9 +1,15 @@
-"""Label maps of any images from a trained segmentor."""
+"""Predictions of a trained segmentor for images, arrays and folders."""
 
+import hashlib
+import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -16,6 +22,8 @@ from mmseg.registry import INFERENCERS
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 
+from luss_mm.datasets import image_walk
+from luss_mm.datasets.image_walk import IMAGE_SUFFIXES, is_image, size_of
 from luss_mm.evaluation.cluster_names import (
     given_names,
     merged_ids,
@@ -24,15 +32,93 @@ from luss_mm.evaluation.cluster_names import (
     run_names,
 )
 from luss_mm.functional.label_codec import MAX_ID, category_palette
-from luss_mm.inference.image_stream import (
-    batches_of_equal_size,
-    image_path,
-    input_images,
-    load_ahead,
-)
 from luss_mm.inference.trained_segmentor import find_segmentor, refine_predictions
+from luss_mm.pipeline.image_batches import batches_of_equal_size
 from luss_mm.recipes.image_preparation import ImagePreparation, PreparedImage
 from luss_mm.visualization.pictures import blend_labels
+
+Item = TypeVar('Item')
+Loaded = TypeVar('Loaded')
+
+
+def input_images(root: str | Path) -> Iterator[str]:
+    """Relative paths of all images below a folder, or of a single one; see `image_walk`.
+
+    Only the names of one folder (and of those above it) are in memory at a time.
+
+    Args:
+        root: A folder, or one image, whose name is then the only path.
+
+    Raises:
+        FileNotFoundError: If there is no such folder or image.
+        PermissionError: If the folder itself may not be read.
+        ValueError: If it is a file with another suffix.
+    """
+    root = Path(root)
+    if root.is_dir():
+        yield from image_walk.walk_images(root)
+    elif not root.exists():
+        raise FileNotFoundError(f'{root}: no such image or folder.')
+    elif not is_image(root.name):
+        raise ValueError(f'{root}: not an image ({", ".join(IMAGE_SUFFIXES)}).')
+    else:
+        yield root.name
+
+
+def fingerprint_images(root: str | Path) -> tuple[int, str]:
+    """Number of images below a folder, and a SHA-256 of their relative paths and sizes in bytes.
+
+    Contents are not read: an image replaced by one of the same size goes unnoticed.
+
+    Raises:
+        FileNotFoundError: If there are none.
+        ValueError: See `input_images`.
+    """
+    digest, count = hashlib.sha256(), 0
+    for relative in input_images(root):
+        size = size_of(os.fspath(image_path(root, relative)))
+        digest.update(os.fsencode(f'{relative}\0{size}\n'))
+        count += 1
+    if not count:
+        raise FileNotFoundError(f'{root}: holds no image ({", ".join(IMAGE_SUFFIXES)}).')
+    return count, digest.hexdigest()
+
+
+def image_path(root: str | Path, relative: str) -> Path:
+    """Path of an image of `input_images`."""
+    return Path(root, relative) if Path(root).is_dir() else Path(root)
+
+
+def shards(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Consecutive items in lists of `size`; the last may be shorter."""
+    iterator = iter(items)
+    while shard := list(islice(iterator, size)):
+        yield shard
+
+
+def load_ahead(
+    items: Iterable[Item], load: Callable[[Item], Loaded], workers: int, ahead: int
+) -> Iterator[Loaded]:
+    """Load items in threads, in their order, a bounded number before they are asked for.
+
+    Args:
+        items: Taken one by one, `ahead` at most before their turn.
+        load: Called in a thread. Decoding and resizing by OpenCV run beside each other there.
+        workers: Threads.
+        ahead: Items that are loaded or being loaded.
+    """
+    with ThreadPoolExecutor(workers) as pool:
+        iterator = iter(items)
+        waiting = deque(pool.submit(load, item) for item in islice(iterator, ahead))
+        try:
+            while waiting:
+                loaded = waiting.popleft().result()
+                waiting.extend(pool.submit(load, item) for item in islice(iterator, 1))
+                yield loaded
+        finally:
+            for future in waiting:
+                future.cancel()
+
 
 WINDOW = 256  # images that wait for others of their size
 BAD_IMAGE_RULES = ('skip', 'error')

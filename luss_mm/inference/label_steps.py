@@ -13,17 +13,15 @@ from mmseg.registry import DATASETS, TRANSFORMS
 from torch import Tensor, nn
 
 from luss_mm.functional.clustering_scores import clustering_accuracy, contingency
-from luss_mm.functional.nearest_centroids import assign_to_centroids
+from luss_mm.functional.kmeans import assign_to_centroids
 from luss_mm.functional.score_histograms import certain_scores, otsu_threshold
 from luss_mm.inference.feature_source import FeatureSource
 from luss_mm.inference.infer_folder import LABELS, FolderInference
 from luss_mm.inference.inferencer import LUSSInferencer
-from luss_mm.inference.steps import ClustersStep, DenoisedStep
+from luss_mm.inference.steps import ClustersStep, DenoisedStep, LabelsStep
 from luss_mm.pipeline.foreground_threshold import CERTAIN_QUANTILES
-from luss_mm.pipeline.generate_labels import PixelLabeller, generate_labels
 from luss_mm.pipeline.step import steps_of
 from luss_mm.recipes.config_file import ConfigError, read_own_config
-from luss_mm.work_dir.manifest import read_manifest
 from luss_mm.work_dir.run_folder import (
     LAST_STAGE,
     RunFolder,
@@ -125,30 +123,19 @@ class LabelStep:
             The folder with `<relative path>.png`.
         """
         images = dict(data_prefix=dict(img_path=split))
-        embeddings = self.source.embed(out / 'features', dict(self.source.dataset, **images))
-        batches = self.source.batches(dict(self.label_dataset, **images))
-        labeller = PixelLabeller(
-            self.source.model,
-            load_clusters(self.clusters).centroids,
-            self.threshold,
-            TRANSFORMS.build(dict(self.label_transform)),
-            certain_scores(
-                load_features(self.features).score_counts, self.certain_quantiles, self.threshold
-            ),
+        self.source.embed(out / 'features', dict(self.source.dataset, **images))
+        labels = LabelsStep(
+            self.source,
+            out / 'features',
+            self.clusters,
+            threshold=out,  # given below
+            makes=out / name,
+            dataset=dict(self.label_dataset, **images),
+            transform=self.label_transform,
         )
-        return generate_labels(
-            out / name,
-            labeller,
-            batches,
-            embeddings.embeddings,
-            inputs=dict(
-                model=self.source.model_key,
-                clusters=read_manifest(self.clusters)['key'],
-                features=read_manifest(out / 'features')['key'],
-                images=batches.dataset.fingerprint(),
-            ),
-            settings=self.source.loading_settings(self.label_dataset),
-        )
+        scores = load_features(self.features).score_counts
+        certain = certain_scores(scores, self.certain_quantiles, self.threshold)
+        return labels.label(out / name, self.threshold, certain)
 
 
 @dataclass(frozen=True)

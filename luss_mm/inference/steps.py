@@ -21,7 +21,7 @@ from mmengine.dist import is_main_process
 from mmseg.registry import DATASETS, TRANSFORMS
 from torch import nn
 
-from luss_mm.datasets.image_entries import ImagePaths
+from luss_mm.datasets.image_index import ImagePaths
 from luss_mm.inference.feature_source import FeatureSource
 from luss_mm.pipeline.clusters import DenoisingRules, KMeans, cluster_features, denoise_clusters
 from luss_mm.pipeline.foreground_threshold import (
@@ -112,7 +112,7 @@ class ClustersStep(Step):
             self.makes,
             load_features(self.features).embeddings,
             self.num_clusters,
-            inputs=dict(features=read_manifest(self.features)['key']),
+            inputs=_keys(features=self.features),
             kmeans=self.kmeans,
         )
 
@@ -172,16 +172,13 @@ class DenoisedStep(Step):
             load_clusters(self.clusters),
             DenoisingRules(**self.rules),
             self.num_clusters,
-            inputs=dict(
-                features=read_manifest(self.features)['key'],
-                clusters=read_manifest(self.clusters)['key'],
-            ),
+            inputs=_keys(features=self.features, clusters=self.clusters),
             kmeans=self.kmeans,
         )
         produce(
             self.pictures,
             self._draw,
-            inputs=dict(denoised=read_manifest(self.makes)['key']),
+            inputs=_keys(denoised=self.makes),
             settings=dict(images_per_cluster=self.images_per_cluster),
         )
 
@@ -242,8 +239,7 @@ class ThresholdStep(Step):
         rule = self._rule()
         inputs = dict(
             model=self.source.model_key,
-            features=read_manifest(self.features)['key'],
-            clusters=read_manifest(self.clusters)['key'],
+            **_keys(features=self.features, clusters=self.clusters),
         )
         if rule.sweep_batches is not None:
             inputs['images'] = rule.sweep_batches.dataset.fingerprint()
@@ -302,26 +298,46 @@ class LabelsStep(Step):
     def run(self) -> None:
         """Label."""
         choice = load_threshold(self.threshold)
+        self.label(self.makes, choice.threshold, choice.certain_scores, choice.used_ground_truth)
+
+    def label(
+        self,
+        directory: Path,
+        threshold: float,
+        certain_scores: tuple[float, float],
+        used_ground_truth: tuple[str, ...] = (),
+    ) -> Path:
+        """Label the images with a given threshold.
+
+        Args:
+            directory: Of the label maps.
+            threshold: Of the foreground score.
+            certain_scores: See `PixelLabeller`.
+            used_ground_truth: By the threshold.
+
+        Returns:
+            The directory.
+        """
         batches = self.source.batches(self.dataset)
-        generate_labels(
-            self.makes,
-            PixelLabeller(
-                self.source.model,
-                load_clusters(self.clusters).centroids,
-                choice.threshold,
-                TRANSFORMS.build(dict(self.transform)),
-                choice.certain_scores,
-            ),
+        labeller = PixelLabeller(
+            self.source.model,
+            load_clusters(self.clusters).centroids,
+            threshold,
+            TRANSFORMS.build(dict(self.transform)),
+            certain_scores,
+        )
+        return generate_labels(
+            directory,
+            labeller,
             batches,
             load_features(self.features).embeddings,
             inputs=dict(
                 model=self.source.model_key,
-                features=read_manifest(self.features)['key'],
-                clusters=read_manifest(self.clusters)['key'],
+                **_keys(features=self.features, clusters=self.clusters),
                 images=batches.dataset.fingerprint(),
             ),
             settings=self.source.loading_settings(self.dataset),
-            used_ground_truth=choice.used_ground_truth,
+            used_ground_truth=used_ground_truth,
         )
 
 
@@ -356,3 +372,8 @@ class ScoresStep:
             inputs=dict(images=batches.dataset.fingerprint()),
             device=get_device(),
         )
+
+
+def _keys(**outputs: Path) -> dict[str, str]:
+    """Keys of finished outputs, by which what is made from them knows them."""
+    return {name: read_manifest(output)['key'] for name, output in outputs.items()}

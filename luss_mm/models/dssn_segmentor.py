@@ -10,15 +10,22 @@ from mmseg.utils import add_prefix
 from torch import Tensor
 from torch.nn import functional as F
 
-from luss_mm.functional.alignment import alignment_loss, perturb_features
-from luss_mm.functional.cutmix import box_masks, paste_boxes
-from luss_mm.functional.pixel_selection import (
+from luss_mm.functional.consistency import (
+    alignment_loss,
+    box_masks,
+    paste_boxes,
+    perturb_features,
     select_all,
     select_class_aware,
     selected_cross_entropy,
 )
-from luss_mm.models.semi_batch import stack_boxes, stack_has_mask, stack_labels
-from luss_mm.models.student_teacher import StudentTeacher, network_logits
+from luss_mm.models.student_teacher import (
+    StudentTeacher,
+    network_logits,
+    refuse_views,
+    stack_boxes,
+    stack_labels,
+)
 
 STRONG_VIEWS = ('strong1', 'strong2')
 VIEWS = ('labelled', 'weak', *STRONG_VIEWS)
@@ -141,8 +148,8 @@ class DSSNSegmentor(StudentTeacher):
             ValueError: If the views do not fit together or a labelled image has no mask.
         """
         self.require_teacher()
-        _check_views(inputs)
-        _check_masks(data_samples['labelled'])
+        refuse_views(inputs, VIEWS, data_samples['labelled'])
+        _refuse_unpaired(inputs)
         # (2U, H / stride, W / stride)
         valid, partner_valid = (
             self._thin(stack_labels(data_samples['weak'])) != self.ignore_index
@@ -273,26 +280,10 @@ def _share(selected: Tensor, valid: Tensor) -> Tensor:
     return (selected & valid).sum() / valid.sum().clamp(min=1)
 
 
-def _check_views(inputs: Mapping[str, Tensor]) -> None:
-    missing = [view for view in VIEWS if view not in inputs]
-    if missing:
-        raise ValueError(f'the batch has no view {missing[0]!r}, only {list(inputs)}')
-    sizes = {view: tuple(inputs[view].shape[2:]) for view in VIEWS}
-    if len(set(sizes.values())) > 1:
-        raise ValueError(
-            f'views of unequal height and width {sizes}: crop all to one size and set the '
-            "preprocessor's `size` to it"
-        )
+def _refuse_unpaired(inputs: Mapping[str, Tensor]) -> None:
     counts = {view: len(inputs[view]) for view in VIEWS[1:]}
     if len(set(counts.values())) > 1 or counts['weak'] % 2 or not counts['weak']:
         raise ValueError(
             f'unlabelled views have {counts} images where each needs the images and as many '
             'partners: set partners=True in SemiSampler'
         )
-
-
-def _check_masks(labelled: Sequence[SegDataSample]) -> None:
-    for sample, has_mask in zip(labelled, stack_has_mask(labelled).tolist(), strict=True):
-        if not has_mask:
-            image = sample.metainfo.get('img_path', 'an image')
-            raise ValueError(f'{image} is among the labelled images, but has no mask')

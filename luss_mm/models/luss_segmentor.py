@@ -1,4 +1,4 @@
-"""The segmentor of pseudo-labels, and its average over augmented views."""
+"""The segmentor that is fine-tuned on label maps, also on a frozen backbone or averaged views."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,13 +8,56 @@ import numpy as np
 import torch
 from mmengine.structures import PixelData
 from mmseg.models import EncoderDecoder, SegTTAModel
+from mmseg.models.data_preprocessor import SegDataPreProcessor
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
-from luss_mm.models.dense_crf import dense_crf, require_pydensecrf
-from luss_mm.models.label_decision import decide_label_map, full_size_logits
-from luss_mm.models.label_refinement import ForegroundRefiner
+from luss_mm.models.label_decision import ForegroundRefiner, decide_label_map, full_size_logits
+
+COMPATIBILITY = dict(position=3, colour=10)
+POSITION_SPREAD = 3  # pixels, of the kernel without colour
+COLOUR_SPREADS = dict(sxy=32, srgb=13)  # pixels and levels of 255, of the kernel with colour
+
+
+def require_pydensecrf() -> None:
+    """Refuse to begin without the package.
+
+    Raises:
+        ModuleNotFoundError: Naming what to install.
+    """
+    try:
+        import pydensecrf.densecrf  # noqa: F401
+    except ImportError as error:
+        raise ModuleNotFoundError(
+            "dense_crf=True needs pydensecrf2: pip install -e '.[crf]' (it compiles C++)"
+        ) from error
+
+
+def dense_crf(probabilities: np.ndarray, image: np.ndarray, iterations: int = 1) -> np.ndarray:
+    """Move the borders of classes to edges of colour.
+
+    Args:
+        probabilities: Summing to 1 over the classes. float32 (K, H, W).
+        image: RGB uint8 (H, W, 3).
+        iterations: Of the mean field approximation.
+
+    Returns:
+        Probabilities, float32 (K, H, W).
+
+    Source: Kraehenbuehl and Koltun 2011; kernels and one iteration as in Learning Pseudo Labels.
+    """
+    from pydensecrf.densecrf import DenseCRF2D
+    from pydensecrf.utils import unary_from_softmax
+
+    num_classes, height, width = probabilities.shape
+    field = DenseCRF2D(width, height, num_classes)
+    field.setUnaryEnergy(np.ascontiguousarray(unary_from_softmax(probabilities)))
+    field.addPairwiseGaussian(sxy=POSITION_SPREAD, compat=COMPATIBILITY['position'])
+    field.addPairwiseBilateral(
+        rgbim=np.ascontiguousarray(image), compat=COMPATIBILITY['colour'], **COLOUR_SPREADS
+    )
+    return np.array(field.inference(iterations), np.float32).reshape(probabilities.shape)
 
 
 @MODELS.register_module()
@@ -199,3 +242,73 @@ class LUSSTTAModel(SegTTAModel):
         plain = [i for i, sample in zip(images, samples, strict=True) if not sample.get('flip')]
         pixels = max(plain, key=Tensor.numel).permute(1, 2, 0).cpu().numpy()  # as OpenCV reads it
         return np.ascontiguousarray(cv2.resize(pixels, (size[1], size[0]))[:, :, ::-1])
+
+
+@MODELS.register_module()
+class MapsPreprocessor(SegDataPreProcessor):
+    """mmseg's SegDataPreProcessor, which also takes batches of cached maps."""
+
+    def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
+        """Prepare a batch.
+
+        Args:
+            data: Of `PackCachedMaps`: `inputs`, for each level the maps (C, h, w) of the images,
+                and `data_samples`; or of images as for `SegDataPreProcessor`.
+            training: As for `SegDataPreProcessor`.
+
+        Returns:
+            The same keys; of maps `inputs` is a list of float32 (B, C, h, w).
+        """
+        if isinstance(data['inputs'][0], Tensor):
+            return super().forward(data, training)
+        # float32 before they are stacked: a CPU's autocast cannot stack float16.
+        levels = [
+            torch.stack([maps.to(self.device).float() for maps in level])
+            for level in data['inputs']
+        ]
+        return dict(inputs=levels, data_samples=self.cast_data(data['data_samples']))
+
+
+@MODELS.register_module()
+class FrozenSegmentor(LUSSSegmentor):
+    """LUSSSegmentor whose backbone never changes, so that its maps may be computed beforehand.
+
+    Training takes cached maps or images, everything else images.
+
+    Args:
+        *args: As `LUSSSegmentor`.
+        map_outputs: Which of the backbone's outputs the cached maps are, in their order.
+        **kwargs: As `LUSSSegmentor`; the data preprocessor is a `MapsPreprocessor`.
+    """
+
+    def __init__(self, *args: object, map_outputs: Sequence[int] = (), **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)
+        self.map_outputs = tuple(map_outputs)
+        self.backbone.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> 'FrozenSegmentor':
+        """Set training mode of everything but the backbone, whose batch norms would change."""
+        super().train(mode)
+        self.backbone.eval()
+        return self
+
+    def loss(
+        self, inputs: list[Tensor] | Tensor, data_samples: list[SegDataSample]
+    ) -> dict[str, Tensor]:
+        """Losses of a batch.
+
+        Args:
+            inputs: Cached maps, float32 (B, C, h, w) for each of `map_outputs`; or normalised
+                images (B, 3, H, W).
+            data_samples: With label maps.
+        """
+        return super().loss(inputs, data_samples)
+
+    def extract_feat(self, inputs: list[Tensor] | Tensor) -> Sequence[Tensor | None]:
+        """Outputs of the backbone, None for those that are not among the cached maps."""
+        if isinstance(inputs, Tensor):
+            return super().extract_feat(inputs)
+        features: list[Tensor | None] = [None] * (max(self.map_outputs) + 1)
+        for output, level in zip(self.map_outputs, inputs, strict=True):
+            features[output] = level
+        return features

@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 import torch
-from mmengine.model import BaseModel
-from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor
@@ -19,19 +17,20 @@ from luss_mm.functional.class_aware_loss import (
     restricted_argmax,
     share_outside_tags,
 )
-from luss_mm.models.inner_segmentors import (
+from luss_mm.models.student_teacher import (
+    SemiSegmentor,
     build_segmentor,
     logits_of_all_heads,
-    predict_label_maps,
+    refuse_views,
+    stack_labels,
+    stack_tags,
 )
-from luss_mm.models.semi_batch import stack_has_mask, stack_labels, stack_tags
 
-NETWORKS = ('hybrid', 'pseudo')
 VIEWS = ('labelled', 'tagged')
 
 
 @MODELS.register_module()
-class PCTSegmentor(BaseModel):
+class PCTSegmentor(SemiSegmentor):
     """HybridNet H and PseudoNet P: class-aware cross entropy and progressive cross training.
 
     With S the images of the view 'labelled', W those of 'tagged' and C(x) an image's tags:
@@ -62,11 +61,7 @@ class PCTSegmentor(BaseModel):
         decay: Of the running pixel counts, an iteration.
         power: Of the progressive weights.
         predict_with: 'hybrid' or 'pseudo', whose label map is `pred_sem_seg`.
-        restrict_to_tags: Predict nothing but the tags of each image.
-        max_argmax_pixels: As in `LUSSSegmentor`.
-        max_argmax_side: As in `LUSSSegmentor`.
-        data_preprocessor: Config, normally `SemiPreprocessor`.
-        init_cfg: mmengine initialisation.
+        **kwargs: As `SemiSegmentor`.
 
     Raises:
         ValueError: If the segmentor or a setting cannot be used.
@@ -74,6 +69,8 @@ class PCTSegmentor(BaseModel):
     Source: Wang et al., Learning pseudo labels for semi-and-weakly supervised semantic segmentation
     (Pattern Recognition 2022).
     """
+
+    network_names = ('hybrid', 'pseudo')
 
     def __init__(
         self,
@@ -86,18 +83,12 @@ class PCTSegmentor(BaseModel):
         decay: float = 0.99,
         power: float = 8.0,
         predict_with: str = 'hybrid',
-        restrict_to_tags: bool = False,
-        max_argmax_pixels: int = 1000 * 1000,
-        max_argmax_side: int = 1000,
-        data_preprocessor: dict | None = None,
-        init_cfg: dict | None = None,
+        **kwargs: object,
     ) -> None:
-        super().__init__(data_preprocessor, init_cfg)
-        if predict_with not in NETWORKS:
-            raise ValueError(f"predict_with must be 'hybrid' or 'pseudo', not {predict_with!r}")
+        super().__init__(predict_with, **kwargs)
         if len(loss_weights) != 4:
             raise ValueError(f'loss_weights needs the weights of L1 to L4, got {loss_weights}')
-        for name in NETWORKS:
+        for name in self.network_names:
             self.add_module(name, build_segmentor(segmentor))
         self.num_classes = self.hybrid.out_channels
         self.ignore_index = ignore_index
@@ -107,33 +98,9 @@ class PCTSegmentor(BaseModel):
         self.auxiliary_weight = auxiliary_weight
         self.decay = decay
         self.power = power
-        self.predict_with = predict_with
-        self.restrict_to_tags = restrict_to_tags
-        self.decision_limits = (max_argmax_pixels, max_argmax_side)
         # float64: counts of pixels over thousands of iterations, and a resumed run goes on exactly
         counts = torch.zeros(3, self.num_classes, dtype=torch.float64)
         self.register_buffer('class_pixels', counts)
-
-    @property
-    def align_corners(self) -> bool:
-        """Whether logits are resized so."""
-        return self.hybrid.align_corners
-
-    def forward(
-        self,
-        inputs: Tensor | Mapping[str, Tensor],
-        data_samples: list[SegDataSample] | Mapping[str, list[SegDataSample]] | None = None,
-        mode: str = 'tensor',
-    ) -> dict[str, Tensor] | list[SegDataSample] | Tensor:
-        """Losses of a batch of both views; label maps or logits of a batch of images."""
-        if mode == 'loss':
-            return self.loss(inputs, data_samples)
-        if mode == 'predict':
-            return self.predict(inputs, data_samples)
-        if mode == 'tensor':
-            network = self.get_submodule(self.predict_with)
-            return network.decode_head(network.extract_feat(inputs))
-        raise ValueError(f'PCTSegmentor has the modes loss, predict and tensor, not {mode!r}')
 
     def loss(
         self, inputs: Mapping[str, Tensor], data_samples: Mapping[str, list[SegDataSample]]
@@ -154,15 +121,17 @@ class PCTSegmentor(BaseModel):
             ValueError: If the views differ in size, a labelled image has no mask, an image has no
                 tag, or a label is out of range.
         """
-        _check_views(inputs, data_samples)
+        refuse_views(inputs, VIEWS, data_samples['labelled'])
         samples = [*data_samples['labelled'], *data_samples['tagged']]
         images = torch.cat([inputs[view] for view in VIEWS])
         hybrid, pseudo = (
-            logits_of_all_heads(self.get_submodule(name), images) for name in NETWORKS
+            logits_of_all_heads(self.get_submodule(name), images) for name in self.network_names
         )
         tags = stack_tags(samples, self.num_classes).to(images.device)
         truth = stack_labels(samples)[:, :: self.loss_stride, :: self.loss_stride]
-        keeps_truth = stack_has_mask(samples)[:, None, None] | (truth == self.ignore_index)
+        has_mask = [bool(sample.metainfo['has_mask']) for sample in samples]
+        keeps_truth = torch.tensor(has_mask, device=truth.device)[:, None, None]
+        keeps_truth = keeps_truth | (truth == self.ignore_index)
         hybrid_labels, pseudo_labels = (
             restricted_argmax(maps[0], tags, truth.shape[1:], self.align_corners)
             for maps in (hybrid, pseudo)
@@ -219,51 +188,3 @@ class PCTSegmentor(BaseModel):
             for m in maps
         )
         return main + self.auxiliary_weight * sum(auxiliary)
-
-    @torch.no_grad()
-    def predict(
-        self, inputs: Tensor, data_samples: list[SegDataSample] | None = None
-    ) -> list[SegDataSample]:
-        """Label maps of both networks at each image's original size.
-
-        Args:
-            inputs: Normalised images. Shape (B, 3, H, W).
-            data_samples: With `ori_shape` and, where padded, `img_padding_size`; with `image_tags`
-                if `restrict_to_tags`.
-
-        Returns:
-            The data samples with `pred_hybrid`, `pred_pseudo` and `pred_sem_seg` (that of
-            `predict_with`), int64 of shape (1, ori_H, ori_W).
-
-        Raises:
-            KeyError: If `restrict_to_tags` and an image has no tags.
-        """
-        data_samples = predict_label_maps(
-            {name: self.get_submodule(name) for name in NETWORKS},
-            inputs,
-            data_samples,
-            *self.decision_limits,
-            restrict_to_tags=self.restrict_to_tags,
-        )
-        for sample in data_samples:
-            chosen = sample.get(f'pred_{self.predict_with}')
-            sample.set_data(dict(pred_sem_seg=PixelData(data=chosen.data)))
-        return data_samples
-
-
-def _check_views(
-    inputs: Mapping[str, Tensor], data_samples: Mapping[str, list[SegDataSample]]
-) -> None:
-    missing = [view for view in VIEWS if view not in inputs]
-    if missing:
-        raise ValueError(f'the batch has no view {missing[0]!r}, only {list(inputs)}')
-    labelled, tagged = (tuple(inputs[view].shape[2:]) for view in VIEWS)
-    if labelled != tagged:
-        raise ValueError(
-            f'labelled images are {labelled} and tagged ones {tagged} pixels high and wide: crop '
-            "both views to one size and set the preprocessor's `size` to it"
-        )
-    for sample in data_samples['labelled']:
-        if not sample.metainfo['has_mask']:
-            image = sample.metainfo.get('img_path', 'an image')
-            raise ValueError(f'{image} is among the labelled images, but has no mask')

@@ -17,20 +17,14 @@ class PixelAttentionModel(AttendedBackbone):
     """Trains the attention head and the prototypes on a frozen pretrained network.
 
     Args:
-        backbone: Config of the pretrained backbone.
         head: Config of the `PrototypeHead` of pretraining.
-        channels: C of the deep map.
-        in_index: Which backbone output is the deep map F.
-        upsample: Factor by which F is enlarged before attention.
         queue_length: Rows of the feature queue of each view.
         temperature: Of the softmax over prototypes.
         epsilon: Of Sinkhorn.
         sinkhorn_iterations: Of Sinkhorn.
         frozen_norm_eval: Keep the frozen BN layers in eval mode. The authors train with batch
             statistics (False).
-        pooling: How the gates are used once they are learnt, see `GatePooling`.
-        data_preprocessor: Config, normally `ViewsPreprocessor`.
-        init_cfg: mmengine initialisation.
+        **kwargs: As `AttendedBackbone`, without `foreground`, which is learnt.
 
     Source: Gao et al. 2022 (PASS), pixel attention.
     """
@@ -40,29 +34,16 @@ class PixelAttentionModel(AttendedBackbone):
 
     def __init__(
         self,
-        backbone: dict,
+        *,
         head: dict,
-        channels: int,
-        in_index: int = -1,
-        upsample: int = 4,
         queue_length: int = 0,
         temperature: float = 0.1,
         epsilon: float = 0.05,
         sinkhorn_iterations: int = 3,
         frozen_norm_eval: bool = False,
-        pooling: dict | None = None,
-        data_preprocessor: dict | None = None,
-        init_cfg: dict | None = None,
+        **kwargs: object,
     ) -> None:
-        super().__init__(
-            backbone,
-            channels,
-            in_index,
-            upsample,
-            pooling=pooling,
-            data_preprocessor=data_preprocessor,
-            init_cfg=init_cfg,
-        )
+        super().__init__(**kwargs)
         self.head = MODELS.build(head)
         self.queue = FeatureQueue(queue_length, self.head.embedding_channels)
         self.temperature = temperature
@@ -81,17 +62,7 @@ class PixelAttentionModel(AttendedBackbone):
                     module.train(mode)
         return self
 
-    def forward(
-        self, inputs: list[Tensor] | Tensor, mode: str = 'tensor', **_: object
-    ) -> dict[str, Tensor] | tuple[Tensor, Tensor]:
-        """Loss of a list of views, or embeddings and foreground scores of a batch of images."""
-        if mode == 'loss':
-            return self.loss(inputs)
-        if mode == 'tensor':
-            return self.embed(inputs)
-        raise ValueError(f'PixelAttentionModel has the modes loss and tensor, not {mode!r}')
-
-    def loss(self, views: list[Tensor]) -> dict[str, Tensor]:
+    def loss(self, views: list[Tensor], **_: object) -> dict[str, Tensor]:
         """SwAV loss on the attention-pooled embedding of two global views."""
         features, gates = self.attend(torch.cat(views))
         pooled = gated_embedding(F.normalize(features, dim=1), gates)

@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -30,6 +30,38 @@ def branch_shares(branch_weights: Tensor, num_dilations: int) -> Tensor:
     """What each of the first branches counts; they sum to 1. Shape (num_dilations,)."""
     sizes = branch_weights[:num_dilations].abs()
     return sizes / sizes.sum()
+
+
+def merge_dilated_kernels(
+    weight: Tensor, dilations: Sequence[tuple[int, int]], shares: Tensor
+) -> Tensor:
+    """Kernel W' with W' * x = sum_i shares_i (W *_{dilations_i} x), all of them centred.
+
+    Args:
+        weight: W, float. Shape (O, I, h, w), h and w odd.
+        dilations: Rows and columns of each branch, >= 1. Length R.
+        shares: What each branch counts. Shape (R,).
+
+    Returns:
+        W' of the same dtype. Shape (O, I, (h - 1) max_rows + 1, (w - 1) max_columns + 1).
+
+    Source: Gao et al. 2022 (RF-Next), merged branches.
+    """
+    kernel = weight.shape[2:]
+    sides = [
+        (s - 1) * max(d) + 1 for s, d in zip(kernel, zip(*dilations, strict=True), strict=True)
+    ]
+    merged = weight.new_zeros(*weight.shape[:2], *sides)
+    for dilation, share in zip(dilations, shares, strict=True):
+        rows, columns = (_spread(k, s, d) for k, s, d in zip(kernel, sides, dilation, strict=True))
+        merged[:, :, rows, columns] += share * weight
+    return merged
+
+
+def _spread(side: int, merged_side: int, dilation: int) -> slice:
+    """Where the taps of a dilated kernel lie along an axis of the merged one."""
+    first = (merged_side - 1 - (side - 1) * dilation) // 2
+    return slice(first, merged_side - first, dilation)
 
 
 @MODELS.register_module()

@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from mmengine.dist import barrier
 from mmengine.logging import print_log
 
 from luss_mm.datasets.cached_maps import CachedMaps, layout_path, values_path
-from luss_mm.models.attended_inference import AttendedInference
+from luss_mm.models.attended_backbone import AttendedInference
 from luss_mm.pipeline.image_batches import ShardedBatches, stack_features, stack_images
 from luss_mm.work_dir.artifact import produce
 from luss_mm.work_dir.atomic_files import create_mapped_array, write_array
@@ -148,31 +149,28 @@ def cache_feature_maps(
     """
 
     def make(unfinished: Path) -> None:
-        _write_shards(unfinished, model, batches, outputs, device)
+        model.eval().to(device)
+        _write_maps(unfinished, batches, partial(_maps_of, model, outputs, device))
 
     return CachedMaps(produce(directory, make, inputs, dict(settings, outputs=list(outputs))))
 
 
-@torch.inference_mode()
-def _write_shards(
+def _write_maps(
     directory: Path,
-    model: AttendedInference,
     batches: ShardedBatches,
-    outputs: Sequence[int],
-    device: torch.device | str,
+    maps_of: Callable[[Sequence[Mapping[str, Any]]], list[np.ndarray]],
 ) -> None:
-    model.eval().to(device)
     finished = FinishedShards(directory)
     left = sum(np.diff(batches.bounds(s)).item() for s in range(len(batches)) if s not in finished)
     if left:
-        _refuse_lack_of_room(directory, model, batches.dataset[0], outputs, left, device)
+        _refuse_lack_of_room(directory, left, maps_of([batches.dataset[0]]))
     barrier()  # every rank has looked at the free room before one takes some of it
     for shard, shard_batches in batches.iterate(finished, 'feature maps'):
         start, stop = batches.bounds(shard)
         maps: list[list[np.ndarray]] = [[] for _ in range(start, stop)]
         sizes = np.empty((stop - start, 4), dtype=np.int32)
         for batch in shard_batches:
-            levels = _maps_of(model, batch, outputs, device)
+            levels = maps_of(batch)
             for i, sample in enumerate(batch):
                 row = sample['index'] - start
                 maps[row] = [level[i] for level in levels]
@@ -185,11 +183,12 @@ def _write_shards(
         finished.add(shard, files)
 
 
+@torch.inference_mode()
 def _maps_of(
     model: AttendedInference,
-    batch: Sequence[Mapping[str, Any]],
     outputs: Sequence[int],
     device: torch.device | str,
+    batch: Sequence[Mapping[str, Any]],
 ) -> list[np.ndarray]:
     """Maps of a batch, float16 (B, C, h, w) for each of `outputs`."""
     images = model.data_preprocessor.normalize(stack_images(batch, device))
@@ -203,16 +202,9 @@ def _maps_of(
     return [level.contiguous().cpu().numpy() for level in found]
 
 
-def _refuse_lack_of_room(
-    directory: Path,
-    model: AttendedInference,
-    sample: Mapping[str, Any],
-    outputs: Sequence[int],
-    images: int,
-    device: torch.device | str,
-) -> None:
-    """Log how large the maps will be, as if all images were of the first one's size."""
-    needed = images * sum(level.nbytes for level in _maps_of(model, [sample], outputs, device))
+def _refuse_lack_of_room(directory: Path, images: int, maps: Sequence[np.ndarray]) -> None:
+    """Log how large the maps will be, as if all images had those of the first one."""
+    needed = images * sum(level.nbytes for level in maps)
     free = shutil.disk_usage(directory).free
     told = (
         f'the maps of {images:,} images take about {needed / MEGABYTE:,.1f} MB of the '

@@ -18,7 +18,7 @@ from luss_mm.functional.thresholds import (
     merge_sweep_counts,
     sweep_counts,
 )
-from luss_mm.models.attended_inference import AttendedInference
+from luss_mm.models.attended_backbone import AttendedInference
 from luss_mm.pipeline.image_batches import ShardedBatches, stack_images
 from luss_mm.work_dir.artifact import produce
 from luss_mm.work_dir.run_folder import (

@@ -12,16 +12,19 @@ import torch
 from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
 
-from luss_mm.datasets.label_map_file import save_label_map
 from luss_mm.datasets.transforms import GeneratePseudoLabel
+from luss_mm.functional.kmeans import squared_distances
 from luss_mm.functional.label_health import count_unusual_clusters, median_of_counts
-from luss_mm.functional.nearest_centroids import squared_distances
 from luss_mm.functional.pixel_assignment import resize_nearest
 from luss_mm.functional.pixel_attention import upsample_features
-from luss_mm.models.attended_inference import AttendedInference
-from luss_mm.pipeline.image_batches import ShardedBatches, stack_features, stack_images
+from luss_mm.models.attended_backbone import AttendedInference
+from luss_mm.pipeline.image_batches import (
+    ShardedBatches,
+    stack_features,
+    stack_images,
+    write_label_maps,
+)
 from luss_mm.work_dir.artifact import produce
-from luss_mm.work_dir.atomic_files import BackgroundWriter
 from luss_mm.work_dir.run_folder import (
     EMPTY_IMAGES,
     FULL_IMAGES,
@@ -141,9 +144,15 @@ def generate_labels(
     if len(embeddings) != len(batches.dataset):
         raise ValueError(f'{len(embeddings)} embeddings for {len(batches.dataset)} images')
 
+    def label(batch: list[dict]) -> Iterator[tuple[dict, np.ndarray, Counter]]:
+        rows = embeddings[[sample['index'] for sample in batch]]
+        for sample, result in zip(batch, labeller.label(batch, rows), strict=True):
+            labels = _at_size(result['gt_seg_map'], tuple(sample['ori_shape']))
+            yield sample, labels, count_outcome(result)
+
     def make(unfinished: Path) -> None:
         finished = FinishedShards(unfinished)
-        _write_shards(finished, labeller, batches, embeddings)
+        write_label_maps(finished, batches, 'pixel labels', label)
         summarise = partial(summarise_images, num_clusters=len(labeller.centroids))
         sum_outcomes(finished, len(batches), summarise)
 
@@ -156,28 +165,6 @@ def generate_labels(
         used_ground_truth=used_ground_truth,
         used_sam=segmenter is not None and segmenter.used_sam,
     )
-
-
-def _write_shards(
-    finished: FinishedShards,
-    labeller: PixelLabeller,
-    batches: ShardedBatches,
-    embeddings: np.ndarray,
-) -> None:
-    with BackgroundWriter() as writer:
-        for shard, shard_batches in batches.iterate(finished, 'pixel labels'):
-            outcomes: Counter[str] = Counter()
-            files = []
-            for batch in shard_batches:
-                rows = embeddings[[sample['index'] for sample in batch]]
-                for sample, result in zip(batch, labeller.label(batch, rows), strict=True):
-                    path = finished.directory / batches.dataset.label_map_name(sample['index'])
-                    files.append(path)
-                    labels = _at_size(result['gt_seg_map'], tuple(sample['ori_shape']))
-                    writer.submit(save_label_map, path, labels)
-                    outcomes.update(count_outcome(result))
-            writer.finish()
-            finished.add(shard, files, outcomes)
 
 
 def _at_size(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:

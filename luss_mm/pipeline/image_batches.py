@@ -1,14 +1,23 @@
 """Reading a data set shard by shard in batches of equal size, the same on any number of ranks."""
 
-from collections.abc import Container, Iterator, Mapping, Sequence
-from typing import Any
+import math
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from mmengine.dist import get_dist_info
 from torch.utils.data import DataLoader, Dataset
 
-from luss_mm.datasets.sample_seed import OneEpoch
+from luss_mm.datasets.mask_files import save_label_map
+from luss_mm.datasets.samplers import OneEpoch
 from luss_mm.terminal import Progress
+from luss_mm.work_dir.atomic_files import BackgroundWriter
+from luss_mm.work_dir.shards import FinishedShards
+
+Item = TypeVar('Item')
 
 
 class ShardedBatches:
@@ -68,15 +77,11 @@ class ShardedBatches:
     def _batches(
         self, samples: Iterator[dict], count: int, progress: Progress
     ) -> Iterator[list[dict]]:
-        waiting: dict[torch.Size, list[dict]] = {}
-        for _ in range(count):
-            sample = next(samples)
-            group = waiting.setdefault(sample['inputs'].shape, [])
-            group.append(sample)
-            if len(group) == self.batch_size:
-                yield waiting.pop(sample['inputs'].shape)
-            progress.advance()
-        yield from waiting.values()
+        for batch in batches_of_equal_size(
+            islice(samples, count), lambda sample: sample['inputs'].shape, self.batch_size
+        ):
+            yield batch
+            progress.advance(len(batch))
 
     def _loader(self, indices: list[int]) -> DataLoader:
         return DataLoader(
@@ -86,6 +91,38 @@ class ShardedBatches:
             num_workers=self.num_workers,
             prefetch_factor=16 if self.num_workers else None,
         )
+
+
+def batches_of_equal_size(
+    samples: Iterable[Item],
+    shape: Callable[[Item], tuple[int, ...]],
+    batch_size: int,
+    window: float = math.inf,
+) -> Iterator[list[Item]]:
+    """Group samples of one shape, so that a batch needs no padding.
+
+    Args:
+        samples: In any order of shapes.
+        shape: Of a sample.
+        batch_size: Samples of a batch at most.
+        window: Samples that wait for others of their shape at most; then the fullest group goes.
+
+    Yields:
+        Every sample once.
+    """
+    waiting: dict[tuple[int, ...], list[Item]] = {}
+    count = 0
+    for sample in samples:
+        key = tuple(shape(sample))
+        waiting.setdefault(key, []).append(sample)
+        count += 1
+        if len(waiting[key]) < batch_size and count < window:
+            continue
+        fullest = max(waiting, key=lambda k: len(waiting[k]))
+        batch = waiting.pop(fullest)
+        count -= len(batch)
+        yield batch
+    yield from waiting.values()
 
 
 def stack_images(
@@ -114,3 +151,31 @@ def stack_features(
     if 'features' not in samples[0]:
         return None
     return stack_images(samples, device, 'features').float()
+
+
+def write_label_maps(
+    finished: FinishedShards,
+    batches: ShardedBatches,
+    title: str,
+    label: Callable[[list[dict]], Iterator[tuple[dict, np.ndarray, Counter]]],
+) -> None:
+    """Write this rank's label maps that are not finished, `<directory>/<label_map_name>`.
+
+    Args:
+        finished: Of the output; keeps what was counted in each shard.
+        batches: Over the images.
+        title: Of the progress.
+        label: Samples of a batch, their ids (H, W) and what is to be counted.
+    """
+    with BackgroundWriter() as writer:
+        for shard, shard_batches in batches.iterate(finished, title):
+            outcomes: Counter[str] = Counter()
+            files = []
+            for batch in shard_batches:
+                for sample, labels, outcome in label(batch):
+                    name = batches.dataset.label_map_name(sample['index'])
+                    files.append(finished.directory / name)
+                    writer.submit(save_label_map, files[-1], labels)
+                    outcomes.update(outcome)
+            writer.finish()
+            finished.add(shard, files, outcomes)

@@ -1,4 +1,4 @@
-"""What a classifier says of every training image, and which images that selects."""
+"""What a trained classifier says of every image: its loss and its label."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from mmengine.dist import is_main_process
 from torch.nn import functional as F
 
 from luss_mm.datasets import ClassLabelDataset
-from luss_mm.models.image_classifier import ImageClassifier
+from luss_mm.models.attended_backbone import ImageClassifier
 from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.work_dir.artifact import produce
 from luss_mm.work_dir.atomic_files import write_array

@@ -1,7 +1,8 @@
 """Labelled images to reference vectors, and other images to label maps by their vote."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from luss_mm.datasets.label_map_file import save_label_map
 from luss_mm.functional.distance_matching import (
     NEIGHBOURS,
     TEMPERATURE,
@@ -21,7 +21,7 @@ from luss_mm.functional.distance_matching import (
 from luss_mm.functional.pixel_assignment import resize_nearest
 from luss_mm.functional.pixel_attention import upsample_features
 from luss_mm.models.preprocessors import ViewsPreprocessor
-from luss_mm.pipeline.image_batches import ShardedBatches
+from luss_mm.pipeline.image_batches import ShardedBatches, write_label_maps
 from luss_mm.work_dir.artifact import produce
 from luss_mm.work_dir.atomic_files import write_array, write_atomically
 from luss_mm.work_dir.run_folder import write_summary
@@ -159,24 +159,18 @@ def label_by_references(
     Returns:
         The directory.
     """
+    directions = torch.from_numpy(np.array(references.directions)).to(extractor.device)
+    categories = torch.from_numpy(references.categories).to(extractor.device)
+
+    def label(batch: list[dict]) -> Iterator[tuple[dict, np.ndarray, Counter]]:
+        features = extractor.extract(batch)  # (B, C, h, w)
+        labels = vote_of_neighbours(features, directions, categories, neighbours, temperature)
+        for sample, image_labels in zip(batch, labels.cpu(), strict=True):
+            full = resize_nearest(image_labels, sample['ori_shape'])  # (H, W)
+            yield sample, full.numpy(), Counter()
 
     def make(unfinished: Path) -> None:
-        directions = torch.from_numpy(np.array(references.directions)).to(extractor.device)
-        categories = torch.from_numpy(references.categories).to(extractor.device)
-        finished = FinishedShards(unfinished)
-        for shard, shard_batches in batches.iterate(finished, 'distance matching'):
-            files = []
-            for batch in shard_batches:
-                features = extractor.extract(batch)  # (B, C, h, w)
-                labels = vote_of_neighbours(
-                    features, directions, categories, neighbours, temperature
-                )
-                for sample, image_labels in zip(batch, labels.cpu(), strict=True):
-                    full = resize_nearest(image_labels, sample['ori_shape'])  # (H, W)
-                    path = unfinished / batches.dataset.label_map_name(sample['index'])
-                    save_label_map(path, full.numpy())
-                    files.append(path)
-            finished.add(shard, files)
+        write_label_maps(FinishedShards(unfinished), batches, 'distance matching', label)
 
     settings = dict(settings, neighbours=neighbours, temperature=temperature, **extractor.facts())
     return produce(directory, make, inputs, settings, used_ground_truth=(LABELS_USED,))

@@ -8,11 +8,10 @@ import cv2
 import numpy as np
 from mmseg.registry import TASK_UTILS
 
-from luss_mm.datasets.category_folders import category_folders
 from luss_mm.datasets.image_index import scan_images
-from luss_mm.datasets.transforms.loading import LoadBoundedImage, read_label_map
-from luss_mm.functional.label_codec import encode_label_map
-from luss_mm.pipeline.generate_labels import save_label_map
+from luss_mm.datasets.image_walk import category_folders
+from luss_mm.datasets.mask_files import read_label_map, save_label_map
+from luss_mm.datasets.transforms import LoadBoundedImage
 from luss_mm.work_dir.atomic_files import write_atomically
 
 IMAGES, MASKS = 'validation', 'validation-segmentation'
@@ -54,7 +53,7 @@ def make_collages(data_root: str | Path, out: str | Path, pairs: int, seed: int 
         place = Path(names[0]).parent / f'collage_{number:06d}'
         picture = np.hstack([_resized(p, height, cv2.INTER_AREA) for p in pictures])
         mask = np.hstack([_resized(m, height, cv2.INTER_NEAREST_EXACT) for m in masks])
-        _write_jpeg(out / IMAGES / f'{place}.jpg', picture)
+        _write(out / IMAGES / f'{place}.jpg', picture)
         save_label_map(out / MASKS / f'{place}.png', mask)
 
 
@@ -92,11 +91,6 @@ def _read(data_root: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
 def _resized(picture: np.ndarray, height: int, interpolation: int) -> np.ndarray:
     width = max(1, round(picture.shape[1] * height / picture.shape[0]))
     return cv2.resize(picture, (width, height), interpolation=interpolation)
-
-
-def _write_jpeg(path: Path, image: np.ndarray) -> None:
-    _, content = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    write_atomically(path, content.tobytes(), sync=False)
 
 
 SPLITS = ('train', 'validation')  # the position is the split's part of an image's seed
@@ -160,19 +154,13 @@ class RenderTinyShapes:
         """
         directory = Path(directory)
         for split, count in self.counts.items():
-            for category in CATEGORIES:
-                (directory / split / category).mkdir(parents=True, exist_ok=True)
-                if split == 'validation':
-                    (directory / f'{split}-segmentation' / category).mkdir(
-                        parents=True, exist_ok=True
-                    )
+            (directory / split).mkdir(parents=True, exist_ok=True)  # also for no images
             for index in range(count):
                 rgb, labels = self.render(split, index)
                 place = Path(CATEGORIES[index % len(CATEGORIES)]) / f'{split}_{index:06d}'
-                _write(directory / split / f'{place}.JPEG', rgb)
+                _write(directory / split / f'{place}.JPEG', rgb[..., ::-1])
                 if split == 'validation':
-                    coded = encode_label_map(labels)
-                    _write(directory / f'{split}-segmentation' / f'{place}.png', coded)
+                    save_label_map(directory / f'{split}-segmentation' / f'{place}.png', labels)
 
     def render(self, split: str, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Draw one image; its category is number `index % len(CATEGORIES)`.
@@ -378,7 +366,7 @@ def _axes(size: int, centre: np.ndarray, angle: float) -> tuple[np.ndarray, np.n
     return x * cos + y * sin, y * cos - x * sin
 
 
-def _write(path: Path, rgb: np.ndarray) -> None:
-    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if path.suffix == '.JPEG' else []
-    if not cv2.imwrite(str(path), rgb[..., ::-1], options):
-        raise OSError(f'{path}: OpenCV could not write the image. Is the disk full?')
+def _write(path: Path, image: np.ndarray) -> None:
+    """A JPEG of a BGR image."""
+    _, content = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    write_atomically(path, content.tobytes(), sync=False)

@@ -15,11 +15,10 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from luss_mm.datasets.label_map_file import save_label_map
 from luss_mm.datasets.semi_dataset import SemiDataset
-from luss_mm.functional.view_average import argmax_of_average
+from luss_mm.functional.pixel_assignment import argmax_of_average
 from luss_mm.pipeline.generate_labels import sum_outcomes
-from luss_mm.pipeline.image_batches import ShardedBatches
+from luss_mm.pipeline.image_batches import ShardedBatches, write_label_maps
 from luss_mm.work_dir.artifact import produce
 from luss_mm.work_dir.shards import FinishedShards
 
@@ -178,31 +177,20 @@ def generate_tagged_labels(
         The directory.
     """
 
+    def label(batch: list[dict]) -> Iterator[tuple[dict, np.ndarray, Counter]]:
+        batch = [s for s in batch if not batches.dataset.is_labelled_elsewhere(s['index'])]
+        for sample, labels in _label_batch(labeller, batch):
+            yield sample, labels, _count_outcome(sample['data_samples'], labels)
+
     def make(unfinished: Path) -> None:
         finished = FinishedShards(unfinished)
-        _write_shards(finished, labeller, batches)
+        write_label_maps(finished, batches, 'label maps', label)
         sum_outcomes(finished, len(batches))
 
     views = dict(scales=list(labeller.scales), flip=labeller.flip)
     if labeller.average != PROBABILITIES:  # finished label maps of them do not name it
         views['average'] = labeller.average
     return produce(directory, make, inputs, dict(settings, **views), used_ground_truth=LABELS_USED)
-
-
-def _write_shards(
-    finished: FinishedShards, labeller: TaggedLabeller, batches: ShardedBatches
-) -> None:
-    for shard, shard_batches in batches.iterate(finished, 'label maps'):
-        outcomes: Counter[str] = Counter()
-        files = []
-        for batch in shard_batches:
-            batch = [s for s in batch if not batches.dataset.is_labelled_elsewhere(s['index'])]
-            for sample, labels in _label_batch(labeller, batch):
-                path = finished.directory / batches.dataset.label_map_name(sample['index'])
-                save_label_map(path, labels)
-                files.append(path)
-                outcomes.update(_count_outcome(sample['data_samples'], labels))
-        finished.add(shard, files, outcomes)
 
 
 def _label_batch(

@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 from mmseg import registry as mmseg_registry
 from mmseg.registry import MODELS
 
-from luss_mm.datasets.sample_seed import sample_randomness
+from luss_mm.datasets.samplers import sample_randomness
 from luss_mm.recipes.settings import REFERENCE, SettingsError, did_you_mean
 
 # Keys that mmengine's Runner reads from the config itself rather than as arguments.

@@ -4,10 +4,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from luss_mm.datasets.category_folders import category_folders, category_names
-from luss_mm.datasets.image_walk import walk_images
-from luss_mm.datasets.mask_coding import INSTANCE_FOLDERS, MASK_FOLDERS, find_masks
-from luss_mm.functional.cluster_number import FEWEST_CLUSTERS, MOST_CLUSTERS, rule_of_thumb
+from luss_mm.datasets.image_walk import category_folders, category_names, walk_images
+from luss_mm.datasets.mask_files import INSTANCE_FOLDERS, MASK_FOLDERS, find_masks
+from luss_mm.functional.clustering_scores import FEWEST_CLUSTERS, MOST_CLUSTERS, rule_of_thumb
 from luss_mm.recipes.settings import Settings, SettingsError
 
 # Folders of a data set with splits; an album may be called `test`.

@@ -10,7 +10,7 @@ from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from luss_mm.datasets.sample_seed import sample_randomness
+from luss_mm.datasets.samplers import sample_randomness
 from luss_mm.models.timm_feature_maps import feature_levels, import_timm
 from luss_mm.packaged_weights import TIMM, find_packaged
 from luss_mm.recipes.settings import Settings, SettingsError, did_you_mean, first_line

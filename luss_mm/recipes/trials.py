@@ -25,7 +25,7 @@ from torch import nn
 
 from luss_mm.datasets import SeededDataset
 from luss_mm.datasets.image_file import ImageFileError, read_image_size
-from luss_mm.datasets.sample_seed import sample_randomness
+from luss_mm.datasets.samplers import sample_randomness
 from luss_mm.datasets.transforms.resizing import short_side_size
 from luss_mm.recipes.config_check import TRIAL_SIDE, typed_blocks
 from luss_mm.recipes.data_check import LOADERS, fitting_batch, is_yet_to_come, name_setting

@@ -28,11 +28,6 @@ def small_resnet():
     return randomise(network)
 
 
-def deep_map(network, x):
-    x = network.maxpool(network.relu(network.bn1(network.conv1(x))))
-    return network.layer4(network.layer3(network.layer2(network.layer1(x))))
-
-
 def keys_below(*names):
     return tuple(f'module.{name}.' for name in names)
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from luss_mm.checkpoints.loading import CheckpointError, load_checkpoint
 from luss_mm.models.segmenters.promptable_segmenter import SegmenterError
-from luss_mm.models.segmenters.sam_network import _read_state
+from luss_mm.models.segmenters.sam_segmenter import _read_state
 from luss_mm.pickle_check import LEGACY_PICKLES, LONGEST_NAME, check_pickles
 
 LONG = b'x' * 100_000

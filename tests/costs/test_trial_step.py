@@ -6,8 +6,8 @@ from mmseg.registry import MODELS, OPTIMIZERS
 from luss_mm.costs import trial_step
 from luss_mm.costs.part_costs import kmeans_seconds, sam_seconds
 from luss_mm.costs.trial_step import MAP_COPIES, try_pass, try_training
-from luss_mm.models.attended_inference import AttendedInference
-from luss_mm.models.segmenters.sam_network import resolve_sizes
+from luss_mm.models.attended_backbone import AttendedInference
+from luss_mm.models.segmenters.sam_segmenter import resolve_sizes
 from luss_mm.recipes.trials import draw_made_up_samples
 from tests.engine.small_folder_recipe import recipe
 

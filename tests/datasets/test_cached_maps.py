@@ -4,9 +4,13 @@ import numpy as np
 import pytest
 from mmengine.dataset import Compose
 
-from luss_mm.datasets.cached_maps import layout_path, values_path
-from luss_mm.datasets.sample_seed import sample_randomness
-from luss_mm.datasets.transforms import CropCachedMaps, LoadCachedMaps
+from luss_mm.datasets.cached_maps import (
+    CropCachedMaps,
+    LoadCachedMaps,
+    layout_path,
+    values_path,
+)
+from luss_mm.datasets.samplers import sample_randomness
 from luss_mm.work_dir.atomic_files import write_array
 from tests.tiny_layout import write_label_map
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from luss_mm.datasets import LUSSDataset
-from luss_mm.datasets.category_folders import category_names
+from luss_mm.datasets.image_walk import category_names
 from tests.tiny_layout import write_image
 
 pytestmark = pytest.mark.usefixtures('mmseg_scope')

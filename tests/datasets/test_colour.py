@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as torchvision
 
-from luss_mm.datasets.transforms import colours
+from luss_mm.datasets.transforms import multi_crop as colours
 
 
 @pytest.fixture(scope='module')
@@ -89,7 +89,7 @@ def test_jitter_draws_factors_and_order(image, monkeypatch):
     np.random.seed(0)
     for _ in range(1000):
         order.clear()
-        colours.jitter_colours(image, 0.8, 0.5, 1.5, 0.2)
+        colours.apply_jitter(image, *colours.draw_jitter(0.8, 0.5, 1.5, 0.2))
         orders.add(tuple(order))
     assert len(orders) == 24  # all permutations
     bounds = dict(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from luss_mm.datasets import ClassLabelDataset, LUSSDataset, RelabelledDataset
-from luss_mm.datasets.image_entries import ImageEntries, ImagePaths
+from luss_mm.datasets.image_index import ImageEntries, ImagePaths
 from luss_mm.datasets.image_walk import sharing_in
 from tests.datasets.semi_layout import write_split
 from tests.tiny_layout import write_image

@@ -7,7 +7,7 @@ from PIL import Image
 
 from luss_mm.datasets.image_file import ImageFileError, read_image, read_image_size
 from luss_mm.datasets.image_walk import walk_images
-from luss_mm.datasets.label_map_file import read_label_map
+from luss_mm.datasets.mask_files import read_label_map
 from luss_mm.datasets.transforms import LoadBoundedImage, LoadLabelMap
 from tests.bad_images import bomb, with_chunk_of
 from tests.tiny_layout import write_image, write_label_map

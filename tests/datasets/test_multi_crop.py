@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from luss_mm.datasets.transforms import MultiCrop, colours
+from luss_mm.datasets.transforms import MultiCrop, multi_crop
 from luss_mm.functional.colour_changes import change_colours
 
 SMALL = [dict(num=2, size=24, scale=(0.14, 1.0)), dict(num=6, size=10, scale=(0.05, 0.14))]
@@ -64,10 +64,10 @@ def test_augmentation_is_swavs_by_default(monkeypatch):
     """Jitter (.8, .8, .8, .2) p .8, grey p .2, blur p .5 with sigma .1 to 2, flip p .5."""
     calls = dict(jitter=[], grey=[], blur=[])
     drawn = ([1, 1, 1, 0], [0, 1, 2, 3])
-    monkeypatch.setattr(colours, 'draw_jitter', lambda *s: calls['jitter'].append(s) or drawn)
-    monkeypatch.setattr(colours, 'apply_jitter', lambda image, *s: image)
-    monkeypatch.setattr(colours, 'to_grey', lambda image: calls['grey'].append(1) or image)
-    monkeypatch.setattr(colours, 'blur', lambda image, s: calls['blur'].append(s) or image)
+    monkeypatch.setattr(multi_crop, 'draw_jitter', lambda *s: calls['jitter'].append(s) or drawn)
+    monkeypatch.setattr(multi_crop, 'apply_jitter', lambda image, *s: image)
+    monkeypatch.setattr(multi_crop, 'to_grey', lambda image: calls['grey'].append(1) or image)
+    monkeypatch.setattr(multi_crop, 'blur', lambda image, s: calls['blur'].append(s) or image)
     views = [dict(num=4000, size=2, scale=(0.5, 1.0))]
     flipped = make_views(noise(4, 4), views=views)['crops'][:, 4].mean().item()
     shares = {name: len(made) / 4000 for name, made in calls.items()} | dict(flip=flipped)

@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -107,36 +105,12 @@ def test_the_segmenter_is_asked_once_for_one_prompt_a_class():
     assert results['active_categories'] == [2, 1, 4]
 
 
-def test_masks_are_merged_main_class_first():
-    masks = {1: box_mask(0, 0, 9, 5), 2: box_mask(5, 0, 15, 11), 3: box_mask(0, 0, 3, 3)}
-    results = with_segmenter(masks)(quadrants() | dict(encoded_image=None))
-    labels, expected = results['gt_seg_map'], np.zeros(SIZE, int)
-    expected[:, 5:] = 2
-    expected[:6, :10] = 1
-    np.testing.assert_array_equal(labels, expected)
-    assert labels.dtype == np.int64
-    assert results['label_outcome'] == dict(
-        labelled=[1, 2], absent=[4], too_small=[], inactive=[], vanished=[3], kept_coarse=False
-    )
-    json.dumps([results['label_outcome'], results['active_categories']])
-
-
 def test_an_image_without_foreground_asks_for_nothing():
     transform = with_segmenter()
     results = transform(quadrants() | dict(threshold=2.0, encoded_image=None))
     assert transform.segmenter.calls == [] and not results['gt_seg_map'].any()
     told = results['label_outcome']
     assert told['kept_coarse'] and told['labelled'] == [] and told['absent'] == [1, 2, 3, 4]
-
-
-def test_sigma_and_minimum_area_reach_the_prompts():
-    distances = np.array([0.5, 0.6, 0.1, 0.9], dtype=np.float32)
-    results = with_segmenter(sigma=0.5)(quadrants(distances=distances) | dict(encoded_image=None))
-    assert results['active_categories'] == [3, 1]
-    assert results['label_outcome']['inactive'] == [2]
-    assert np.unique(results['gt_seg_map']).tolist() == [0, 1, 3]
-    large = with_segmenter(min_area=49)(quadrants() | dict(encoded_image=None))  # 8 x 6 = 48
-    assert large['label_outcome']['too_small'] == [1, 3]
 
 
 @pytest.mark.parametrize('ids', [(255, 256, 919, 511), (1, 1, 1, 1)])
@@ -166,19 +140,6 @@ def test_missing_inputs_are_named(key):
     del inputs[key]
     with pytest.raises(KeyError, match=f"needs results..?'{key}"):
         with_segmenter()(inputs)
-
-
-@pytest.mark.parametrize(
-    ('distances', 'found'),
-    [
-        (np.zeros(3), r'ndarray \(3,\)'),
-        (np.zeros((1, 4)), r'ndarray \(1, 4\)'),
-        (torch.zeros(4), 'Tensor'),
-    ],
-)
-def test_distances_that_do_not_fit_the_centroids_are_named(distances, found):
-    with pytest.raises(ValueError, match=rf'an array \(4,\) for centroids \(4, 4\), got {found}'):
-        GeneratePseudoLabel()(quadrants() | dict(squared_distances=distances))
 
 
 def test_a_segmenter_that_answers_otherwise_is_named():

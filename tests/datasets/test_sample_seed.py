@@ -20,7 +20,7 @@ from luss_mm.datasets import (
     IterationSampler,
     LUSSDataset,
     sample_randomness,
-    sample_seed,
+    samplers,
 )
 
 pytestmark = pytest.mark.usefixtures('mmseg_scope')
@@ -197,7 +197,7 @@ def test_a_wrapper_that_drops_the_epoch_draws_anew_and_is_told(
     data_root, sampler, num_inner, monkeypatch
 ):
     told = []
-    monkeypatch.setattr(sample_seed, 'print_log', lambda text, *_: told.append(text))
+    monkeypatch.setattr(samplers, 'print_log', lambda text, *_: told.append(text))
     dataset = make_dataset(data_root)
     for _ in range(num_inner):
         dataset = RepeatDataset(dataset, 1)

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from luss_mm.datasets import IterationSampler, SemiSampler, endless_samplers
+from luss_mm.datasets import IterationSampler, SemiSampler, samplers
 
 
 class Counts:
@@ -18,7 +18,7 @@ class Counts:
 
 
 def set_rank(monkeypatch, rank, world_size):
-    monkeypatch.setattr(endless_samplers, 'get_dist_info', lambda: (rank, world_size))
+    monkeypatch.setattr(samplers, 'get_dist_info', lambda: (rank, world_size))
 
 
 def batches(sampler, number):
@@ -129,7 +129,7 @@ class TestIterationSampler:
         return joined(islice(sampler, number), 7)
 
     def test_endless_passes(self, monkeypatch):
-        monkeypatch.setattr(endless_samplers, 'BLOCK', 5)
+        monkeypatch.setattr(samplers, 'BLOCK', 5)
         drawn = self.take(IterationSampler(self.DATASET, seed=0), 70)
         for number in range(10):
             part = drawn[7 * number : 7 * (number + 1)]

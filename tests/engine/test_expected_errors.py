@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from luss_mm.checkpoints.loading import find_newest_checkpoint
 from luss_mm.datasets.image_file import ImageFileError
-from luss_mm.datasets.label_map_file import save_label_map
+from luss_mm.datasets.mask_files import save_label_map
 from luss_mm.engine.expected_errors import explain_stop, one_line_stops
 from luss_mm.engine.hooks.safeguards import FiniteLossHook, InfiniteLossError
 from luss_mm.evaluation.cluster_names import read_names

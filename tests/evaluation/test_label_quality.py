@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from luss_mm.evaluation.label_quality import TRUE_CATEGORIES, TRUE_FOREGROUND, where_lost
-from luss_mm.functional.ideal_labels import with_true_categories, with_true_foreground
 from luss_mm.functional.label_codec import encode_label_map
+from luss_mm.functional.label_health import with_true_categories, with_true_foreground
 from tests.evaluation.slow_toolbox import made_up_images, slow_figures, slow_matching
 
 K, IGNORED = 5, 1000

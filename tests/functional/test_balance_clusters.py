@@ -78,12 +78,3 @@ def test_wrong_limits_are_named(cap, floor, message):
         check_balance(cap, floor)
     with pytest.raises(ValueError, match=message):
         balance(cap, floor)
-
-
-def test_wrong_arrays_are_named():
-    with pytest.raises(ValueError, match='10 assignments, 10 qualities and 3 kept'):
-        balance_clusters(ASSIGNMENT, QUALITY, KEPT[:3], 4, None, None, 0)
-    with pytest.raises(ValueError, match=r'assignment 0 to 3 are not in \[0, 3\)'):
-        balance_clusters(ASSIGNMENT, QUALITY, KEPT, 3, None, None, 0)
-    with pytest.raises(ValueError, match='none of 10 samples is kept'):
-        balance_clusters(ASSIGNMENT, QUALITY, KEPT & False, 4, None, None, 0)

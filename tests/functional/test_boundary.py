@@ -77,10 +77,3 @@ def test_radius_rounds_like_the_toolbox():
     assert boundary_radius(3, 4) == 1
     assert boundary_radius(30, 40) == 2  # 1.5, halves go to the even neighbour
     assert boundary_radius(300, 400, ratio=0.1) == 50
-
-
-def test_wrong_arguments_are_named():
-    with pytest.raises(ValueError, match='radius >= 1, got 0'):
-        boundary_mask(torch.zeros(3, 3, dtype=torch.int64), 0)
-    with pytest.raises(ValueError, match=r'\(5,\)'):
-        boundary_mask(torch.zeros(5, dtype=torch.int64), 1)

@@ -1,5 +1,3 @@
-import math
-
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -16,8 +14,6 @@ from tests.functional.slow_tags import (
     slow_cross_entropy,
     slow_tag_loss,
 )
-from tests.models.slow_segmentation import slow_maps
-from tests.two_ranks import run_on_two_ranks
 
 
 def loss_and_gradient(logits, *rest):
@@ -28,17 +24,6 @@ def loss_and_gradient(logits, *rest):
 
 
 # ---------------------------------------------------------------- cross entropy
-
-
-@pytest.mark.parametrize('classes', [1, 2, 6, 300])
-@pytest.mark.parametrize('weighted', [False, True])
-def test_equals_the_slow_loop(classes, weighted):
-    logits, tags, labels = random_batch(classes=classes)
-    weights = torch.tensor([0.3, 0.0, 0.9]) if weighted else None
-    loss = class_aware_cross_entropy(logits, tags, labels, IGNORED, weights)
-    assert loss.dtype == torch.float32 and loss.shape == ()
-    assert abs(loss.item() - slow_cross_entropy(logits, tags, labels, weights)) < 1e-5
-    assert classes < 3 or loss > 0.1
 
 
 @pytest.mark.parametrize('size', [1e3, 1e6, 1e30])
@@ -90,28 +75,7 @@ def test_maps_of_all_classes_are_never_resized():
     assert labels.numel() * 2 <= largest.elements <= max(logits.numel(), labels.numel() * 2)
 
 
-def test_an_image_without_tags_is_named():
-    logits, tags, labels = random_batch()
-    tags[1] = False
-    with pytest.raises(ValueError, match=r'images \[1\] of the batch have no tag'):
-        class_aware_cross_entropy(logits, tags, labels, IGNORED)
-    with pytest.raises(ValueError, match=r'images \[1\]'):
-        restricted_argmax(logits, tags, (8, 8))
-
-
 # ---------------------------------------------------------------- argmax
-
-
-@pytest.mark.parametrize('classes', [1, 5, 920])
-def test_restricted_argmax_equals_that_of_masked_maps(classes):
-    logits, tags, _ = random_batch(images=4, classes=classes)
-    predicted = restricted_argmax(logits, tags, (13, 9))
-    assert predicted.dtype == torch.int64 and predicted.shape == (4, 13, 9)
-    for labels, image_logits, image_tags in zip(predicted, logits, tags, strict=True):
-        maps = slow_maps(image_logits, (13, 9))
-        maps[~image_tags] = -math.inf
-        assert torch.equal(labels, maps.argmax(dim=0))
-    assert classes == 1 or len(predicted.unique()) > 2
 
 
 def test_of_equal_logits_the_lowest_id_wins_and_no_gradient_flows():
@@ -123,13 +87,6 @@ def test_of_equal_logits_the_lowest_id_wins_and_no_gradient_flows():
 
 
 # ---------------------------------------------------------------- tags of the image
-
-
-@pytest.mark.parametrize('classes', [1, 6, 300])
-def test_tag_loss_equals_the_slow_loop(classes):
-    logits, tags, labels = random_batch(classes=classes, cells=(12, 10))
-    valid = labels != IGNORED
-    assert abs(image_tag_loss(logits, tags, valid) - slow_tag_loss(logits, tags, valid)) < 1e-5
 
 
 def test_cells_that_saw_padding_only_are_not_looked_at():
@@ -157,23 +114,3 @@ def test_tag_loss_without_images_or_classes_is_zero():
 
 
 # ---------------------------------------------------------------- two processes
-
-
-def losses_on_rank(rank, parts):
-    logits, tags, labels, weights = parts[rank]
-    logits = logits.requires_grad_()
-    loss = class_aware_cross_entropy(logits, tags, labels, IGNORED, weights)
-    loss = loss + image_tag_loss(logits, tags, labels != IGNORED)
-    loss.backward()
-    return loss.detach(), logits.grad
-
-
-def test_the_mean_of_two_ranks_is_one_rank():
-    batch = (*random_batch(images=5), torch.tensor([1, 0.2, 0.7, 0, 0.4]))
-    batch[2][0] = IGNORED  # the ranks' counts differ, and one image has none
-    batch[2][1, :8] = IGNORED
-    parts = list(zip(*(tensor.split((2, 3)) for tensor in batch), strict=True))
-    (loss_a, gradient_a), (loss_b, gradient_b) = run_on_two_ranks(losses_on_rank, parts)
-    loss, gradient = losses_on_rank(0, [[tensor.clone() for tensor in batch]])
-    assert abs((loss_a + loss_b) / 2 - loss) < 1e-6
-    torch.testing.assert_close(torch.cat([gradient_a, gradient_b]) / 2, gradient)

@@ -7,7 +7,6 @@ from luss_mm.functional.class_aware_loss import (
     progressive_weights,
     recent_iou,
 )
-from tests.two_ranks import run_on_two_ranks
 
 IGNORED = 1000
 
@@ -32,14 +31,6 @@ def slow_counts(predicted, truth, classes):
 
 def slow_weight(iou, tags, power=8):
     return min(iou[c].item() for c in range(len(iou)) if tags[c]) ** power
-
-
-@pytest.mark.parametrize('classes', [1, 4, 300])
-def test_counts_equal_counting_by_hand(classes):
-    predicted, truth = random_maps(classes)
-    counts = class_pixels(predicted, truth, classes, IGNORED)
-    assert counts.dtype == torch.int64
-    assert torch.equal(counts, slow_counts(predicted, truth, classes))
 
 
 def test_ids_beyond_the_classes_are_named():
@@ -73,37 +64,4 @@ def test_unmet_and_missed_classes_have_no_iou_and_give_no_weight():
     assert progressive_weights(iou, tags).tolist() == [1, 0, 0, 0]
 
 
-@pytest.mark.parametrize('classes, power', [(1, 8), (7, 8), (7, 1), (920, 0.5)])
-def test_weights_equal_the_slow_minimum(classes, power):
-    generator = torch.Generator().manual_seed(0)
-    iou = torch.rand(classes, generator=generator, dtype=torch.float64)
-    tags = torch.rand(6, classes, generator=generator) < 0.4
-    tags[:, -1] = True
-    weights = progressive_weights(iou, tags, power)
-    assert weights.dtype == torch.float32
-    expected = torch.tensor([slow_weight(iou, row, power) for row in tags])
-    torch.testing.assert_close(weights, expected)
-
-
-def test_an_image_without_tags_is_refused():
-    with pytest.raises(ValueError, match=r'images \[0\] of the batch have no tag'):
-        progressive_weights(torch.ones(3), torch.zeros(1, 3, dtype=torch.bool))
-
-
 # ---------------------------------------------------------------- two processes
-
-
-def run_counts(rank, batches):
-    running = torch.zeros(3, 5, dtype=torch.float64)
-    for predicted, truth in batches[rank]:
-        running = decayed_sum(running, class_pixels(predicted, truth, 5, IGNORED))
-    return running
-
-
-def test_two_ranks_count_what_one_counts():
-    whole = [random_maps(5, images=3, seed=i) for i in range(4)]
-    split = [[[m[:1] for m in maps] for maps in whole], [[m[1:] for m in maps] for maps in whole]]
-    first, second = run_on_two_ranks(run_counts, split)
-    expected = run_counts(0, [whole])
-    assert torch.equal(first, expected) and torch.equal(second, expected)
-    assert not torch.equal(run_counts(0, split), expected)

@@ -3,7 +3,7 @@ from math import log
 import numpy as np
 import pytest
 
-from luss_mm.functional.cluster_use import effective_number, has_collapsed
+from luss_mm.functional.clustering_scores import effective_number, has_collapsed
 
 
 def slow_effective_number(counts):

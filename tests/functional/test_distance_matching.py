@@ -141,13 +141,7 @@ def test_resized_labels_take_the_cell_of_their_centre():
 
 def test_what_does_not_fit_is_named():
     features, directions, categories = made_up()
-    with pytest.raises(ValueError, match=r'\(2, 12, 7, 5\), \(60, 11\)'):
-        vote_of_neighbours(features, directions[:, 1:], categories)
-    with pytest.raises(ValueError, match=r'\(59,\)'):
-        vote_of_neighbours(features, directions, categories[1:])
     with pytest.raises(ValueError, match='positive, not 0'):
         vote_of_neighbours(features, directions, categories, neighbours=0)
     with pytest.raises(ValueError, match=r'positive, not 10 and 0'):
         vote_of_neighbours(features, directions, categories, temperature=0)
-    with pytest.raises(ValueError, match=r'a mask \(H, W\)'):
-        reference_vectors(features[0], torch.zeros(1, 7, 5))

@@ -1,6 +1,6 @@
 import pytest
 
-from luss_mm.functional.durations import format_duration
+from luss_mm.terminal import format_duration
 
 
 @pytest.mark.parametrize(

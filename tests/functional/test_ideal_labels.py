@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from luss_mm.functional.ideal_labels import (
+from luss_mm.functional.label_health import (
     foreground_overlap,
     with_true_categories,
     with_true_foreground,

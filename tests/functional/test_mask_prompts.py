@@ -3,12 +3,9 @@ import pytest
 
 from luss_mm.functional.mask_prompts import (
     ForegroundScore,
-    MaskPrompt,
     active_categories,
     class_prompts,
-    component_boxes,
     merge_masks,
-    merging_outcome,
     prompts_with_score,
     score_trimap,
 )
@@ -51,15 +48,6 @@ def slow_active(distances, sigma):
     return [main + 1, *(k + 1 for k in sorted(others, key=lambda k: (distances[k], k)))]
 
 
-def slow_merge(label_map, categories, masks):
-    merged = np.zeros(label_map.shape, dtype=np.int64)
-    for y, x in np.ndindex(label_map.shape):
-        for category, mask in zip(categories, masks, strict=True):
-            if mask[y, x] and merged[y, x] == 0:
-                merged[y, x] = category
-    return merged if any(mask.any() for mask in masks) else label_map
-
-
 def blobs(rng, shape, num_categories, cell=3):
     """Random label map of small squares, half of it background."""
     grid = rng.integers(1, num_categories + 1, size=shape) * (rng.random(shape) < 0.5)
@@ -83,26 +71,9 @@ def test_sigma_is_inclusive_and_does_not_bind_the_main_category():
     assert active_categories(distances + 5, 0.8) == [3]
 
 
-@pytest.mark.parametrize('distances', [np.zeros((1, 3)), np.zeros(0)])
-def test_distances_of_other_shapes_are_named(distances):
-    with pytest.raises(ValueError, match=r'\(K,\) with K >= 1, got \((1, 3|0,)\)'):
-        active_categories(distances, 0.8)
-
-
 def test_nan_distances_are_named():
     with pytest.raises(ValueError, match='category 2 is NaN'):
         active_categories(np.array([0.1, np.nan, 0.2]), 0.8)
-
-
-@pytest.mark.parametrize('share', [0.1, 0.3, 0.5, 0.9])
-@pytest.mark.parametrize('shape', [(1, 1), (1, 17), (17, 1), (13, 19)])
-@pytest.mark.parametrize('min_area', [0, 1, 3])
-def test_boxes_equal_a_flood_fill(share, shape, min_area):
-    for seed in range(5):
-        region = np.random.default_rng(seed).random(shape) < share
-        boxes = component_boxes(region, min_area)
-        assert boxes.dtype == np.float32 and boxes.shape[1:] == (4,)
-        assert boxes.tolist() == slow_boxes(region, min_area)
 
 
 @pytest.mark.parametrize('num_categories', [1, 3, 919])
@@ -127,34 +98,6 @@ def test_prompts_equal_the_rules_one_by_one(num_categories, min_area):
 
 
 LABELS = picture('11..22', '11....', '....33', '11...4')
-DISTANCES = np.array([0.5, 0.3, 0.9, 0.8])  # active at .8: 2, 1, 4
-
-
-def peak(y, x):
-    score = np.zeros(LABELS.shape)
-    score[y, x] = 1
-    return score
-
-
-def test_label_map_and_score_of_two_sizes_are_named():
-    with pytest.raises(ValueError, match=r'\(4, 6\) and score \(6, 4\)'):
-        class_prompts(LABELS, peak(0, 0).T, DISTANCES, 0.8)
-
-
-@pytest.mark.parametrize('num_masks', [0, 1, 2, 7])
-@pytest.mark.parametrize('share', [0.0, 0.05, 0.6])
-@pytest.mark.parametrize('dtype', [np.int64, np.int32, np.uint16])
-def test_merging_equals_pixel_by_pixel(num_masks, share, dtype):
-    rng = np.random.default_rng(num_masks)
-    label_map = blobs(rng, (4, 5), 919).astype(dtype)
-    categories = rng.permutation(919)[:num_masks] + 1
-    masks = [rng.random(label_map.shape) < share for _ in categories]
-    before = label_map.copy()
-    merged = merge_masks(label_map, categories.tolist(), masks)
-    assert merged.dtype == np.int64
-    np.testing.assert_array_equal(merged, slow_merge(label_map, categories, masks))
-    merged += 1
-    np.testing.assert_array_equal(label_map, before)  # the result is an array of its own
 
 
 @pytest.mark.parametrize('category', [1, 254, 255, 256, 511, 919])
@@ -171,37 +114,6 @@ def test_unfit_masks_are_named():
         merge_masks(LABELS, [1, 2], [good, good[:, 1:]])
     with pytest.raises(ValueError, match=r'category 7 is uint8 \(4, 6\)'):
         merge_masks(LABELS, [7], [good.astype(np.uint8)])
-
-
-def outcome(masks_of, distances=DISTANCES, sigma=0.8, min_area=0):
-    active = active_categories(distances, sigma)
-    prompts = class_prompts(LABELS, peak(0, 0), distances, sigma, min_area)
-    prompted, masks = [p.category for p in prompts], [masks_of(p) for p in prompts]
-    merged = merge_masks(LABELS, prompted, masks)
-    return merging_outcome(LABELS, active, prompted, masks, merged)
-
-
-def test_outcome_tells_empty_and_covered_masks():
-    covering = outcome(lambda p: LABELS >= 0)
-    assert covering['labelled'] == [2] and covering['vanished'] == [1, 4]
-    one_empty = outcome(lambda p: p.region & (p.category != 1))
-    assert one_empty['labelled'] == [2, 4] and one_empty['vanished'] == [1]
-    assert not covering['kept_coarse'] and not one_empty['kept_coarse']
-
-
-def test_every_category_is_in_exactly_one_list():
-    rng = np.random.default_rng(0)
-    for _ in range(30):
-        label_map, distances = blobs(rng, (5, 6), 12), rng.random(14)
-        active = active_categories(distances, 0.6)
-        prompts = class_prompts(label_map, rng.random(label_map.shape), distances, 0.6, 10)
-        prompted = [p.category for p in prompts]
-        masks = [rng.random(label_map.shape) < rng.choice([0, 0.02, 0.9]) for _ in prompted]
-        merged = merge_masks(label_map, prompted, masks)
-        told = merging_outcome(label_map, active, prompted, masks, merged)
-        if not told.pop('kept_coarse'):
-            every = sorted(c for categories in told.values() for c in categories)
-            assert every == sorted(set(active) | set(np.unique(label_map).tolist()) - {0})
 
 
 # ---------------------------------------------------------------- prompts from the score
@@ -247,11 +159,6 @@ def test_trimap_equals_pixel_by_pixel(bounds, steps):
         np.testing.assert_array_equal(found, expected)
 
 
-def test_bounds_out_of_order_are_named():
-    with pytest.raises(ValueError, match='must rise: surely background 0.6, threshold 0.5'):
-        ForegroundScore(np.zeros((2, 2), np.float32), 0.6, 0.5, 0.8)
-
-
 def test_with_the_score_every_class_has_a_point_of_its_own():
     labels = picture('1122', '1122', '3333')
     values = np.arange(12, dtype=np.float32).reshape(3, 4)[:, ::-1] / 12
@@ -264,10 +171,3 @@ def test_with_the_score_every_class_has_a_point_of_its_own():
         assert after.score is score and after.region is before.region
         assert after.boxes is before.boxes and after.category == before.category
         assert before.score is None
-
-
-@pytest.mark.parametrize('region', [np.zeros((2, 2), bool), np.ones((2, 3), bool)])
-def test_a_region_that_does_not_fit_the_score_is_named(region):
-    score = ForegroundScore(np.zeros((2, 2), np.float32), 0, 0, 0)
-    with pytest.raises(ValueError, match='the region of category 7'):
-        prompts_with_score([MaskPrompt(7, np.zeros((0, 4)), None, region)], score)

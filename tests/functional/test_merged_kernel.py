@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from luss_mm.functional.merged_kernel import merge_dilated_kernels
+from luss_mm.models.receptive_fields import merge_dilated_kernels
 
 
 def sum_of_branches(images, weight, dilations, shares, **options):
@@ -42,8 +42,3 @@ def test_equals_the_sum_of_the_branches(kernel, dilations, merged_kernel, stride
     )
     theirs = sum_of_branches(images, weight, dilations, shares, stride=stride, groups=4)
     torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=0)
-
-
-def test_even_kernels_are_refused():
-    with pytest.raises(ValueError, match='no centre'):
-        merge_dilated_kernels(torch.ones(1, 1, 2, 3), [(1, 1)], torch.ones(1))

@@ -4,7 +4,6 @@ import torch
 
 from luss_mm.functional.alignment import overlap_grids, pixel_to_pixel_loss, sample_points
 from tests.functional.slow_alignment import slow_grid, slow_loss, slow_points, slow_sample
-from tests.two_ranks import run_on_two_ranks
 
 IMAGE = (90, 130)  # height, width
 
@@ -149,30 +148,3 @@ def test_no_pair_at_all_is_zero_with_a_gradient_of_zero():
 
 
 # ---------------------------------------------------------------- two processes
-
-
-def loss_on_rank(rank, maps, overlaps, sizes):
-    return loss_and_gradients([m.split(sizes)[rank] for m in maps], overlaps.split(sizes)[rank])
-
-
-@pytest.mark.parametrize(
-    'overlaps',
-    [
-        [True, False, True, False, False, False],  # rank 1 has no pair
-        [False, False, False, True, True, False],  # rank 0 has none
-        [True, True, True, False, True, False],
-        [False] * 6,
-    ],
-)
-@pytest.mark.parametrize('sizes', [(3, 3), (1, 5)])
-def test_two_ranks_average_to_one(overlaps, sizes):
-    """As DDP does: the loss and the gradient of a shared parameter are averaged over the ranks."""
-    maps, overlaps = pixel_maps(6, seed=1), torch.tensor(overlaps)
-    parts = run_on_two_ranks(loss_on_rank, maps, overlaps, sizes)
-    loss, gradients = loss_and_gradients(maps, overlaps)
-    assert difference((parts[0][0] + parts[1][0]) / 2, loss) < 1e-6
-    assert difference(loss, slow_loss(*maps, overlaps)) < 1e-6
-    for view in (0, 2):
-        # A shared parameter sums over the pairs, so the gradients of the pairs concatenate.
-        averaged = torch.cat([part[1][view] for part in parts]) / 2
-        assert difference(averaged, gradients[view]) < 1e-6

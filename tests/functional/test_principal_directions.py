@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from luss_mm.functional.kmeans import fit_kmeans, principal_directions, project_rows
-from luss_mm.functional.nearest_centroids import CHUNK_ROWS
+from luss_mm.functional.kmeans import CHUNK_ROWS, fit_kmeans, principal_directions, project_rows
 
 
 def unit_rows(rng, shape):

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from luss_mm.functional.mask_prompts import largest_component_box
-from luss_mm.functional.region_votes import (
+from luss_mm.functional.mask_prompts import (
     cells_of_region,
     extreme_points,
     large_categories,
+    largest_component_box,
     overlap,
     similarity_to_cells,
     vote_in_masks,

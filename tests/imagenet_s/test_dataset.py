@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from mmseg.registry import DATASETS
 
-from luss_mm.imagenet_s.categories import imagenet_s_categories
+from luss_mm.imagenet_s.lists import imagenet_s_categories
 
 pytestmark = pytest.mark.usefixtures('mmseg_scope')
 

@@ -3,8 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from luss_mm.imagenet_s import masks as imagenet_s_masks
-from luss_mm.imagenet_s.link_or_copy import partial_name
+from luss_mm.imagenet_s import archives as imagenet_s_archives
 from tests.imagenet_s.miniature_ilsvrc import WNIDS, files_of, mask_of, write_zip
 
 
@@ -61,15 +60,15 @@ def test_masks_that_do_not_fit_are_found(main, s50, tmp_path, capsys):
 def test_downloaded_when_asked_for(main, s50, archive, tmp_path, monkeypatch):
     release = tmp_path / 'release'
     release.mkdir()
-    monkeypatch.setattr(imagenet_s_masks, 'RELEASE', f'{release.as_uri()}/')
+    monkeypatch.setattr(imagenet_s_archives, 'RELEASE', f'{release.as_uri()}/')
     arguments = s50.arguments(tmp_path / 'out', '--download')
     with pytest.raises(SystemExit, match='give it as --annotations'):
         main(arguments)
-    name = imagenet_s_masks.ARCHIVE_NAMES[50]
+    name = imagenet_s_archives.ARCHIVE_NAMES[50]
     shutil.copy(archive, release / name)
     main(arguments)
     assert (tmp_path / 'out' / name).read_bytes() == archive.read_bytes()
-    assert not partial_name(tmp_path / 'out' / name).exists()
+    assert not list((tmp_path / 'out').glob('.*.partial'))
     (tmp_path / 'out' / name).unlink()
     (release / name).unlink()
     main(arguments)  # finished: nothing is fetched

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from luss_mm.imagenet_s import lists as imagenet_s_lists
-from luss_mm.imagenet_s.categories import imagenet_s_categories
+from luss_mm.imagenet_s.archives import look_through
 from luss_mm.imagenet_s.dataset import ImageNetSDataset
-from luss_mm.imagenet_s.lists import NUM_IMAGES
-from luss_mm.imagenet_s.masks import look_through
+from luss_mm.imagenet_s.lists import NUM_IMAGES, imagenet_s_categories
 from luss_mm.imagenet_s.prepare import ImageNetSPreparation
 from tests.imagenet_s.miniature_ilsvrc import (
     MERGED,
@@ -69,24 +68,25 @@ class TestWholeSubset:
         assert len(dataset) == miniature.counts['validation']
         assert all(os.path.exists(dataset[i]['seg_map_path']) for i in range(len(dataset)))
 
-    @pytest.mark.parametrize('mode', ['link', 'copy'])
-    def test_merged_categories_and_train_full_of_919(self, main, tmp_path, monkeypatch, mode):
+    def test_merged_categories_and_train_full_of_919(self, main, tmp_path, monkeypatch):
         wnids = [wnid for wnid, _ in imagenet_s_categories(919)]
         miniature = build_miniature(tmp_path / 'source', 919, wnids)
         assert miniature.counts['train'] == 924 * TRAIN
         monkeypatch.setitem(NUM_IMAGES, 919, miniature.counts)
-        out, splits = tmp_path / 'out', ('train', 'train-full', 'test')
-        main(miniature.arguments(out, '--mode', mode, '--sample', 20, '--splits', *splits))
-        root = out / 'ImageNetS919'
-        for source, target in MERGED.items():
-            names = sorted(p.name for p in (root / 'train' / target).iterdir())
-            assert names == sorted(f'{w}_{i}.JPEG' for w in (source, target) for i in range(TRAIN))
-            assert not (root / 'train' / source).exists()
-            assert (root / 'train-full' / source).is_dir()
-            assert len(files_of(miniature.imagenet / 'train' / target)) == TRAIN  # left alone
-            assert len(files_of(root / 'test' / target)) == 2
-        assert (root / 'train-full').is_symlink() == (mode == 'link')
-        assert len(files_of(root / 'train')) == len(files_of(root / 'train-full')) == 924 * TRAIN
+        splits = ('train', 'train-full', 'test')
+        for mode in ('link', 'copy'):
+            out = tmp_path / mode
+            main(miniature.arguments(out, '--mode', mode, '--sample', 20, '--splits', *splits))
+            train, full = (out / 'ImageNetS919' / name for name in splits[:2])
+            for source, target in MERGED.items():
+                names = sorted(p.name for p in (train / target).iterdir())
+                expected = [f'{w}_{i}.JPEG' for w in (source, target) for i in range(TRAIN)]
+                assert names == sorted(expected) and not (train / source).exists()
+                assert (full / source).is_dir()
+                assert len(files_of(miniature.imagenet / 'train' / target)) == TRAIN  # left alone
+                assert len(files_of(out / 'ImageNetS919' / 'test' / target)) == 2
+            assert full.is_symlink() == (mode == 'link')
+            assert len(files_of(train)) == len(files_of(full)) == 924 * TRAIN
 
 
 class TestAgain:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from luss_mm.imagenet_s import safe_archives
-from luss_mm.imagenet_s.safe_archives import ArchiveError, Member, list_members, unpack
+from luss_mm.imagenet_s import archives
+from luss_mm.imagenet_s.archives import ArchiveError, Member, list_members, unpack
 from tests.imagenet_s.miniature_ilsvrc import write_tar, write_zip
 
 CONTENTS = {'a/one.png': b'first', 'a/b/two.png': b'the second', 'notes.txt': b''}
@@ -113,16 +113,16 @@ def test_folders_are_no_members(tmp_path):
 )
 def test_size_bounds(pack, monkeypatch, bound, value, message):
     path = pack(CONTENTS)
-    monkeypatch.setattr(safe_archives, bound, value + 1)
+    monkeypatch.setattr(archives, bound, value + 1)
     list_members(path)
-    monkeypatch.setattr(safe_archives, bound, value)
+    monkeypatch.setattr(archives, bound, value)
     with pytest.raises(ArchiveError, match=message):
         list_members(path)
 
 
 def test_what_follows_the_end_of_a_tar_is_bounded(tmp_path, monkeypatch):
     path = write_tar(tmp_path / 'x.tar', CONTENTS, 'w')
-    monkeypatch.setattr(safe_archives, 'MAX_TAIL_BYTES', path.stat().st_size)
+    monkeypatch.setattr(archives, 'MAX_TAIL_BYTES', path.stat().st_size)
     list_members(path)
     with open(path, 'ab') as file:
         file.write(bytes(path.stat().st_size))
@@ -186,7 +186,7 @@ def test_altered_bz2_is_damaged_and_a_full_disk_is_not(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, 'No space left on device')
 
-    monkeypatch.setattr(safe_archives.shutil, 'copyfileobj', full)
+    monkeypatch.setattr(archives.shutil, 'copyfileobj', full)
     with pytest.raises(OSError, match='No space left'):
         list(unpack(tmp_path / 'x.zip', targets))
     assert not (tmp_path / 'out.png').exists()

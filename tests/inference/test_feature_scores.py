@@ -7,8 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from luss_mm.inference.feature_scores import score_features
-from luss_mm.inference.frozen_backbone import read_frozen_backbone
+from luss_mm.inference.frozen_backbone import read_frozen_backbone, score_features
 from luss_mm.recipes.settings import Settings
 from tests.inference.conftest import SETTINGS
 from tests.inference.test_plain_baseline import features_of

@@ -7,10 +7,8 @@ import pytest
 
 from luss_mm.inference.infer_folder import FolderInference
 from luss_mm.inference.inferencer import BadImageError, LUSSInferencer
-from luss_mm.work_dir.shards import FinishedShards
 from tests.engine.small_run import make_run
 from tests.inference.test_inferencer import SIZES, smooth_image
-from tests.permissions import closed
 from tests.tiny_layout import write_image
 
 
@@ -100,33 +98,6 @@ def test_images_that_differ_in_the_suffix_have_outputs_of_their_own(images, infe
         assert (out / 'overlays' / f'{name}.jpg').is_file()
 
 
-def test_goes_on_after_an_interruption(images, inferencer, tmp_path, monkeypatch):
-    whole = FolderInference(inferencer, images, shard_size=3).write(tmp_path / 'whole')
-    add = FinishedShards.add
-
-    def killed(finished, shard, *record):
-        if shard == 2:
-            raise KeyboardInterrupt
-        add(finished, shard, *record)
-
-    names = segmented(monkeypatch, inferencer)
-    job = FolderInference(inferencer, images, shard_size=3)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(FinishedShards, 'add', killed)
-        job.write(tmp_path / 'out')
-    assert len(names) == len(SIZES) and not (tmp_path / 'out').exists()
-    names.clear()
-    out = job.write(tmp_path / 'out')
-    assert len(names) == len(SIZES) - 6  # two shards were finished
-    assert (out / 'listing.csv').read_bytes() == (whole / 'listing.csv').read_bytes()
-    ours, theirs = label_maps(out), label_maps(whole)
-    assert ours.keys() == theirs.keys()
-    assert all((ours[path] == theirs[path]).all() for path in ours)
-    names.clear()
-    job.write(tmp_path / 'out')
-    assert not names  # finished
-
-
 def test_bad_images_are_listed(images, inferencer, tmp_path):
     (images / 'a' / 'bad.jpg').write_bytes(b'no image')
     (images / 'gone.png').symlink_to(tmp_path / 'nowhere.png')
@@ -140,20 +111,6 @@ def test_bad_images_are_listed(images, inferencer, tmp_path):
         job = FolderInference(inferencer, images, on_bad_image='error')
         with pytest.raises(BadImageError, match=r"(bad.jpg|gone.png): .* on_bad_image='skip'"):
             job.write(tmp_path / target)
-
-
-def test_a_folder_that_may_not_be_read(images, inferencer, tmp_path):
-    """It is listed and counted, so that nobody misses what lies in it."""
-    with closed(images / 'a'):
-        out = FolderInference(inferencer, images).write(tmp_path / 'out')
-        with pytest.raises(BadImageError, match="a/: .*/a: cannot be read .* on_bad_image='skip'"):
-            FolderInference(inferencer, images, on_bad_image='error').write(tmp_path / 'other')
-    bad = json.loads((out / 'bad_images.json').read_text())
-    problem = f'{images}/a: cannot be read (Permission denied).'
-    assert bad == [dict(image='a/', problem=problem)]
-    assert json.loads((out / 'summary.json').read_text())['bad_images'] == 1
-    assert 0 < len(label_maps(out)) < len(SIZES)
-    assert len(label_maps(FolderInference(inferencer, images).write(out))) == len(SIZES)
 
 
 def test_names_that_are_not_text(images, inferencer, tmp_path):

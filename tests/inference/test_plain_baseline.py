@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from luss_mm.checkpoints.loading import CheckpointError
 from luss_mm.functional.kmeans import fit_kmeans
 from luss_mm.functional.label_codec import decode_label_map
-from luss_mm.inference.plain_baseline import (
+from luss_mm.inference.frozen_backbone import (
     read_plain_baseline,
     score_plain_baseline,
 )

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from luss_mm.functional.mask_prompts import MaskPrompt
-from luss_mm.models.segmenters.sam_network import SAMSizes, build_sam
+from luss_mm.models.segmenters.sam_segmenter import SAMSizes, build_sam
 
 SIZES = dict(
     image_size=64,

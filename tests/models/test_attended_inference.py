@@ -3,8 +3,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from luss_mm.models import attended_inference
-from luss_mm.models.attended_inference import AttendedInference, fold_batch_norms
+from luss_mm.models import attended_backbone
+from luss_mm.models.attended_backbone import AttendedInference, fold_batch_norms
 from tests.models.small_networks import (
     CONVNEXT,
     CONVNEXT_CHANNELS,
@@ -64,7 +64,7 @@ def test_equals_the_trained_model(backbone, channels, upsample):
 def test_parts_of_a_batch_change_nothing(monkeypatch, values):
     inference = AttendedInference(trained_model())
     expected = inference(images(5))
-    monkeypatch.setattr(attended_inference, 'VALUES_IN_CACHE', values)
+    monkeypatch.setattr(attended_backbone, 'VALUES_IN_CACHE', values)
     for first, second in zip(inference(images(5)), expected, strict=True):
         torch.testing.assert_close(first, second, atol=1e-6, rtol=0)
 

@@ -7,7 +7,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from torch import nn
 
-from luss_mm.models import dense_crf as module
+from luss_mm.models import luss_segmentor as module
 from luss_mm.models.luss_segmentor import LUSSTTAModel
 
 CLASSES, SIZE = 3, (12, 16)

@@ -3,8 +3,7 @@ import torch
 from mmseg.registry import MODELS
 
 from luss_mm.functional.pixel_attention import foreground_score
-from luss_mm.models.attended_backbone import GatePooling
-from luss_mm.models.attended_inference import AttendedInference
+from luss_mm.models.attended_backbone import AttendedInference, GatePooling
 from tests.models.test_attended_inference import images
 from tests.models.test_pixel_attention_model import RESNET, RESNET_CHANNELS
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from luss_mm.engine.hooks import PreflightHook
 from luss_mm.functional.guided_filter import guided_filter
 from luss_mm.functional.score_histograms import otsu_threshold
-from luss_mm.models.attended_inference import AttendedInference
+from luss_mm.models.attended_backbone import AttendedInference
 from tests.models.small_networks import RESNET, RESNET_CHANNELS, random_views
 
 CHANNELS = 8

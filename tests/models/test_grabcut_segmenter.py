@@ -144,15 +144,6 @@ def test_wrong_settings_are_named(settings):
         GrabCutSegmenter(**settings)
 
 
-def test_wrong_images_and_prompts():
-    for image in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)):
-        with pytest.raises(ValueError, match=r'RGB images, uint8 \(H, W, 3\)'):
-            GrabCutSegmenter().encode([image])
-    region = np.ones((4, 5), bool)
-    with pytest.raises(ValueError, match=r'category 1 is \(4, 5\), the image \(5, 4\)'):
-        segment(np.zeros((5, 4, 3), np.uint8), prompt_of(region))
-
-
 def slow_box_mask(image, prompt, max_side=192, core=0.3, margin=0.08, iterations=2):
     """GrabCut on each box as it was before there were scores, the trimap pixel by pixel."""
     mask = np.zeros(image.shape[:2], bool)
@@ -248,10 +239,3 @@ def test_tiny_and_narrow_images_with_a_score(size, side, seed):
     region[0, : max(1, size[1] // 2)] = True
     (mask,) = segment(image, *scored(rng.random(size), region), max_side=side)
     assert mask.dtype == bool and mask.shape == size
-
-
-def test_a_score_of_another_size_is_named():
-    (prompt,) = scored(np.ones((5, 4)), np.ones((5, 4), bool))
-    wrong = MaskPrompt(1, prompt.boxes, None, np.ones((4, 5), bool), prompt.score)
-    with pytest.raises(ValueError, match=r'score of category 1 is \(5, 4\), the image \(4, 5\)'):
-        segment(np.zeros((4, 5, 3), np.uint8), wrong)

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from luss_mm.models.inner_segmentors import build_segmentor
 from luss_mm.models.pct_segmentor import PCTSegmentor
+from luss_mm.models.student_teacher import build_segmentor
 from tests.models.slow_segmentation import slow_maps, wrong_pixels
 from tests.models.small_networks import random_views
 from tests.models.small_pct import segmentor_config, small_head, small_pct

@@ -1,7 +1,6 @@
 import pytest
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.parallel import DistributedDataParallel
 
 from luss_mm.models import PixelAttentionModel
 from tests.functional.test_pixel_attention import (
@@ -21,13 +20,10 @@ from tests.models.small_networks import (
     SWIN_CHANNELS,
     build,
     full_queue,
-    gradients,
-    largest_difference,
     prototype_head,
     random_views,
     without_batch_statistics,
 )
-from tests.two_ranks import run_on_two_ranks
 
 
 def small_model(backbone=RESNET, channels=RESNET_CHANNELS[-1], **settings):
@@ -141,29 +137,3 @@ def test_frozen_norm_layers_use_batch_statistics_by_default():
 
 
 # ---------------------------------------------------------------- two processes
-
-
-def attend_on_rank(rank, batch, queue_length):
-    model = without_batch_statistics(small_model(queue_length=queue_length))
-    if queue_length:
-        model.queue.restore(full_queue(queue_length, 16))
-        model.queue.active = True
-    views = random_views(2 * batch)
-    if rank is not None:
-        model = DistributedDataParallel(model)
-        views = [view.split(batch)[rank] for view in views]
-    loss = sum(model(views, mode='loss').values())
-    loss.backward()
-    module = model if rank is None else model.module
-    return loss.detach(), gradients(module), module.queue.rows
-
-
-@pytest.mark.parametrize('queue_length', [0, 9])
-def test_two_ranks_equal_one(queue_length):
-    first, second = run_on_two_ranks(attend_on_rank, 3, queue_length)
-    loss, gradient, rows = attend_on_rank(None, 3, queue_length)
-    assert abs((first[0] + second[0]) / 2 - loss) < 1e-5
-    assert largest_difference(first[1], gradient) < 1e-4
-    assert largest_difference(second[1], first[1]) == 0
-    torch.testing.assert_close(first[2], rows, atol=1e-6, rtol=0)
-    assert torch.equal(first[2], second[2])

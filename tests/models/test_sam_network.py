@@ -6,9 +6,9 @@ import pytest
 import torch
 from segment_anything import sam_model_registry
 
-from luss_mm.models.segmenters import SAMSegmenter, SegmenterError, sam_network
-from luss_mm.models.segmenters.sam_network import SIZES as PUBLISHED
-from luss_mm.models.segmenters.sam_network import build_sam
+from luss_mm.models.segmenters import SAMSegmenter, SegmenterError, sam_segmenter
+from luss_mm.models.segmenters.sam_segmenter import SIZES as PUBLISHED
+from luss_mm.models.segmenters.sam_segmenter import build_sam
 from tests.models.small_sam import SIZES, random_image, write_sam
 
 
@@ -93,7 +93,7 @@ def test_wrong_keys_and_wrong_sizes_are_named(checkpoint, tmp_path):
 
 
 def test_published_checkpoint_of_another_type(checkpoint, monkeypatch):
-    monkeypatch.setitem(sam_network.SIZES, 'vit_l', sam_network.resolve_sizes(SIZES))
+    monkeypatch.setitem(sam_segmenter.SIZES, 'vit_l', sam_segmenter.resolve_sizes(SIZES))
     message = refusal(SAMSegmenter(checkpoint, model_type='vit_b'))
     assert "holds SAM vit_l, but another is configured. Set model_type='vit_l'" in message
 

@@ -146,17 +146,6 @@ def test_an_image_without_a_row_at_sams_size_gets_one(checkpoint, size):
         assert mask.shape == size and mask.dtype == bool
 
 
-def test_wrong_images_and_prompts(checkpoint):
-    segmenter = segmenter_of(checkpoint)
-    for image in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)):
-        with pytest.raises(ValueError, match=r'RGB images, uint8 \(H, W, 3\)'):
-            segmenter.encode([image])
-    encoded = segmenter.encode([random_image((10, 20))])[0]
-    with pytest.raises(ValueError, match=r'category 1 is \(20, 10\), the image \(10, 20\)'):
-        segmenter.segment(encoded, [prompt((20, 10), ALL)])
-    assert segmenter.segment(encoded, []) == []
-
-
 def test_infinite_embeddings_are_refused(tmp_path):
     sam = write_sam(tmp_path / 'small.pth')
     state = sam.state_dict()

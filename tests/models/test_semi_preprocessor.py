@@ -4,7 +4,7 @@ from mmseg.structures import SegDataSample
 
 from luss_mm.datasets.transforms import collate_views
 from luss_mm.models import SemiPreprocessor
-from luss_mm.models.semi_batch import stack_labels
+from luss_mm.models.student_teacher import stack_labels
 
 SETTINGS = dict(mean=[1.0, 2.0, 3.0], std=[2.0, 4.0, 8.0], bgr_to_rgb=True, size=(6, 8))
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from mmseg.registry import DATASETS
 
-from luss_mm.datasets.label_map_file import read_label_map
+from luss_mm.datasets.mask_files import read_label_map
 from luss_mm.pipeline.rendered_images import make_collages
 from tests.tiny_layout import write_image, write_label_map
 

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from luss_mm.datasets.mask_coding import MaskError, look_at_masks, voc_colour
+from luss_mm.datasets.mask_files import MaskError, convert_masks, look_at_masks, voc_colour
 from luss_mm.datasets.transforms.loading import read_label_map
 from luss_mm.functional.label_codec import encode_label_map
-from luss_mm.pipeline.convert_masks import convert_masks
 
 IDS = np.zeros((10, 12), np.int32)
 IDS[2:5, 3:9], IDS[6:8], IDS[8:, :4] = 1, 2, 1000

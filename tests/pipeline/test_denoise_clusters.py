@@ -3,8 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from luss_mm.functional.kmeans import fit_kmeans
-from luss_mm.functional.nearest_centroids import assign_to_centroids
+from luss_mm.functional.kmeans import assign_to_centroids, fit_kmeans
 from luss_mm.functional.sample_selection import balance_clusters
 from luss_mm.pipeline import clusters as module
 from luss_mm.pipeline.clusters import DenoisingRules, KMeans, check_clusters, denoise_clusters
@@ -111,10 +110,5 @@ def test_too_few_kept_samples_are_an_error(tmp_path, embeddings, clusters):
 def test_bad_clusters_are_refused():
     good = Clusters(np.eye(3, dtype=np.float32), np.array([0, 1, 2]), np.zeros(3, np.float32))
     check_clusters(good)
-    for value, message in ((np.nan, 'norm nan'), (np.inf, 'norm inf'), (1.2, r'norm 1\.2')):
-        centroids = good.centroids.copy()
-        centroids[1, 1] = value
-        with pytest.raises(FloatingPointError, match=f'centroid 1 has {message}'):
-            check_clusters(replace(good, centroids=centroids))
     with pytest.raises(ValueError, match='nearest to centroid 1, 1 of 3 clusters are empty'):
         check_clusters(replace(good, assignment=np.array([0, 2, 2])))

@@ -8,7 +8,7 @@ from mmseg.registry import TRANSFORMS
 
 from luss_mm.datasets import LUSSDataset
 from luss_mm.datasets.cached_maps import WithDeepMap
-from luss_mm.models.attended_inference import AttendedInference
+from luss_mm.models.attended_backbone import AttendedInference
 from luss_mm.pipeline import features
 from luss_mm.pipeline.features import NoRoomError, cache_feature_maps, extract_features
 from luss_mm.pipeline.generate_labels import PixelLabeller
@@ -68,29 +68,6 @@ def test_maps_are_those_of_the_backbone_in_float16(data_root, tmp_path, model):
             assert np.abs(found).max() > 0.1
         shapes.add(maps.maps(index)[0].shape)
     assert len(shapes) > 1
-
-
-def test_a_kill_between_shards_loses_and_repeats_nothing(data_root, tmp_path, model, monkeypatch):
-    whole = cache(tmp_path / 'whole', model, batches_of(data_root))
-    write = features.write_array
-
-    def die_in_the_second_shard(path, array):
-        if path.name.startswith('shard-000001') and 'layout' not in path.name:
-            raise KeyboardInterrupt
-        write(path, array)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(features, 'write_array', die_in_the_second_shard)
-        cache(tmp_path / 'maps', model, batches_of(data_root))
-    resumed = batches_of(data_root)
-    found = cache(tmp_path / 'maps', model, resumed)
-    assert resumed.dataset.loaded == [0, 4, 5]  # the first one for its size
-    for index in range(6):
-        for first, second in zip(whole.maps(index), found.maps(index), strict=True):
-            np.testing.assert_array_equal(first, second)
-    again = batches_of(data_root)
-    cache(tmp_path / 'maps', model, again)
-    assert not hasattr(again.dataset, 'loaded')
 
 
 def test_too_full_a_disk_is_refused_before_the_first_shard(data_root, tmp_path, model, monkeypatch):

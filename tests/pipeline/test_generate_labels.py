@@ -9,13 +9,11 @@ from torch.nn import functional as F
 
 from luss_mm.datasets import LUSSDataset
 from luss_mm.functional.label_codec import decode_label_map
-from luss_mm.models.attended_inference import AttendedInference
-from luss_mm.pipeline import generate_labels as labelling
+from luss_mm.models.attended_backbone import AttendedInference
 from luss_mm.pipeline.features import extract_features
 from luss_mm.pipeline.generate_labels import PixelLabeller, generate_labels
 from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.work_dir.manifest import read_manifest
-from luss_mm.work_dir.shards import FinishedShards
 from tests.models.small_sam import SIZES, write_sam
 from tests.models.test_attended_inference import trained_model
 
@@ -132,26 +130,3 @@ def test_the_precision_is_part_of_the_key_and_changes_little(data_root, tmp_path
 def partial(tmp_path):
     (folder,) = tmp_path.glob('labels.partial-*')
     return folder
-
-
-@pytest.mark.parametrize('error', [KeyboardInterrupt, SystemExit, OSError])
-def test_a_shard_with_a_lost_map_is_not_finished(data_root, tmp_path, monkeypatch, error):
-    run = Labelling(data_root, tmp_path)
-    save = labelling.save_label_map
-    calls = []
-
-    def fail(path, labels):
-        calls.append(path)
-        if len(calls) == SHARD + 1:  # the first of the second shard
-            raise error
-        save(path, labels)
-
-    with monkeypatch.context() as patch, pytest.raises(error):
-        patch.setattr(labelling, 'save_label_map', fail)
-        run.run()
-    finished = FinishedShards(partial(tmp_path))
-    assert 0 in finished and 1 not in finished
-    monkeypatch.setattr(labelling, 'save_label_map', lambda p, m: (calls.append(p), save(p, m)))
-    calls.clear()
-    folder = run.run()
-    assert len(calls) == 2 and len(maps_in(folder)) == 6

@@ -5,11 +5,9 @@ import pytest
 import torch
 
 from luss_mm.models import ImageClassifier, ViewsPreprocessor
-from luss_mm.pipeline import image_scores
 from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.pipeline.image_scores import ScoringRule, score_images
 from tests.models.small_networks import RESNET, RESNET_CHANNELS, build
-from tests.two_ranks import run_on_two_ranks
 
 NUMBER = 11
 
@@ -90,52 +88,6 @@ def test_equals_one_image_at_a_time(tmp_path, classifier, rule):
     assert len(set(labels.tolist())) > 1
     summary = json.loads((tmp_path / 'scores' / 'summary.json').read_text())
     assert summary['images'] == NUMBER and not list((tmp_path / 'scores').glob('.shard*'))
-
-
-def score_on_a_rank(rank, directory):
-    """Losses, labels and the images that this rank looked at."""
-    seen = []
-    original = image_scores.score_batch
-
-    def noting(classifier, images, *rest):
-        seen.append(len(images))
-        return original(classifier, images, *rest)
-
-    image_scores.score_batch = noting
-    try:
-        return *score(directory, make_classifier(), ScoringRule()), sum(seen)
-    finally:
-        image_scores.score_batch = original
-
-
-def test_two_ranks_share_the_images_and_equal_one(tmp_path, classifier):
-    alone = score(tmp_path / 'alone', classifier, ScoringRule())
-    answers = run_on_two_ranks(score_on_a_rank, tmp_path / 'shared')
-    for losses, labels, _ in answers:
-        np.testing.assert_array_equal(losses, alone[0])
-        np.testing.assert_array_equal(labels, alone[1])
-    shares = [seen for *_, seen in answers]
-    assert sum(shares) == NUMBER and min(shares) > 0
-
-
-def test_interrupted_scoring_keeps_finished_shards(tmp_path, classifier, monkeypatch):
-    whole = score(tmp_path / 'whole', classifier, ScoringRule())
-    calls = []
-    original = image_scores.score_batch
-
-    def interrupted(*arguments):
-        calls.append(1)
-        if len(calls) == 4:  # two batches a shard: in the second shard
-            raise KeyboardInterrupt
-        return original(*arguments)
-
-    monkeypatch.setattr(image_scores, 'score_batch', interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        score(tmp_path / 'scores', classifier, ScoringRule())
-    again = score(tmp_path / 'scores', classifier, ScoringRule())
-    assert len(calls) == 4 + 6  # three shards of four are left
-    for ours, theirs in zip(again, whole, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_unknown_choices_are_named():

@@ -2,13 +2,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS
 
 from luss_mm.datasets import LUSSDataset
 from luss_mm.functional.label_codec import decode_label_map
 from luss_mm.models import ViewsPreprocessor
-from luss_mm.pipeline import reference_features
 from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.pipeline.reference_features import (
     PixelFeatures,
@@ -17,7 +15,6 @@ from luss_mm.pipeline.reference_features import (
 )
 from tests.functional.test_distance_matching import slow_cell, slow_references, slow_vote
 from tests.tiny_layout import write_image, write_label_map
-from tests.two_ranks import run_on_two_ranks
 
 BACKBONE = dict(type='ResNet', depth=18, stem_channels=8, base_channels=8)
 SIZES = [(40, 40), (40, 56)]
@@ -117,68 +114,6 @@ def test_labels_equal_one_pixel_at_a_time(root):
             assert labels[y, x] == votes[row, column]
         seen |= set(labels.flatten().tolist())
     assert len(seen) > 2
-
-
-def killed_at(function, number):
-    """The function, which the call of this number interrupts; and the calls so far."""
-    calls = []
-
-    def run(*arguments, **options):
-        calls.append(1)
-        if len(calls) == number:
-            raise KeyboardInterrupt
-        return function(*arguments, **options)
-
-    return run, calls
-
-
-@pytest.mark.parametrize('number', [2, 5])
-def test_interrupted_references_keep_finished_shards(root, monkeypatch, number):
-    whole = extract(root)
-    run, calls = killed_at(reference_features.reference_vectors, number)
-    monkeypatch.setattr(reference_features, 'reference_vectors', run)
-    with pytest.raises(KeyboardInterrupt):
-        extract(root, 'again')
-    assert not (root / 'again').exists()
-    again = extract(root, 'again')
-    finished = (number - 1) // 3 * 3
-    assert len(calls) == number + NUMBER - finished
-    np.testing.assert_array_equal(again.directions, whole.directions)
-    np.testing.assert_array_equal(again.categories, whole.categories)
-
-
-def test_interrupted_between_joining_and_the_manifest(root, monkeypatch):
-    join = reference_features._join_shards
-
-    def killed(*arguments):
-        join(*arguments)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(reference_features, '_join_shards', killed)
-    with pytest.raises(KeyboardInterrupt):
-        extract(root)
-    monkeypatch.undo()
-    monkeypatch.setattr(reference_features, 'reference_vectors', None)  # nothing is made again
-    with DefaultScope.overwrite_default_scope('mmseg'):
-        assert len(extract(root).categories) > NUMBER
-
-
-def on_a_rank(rank, root):
-    with DefaultScope.overwrite_default_scope('mmseg'):
-        references = extract(root, 'shared')
-        label(root, references, 'shared_labels')
-    return np.array(references.directions), references.categories
-
-
-def test_two_ranks_write_what_one_writes(root):
-    alone = extract(root)
-    labels = label(root, alone)
-    for directions, categories in run_on_two_ranks(on_a_rank, root):
-        np.testing.assert_array_equal(directions, alone.directions)
-        np.testing.assert_array_equal(categories, alone.categories)
-    for place in PLACES:
-        ours, theirs = labels / f'{place}.png', root / 'shared_labels' / f'{place}.png'
-        assert ours.read_bytes() == theirs.read_bytes()
 
 
 def test_a_mask_that_is_missing_or_does_not_fit_is_named(root):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from luss_mm.pipeline.generate_labels import count_outcome, summarise_images
-from luss_mm.pipeline.run_health import judge_run, mean_predicted_foreground
+from luss_mm.pipeline.image_counts import judge_run, mean_predicted_foreground
 
 
 def image(foreground, cluster):

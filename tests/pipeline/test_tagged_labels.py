@@ -1,6 +1,5 @@
 """Label maps of images with tags against averaging all classes at full size."""
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -9,14 +8,11 @@ from mmseg.models import SegDataPreProcessor
 from mmseg.registry import DATASETS
 from mmseg.structures import SegDataSample
 
-from luss_mm.pipeline import image_batches, tagged_labels
-from luss_mm.pipeline.image_batches import ShardedBatches
+from luss_mm.pipeline import tagged_labels
 from luss_mm.pipeline.tagged_labels import (
     NumberedImages,
     TaggedLabeller,
-    generate_tagged_labels,
 )
-from luss_mm.work_dir.shards import FinishedShards
 from tests.models.small_segmentors import small_segmentor
 from tests.tiny_layout import write_image, write_label_map
 
@@ -165,60 +161,3 @@ def images(root, mmseg_scope):
             )
         )
     )
-
-
-def generate(directory, images, made=None, **settings):
-    batches = ShardedBatches(images, batch_size=2, shard_size=3)
-    return generate_tagged_labels(directory, made or labeller(), batches, {}, settings)
-
-
-def read_maps(directory):
-    """Relative paths to ids, read without the package."""
-    paths = sorted(directory.rglob('*.png'))
-    pixels = {str(p.relative_to(directory)): cv2.imread(str(p)).astype(int) for p in paths}
-    return {name: bgr[..., 2] + 256 * bgr[..., 1] for name, bgr in pixels.items()}
-
-
-class Interrupted(BaseException):
-    pass
-
-
-def test_an_interrupted_generation_goes_on(images, tmp_path, monkeypatch):
-    labelled, real = [], TaggedLabeller.label
-
-    def noted(self, batch, samples):
-        labelled.extend(sample.img_path for sample in samples)
-        if len(labelled) == killed_at:
-            raise Interrupted
-        return real(self, batch, samples)
-
-    monkeypatch.setattr(TaggedLabeller, 'label', noted)
-    killed_at = None
-    whole = generate(tmp_path / 'whole', images)
-    assert len(labelled) == len(set(labelled)) == 4
-    last, killed_at = labelled[-1], 8
-    with pytest.raises(Interrupted):
-        generate(tmp_path / 'killed', images)
-    assert labelled[-1] == last  # nothing is missing but the last shard
-    killed_at = None
-    killed = generate(tmp_path / 'killed', images)
-    assert 8 < len(labelled) < 12 and labelled[-1] == last
-    ours, theirs = read_maps(whole), read_maps(killed)
-    assert ours.keys() == theirs.keys()
-    for name in ours:
-        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
-    assert (whole / 'outcomes.json').read_text() == (killed / 'outcomes.json').read_text()
-    count = len(labelled)
-    assert generate(tmp_path / 'killed', images) == killed and len(labelled) == count
-
-
-def test_any_number_of_ranks_writes_the_same_files(images, tmp_path, monkeypatch):
-    alone = generate(tmp_path / 'alone', images)
-    batches = ShardedBatches(images, batch_size=2, shard_size=3)
-    for rank in (1, 0):
-        monkeypatch.setattr(image_batches, 'get_dist_info', lambda rank=rank: (rank, 2))
-        tagged_labels._write_shards(FinishedShards(tmp_path / 'two'), labeller(), batches)
-    ours, theirs = read_maps(alone), read_maps(tmp_path / 'two')
-    assert ours.keys() == theirs.keys()
-    for name in ours:
-        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)

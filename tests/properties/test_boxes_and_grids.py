@@ -3,9 +3,9 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from luss_mm.datasets.transforms.cutmix_box import draw_box
+from luss_mm.datasets.transforms.strong_operations import draw_box
 from luss_mm.functional.alignment import overlap_grids
-from luss_mm.functional.cutmix import paste_boxes
+from luss_mm.functional.consistency import paste_boxes
 
 SIDES = st.integers(1, 12)
 PLACES, LENGTHS = st.floats(0, 200, width=32), st.floats(1, 200, width=32)

@@ -11,7 +11,7 @@ from luss_mm.functional.class_aware_loss import (
     restricted_argmax,
     share_outside_tags,
 )
-from luss_mm.functional.nearest_centroids import assign_to_centroids, two_nearest_distances
+from luss_mm.functional.kmeans import assign_to_centroids, two_nearest_distances
 
 IMAGES, CLASSES, SIDE, IGNORED = 2, 4, 5, 1000
 LOGITS = arrays.arrays(

@@ -37,23 +37,6 @@ def test_colours_without_blue_come_back(shape, data):
     np.testing.assert_array_equal(encode_label_map(decode_label_map(coded)), coded)
 
 
-@given(st.integers(-(2**40), 2**40).filter(lambda i: not 0 <= i <= MAX_ID))
-def test_other_ids_are_refused(label):
-    with pytest.raises(ValueError, match='do not fit'):
-        encode_label_map(np.array([[0, label]]))
-
-
-@given(
-    arrays.arrays(
-        st.sampled_from([np.float32, np.bool_, np.complex64]), SHAPES, elements=st.just(1)
-    )
-    | arrays.arrays(np.int32, arrays.array_shapes(max_dims=4).filter(lambda s: len(s) != 2))
-)
-def test_other_arrays_are_refused(labels):
-    with pytest.raises(ValueError, match='a label map is'):
-        encode_label_map(labels)
-
-
 @given(st.integers(1, 1024), st.integers(1, 1024))
 def test_palettes_begin_alike_and_colours_differ(first, second):
     shorter, longer = sorted((first, second))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from torch.nn import functional as F
 
-from luss_mm.functional.pixel_selection import select_class_aware, selected_cross_entropy
+from luss_mm.functional.consistency import select_class_aware, selected_cross_entropy
 from luss_mm.functional.sample_selection import (
     balance_clusters,
     filter_noise,

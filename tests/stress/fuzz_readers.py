@@ -28,13 +28,13 @@ from luss_mm.datasets.image_file import (
     read_header,
     read_image_size,
 )
-from luss_mm.datasets.image_list import _read_lines, _read_tags
-from luss_mm.datasets.label_map_file import read_label_map
+from luss_mm.datasets.mask_files import read_label_map
+from luss_mm.datasets.published_classes import _read_lines, _read_tags
 from luss_mm.evaluation.cluster_names import read_names
 from luss_mm.evaluation.folders import label_map_size, read_foreground_score
 from luss_mm.functional.matching import given_mapping
+from luss_mm.imagenet_s.archives import ArchiveError, list_members, unpack
 from luss_mm.imagenet_s.lists import read_list
-from luss_mm.imagenet_s.safe_archives import ArchiveError, list_members, unpack
 from luss_mm.imagenet_s.submission import (
     SubmissionError,
     _decode,
@@ -42,7 +42,7 @@ from luss_mm.imagenet_s.submission import (
     generated_ids,
 )
 from luss_mm.models.segmenters.promptable_segmenter import SegmenterError
-from luss_mm.models.segmenters.sam_network import _read_state
+from luss_mm.models.segmenters.sam_segmenter import _read_state
 from luss_mm.recipes.config_file import ConfigError, read_literal_config
 from luss_mm.work_dir.run_folder import read_match
 from tests.stress.fuzz_readers_files import (

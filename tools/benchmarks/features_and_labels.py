@@ -23,9 +23,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from luss_mm.cli.arguments import new_parser
-from luss_mm.inference.image_stream import input_images
+from luss_mm.inference.inferencer import input_images
 from luss_mm.models import PixelAttentionModel
-from luss_mm.models.attended_inference import PRECISIONS, AttendedInference
+from luss_mm.models.attended_backbone import PRECISIONS, AttendedInference
 from luss_mm.pipeline.features import extract_features
 from luss_mm.pipeline.generate_labels import PixelLabeller, generate_labels
 from luss_mm.pipeline.image_batches import ShardedBatches

@@ -19,10 +19,9 @@ from pathlib import Path
 
 import luss_mm  # noqa: F401  registers everything
 from luss_mm.cli.arguments import new_parser
-from luss_mm.datasets.label_map_file import save_label_map
-from luss_mm.inference.image_stream import image_path, input_images
+from luss_mm.datasets.mask_files import save_label_map
 from luss_mm.inference.infer_folder import FolderInference
-from luss_mm.inference.inferencer import LUSSInferencer
+from luss_mm.inference.inferencer import LUSSInferencer, image_path, input_images
 from luss_mm.recipes.image_preparation import image_transforms
 from luss_mm.work_dir.atomic_files import write_atomically
 

@@ -22,7 +22,7 @@ from luss_mm.cli.arguments import new_parser
 from luss_mm.functional.mask_prompts import MaskPrompt, component_boxes
 from luss_mm.models.segmenters import GrabCutSegmenter, SAMSegmenter
 from luss_mm.models.segmenters.promptable_segmenter import point_in_box
-from luss_mm.models.segmenters.sam_network import build_sam, resolve_sizes
+from luss_mm.models.segmenters.sam_segmenter import build_sam, resolve_sizes
 from luss_mm.work_dir.atomic_files import write_atomically
 
 import cv2

@@ -1,63 +1,18 @@
-"""Transforms: files to arrays to views. Importing this package registers them with mmseg."""
+"""Transforms: files to arrays to views."""
 
-from luss_mm.datasets.transforms.cached_maps import (
-    CropCachedMaps,
-    FlipCachedMaps,
-    LoadCachedMaps,
-    PackCachedMaps,
-)
-from luss_mm.datasets.transforms.colours import DistortColours
-from luss_mm.datasets.transforms.cutmix_box import DrawCutMixBox
-from luss_mm.datasets.transforms.formatting import (
-    KeepLoadedImage,
-    MarkValidPixels,
-    PackImage,
-    PackViews,
-    collate_views,
-)
-from luss_mm.datasets.transforms.image_tags import SetImageTags
-from luss_mm.datasets.transforms.indexed_labels import LoadIndexedLabelMap
-from luss_mm.datasets.transforms.loading import LoadBoundedImage, LoadLabelMap
-from luss_mm.datasets.transforms.multi_crop import MultiCrop
-from luss_mm.datasets.transforms.pseudo_label import GeneratePseudoLabel, OrganizePseudoLabel
-from luss_mm.datasets.transforms.resizing import (
-    BoundImage,
-    RandomResizedSegCrop,
-    ResizeShortSide,
-    ResizeSquare,
-    ScoreAsResized,
-)
-from luss_mm.datasets.transforms.strong_operations import (
-    PCTOperations,
-    RandomColourOperations,
-    RandomStrongOperations,
-)
+from luss_mm.lazy_names import lazy_names
 
-__all__ = [
-    'BoundImage',
-    'CropCachedMaps',
-    'DistortColours',
-    'DrawCutMixBox',
-    'FlipCachedMaps',
-    'GeneratePseudoLabel',
-    'KeepLoadedImage',
-    'LoadBoundedImage',
-    'LoadCachedMaps',
-    'LoadIndexedLabelMap',
-    'LoadLabelMap',
-    'MarkValidPixels',
-    'MultiCrop',
-    'OrganizePseudoLabel',
-    'PCTOperations',
-    'PackCachedMaps',
-    'PackImage',
-    'PackViews',
-    'RandomColourOperations',
-    'RandomResizedSegCrop',
-    'RandomStrongOperations',
-    'ResizeShortSide',
-    'ResizeSquare',
-    'ScoreAsResized',
-    'SetImageTags',
-    'collate_views',
-]
+__getattr__, __all__ = lazy_names(
+    __name__,
+    formatting=('KeepLoadedImage', 'MarkValidPixels', 'PackImage', 'PackViews', 'collate_views'),
+    loading=('LoadBoundedImage', 'LoadIndexedLabelMap', 'LoadLabelMap', 'SetImageTags'),
+    multi_crop=('DistortColours', 'MultiCrop'),
+    pseudo_label=('GeneratePseudoLabel', 'OrganizePseudoLabel'),
+    resizing=(
+        *('BoundImage', 'RandomResizedSegCrop', 'ResizeShortSide', 'ResizeSquare'),
+        'ScoreAsResized',
+    ),
+    strong_operations=(
+        *('DrawCutMixBox', 'PCTOperations', 'RandomColourOperations', 'RandomStrongOperations'),
+    ),
+)

@@ -1,4 +1,4 @@
-"""Reading images and label maps from disk."""
+"""Reading images and label maps, and the tags of an image."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.dataset import Compose
 from mmseg.registry import TRANSFORMS
+from PIL import Image
 
 from luss_mm.datasets.image_file import (
     JPEG_FORMATS,
@@ -16,7 +17,7 @@ from luss_mm.datasets.image_file import (
     read_header,
     turn_upright,
 )
-from luss_mm.datasets.label_map_file import read_label_map
+from luss_mm.datasets.mask_files import IGNORE_INDEX, read_label_map
 
 LARGEST_RATIO = 512  # of the sides; the resizing of a recipe leaves such an image 4 rows of 256
 
@@ -145,3 +146,98 @@ def _thickened(image: np.ndarray) -> np.ndarray:
         return image
     size = (max(width, least), max(height, least))
     return cv2.resize(image, size, interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+@TRANSFORMS.register_module()
+class SetImageTags(BaseTransform):
+    """Sets the ids of an image: those that its data set gives, else those of its whole mask.
+
+    Comes right after the mask is loaded: before cropping, and before `MarkValidPixels`.
+
+    Args:
+        background: Whether id 0 is a class, which every image then has.
+        ignore_index: Id of pixels that do not count.
+
+    Sets:
+        image_tags: Sorted tuple of ids.
+
+    Raises:
+        KeyError: If there are neither tags nor a mask.
+        ValueError: If `MarkValidPixels` came before, or there is no tag at all.
+    """
+
+    def __init__(self, background: bool = True, ignore_index: int = IGNORE_INDEX) -> None:
+        self.background = background
+        self.ignore_index = ignore_index
+
+    def transform(self, results: dict) -> dict:
+        """Set the tags of one image."""
+        given = results.get('image_tags')
+        ids = set(self._ids_of_mask(results) if given is None else given)
+        if self.background:
+            ids.add(0)
+        if not ids:
+            raise ValueError(f'{results["img_path"]}: its mask has no category')
+        results['image_tags'] = tuple(sorted(ids))
+        return results
+
+    def _ids_of_mask(self, results: dict) -> list[int]:
+        if 'gt_seg_map' not in results:
+            raise KeyError(
+                f'{results["img_path"]} has neither tags nor a mask: set tags of its data set, or '
+                'load its mask before SetImageTags'
+            )
+        if 'has_mask' in results:
+            raise ValueError('SetImageTags reads whole masks: put it before MarkValidPixels')
+        ids = np.unique(results['gt_seg_map']).tolist()
+        return [i for i in ids if i != self.ignore_index]
+
+
+@TRANSFORMS.register_module()
+class LoadIndexedLabelMap(LoadLabelMap):
+    """Reads a palette or grey PNG as integer ids.
+
+    An image without a mask passes unchanged, for `MarkValidPixels` to fill in.
+
+    Args:
+        void: Value in the file of pixels that do not count; None if there is none.
+        ignore_index: Id that they get.
+        match_image: As `LoadLabelMap`.
+
+    Sets:
+        gt_seg_map: int32 ids, shape (h, w). seg_fields: with 'gt_seg_map'.
+    """
+
+    def __init__(
+        self, void: int | None = 255, ignore_index: int = IGNORE_INDEX, match_image: bool = True
+    ) -> None:
+        super().__init__(match_image)
+        self.void = void
+        self.ignore_index = ignore_index
+
+    def transform(self, results: dict) -> dict:
+        """Load the label map at results['seg_map_path'], if there is one."""
+        return super().transform(results) if 'seg_map_path' in results else results
+
+    def read(self, path: str) -> np.ndarray:
+        """Ids of a file, int32. Shape (H, W).
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is not an 8-bit image of one channel.
+        """
+        try:
+            with Image.open(path) as image:
+                if image.mode not in ('P', 'L'):
+                    raise ValueError(
+                        f'{path}: an image of mode {image.mode}; ids are read from an 8-bit '
+                        'palette or grey PNG. An ImageNet-S mask needs LoadLabelMap.'
+                    )
+                labels = np.asarray(image).astype(np.int32)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f'{path}: no such mask.') from error
+        except (OSError, SyntaxError) as error:
+            raise ValueError(f'{path}: not a readable mask ({error}).') from error
+        if self.void is not None:
+            labels[labels == self.void] = self.ignore_index
+        return labels

@@ -12,19 +12,17 @@ from luss_mm.functional.mask_prompts import (
     MaskPrompt,
     active_categories,
     class_prompts,
+    extreme_points,
+    large_categories,
     largest_component_box,
     merge_masks,
     merging_outcome,
+    overlap,
     present_categories,
     prompts_with_score,
-)
-from luss_mm.functional.pixel_assignment import assign_pixels, resize_score
-from luss_mm.functional.region_votes import (
-    extreme_points,
-    large_categories,
-    overlap,
     vote_in_masks,
 )
+from luss_mm.functional.pixel_assignment import assign_pixels, resize_score
 
 PROMPTS = ('region', 'score')
 
@@ -171,13 +169,6 @@ class GeneratePseudoLabel(BaseTransform):
                     f'{type(self).__name__} needs results[{key!r}], found {sorted(results)}: it is '
                     'computed before this transform, not loaded'
                 )
-        distances, centroids = results['squared_distances'], results['centroids']
-        if not isinstance(distances, np.ndarray) or distances.shape != (len(centroids),):
-            raise ValueError(
-                f'squared_distances must be an array ({len(centroids)},) for centroids '
-                f'{tuple(centroids.shape)}, got {type(distances).__name__} '
-                f'{tuple(distances.shape)}'
-            )
 
 
 @TRANSFORMS.register_module()

@@ -15,7 +15,7 @@ from mmseg.registry import DATASETS, HOOKS, TRANSFORMS
 from mmseg.structures import SegDataSample
 
 from luss_mm.datasets import LUSSDataset
-from luss_mm.datasets.image_entries import ImagePaths
+from luss_mm.datasets.image_index import ImagePaths
 from luss_mm.datasets.transforms.loading import keeps_stored_pixels
 from luss_mm.engine.processes import bare_model
 from luss_mm.evaluation.cluster_names import name_of, run_names

@@ -15,8 +15,6 @@ from luss_mm.functional.mask_prompts import MaskPrompt, score_trimap
 from luss_mm.models.segmenters.promptable_segmenter import (
     PromptableSegmenter,
     SegmenterError,
-    check_image,
-    check_prompts,
     point_in_box,
 )
 
@@ -107,14 +105,11 @@ class GrabCutSegmenter(PromptableSegmenter):
 
     def encode(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The images themselves; see `PromptableSegmenter.encode`."""
-        for image in images:
-            check_image(image)
         return list(images)
 
     def segment(self, encoded: np.ndarray, prompts: Sequence[MaskPrompt]) -> list[np.ndarray]:
         """Masks of the prompts of one image; see `PromptableSegmenter.segment`."""
         size = encoded.shape[:2]
-        check_prompts(size, prompts)
         masks = [np.zeros(size, dtype=bool) for _ in prompts]
         tasks: list[tuple[np.ndarray, Callable[[], WindowMask]]] = []
         for mask, prompt in zip(masks, prompts, strict=True):

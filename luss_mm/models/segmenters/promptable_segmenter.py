@@ -83,37 +83,6 @@ class PromptableSegmenter(ABC):
         return self
 
 
-def check_image(image: np.ndarray) -> None:
-    """Refuse anything but RGB uint8 (H, W, 3).
-
-    Raises:
-        ValueError: If it is something else.
-    """
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise ValueError(
-            f'a segmenter takes RGB images, uint8 (H, W, 3), not {image.dtype} {image.shape}'
-        )
-
-
-def check_prompts(size: tuple[int, int], prompts: Sequence[MaskPrompt]) -> None:
-    """Refuse prompts of another image.
-
-    Raises:
-        ValueError: If a region or a score differs from the image in size.
-    """
-    for prompt in prompts:
-        if prompt.region.shape != size:
-            raise ValueError(
-                f'the region of category {prompt.category} is {prompt.region.shape}, the image '
-                f'{size}: prompt with regions at image size'
-            )
-        if prompt.score is not None and prompt.score.values.shape != size:
-            raise ValueError(
-                f'the score of category {prompt.category} is {prompt.score.values.shape}, the '
-                f'image {size}: prompt with scores at image size'
-            )
-
-
 def point_in_box(point: tuple[int, int] | None, box: np.ndarray) -> tuple[int, int] | None:
     """The point if it lies in the box x0, y0, x1, y1 (inclusive).
 

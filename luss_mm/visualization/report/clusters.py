@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from luss_mm.functional.cluster_use import (
+from luss_mm.functional.clustering_scores import (
     CLUSTER_COLLAPSE,
     PROTOTYPE_COLLAPSE,
     effective_number,

@@ -10,8 +10,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from luss_mm.datasets.bad_images import read_found_later
 from luss_mm.datasets.image_index import scan_images
+from luss_mm.datasets.seeded_dataset import read_found_later
 from luss_mm.visualization.pictures import thumbnail
 from luss_mm.work_dir.atomic_files import write_atomically
 from luss_mm.work_dir.run_folder import (

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from luss_mm.functional.durations import format_duration
 from luss_mm.functional.score_histograms import between_class_variance
-from luss_mm.pipeline.run_health import judge_run
+from luss_mm.pipeline.image_counts import judge_run
+from luss_mm.terminal import format_duration
 from luss_mm.visualization.curves import Chart, curve_chart, histogram_chart
 from luss_mm.visualization.report.images import PictureFolder
 from luss_mm.visualization.run_pictures import read_losses

@@ -1,16 +1,16 @@
-"""Images and masks that a text file lists: any, and those of known data sets."""
+"""Data sets with published classes, of lists of images and of coarse ids."""
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from mmseg.datasets import CityscapesDataset, PascalVOCDataset
+from mmseg.datasets import BaseSegDataset, CityscapesDataset, PascalVOCDataset
 from mmseg.registry import DATASETS
 
-from luss_mm.datasets.image_entries import make_entry
+from luss_mm.datasets.image_index import make_entry
 from luss_mm.datasets.image_walk import find_sharing, label_map_name
-from luss_mm.datasets.label_map_file import IGNORE_INDEX
 from luss_mm.datasets.seeded_dataset import SeededDataset
 from luss_mm.functional.label_codec import category_palette
 
@@ -36,9 +36,7 @@ class ImageListDataset(SeededDataset):
             They may be made later.
         masks: False trains on no mask: the second column is not looked at, unless for tags.
         categories: Names of the ids 1..K; None leaves the ids nameless.
-        seed: Of the run; sample i of epoch e draws from (seed, e, i).
-        ignore_index: Id of pixels that do not count.
-        **kwargs: As mmseg's BaseSegDataset: pipeline, indices, test_mode ...
+        **kwargs: As `SeededDataset`.
 
     Raises:
         FileNotFoundError: If a list, an image or a mask is missing, naming file and line.
@@ -53,9 +51,6 @@ class ImageListDataset(SeededDataset):
         label_folder: str | None = None,
         masks: bool = True,
         categories: Sequence[str] | None = None,
-        seed: int = 0,
-        ignore_index: int = IGNORE_INDEX,
-        metainfo: dict | None = None,
         **kwargs: object,
     ) -> None:
         if label_folder and (not masks or tags == 'masks'):
@@ -68,9 +63,7 @@ class ImageListDataset(SeededDataset):
         self.label_folder = Path(data_root, label_folder) if label_folder else None
         self.masks = masks
         self.tags = tags
-        super().__init__(
-            names=categories, seed=seed, ignore_index=ignore_index, metainfo=metainfo, **kwargs
-        )
+        super().__init__(names=categories, **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """One small dict an image, in the order of the list."""
@@ -217,3 +210,148 @@ class VOCListDataset(ImageListDataset):
     """PASCAL VOC 2012, with or without the masks of SBD; id 0 is the background."""
 
     METAINFO = PascalVOCDataset.METAINFO
+
+
+IGNORED = 255  # of mmseg's LoadAnnotations and BaseSegDataset
+COCO_ABSENT = (11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90)  # ids that no COCO-Stuff mask holds
+CITYSCAPES_VOID = 7  # ids of Cityscapes' labelIds below this are void
+
+# Ids of the stuffthingmaps files (COCO's own minus 1), in the order of the 27 classes.
+COCO_CLASSES = {
+    'electronic': range(71, 77),
+    'appliance': range(77, 83),
+    'food': range(51, 61),
+    'furniture': range(61, 71),
+    'indoor': range(83, 91),
+    'kitchen': range(43, 51),
+    'accessory': range(25, 33),
+    'animal': range(15, 25),
+    'outdoor': range(9, 15),
+    'person': (0,),
+    'sports': range(33, 43),
+    'vehicle': range(1, 9),
+    'ceiling': (101, 102),
+    'floor': (100, *range(113, 118)),
+    'food stuff': (120, 121, 152, 169),
+    'furniture stuff': (97, 106, 107, 109, 111, 122, 129, 132, 155, 160, 164),
+    'raw material': (99, 131, 138, 142),
+    'textile': (91, 92, 103, 104, 108, 130, 136, 140, 151, 166, 167),
+    'wall': range(170, 177),
+    'window': (179, 180),
+    'building': (94, 95, 127, 150, 157, 165),
+    'ground': (110, 124, 125, 135, 139, 143, 144, 146, 148, 153, 158),
+    'plant': (93, 96, 118, 123, 128, 133, 141, 162, 168),
+    'sky': (105, 156),
+    'solid': (126, 134, 149, 159, 161, 181),
+    'structural': (98, 112, 137, 145, 163),
+    'water': (119, 147, 154, 177, 178),
+}
+CITYSCAPES_CLASSES = (
+    *('road', 'sidewalk', 'parking', 'rail track', 'building', 'wall', 'fence', 'guard rail'),
+    *('bridge', 'tunnel', 'pole', 'polegroup', 'traffic light', 'traffic sign', 'vegetation'),
+    *('terrain', 'sky', 'person', 'rider', 'car', 'truck', 'bus', 'caravan', 'trailer', 'train'),
+    *('motorcycle', 'bicycle'),
+)
+POTSDAM_CLASSES = {  # ids of mmseg's PotsdamDataset after its reduce_zero_label
+    'roads and cars': (0, 4),
+    'buildings and clutter': (1, 5),
+    'vegetation and trees': (2, 3),
+}
+
+
+def _metainfo(classes: Sequence[str]) -> dict[str, Any]:
+    palette = category_palette(len(classes) + 1)[1:]  # without black, which is no background here
+    return dict(classes=tuple(classes), palette=palette.tolist())
+
+
+def _coarse_ids(classes: Mapping[str, Sequence[int]]) -> dict[int, int]:
+    return {fine: i for i, fines in enumerate(classes.values()) for fine in fines}
+
+
+class CoarseDataset(BaseSegDataset):
+    """Files of a data set of mmseg under coarser classes, which mmseg's `LoadAnnotations` applies.
+
+    Args:
+        **kwargs: As mmseg's BaseSegDataset, except that the classes are fixed.
+
+    Raises:
+        ValueError: If the metainfo names other classes.
+
+    Attributes:
+        coarse_ids: Id in the files to id of the class; 255 for pixels that count nowhere.
+        defaults: Arguments unless they are given.
+    """
+
+    coarse_ids: dict[int, int]
+    defaults: Mapping[str, Any]
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{**self.defaults, **kwargs})
+
+    def get_label_map(self, new_classes: Sequence[str] | None = None) -> dict[int, int]:
+        """What `LoadAnnotations` turns each id of a file into."""
+        if tuple(new_classes) != self.METAINFO['classes']:
+            raise ValueError(f'{type(self).__name__} has classes of its own: leave out classes')
+        return self.coarse_ids
+
+
+@DATASETS.register_module()
+class Cityscapes27Dataset(CoarseDataset):
+    """Cityscapes with the 27 classes of PiCIE and STEGO: all that are not void.
+
+    The masks are `*_gtFine_labelIds.png`, as Cityscapes has them.
+
+    Source: ids 7 to 33 of labelIds, as Cho et al., PiCIE, CVPR 2021 (github.com/janghyuncho/PiCIE).
+    """
+
+    METAINFO = _metainfo(CITYSCAPES_CLASSES)
+    coarse_ids = dict.fromkeys(range(CITYSCAPES_VOID), IGNORED) | {
+        CITYSCAPES_VOID + i: i for i in range(len(CITYSCAPES_CLASSES))
+    }
+    defaults = dict(img_suffix='_leftImg8bit.png', seg_map_suffix='_gtFine_labelIds.png')
+
+
+@DATASETS.register_module()
+class COCOStuff27Dataset(CoarseDataset):
+    """COCO-Stuff with the 27 classes of PiCIE and STEGO: 12 of things, 15 of stuff.
+
+    Args:
+        label_ids: What the masks hold: 'train', the 171 ids of mmseg's converter
+            (`*_labelTrainIds.png`), or 'coco', the 182 of the stuffthingmaps archive (`*.png`).
+        ann_file: List of the images; PiCIE and STEGO evaluate on those of PiCIE's
+            `curated/val2017/Coco164kFull_Stuff_Coarse_7.txt`.
+        **kwargs: As `CoarseDataset`.
+
+    Raises:
+        ValueError: If `label_ids` is neither.
+
+    Source: the super-categories of Caesar et al., COCO-Stuff, CVPR 2018, numbered as in Ji et al.,
+    IIC, ICCV 2019, and since (github.com/mhamilton723/STEGO, src/data.py).
+    """
+
+    METAINFO = _metainfo(tuple(COCO_CLASSES))
+    defaults = dict(img_suffix='.jpg', seg_map_suffix='.png')
+
+    def __init__(self, label_ids: str = 'train', **kwargs: Any) -> None:
+        self.coarse_ids = ids = _coarse_ids(COCO_CLASSES)
+        if label_ids == 'train':
+            present = (fine for fine in sorted(ids) if fine not in COCO_ABSENT)
+            self.coarse_ids = {train: ids[fine] for train, fine in enumerate(present)}
+            self.defaults = self.defaults | dict(seg_map_suffix='_labelTrainIds.png')
+        elif label_ids != 'coco':
+            raise ValueError(f"label_ids: 'train' or 'coco', not {label_ids!r}")
+        super().__init__(**kwargs)
+
+
+@DATASETS.register_module()
+class Potsdam3Dataset(CoarseDataset):
+    """ISPRS Potsdam with the 3 classes of IIC, PiCIE and STEGO.
+
+    The files hold 0 for pixels that count nowhere, as mmseg's converter writes them.
+
+    Source: Ji et al., IIC, ICCV 2019 (github.com/mhamilton723/STEGO, src/data.py).
+    """
+
+    METAINFO = _metainfo(tuple(POTSDAM_CLASSES))
+    coarse_ids = _coarse_ids(POTSDAM_CLASSES)
+    defaults = dict(img_suffix='.png', seg_map_suffix='.png', reduce_zero_label=True)

@@ -1,4 +1,4 @@
-"""Masks as people have them: what coding a folder of them has, and the same in ours."""
+"""Masks in files: our coding, those of others, and the way from these to ours."""
 
 import os
 import re
@@ -7,12 +7,63 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
 
-from luss_mm.datasets.image_walk import walk_images
-from luss_mm.datasets.label_map_file import IGNORE_INDEX
-from luss_mm.functional.label_codec import decode_label_map
+from luss_mm.datasets.image_file import ImageFileError, decode_image, read_header, read_image_size
+from luss_mm.datasets.image_walk import category_names, walk_images
+from luss_mm.functional.label_codec import decode_label_map, encode_label_map
+from luss_mm.work_dir.atomic_files import write_atomically
+
+IGNORE_INDEX = 1000  # ImageNet-S's
+# A label map of few colours is packed four times as fast if nothing is predicted from neighbours,
+# into as many blocks of a disk. Older versions of OpenCV cannot choose it.
+PNG_OPTIONS = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+if hasattr(cv2, 'IMWRITE_PNG_FILTER'):
+    PNG_OPTIONS += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]
+
+
+def read_label_map(path: str | Path) -> np.ndarray:
+    """Ids R + 256 G of an RGB PNG, int32. Shape (H, W).
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not an 8-bit RGB image or uses the blue channel.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'{path}: no such mask.')
+    try:
+        # The header first: it refuses a size for which OpenCV would take all the memory.
+        image = decode_image(path, read_header(path).format, cv2.IMREAD_UNCHANGED)
+    except ImageFileError:
+        image = None
+    if image is None or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        shape = 'unreadable' if image is None else f'of shape {image.shape}, {image.dtype}'
+        raise ValueError(
+            f'{path}: {shape}; an ImageNet-S mask is an RGB PNG with id = R + '
+            f'256 * G. Other codings: python tools/convert_masks.py {Path(path).parent}'
+        )
+    if image[..., 0].any():
+        raise ValueError(
+            f'{path}: its blue channel is not 0, so it is no ImageNet-S mask (id = R + 256 * G). '
+            f'Other codings: python tools/convert_masks.py {Path(path).parent}'
+        )
+    return decode_label_map(image[..., ::-1])
+
+
+def save_label_map(path: Path, labels: np.ndarray) -> None:
+    """Write an ImageNet-S coded PNG.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    encoded, png = cv2.imencode('.png', encode_label_map(labels)[..., ::-1], PNG_OPTIONS)
+    if not encoded:
+        raise OSError(f'{path}: OpenCV could not encode a label map of shape {labels.shape}')
+    # Each on the disk by itself would take far longer; `FinishedShards` looks at the sizes.
+    write_atomically(path, png.data, sync=False)
+
 
 # Folders that hold masks rather than photographs, in lower case.
 MASK_FOLDERS = frozenset(
@@ -308,3 +359,71 @@ def _packed_colour(colour: tuple[int, int, int]) -> int:
 
 def _unpacked_colour(packed: int) -> tuple[int, int, int]:
     return packed >> 16, packed >> 8 & 255, packed & 255
+
+
+def convert_masks(
+    folder: str | Path,
+    images: str | Path,
+    out: str | Path,
+    coding: MaskCoding,
+    zero_is_category: bool = False,
+) -> int:
+    """Write the masks of a folder in our coding, each named after its photograph.
+
+    Object masks in category folders get the id of their folder, others 1.
+
+    Args:
+        folder: Masks, `<relative path of the photograph>` with `_mask` or the like behind it.
+        images: Photographs.
+        out: Folder that is not there yet, or is empty.
+        coding: Of `look_at_masks`.
+        zero_is_category: Adds 1 to each id, for masks without background.
+
+    Returns:
+        Number of masks.
+
+    Raises:
+        FileExistsError: If `out` holds something.
+        MaskError: If a mask has no photograph, or another size than it. Nothing is written then.
+    """
+    out = Path(out)
+    if out.exists() and any(out.iterdir()):
+        raise FileExistsError(f'{out}: is not empty. Name another folder.')
+    pairs = _pair(Path(folder), Path(images))
+    for mask, (photograph, _) in pairs.items():
+        own, size = read_image_size(mask, stored_pixels=True), read_image_size(photograph)
+        if own != size:
+            raise MaskError(f'{mask}: is {own}, its photograph {photograph} {size} (height, width)')
+    numbers = {}
+    if coding.name == 'object':
+        names = category_names([Path(images)])
+        numbers = {name: i for i, name in enumerate(names, start=1)}
+    for mask, (_, relative) in pairs.items():
+        labels = coding.convert(mask)
+        if own := numbers.get(relative.partition('/')[0]):
+            labels = labels * own
+        if zero_is_category:
+            labels = np.where(labels == IGNORE_INDEX, labels, labels + 1)
+        path = (out / relative).with_suffix('.png')
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_label_map(path, labels)
+    return len(pairs)
+
+
+def _pair(folder: Path, images: Path) -> dict[Path, tuple[Path, str]]:
+    """Each mask with its photograph, and the relative path of that."""
+    photographs: dict[str, str] = {}
+    for relative in walk_images(images):
+        if not (images / relative).is_relative_to(folder):
+            photographs.setdefault(str(Path(relative).with_suffix('')), relative)
+    pairs = {}
+    for relative in walk_images(folder):
+        stem = str(Path(relative).with_suffix(''))
+        found = photographs.get(photograph_of(relative), photographs.get(stem))
+        if found is None:
+            raise MaskError(
+                f'{folder / relative}: no photograph {images / photograph_of(relative)}.* Name the '
+                'folder whose relative paths are those of the masks'
+            )
+        pairs[folder / relative] = images / found, found
+    return pairs
