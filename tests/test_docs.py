@@ -123,8 +123,6 @@ def test_generated_pages_are_up_to_date(page):
 def test_every_registered_class_is_on_the_page_of_classes():
     listed = re.findall(r'^::: (\S+)$', (ROOT / 'docs' / 'classes.md').read_text(), re.MULTILINE)
     shown = {name.rpartition('.')[2] for name in listed}
-    for package in filter(str.islower, listed):
-        shown.update(importlib.import_module(package).__all__)
     registered = {
         kind.__name__
         for registry in vars(mmseg.registry).values()

@@ -226,8 +226,9 @@ class TestPreflightHook:
         assert line.startswith('DefaultSampler tells no epoch') and f"type='{better}'" in line
 
     def test_attention_is_refused_a_head_that_nothing_trained(self):
+        channels = RESNET_CHANNELS[-1]
         model = PixelAttentionModel(
-            RESNET, prototype_head(RESNET_CHANNELS[-1]), RESNET_CHANNELS[-1]
+            backbone=RESNET, head=prototype_head(channels), channels=channels
         )
         state = model.state_dict()
         check = PreflightHook().after_load_checkpoint
