@@ -21,19 +21,28 @@ def recipe(foreground, **options):
         (False, {}),
         (True, dict(continue_pretraining=True)),
         (True, dict(checkpoint=None)),
+        (True, dict(checkpoint=None, pretraining='contrastive')),
     ],
 )
 def test_a_projection_is_trained_where_attention_has_none(foreground, pretrains, options):
     found = recipe(foreground, **options)
-    projects = foreground == 'attention' and not pretrains
+    contrasts = 'pretraining' in options
+    projects = foreground == 'attention' and (contrasts or not pretrains)
     first = ['pretrain'] * pretrains + ['projection'] * projects
     assert found.stage_order == [*first, 'attention', 'finetune']
     start = found.stage('attention', 'unused')['load_from']
     assert start.endswith(f'/{first[-1]}/final.pth' if first else 'package:efficientnet_lite0')
     if projects:
         stage = found.stage('projection', 'unused')
-        assert stage['load_from'] == 'package:efficientnet_lite0'
+        begin = '/pretrain/final.pth' if pretrains else 'package:efficientnet_lite0'
+        assert stage['load_from'].endswith(begin)
         assert stage['train_cfg']['max_epochs'] == 5
+
+
+def test_contrastive_pretraining_has_no_prototypes():
+    stage = recipe('length', checkpoint=None, pretraining='contrastive').stage('pretrain', 'unused')
+    assert stage['model']['type'] == 'ContrastivePretrainer'
+    assert 'PrototypesHook' not in {hook['type'] for hook in stage['custom_hooks']}
 
 
 @pytest.mark.parametrize('foreground', MODELS)

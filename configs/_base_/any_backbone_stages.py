@@ -11,8 +11,10 @@ checkpoint = None  # backbone weights from elsewhere, through tools/convert_chec
 continue_pretraining = False
 pretrains = '${continue_pretraining if checkpoint else True}'
 pretrained = "${work_dir + '/pretrain/final.pth' if pretrains else checkpoint}"
-# Attention never learns through a projection head with random weights.
-needs_projection = '${False if pretrains else True}'
+pretraining = 'pass'  # or 'contrastive': whole images alone, for few photographs and little time
+# Attention never learns through a projection and prototypes with random weights.
+lacks_projection = '${pretraining == "contrastive" if pretrains else True}'
+needs_projection = '${lacks_projection}'
 projection_epochs = 5
 attended = "${work_dir + '/projection/final.pth' if needs_projection else pretrained}"
 stage_order = ['pretrain', 'projection', 'attention', 'dff_f', 'dff_g', 'dff_h', 'finetune']
@@ -46,10 +48,28 @@ pyramid_head = dict(
 )
 decode_head = '${pyramid_head if use_pyramid_head else linear_head}'
 
+pretrain_queue_hook = dict(type='FeatureQueueHook', start_epoch='${queue_start_epoch}')
+pretrain_prototypes_hook = dict(type='PrototypesHook', frozen_iters='${frozen_prototype_iters}')
+contrastive_pretrainer = dict(
+    type='ContrastivePretrainer',
+    data_preprocessor='${views_preprocessor}',
+    backbone='${backbone}',
+    in_index='${in_index}',
+    head=dict(
+        type='ProjectionHead',
+        in_channels='${feature_channels}',
+        hidden_channels='${hidden_channels}',
+        embedding_channels='${embedding_channels}',
+    ),
+    temperature='${contrastive_temperature}',
+)
+contrastive_temperature = 0.2  # by which cosines are divided
+
 stages = dict(
     pretrain=dict(
         enabled='${pretrains}',
         load_from='${checkpoint}',
+        model='${pass_pretrainer if pretraining == "pass" else contrastive_pretrainer}',
         custom_hooks=[
             '${pretrain_queue_hook if pretraining == "pass" else None}',
             '${pretrain_prototypes_hook if pretraining == "pass" else None}',
@@ -58,7 +78,7 @@ stages = dict(
     ),
     projection=dict(  # the image loss of pretraining, of the views of attention
         enabled='${needs_projection}',
-        load_from='${checkpoint}',
+        load_from='${pretrained}',
         model=dict(
             type='PASSPretrainer',
             data_preprocessor='${views_preprocessor}',

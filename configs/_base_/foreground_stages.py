@@ -17,7 +17,7 @@ pooling = dict(
     sharpen_radius='${sharpen_radius}',
     image_threshold='${image_threshold}',
 )
-needs_projection = "${False if pretrains else foreground == 'attention'}"
+needs_projection = "${foreground == 'attention' if lacks_projection else False}"
 found_epochs = 5  # of the one convolution of 'found'
 # Share of the iterations after which the target of 'found' is its own foreground; 1: never, for .5
 # lost 10 and 16 points of IoU (docs/methods/pass.md).

@@ -33,7 +33,6 @@ warmup = dict(
     convert_to_iter_based=True,
 )
 
-pretraining = 'pass'  # or 'contrastive': whole images alone, for few photographs and little time
 pass_pretrainer = dict(
     type='PASSPretrainer',
     data_preprocessor='${views_preprocessor}',
@@ -50,26 +49,10 @@ pass_pretrainer = dict(
         placement='${p2p_points}',
     ),
 )
-pretrain_queue_hook = dict(type='FeatureQueueHook', start_epoch='${queue_start_epoch}')
-pretrain_prototypes_hook = dict(type='PrototypesHook', frozen_iters='${frozen_prototype_iters}')
-contrastive_pretrainer = dict(
-    type='ContrastivePretrainer',
-    data_preprocessor='${views_preprocessor}',
-    backbone='${backbone}',
-    in_index='${in_index}',
-    head=dict(
-        type='ProjectionHead',
-        in_channels='${feature_channels}',
-        hidden_channels='${hidden_channels}',
-        embedding_channels='${embedding_channels}',
-    ),
-    temperature='${contrastive_temperature}',
-)
-contrastive_temperature = 0.2  # by which cosines are divided
 
 stages = dict(
     pretrain=dict(
-        model='${pass_pretrainer if pretraining == "pass" else contrastive_pretrainer}',
+        model='${pass_pretrainer}',
         train_dataloader=dict(
             batch_size='${batch_size}',
             num_workers='${num_workers}',
@@ -100,8 +83,8 @@ stages = dict(
         ],
         train_cfg=dict(by_epoch=True, max_epochs='${pretrain_epochs}'),
         custom_hooks=[
-            '${pretrain_queue_hook if pretraining == "pass" else None}',
-            '${pretrain_prototypes_hook if pretraining == "pass" else None}',
+            dict(type='FeatureQueueHook', start_epoch='${queue_start_epoch}'),
+            dict(type='PrototypesHook', frozen_iters='${frozen_prototype_iters}'),
         ],
     ),
     attention=dict(
