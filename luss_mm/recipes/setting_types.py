@@ -286,6 +286,7 @@ TYPES: dict[str, Kind] = dict(
     kmeans_iterations=FROM_1,
     kmeans_labels=PATH,
     kmeans_restarts=FROM_1,
+    lacks_projection=FLAG,
     label_average=Choice(words=('probabilities', 'logits')),
     label_batch_size=FROM_1,
     label_flip=FLAG,
