@@ -50,24 +50,6 @@ def image_presence(labels: Tensor, num_ids: int) -> Tensor:
     return torch.bincount(labels.flatten(), minlength=num_ids) > 0
 
 
-def presence_counts(cluster_presence: Tensor, category_presence: Tensor) -> Tensor:
-    """Number of images in which a cluster and a category occur together, foreground only.
-
-    Args:
-        cluster_presence: Row i says which generated ids occur in prediction i, bool, column 0 is
-            "others". Shape (N, G + 1).
-        category_presence: Row i says which categories occur in mask i, bool. Shape (N, C + 1).
-
-    Returns:
-        N[g, c] for clusters g + 1 and categories c + 1, int64. Shape (G, C).
-
-    Source: ImageNet-S evaluation toolbox, fully unsupervised protocol.
-    """
-    # float64 counts are exact up to 2^53, and CUDA has no integer matrix product
-    product = cluster_presence[:, 1:].double().T @ category_presence[:, 1:].double()
-    return product.to(torch.int64)
-
-
 def match_by_rule(rule: str, images: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     """Match clusters to categories by a named rule of `MATCHING_RULES`.
 
@@ -111,8 +93,8 @@ def match_clusters(counts: np.ndarray) -> np.ndarray:
     same answer (float64 is exact on counts); renumbered clusters may get another of the best.
 
     Args:
-        counts: Images in which cluster g + 1 and category c + 1 occur together (official,
-            `presence_counts`), or pixels that they share; integer, >= 0. Shape (G, C).
+        counts: Images in which cluster g + 1 and category c + 1 occur together (official),
+            or pixels that they share; integer, >= 0. Shape (G, C).
 
     Returns:
         Category id of each generated id, int64, entry 0 is 0. Shape (G + 1,).

@@ -10,7 +10,6 @@ from luss_mm.functional.matching import (
     image_presence,
     match_by_rule,
     match_clusters,
-    presence_counts,
 )
 
 
@@ -84,17 +83,3 @@ def test_presence_of_ids(dtype):
     labels = torch.tensor([[0, 3, 3], [7, 0, 3]], dtype=dtype)
     assert image_presence(labels, 9).nonzero().flatten().tolist() == [0, 3, 7]
     assert image_presence(labels[:0], 9).tolist() == [False] * 9
-
-
-@pytest.mark.parametrize('num_clusters, num_categories', [(1, 1), (4, 7), (300, 260)])
-def test_presence_counts_equal_counting_by_hand(num_clusters, num_categories):
-    random = np.random.default_rng(0)
-    predicted = random.random((40, num_clusters + 1)) < 0.2
-    true = random.random((40, num_categories + 1)) < 0.2
-    expected = np.zeros((num_clusters, num_categories), dtype=np.int64)
-    for clusters, categories in zip(predicted, true, strict=True):
-        for cluster in np.flatnonzero(clusters[1:]):
-            expected[cluster, np.flatnonzero(categories[1:])] += 1
-    counts = presence_counts(torch.from_numpy(predicted), torch.from_numpy(true))
-    assert counts.dtype == torch.int64
-    np.testing.assert_array_equal(counts.numpy(), expected)
