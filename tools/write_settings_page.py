@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import luss_mm.registered  # noqa: F401
+from luss_mm.cli.about import FAMILIES
 from luss_mm.cli.arguments import new_parser
 from luss_mm.recipes.config_check import RUNNER_KEYS
 from luss_mm.recipes.setting_types import TYPES
@@ -27,11 +28,6 @@ from mmseg import registry as mmseg_registry
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / 'docs' / 'settings.md'
-FAMILIES = dict(
-    luss='Unsupervised recipes: `configs/luss/`',
-    imagenet_s='Fine-tuning on 1 % of ImageNet-S: `configs/imagenet_s/`',
-    semi='Few masks, many images: `configs/semi/`',
-)
 NOT_SETTINGS = RUNNER_KEYS | {'stages', 'stage_order'}
 MOST_PLACES = 1  # that a table names
 # Arguments that settings reach and whose classes are not ours or leave them to another docstring.
@@ -103,6 +99,8 @@ def settings_page() -> str:
         'written yes, no, on, off, 1 and 0.',
     ]
     for family, title in FAMILIES.items():
+        if family == 'pretraining':
+            continue  # its recipes have the settings of luss
         paths = sorted((ROOT / 'configs' / family).glob('*.py'))
         configs = {path.stem: Config.fromfile(path).to_dict() for path in paths}
         settings = [_Setting(name, configs) for name in sorted(set().union(*configs.values()))]
@@ -110,7 +108,7 @@ def settings_page() -> str:
         comments, files = _comments_of(paths)
         lines += [
             '',
-            f'## {title}',
+            f'## {title}: `configs/{family}/`',
             '',
             '| setting | value | may be | meaning | reaches |',
             '|---|---|---|---|---|',
