@@ -1,17 +1,16 @@
 """Contrastive pretraining: an image's views attract each other and repel other images."""
 
 import torch
-from mmengine.model import BaseModel
 from mmseg.registry import MODELS
 from torch import Tensor
 
 from luss_mm.functional.contrastive import info_nce_loss
 from luss_mm.models.cpu_speed import use_channels_last
-from luss_mm.models.pass_pretrainer import extract_views
+from luss_mm.models.pass_pretrainer import ViewsPretrainer
 
 
 @MODELS.register_module()
-class ContrastivePretrainer(BaseModel):
+class ContrastivePretrainer(ViewsPretrainer):
     """Self-supervised pretraining of whole images in the place of `PASSPretrainer`.
 
     On few small photographs and an hour of a CPU core it learns faster than swapped prediction
@@ -37,31 +36,12 @@ class ContrastivePretrainer(BaseModel):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(data_preprocessor, init_cfg)
-        self.backbone = MODELS.build(backbone)
-        self.head = MODELS.build(head)
-        self.in_index = in_index
+        super().__init__(backbone, head, in_index, data_preprocessor, init_cfg)
         self.temperature = temperature
         use_channels_last(self)
 
-    def forward(
-        self, inputs: list[Tensor] | Tensor, mode: str = 'tensor', **_: object
-    ) -> dict[str, Tensor] | tuple[Tensor, ...]:
-        """The loss of a batch of views, or the backbone's maps of plain images.
-
-        Args:
-            inputs: A batch (B, 3, s, s) for each view, the two global views first; for
-                `mode='tensor'` one batch of images.
-            mode: 'loss' or 'tensor'.
-        """
-        if mode == 'tensor':
-            return self.backbone(inputs)
-        if mode == 'loss':
-            return self.loss(inputs)
-        raise ValueError(f'ContrastivePretrainer has the modes loss and tensor, not {mode!r}')
-
-    def loss(self, views: list[Tensor]) -> dict[str, Tensor]:
-        """The contrastive loss of all views of a batch."""
-        _, pooled = extract_views(self.backbone, views, self.in_index)
+    def loss(self, views: list[Tensor], crops: Tensor | None = None) -> dict[str, Tensor]:
+        """The contrastive loss of all views of a batch, wherever they were cropped."""
+        _, pooled = self._extract(views)
         embeddings = torch.stack(self.head.embed(pooled).split(len(views[0])))  # (V, B, D)
         return {'loss_image': info_nce_loss(embeddings, self.temperature)}

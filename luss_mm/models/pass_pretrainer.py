@@ -16,8 +16,66 @@ from luss_mm.models.cpu_speed import use_channels_last
 NUM_GLOBAL_VIEWS = 2
 
 
+class ViewsPretrainer(BaseModel):
+    """A backbone and a head on the pooled features of views; what derives from it adds the loss.
+
+    Args:
+        backbone: Config of an mmseg or mmpretrain backbone with a tuple of maps as output.
+        head: Config of the head.
+        in_index: Which backbone output is the deep map F.
+        data_preprocessor: Config, normally `ViewsPreprocessor`.
+        init_cfg: mmengine initialisation.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        head: dict,
+        in_index: int = -1,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(data_preprocessor, init_cfg)
+        self.backbone = MODELS.build(backbone)
+        self.head = MODELS.build(head)
+        self.in_index = in_index
+
+    def forward(
+        self,
+        inputs: list[Tensor] | Tensor,
+        crops: Tensor | None = None,
+        mode: str = 'tensor',
+        **_: object,
+    ) -> dict[str, Tensor] | tuple[Tensor, ...]:
+        """Losses of a batch of views, or the backbone's maps of plain images.
+
+        Args:
+            inputs: A batch (B, 3, s, s) for each view, the two global views first; for
+                `mode='tensor'` one batch of images.
+            crops: Crop rectangle and flip of each view. Shape (B, V, 5).
+            mode: 'loss' or 'tensor'.
+        """
+        if mode == 'tensor':
+            return self.backbone(inputs)
+        if mode == 'loss':
+            return self.loss(inputs, crops)
+        raise ValueError(f'{type(self).__name__} has the modes loss and tensor, not {mode!r}')
+
+    def _extract(self, views: list[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Maps of the global views and pooled deep features (V * B, C) of all, view by view.
+
+        Neighbouring local views of one size go through the backbone together.
+        """
+        features = self.backbone(torch.cat(views[:NUM_GLOBAL_VIEWS]))
+        pooled = [features[self.in_index].mean(dim=(2, 3))]
+        for _, group in groupby(views[NUM_GLOBAL_VIEWS:], key=lambda view: view.shape[2:]):
+            local = self.backbone(torch.cat(list(group)))[self.in_index]
+            pooled.append(local.mean(dim=(2, 3)))
+        return features, torch.cat(pooled)
+
+
 @MODELS.register_module()
-class PASSPretrainer(BaseModel):
+class PASSPretrainer(ViewsPretrainer):
     """Self-supervised pretraining of PASS for any backbone that yields feature maps.
 
     Args:
@@ -57,10 +115,7 @@ class PASSPretrainer(BaseModel):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(data_preprocessor, init_cfg)
-        self.backbone = MODELS.build(backbone)
-        self.head = MODELS.build(head)
-        self.in_index = in_index
+        super().__init__(backbone, head, in_index, data_preprocessor, init_cfg)
         self.queue = FeatureQueue(queue_length, self.head.embedding_channels, NUM_GLOBAL_VIEWS)
         self.shallow_heads = torch.nn.ModuleList(MODELS.build(cfg) for cfg in deep_to_shallow)
         self.pixel_head = MODELS.build(pixel_to_pixel) if pixel_to_pixel else None
@@ -88,26 +143,9 @@ class PASSPretrainer(BaseModel):
             self.backbone.eval()
         return self
 
-    def forward(
-        self, inputs: list[Tensor], crops: Tensor | None = None, mode: str = 'tensor', **_: object
-    ) -> dict[str, Tensor] | tuple[Tensor, ...]:
-        """Losses of a batch of views, or the backbone's maps of plain images.
-
-        Args:
-            inputs: A batch (B, 3, s, s) for each view, the two global views first; for
-                `mode='tensor'` one batch of images.
-            crops: Crop rectangle and flip of each view. Shape (B, V, 5).
-            mode: 'loss' or 'tensor'.
-        """
-        if mode == 'tensor':
-            return self.backbone(inputs)
-        if mode == 'loss':
-            return self.loss(inputs, crops)
-        raise ValueError(f'PASSPretrainer has the modes loss and tensor, not {mode!r}')
-
     def loss(self, views: list[Tensor], crops: Tensor | None) -> dict[str, Tensor]:
         """The three losses, already weighted so that their sum is the total."""
-        features, pooled = extract_views(self.backbone, views, self.in_index)
+        features, pooled = self._extract(views)
         embeddings = list(self.head.embed(pooled).split(views[0].shape[0]))  # V of (B, D)
         scores = [self.head.score(e) for e in embeddings]
         assignments = assign_global_views(
@@ -143,26 +181,3 @@ class PASSPretrainer(BaseModel):
         target_a, target_b = projected.chunk(2)
         predicted_a, predicted_b = head.predictor(projected).chunk(2)
         return pixel_to_pixel_loss(predicted_a, target_a, predicted_b, target_b, overlaps)
-
-
-def extract_views(
-    backbone: torch.nn.Module, views: list[Tensor], in_index: int
-) -> tuple[tuple[Tensor, ...], Tensor]:
-    """Maps of the global views and pooled deep features of all views.
-
-    Neighbouring local views of one size go through the backbone together.
-
-    Args:
-        backbone: With a tuple of feature maps as output.
-        views: A batch (B, 3, s, s) each, the two global views first.
-        in_index: Which output is pooled.
-
-    Returns:
-        The maps of the two global views, each (2 * B, C, h, w), and the means of the map `in_index`
-        view by view. Shape (V * B, C).
-    """
-    features = backbone(torch.cat(views[:NUM_GLOBAL_VIEWS]))
-    pooled = [features[in_index].mean(dim=(2, 3))]
-    for _, group in groupby(views[NUM_GLOBAL_VIEWS:], key=lambda view: view.shape[2:]):
-        pooled.append(backbone(torch.cat(list(group)))[in_index].mean(dim=(2, 3)))
-    return features, torch.cat(pooled)
