@@ -7,7 +7,6 @@ from contextvars import ContextVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.nn.functional import all_gather
 
 _alone: ContextVar[bool] = ContextVar('alone', default=False)
 
@@ -84,7 +83,11 @@ def gather_rows_with_gradient(tensor: Tensor) -> Tensor:
     Returns:
         Shape (world_size * n, ...), equal on all ranks.
     """
-    return tensor if world_size() == 1 else torch.cat(all_gather(tensor.contiguous()))
+    if world_size() == 1:
+        return tensor
+    from torch.distributed.nn.functional import all_gather  # not in every build of torch
+
+    return torch.cat(all_gather(tensor.contiguous()))
 
 
 def _reduced(tensor: Tensor, operation: dist.ReduceOp) -> Tensor:
