@@ -12,9 +12,11 @@ __getattr__, __all__ = lazy_names(
     heads=(
         *('DeepLabV3PlusHead', 'DeepToShallowHead', 'HardPixelCrossEntropy', 'LinearHead'),
         *('PixelToPixelHead', 'PooledCategoryHead', 'ProjectionHead', 'PrototypeHead'),
+    ),
+    luss_segmentor=(
+        *('FrozenSegmentor', 'LUSSSegmentor', 'LUSSTTAModel', 'MapsPreprocessor'),
         'WindowSegmentor',
     ),
-    luss_segmentor=('FrozenSegmentor', 'LUSSSegmentor', 'LUSSTTAModel', 'MapsPreprocessor'),
     pass_pretrainer=('PASSPretrainer',),
     pct_segmentor=('PCTSegmentor',),
     pixel_attention_model=('PixelAttentionModel',),

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 
 import torch
 from mmcv.cnn import ConvModule, build_norm_layer
-from mmseg.models import EncoderDecoder
 from mmseg.models.decode_heads import ASPPHead, SegformerHead
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.losses.ohem_cross_entropy_loss import OhemCrossEntropy
@@ -351,28 +350,3 @@ class HardPixelCrossEntropy(OhemCrossEntropy):
         if not (target != self.ignore_label).any():
             return score.sum() * 0.0  # with a gradient, which other ranks wait for
         return super().forward(score.float(), target)
-
-
-@MODELS.register_module()
-class WindowSegmentor(EncoderDecoder):
-    """EncoderDecoder whose sliding windows add up probabilities instead of logits.
-
-    The windows begin at multiples of the stride in both directions, and those that reach over the
-    border are cut off there; mmseg moves them inwards. What is returned are sums of probabilities,
-    whose argmax is the prediction.
-
-    Source: UniMatch's evaluation on Cityscapes, which DSSN's code has taken over.
-    """
-
-    def slide_inference(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
-        """Sums of the windows' probabilities. Shape (B, K, H, W)."""
-        height, width = inputs.shape[2:]
-        rows, columns = self.test_cfg['crop_size']
-        down, across = self.test_cfg['stride']
-        sums = inputs.new_zeros((len(inputs), self.out_channels, height, width))
-        for top in range(0, height, down):
-            for left in range(0, width, across):
-                window = (..., slice(top, top + rows), slice(left, left + columns))
-                metas = [dict(meta, img_shape=inputs[window].shape[2:]) for meta in batch_img_metas]
-                sums[window] += self.encode_decode(inputs[window], metas).softmax(dim=1)
-        return sums
