@@ -271,6 +271,7 @@ cluster_hook = dict(
     kmeans_restarts='${kmeans_restarts}',
     kmeans_initialization='${kmeans_initialization}',
     kmeans_components='${kmeans_components}',
+    kmeans_neighbours='${kmeans_neighbours}',
     seed='${seed}',
     features='${feature_folder}',
     clusters='${cluster_folder}',

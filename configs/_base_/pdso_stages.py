@@ -55,6 +55,7 @@ csd_hook = dict(
     kmeans_restarts='${kmeans_restarts}',
     kmeans_initialization='${kmeans_initialization}',
     kmeans_components='${kmeans_components}',
+    kmeans_neighbours='${kmeans_neighbours}',
     seed='${seed}',
     features='${feature_folder}',
     clusters='${kmeans_folder}',
@@ -206,6 +207,7 @@ stages = dict(
                 kmeans_restarts='${kmeans_restarts}',
                 kmeans_initialization='${kmeans_initialization}',
                 kmeans_components='${kmeans_components}',
+                kmeans_neighbours='${kmeans_neighbours}',
                 seed='${seed}',
             ),
             dict(

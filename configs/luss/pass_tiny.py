@@ -55,6 +55,7 @@ kmeans_iterations = 20
 kmeans_restarts = 30
 kmeans_initialization = 'random'  # as PASS
 kmeans_components = None
+kmeans_neighbours = 0
 foreground_threshold = 'otsu'
 label_batch_size = 32
 finetune_epochs = 10

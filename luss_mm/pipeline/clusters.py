@@ -39,6 +39,7 @@ class KMeans:
         restarts: Number of restarts.
         initialization: 'random' or 'k-means++'.
         components: Of the projections that are clustered, or None.
+        neighbours: Of each sample in the means that are clustered, 0 for none.
         seed: Of the first restart.
     """
 
@@ -46,6 +47,7 @@ class KMeans:
     restarts: int = 30
     initialization: str = 'random'
     components: int | None = None
+    neighbours: int = 0
     seed: int = 0
 
     @property

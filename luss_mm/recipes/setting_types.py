@@ -285,6 +285,7 @@ TYPES: dict[str, Kind] = dict(
     kmeans_initialization=Choice(words=('random', 'k-means++')),
     kmeans_iterations=FROM_1,
     kmeans_labels=PATH,
+    kmeans_neighbours=FROM_0,
     kmeans_restarts=FROM_1,
     lacks_projection=FLAG,
     label_average=Choice(words=('probabilities', 'logits')),

@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 
 from luss_mm.functional import kmeans
-from luss_mm.functional.kmeans import FaissKMeans, assign_to_centroids, fit_kmeans
+from luss_mm.functional.clustering_scores import clustering_accuracy, contingency
+from luss_mm.functional.kmeans import (
+    FaissKMeans,
+    assign_to_centroids,
+    fit_kmeans,
+    neighbourhood_means,
+)
 
 
 def slow_assign(embeddings, centroids):
@@ -184,3 +190,45 @@ def test_read_only_memory_map_is_neither_copied_nor_sampled(tmp_path, monkeypatc
     # 256 points a centroid is faiss's default sample: its centroids would be far from these
     members = [points[result.assignment == k].astype(np.float64).mean(0) for k in range(3)]
     assert np.abs(np.stack(members) - result.centroids).max() < 0.02
+
+
+def slow_neighbourhood_means(points, neighbours):
+    """By a sort of all cosines, one point at a time, float64."""
+    means = []
+    for index, point in enumerate(points.astype(np.float64)):
+        order = np.argsort(-(points.astype(np.float64) @ point), kind='stable')
+        nearest = [other for other in order if other != index][:neighbours]
+        total = point + points[nearest].astype(np.float64).sum(axis=0)
+        means.append(total / np.linalg.norm(total))
+    return np.array(means)
+
+
+@pytest.mark.parametrize(('n', 'neighbours'), [(200, 5), (200, 1), (3, 5), (1, 5)])
+def test_neighbourhood_means_equal_a_sort_of_all_cosines(n, neighbours, monkeypatch):
+    points = unit_noise(n, 12)
+    expected = slow_neighbourhood_means(points, neighbours)
+    assert np.allclose(neighbourhood_means(points, neighbours), expected, atol=1e-6)
+    monkeypatch.setattr(kmeans, 'CHUNK_ROWS', 7)
+    assert np.allclose(neighbourhood_means(points, neighbours), expected, atol=1e-6)
+
+
+def test_a_point_among_copies_of_itself_stays():
+    points = np.repeat(unit_noise(4, 8), 10, axis=0)
+    assert np.allclose(neighbourhood_means(points, 5), points, atol=1e-6)
+
+
+def test_neighbours_keep_a_small_dense_category_together():
+    """A large loose category and small tight ones: plain k-means splits the large one."""
+    rng = np.random.default_rng(0)
+    centres = np.eye(4, 8)
+    sizes, spreads = (600, 40, 40, 40), (1.0, 0.35, 0.35, 0.35)
+    truth = np.repeat(np.arange(4), sizes)
+    noise = rng.normal(size=(720, 8)) / 8**0.5 * np.repeat(spreads, sizes)[:, None]
+    points = (centres[truth] + noise).astype(np.float32)
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    shares = []
+    for neighbours in (0, 5):
+        result = fit_kmeans(points, 4, neighbours=neighbours, initialization='k-means++')
+        assert result.centroids.shape == (4, 8)
+        shares.append(clustering_accuracy(contingency(result.assignment, truth, 4, 4)))
+    assert shares[0] < 0.97 < 0.99 < shares[1]

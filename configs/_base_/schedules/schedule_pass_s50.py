@@ -25,6 +25,7 @@ kmeans_iterations = 20
 kmeans_restarts = 30
 kmeans_initialization = 'random'  # as PASS; 'k-means++' ends more evenly over seeds
 kmeans_components = None  # or how many principal directions are clustered
+kmeans_neighbours = 0  # or how many are averaged with each image before k-means
 foreground_threshold = 'otsu'  # or a number, or 'validation_sweep' (looks at masks)
 label_batch_size = 64
 

@@ -144,6 +144,7 @@ class ClusterHook(StepHook):
         kmeans_restarts: Number of restarts.
         kmeans_initialization: 'random' or 'k-means++', see `fit_kmeans`.
         kmeans_components: Of the projections that are clustered, or None, see `fit_kmeans`.
+        kmeans_neighbours: Of each sample in the means that are clustered, see `fit_kmeans`.
         seed: Of k-means.
         features: Name of the folder of features.
         clusters: Name of the folder of clusters.
@@ -158,13 +159,19 @@ class ClusterHook(StepHook):
         kmeans_restarts: int = 30,
         kmeans_initialization: str = 'random',
         kmeans_components: int | None = None,
+        kmeans_neighbours: int = 0,
         seed: int = 0,
         features: str = 'features',
         clusters: str = 'clusters',
     ) -> None:
         shared = shared_source(source)
         kmeans = KMeans(
-            kmeans_iterations, kmeans_restarts, kmeans_initialization, kmeans_components, seed
+            kmeans_iterations,
+            kmeans_restarts,
+            kmeans_initialization,
+            kmeans_components,
+            kmeans_neighbours,
+            seed,
         )
         embedded, clustered = Path(directory, features), Path(directory, clusters)
         self.steps = [
