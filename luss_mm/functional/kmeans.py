@@ -166,36 +166,41 @@ def project_rows(embeddings: np.ndarray, directions: np.ndarray) -> np.ndarray:
     return projected
 
 
-def neighbourhood_means(points: np.ndarray, neighbours: int) -> np.ndarray:
-    """The mean of each point and its nearest neighbours, at length 1.
+def neighbourhood_means(points: np.ndarray, neighbours: int, rounds: int = 2) -> np.ndarray:
+    """Replace each point by the mean of it and its nearest neighbours, at length 1, repeatedly.
 
     An image between two categories moves towards the one that images like it belong to, so that
-    k-means depends less on the density and on the sizes of categories. Time grows with N^2.
+    k-means depends less on how many images a category has and how alike they are. Few neighbours
+    and several rounds follow a category's shape and leave small categories alone. Time grows with
+    N^2.
 
     Args:
         points: Unit rows, float32, C-contiguous. Shape (N, n).
         neighbours: Other points in each mean, those of the largest cosine; at most N - 1 are taken.
+        rounds: How often; every round finds the neighbours of the points that the last one left.
 
     Returns:
         float32, C-contiguous, unit rows. Shape (N, n).
 
-    Source: one step of the propagation of SGC (Wu et al., ICML 2019) on the graph of the nearest
+    Source: the propagation of SGC (Wu et al., ICML 2019), without learning, on the graph of nearest
     neighbours, every edge of weight 1.
     """
     taken = min(neighbours, len(points) - 1)
-    index = faiss.IndexFlatIP(points.shape[1])
-    index = faiss.index_cpu_to_all_gpus(index) if faiss.get_num_gpus() > 0 else index
-    index.add(points)
-    means = np.empty_like(points)
-    for start in range(0, len(points), CHUNK_ROWS):
-        rows = np.arange(start, min(start + CHUNK_ROWS, len(points)))
-        found = index.search(points[rows], taken + 1)[1]  # (n, taken + 1)
-        # The point itself is the nearest but for rounding and copies of it.
-        own = found == rows[:, None]
-        own[~own.any(axis=1), -1] = True
-        others = found[~own].reshape(len(rows), taken)
-        means[rows] = normalized(points[rows] + points[others].sum(axis=1))
-    return means
+    for _ in range(rounds):
+        index = faiss.IndexFlatIP(points.shape[1])
+        index = faiss.index_cpu_to_all_gpus(index) if faiss.get_num_gpus() > 0 else index
+        index.add(points)
+        means = np.empty_like(points)
+        for start in range(0, len(points), CHUNK_ROWS):
+            rows = np.arange(start, min(start + CHUNK_ROWS, len(points)))
+            found = index.search(points[rows], taken + 1)[1]  # (n, taken + 1)
+            # The point itself is the nearest but for rounding and copies of it.
+            own = found == rows[:, None]
+            own[~own.any(axis=1), -1] = True
+            others = found[~own].reshape(len(rows), taken)
+            means[rows] = normalized(points[rows] + points[others].sum(axis=1))
+        points = means
+    return points
 
 
 INITIALIZATIONS = {

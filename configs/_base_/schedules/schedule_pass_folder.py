@@ -26,7 +26,7 @@ kmeans_iterations = 50
 kmeans_restarts = 500  # of 452 photographs all seeds end equally well then; 100 did not do
 kmeans_initialization = 'k-means++'  # PASS: 'random'
 kmeans_components = '${4 * num_categories}'  # principal directions that are clustered; PASS: None
-kmeans_neighbours = 5  # are averaged with each image before k-means; PASS: 0
+kmeans_neighbours = 3  # are averaged with each image before k-means; PASS: 0
 # .5 is each image's own threshold; otherwise 'otsu' of all images, a number, or
 # 'validation_sweep' (looks at masks)
 foreground_threshold = "${0.5 if image_threshold else 'otsu'}"
