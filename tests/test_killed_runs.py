@@ -18,7 +18,7 @@ from tests.small_recipe import (
 # In the second of the epochs, the third of six shards, and so on: with something left to keep.
 KILL_POINTS = {
     'attention': ('luss_mm.models.pixel_attention_model.PixelAttentionModel.loss', 5),
-    'features': ('luss_mm.pipeline.features.write_array', 5),
+    'features': ('luss_mm.pipeline.image_batches.opened_atomically', 3),
     'k-means': ('luss_mm.work_dir.run_folder.write_array', 2),
     'labels': ('luss_mm.pipeline.image_batches.save_label_map', 20),
     'renaming a label map': ('os.replace', 30),

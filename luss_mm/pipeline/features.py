@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,17 @@ from mmengine.logging import print_log
 
 from luss_mm.datasets.cached_maps import CachedMaps, layout_path, values_path
 from luss_mm.models.attended_backbone import AttendedInference
-from luss_mm.pipeline.image_batches import ShardedBatches, stack_features, stack_images
+from luss_mm.pipeline.image_batches import (
+    Arrays,
+    ShardedBatches,
+    join_arrays,
+    stack_features,
+    stack_images,
+)
 from luss_mm.work_dir.artifact import produce
 from luss_mm.work_dir.atomic_files import create_mapped_array, write_array
 from luss_mm.work_dir.run_folder import EMBEDDINGS, SCORE_COUNTS, Features, load_features
-from luss_mm.work_dir.shards import FinishedShards, join_shards
+from luss_mm.work_dir.shards import FinishedShards
 
 SCORE_BINS = 1000
 
@@ -48,65 +54,43 @@ def extract_features(
         The features, read back from disk, with SCORE_BINS bins of scores.
     """
 
-    def make(unfinished: Path) -> None:
-        join_shards(
-            unfinished,
-            len(batches),
-            lambda finished: _extract_shards(finished, model, batches, device),
-            lambda directory: _join_shards(directory, batches),
-        )
-
-    return load_features(produce(directory, make, inputs, settings))
-
-
-@torch.inference_mode()
-def _extract_shards(
-    finished: FinishedShards,
-    model: AttendedInference,
-    batches: ShardedBatches,
-    device: torch.device | str,
-) -> None:
-    model.eval().to(device)
-    for shard, shard_batches in batches.iterate(finished, 'features'):
-        start, stop = batches.bounds(shard)
-        rows: np.ndarray | None = None
+    @torch.inference_mode()
+    def embed(shard_batches: Iterator[list[dict]], start: int, stop: int) -> Arrays:
+        rows: list[np.ndarray | None] = [None] * (stop - start)
         counts = np.zeros(SCORE_BINS, dtype=np.int64)
         for batch in shard_batches:
             images = model.data_preprocessor.normalize(stack_images(batch, device))
             embeddings, scores = model(images, stack_features(batch, device))
-            if rows is None:
-                rows = np.empty((stop - start, embeddings.shape[1]), dtype=np.float32)
-            rows[[sample['index'] - start for sample in batch]] = embeddings.cpu().numpy()
+            for sample, embedding in zip(batch, embeddings.cpu().numpy(), strict=True):
+                rows[sample['index'] - start] = embedding
             bins = (scores.float() * SCORE_BINS).long().clamp_(0, SCORE_BINS - 1)
             counts += torch.bincount(bins.flatten(), minlength=SCORE_BINS).cpu().numpy()
-        files = [_counts_path(finished.directory, shard), _shard_path(finished.directory, shard)]
-        write_array(files[0], counts)
-        write_array(files[1], rows)
-        finished.add(shard, files)
+        return dict(embeddings=np.stack(rows).astype(np.float32), counts=counts)
+
+    def make(unfinished: Path) -> None:
+        model.eval().to(device)
+        join = partial(_join_shards, unfinished, len(batches.dataset))
+        join_arrays(unfinished, batches, 'features', embed, join)
+
+    return load_features(produce(directory, make, inputs, settings))
 
 
-def _join_shards(directory: Path, batches: ShardedBatches) -> list[Path]:
+def _join_shards(directory: Path, number: int, shards: Iterator[Arrays]) -> list[Path]:
     """Copy all shards into one file that k-means can map."""
-    channels = np.load(_shard_path(directory, 0), mmap_mode='r').shape[1]
-    temporary = directory / f'.{EMBEDDINGS}.tmp'
-    joined = create_mapped_array(temporary, (len(batches.dataset), channels))
+    temporary, joined, start = directory / f'.{EMBEDDINGS}.tmp', None, 0
     total = np.zeros(SCORE_BINS, dtype=np.int64)
-    for shard in range(len(batches)):
-        joined[slice(*batches.bounds(shard))] = np.load(_shard_path(directory, shard))
-        total += np.load(_counts_path(directory, shard))
+    for shard in shards:
+        rows = shard['embeddings']
+        if joined is None:
+            joined = create_mapped_array(temporary, (number, rows.shape[1]))
+        joined[start : start + len(rows)] = rows
+        start += len(rows)
+        total += shard['counts']
     joined.flush()
     del joined
     write_array(directory / SCORE_COUNTS, total)
     os.replace(temporary, directory / EMBEDDINGS)
     return [directory / EMBEDDINGS, directory / SCORE_COUNTS]
-
-
-def _shard_path(directory: Path, shard: int) -> Path:
-    return directory / f'shard-{shard:06d}.npy'
-
-
-def _counts_path(directory: Path, shard: int) -> Path:
-    return directory / f'shard-{shard:06d}.counts.npy'
 
 
 MEGABYTE = 1e6

@@ -4,20 +4,23 @@ import math
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from mmengine.dist import get_dist_info
+from mmengine.dist import barrier, get_dist_info, is_main_process
 from torch.utils.data import DataLoader, Dataset
 
 from luss_mm.datasets.mask_files import save_label_map
 from luss_mm.datasets.samplers import OneEpoch
 from luss_mm.terminal import Progress
-from luss_mm.work_dir.atomic_files import BackgroundWriter
+from luss_mm.work_dir.atomic_files import BackgroundWriter, opened_atomically
 from luss_mm.work_dir.shards import FinishedShards
 
 Item = TypeVar('Item')
+Arrays = Mapping[str, np.ndarray]
+JOINED = 'joined'  # the piece that all shards were copied into
 
 
 class ShardedBatches:
@@ -151,6 +154,42 @@ def stack_features(
     if 'features' not in samples[0]:
         return None
     return stack_images(samples, device, 'features').float()
+
+
+def join_arrays(
+    directory: Path,
+    batches: ShardedBatches,
+    title: str,
+    make_shard: Callable[[Iterator[list[dict]], int, int], Arrays],
+    join: Callable[[Iterator[Arrays]], Iterable[Path]],
+) -> None:
+    """Make arrays shard by shard and copy them into files for all of it; collective.
+
+    The shards go only when these files are complete. Memory: one shard on each rank.
+
+    Args:
+        directory: Of the output.
+        batches: Over the images.
+        title: Of the progress.
+        make_shard: Arrays of a shard from its batches, its first sample and the one after its last.
+        join: Copies the arrays of all shards, which come in order, on rank 0; returns the files for
+            all of them.
+    """
+    finished, paths = FinishedShards(directory), []
+    for shard in range(len(batches)):
+        paths.append(directory / f'.shard-{shard:06d}.npz')
+    if JOINED not in finished:  # else interrupted later
+        for shard, shard_batches in batches.iterate(finished, title):
+            arrays = make_shard(shard_batches, *batches.bounds(shard))
+            with opened_atomically(paths[shard]) as file:
+                np.savez(file, **arrays)
+            finished.add(shard, [paths[shard]])
+        barrier()
+    if is_main_process():
+        if JOINED not in finished:
+            finished.add(JOINED, join(dict(np.load(path)) for path in paths))
+        for shard in range(len(batches)):
+            finished.remove(shard)
 
 
 def write_label_maps(

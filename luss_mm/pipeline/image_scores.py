@@ -1,7 +1,8 @@
 """What a trained classifier says of every image: its loss and its label."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,12 @@ from torch.nn import functional as F
 
 from luss_mm.datasets import ClassLabelDataset
 from luss_mm.models.attended_backbone import ImageClassifier
-from luss_mm.pipeline.image_batches import ShardedBatches
+from luss_mm.pipeline.image_batches import Arrays, ShardedBatches, join_arrays
 from luss_mm.work_dir.artifact import produce
 from luss_mm.work_dir.atomic_files import write_array
 from luss_mm.work_dir.run_folder import LABELS, LOSSES, write_selected, write_summary
-from luss_mm.work_dir.shards import FinishedShards, join_shards
 
 GIVEN, PREDICTED = 'given', 'predicted'
-SCORE = np.dtype([('loss', np.float32), ('label', np.int32)])
 
 
 @dataclass(frozen=True)
@@ -69,47 +68,33 @@ def score_images(
         The directory.
     """
 
+    @torch.inference_mode()
+    def score(shard_batches: Iterator[list[dict]], start: int, stop: int) -> Arrays:
+        losses = np.empty(stop - start, dtype=np.float32)
+        labels = np.empty(stop - start, dtype=np.int32)
+        for batch in shard_batches:
+            images = torch.stack([sample['inputs'] for sample in batch]).to(device)
+            given = torch.tensor([sample['class_label'] for sample in batch], device=device)
+            rows = [sample['index'] - start for sample in batch]
+            found = score_batch(classifier, images, given, rule)
+            losses[rows], labels[rows] = (values.cpu().numpy() for values in found)
+        return dict(losses=losses, labels=labels)
+
     def make(unfinished: Path) -> None:
-        join_shards(
-            unfinished,
-            len(batches),
-            lambda finished: _score_shards(finished, classifier, batches, rule, device),
-            lambda directory: _join_shards(directory, len(batches)),
-        )
+        classifier.eval().to(device)
+        join = partial(_join_shards, unfinished)
+        join_arrays(unfinished, batches, 'classifier scores', score, join)
 
     settings = dict(vars(rule), batch_size=batches.batch_size, shard_size=batches.shard_size)
     return produce(directory, make, inputs, settings)
 
 
-@torch.inference_mode()
-def _score_shards(
-    finished: FinishedShards,
-    classifier: ImageClassifier,
-    batches: ShardedBatches,
-    rule: ScoringRule,
-    device: torch.device | str,
-) -> None:
-    classifier.eval().to(device)
-    for shard, shard_batches in batches.iterate(finished, 'classifier scores'):
-        start, stop = batches.bounds(shard)
-        scores = np.empty(stop - start, dtype=SCORE)
-        for batch in shard_batches:
-            images = torch.stack([sample['inputs'] for sample in batch]).to(device)
-            given = torch.tensor([sample['class_label'] for sample in batch], device=device)
-            losses, labels = score_batch(classifier, images, given, rule)
-            rows = [sample['index'] - start for sample in batch]
-            scores['loss'][rows] = losses.cpu().numpy()
-            scores['label'][rows] = labels.cpu().numpy()
-        path = _shard(finished.directory, shard)
-        write_array(path, scores)
-        finished.add(shard, [path])
-
-
-def _join_shards(directory: Path, num_shards: int) -> list[Path]:
-    scores = np.concatenate([np.load(_shard(directory, s)) for s in range(num_shards)])
-    write_summary(directory, dict(mean_loss=float(scores['loss'].mean()), images=len(scores)))
-    write_array(directory / LOSSES, scores['loss'])
-    write_array(directory / LABELS, scores['label'])
+def _join_shards(directory: Path, shards: Iterator[Arrays]) -> list[Path]:
+    losses, labels = zip(*((shard['losses'], shard['labels']) for shard in shards), strict=True)
+    losses, labels = np.concatenate(losses), np.concatenate(labels)
+    write_summary(directory, dict(mean_loss=float(losses.mean()), images=len(losses)))
+    write_array(directory / LOSSES, losses)
+    write_array(directory / LABELS, labels)
     return [directory / LOSSES, directory / LABELS]
 
 
@@ -131,10 +116,6 @@ def score_batch(
     choices = {GIVEN: given, PREDICTED: logits.argmax(dim=1)}
     losses = F.cross_entropy(logits, choices[rule.loss_labels], reduction='none')
     return losses, choices[rule.labels]
-
-
-def _shard(directory: Path, shard: int) -> Path:
-    return directory / f'.shard-{shard:06d}.npy'
 
 
 def write_selection(

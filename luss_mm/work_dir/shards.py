@@ -1,17 +1,13 @@
 """Which pieces of an interrupted output are finished, so that only the others are made again."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-
-from mmengine.dist import barrier, is_main_process
 
 from luss_mm.work_dir.artifact import sizes_of
 from luss_mm.work_dir.atomic_files import write_atomically
 from luss_mm.work_dir.stop_request import stop_if_asked
-
-JOINED = 'joined'  # the piece that all shards were copied into
 
 
 class FinishedShards:
@@ -68,30 +64,3 @@ class FinishedShards:
 
     def _path(self, shard: object) -> Path:
         return self.directory / '.finished-shards' / f'{shard}.json'
-
-
-def join_shards(
-    directory: Path,
-    num_shards: int,
-    make_shards: Callable[[FinishedShards], None],
-    join: Callable[[Path], Iterable[Path]],
-) -> None:
-    """Make an output in pieces and copy them into files for all of it; collective.
-
-    The pieces go only when these files are complete.
-
-    Args:
-        directory: Of the output.
-        num_shards: Number of pieces, which are called 0, 1, ...
-        make_shards: Makes this rank's pieces.
-        join: Copies all pieces, on rank 0; returns the files for all of them.
-    """
-    finished = FinishedShards(directory)
-    if JOINED not in finished:  # else interrupted later
-        make_shards(finished)
-        barrier()
-    if is_main_process():
-        if JOINED not in finished:
-            finished.add(JOINED, join(directory))
-        for shard in range(num_shards):
-            finished.remove(shard)

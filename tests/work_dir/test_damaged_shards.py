@@ -17,12 +17,12 @@ from luss_mm.pipeline import features as extraction
 from luss_mm.pipeline import image_scores as scoring
 from luss_mm.pipeline.check_images import CheckedDataset, check_images
 from luss_mm.pipeline.features import extract_features
-from luss_mm.pipeline.image_batches import ShardedBatches
+from luss_mm.pipeline.image_batches import JOINED, ShardedBatches
 from luss_mm.pipeline.image_scores import ScoringRule, score_images
 from luss_mm.pipeline.reference_features import extract_references, label_by_references
 from luss_mm.pipeline.tagged_labels import NumberedImages, generate_tagged_labels
 from luss_mm.work_dir.manifest import MANIFEST
-from luss_mm.work_dir.shards import JOINED, FinishedShards
+from luss_mm.work_dir.shards import FinishedShards
 from tests.engine.small_run import make_run
 from tests.pipeline import test_feature_maps as maps_of
 from tests.pipeline.test_generate_labels import Labelling
