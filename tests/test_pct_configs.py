@@ -16,7 +16,6 @@ from mmseg.registry import DATASETS, MODELS
 
 from luss_mm.engine.staged_runner import StagedRunner
 from luss_mm.inference import LUSSInferencer
-from luss_mm.recipes.settings import SettingsError
 from tests.conftest import slow_but
 from tests.semi_recipes import shallow_name
 from tests.small_pct import SIZE, tiny_folders, tiny_lists
@@ -43,10 +42,6 @@ def stages_of(path):
     return trainings(load_recipe(path))
 
 
-def steps(pipeline):
-    return [transform['type'] for transform in pipeline]
-
-
 @each_recipe
 def test_the_same_network_is_retrained(path):
     pct, retrain = stages_of(path).values()
@@ -67,24 +62,6 @@ def test_tests_at_several_scales_are_mmsegs_own_and_no_part_of_the_training():
     assert [stage['tta_pipeline'][0], *(t for (t,) in rest)] == whole
     settings = [recipe.settings_of('retrain') for recipe in recipes]
     assert settings[0] == settings[1] and not settings[0].keys() & {'tta_model', 'tta_pipeline'}
-
-
-@each_recipe
-def test_only_images_with_masks_are_augmented(path):
-    pct, retrain = stages_of(path).values()
-    parts = pct['train_dataloader']['dataset']
-    labelled, tagged = (steps(parts[name]['pipeline']) for name in ('labelled', 'unlabelled'))
-    published = data_of(path) in ('voc', 'coco')
-    operations = 'PCTOperations' if published else 'RandomStrongOperations'
-    assert parts.get('revisit_labelled', False) is published
-    assert labelled[-3:] == [operations, 'RandomCrop', 'PackViews']
-    assert tagged[-3:] == ['MarkValidPixels', 'RandomCrop', 'PackViews']
-    assert operations not in tagged
-    (strong,) = [t for t in parts['labelled']['pipeline'] if t['type'] == operations]
-    assert strong['num'] == 2
-    for pipeline in (labelled, tagged):  # tags are those of whole images
-        assert pipeline.index('SetImageTags') < pipeline.index('RandomCrop')
-    assert operations in steps(retrain['train_dataloader']['dataset']['pipeline'])
 
 
 @each_recipe
@@ -215,11 +192,3 @@ def test_networks_can_be_scored_without_tags(tmp_path):
     config.experiment_name = 'untagged'  # else logger and visualizer are those of the training
     scores = Runner.from_cfg(config).test()
     assert {'hybrid/mIoU', 'pseudo/mIoU'} <= scores.keys()
-
-
-def test_missing_weights_are_named_before_training():
-    path = CONFIGS / 'semi/pct_folder.py'
-    config = tiny_config(path)
-    config.merge_from_dict(dict(checkpoint='nowhere.pth', work_dir=str(ROOT / 'missing')))
-    with pytest.raises(SettingsError, match=r'nowhere.pth: no such file. Set checkpoint'):
-        StagedRunner(config).train()

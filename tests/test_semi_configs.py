@@ -55,18 +55,6 @@ def test_split_is_one_setting(pair):
             assert isinstance(dataset, str) or dataset['data_root'] == '/images'
 
 
-@pytest.mark.parametrize('name', ['dssn_folder', 'dssn_imagenet_s50_resnet50'])
-def test_recipes_without_a_published_run_keep_their_own_draws(name):
-    stage = training(name)
-    colours, operations, box = stage['train_dataloader']['dataset']['unlabelled']['pipeline'][-1][
-        'views'
-    ]['strong1']
-    assert operations == dict(type='RandomColourOperations', num=(1, 3))
-    assert box == dict(type='DrawCutMixBox', prob=0.5)
-    assert 'strong_from_iteration' not in stage['model']
-    assert stage['model']['segmentor']['decode_head']['type'] == 'DepthwiseSeparableASPPHead'
-
-
 def test_the_best_pass_of_student_or_teacher_is_an_option_and_said():
     options = dict(validation_interval=1, save_best='teacher/mIoU')
     recipe = load_recipe(config_path('dssn_voc_resnet101'), **options)

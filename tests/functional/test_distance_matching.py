@@ -101,16 +101,6 @@ def test_chunks_bound_the_work_space(monkeypatch):
     assert max(n for n, _ in seen) == 10
 
 
-def test_fewer_references_than_neighbours():
-    features, directions, categories = made_up(references=4)
-    labels = vote_of_neighbours(features, directions, categories, neighbours=10)
-    expected = [
-        slow_vote(features[b, :, y, x], directions, categories, 10, 0.07)
-        for b, y, x in np.ndindex(2, 7, 5)
-    ]
-    assert labels.flatten().tolist() == expected
-
-
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 def test_half_precision_is_widened(dtype):
     features, directions, categories = made_up()
@@ -137,11 +127,3 @@ def test_resized_labels_take_the_cell_of_their_centre():
         resized = resize_nearest(labels, (height, width))
         for y, x in np.ndindex(height, width):
             assert resized[y, x] == labels[slow_cell(y, height, 5), slow_cell(x, width, 7)]
-
-
-def test_what_does_not_fit_is_named():
-    features, directions, categories = made_up()
-    with pytest.raises(ValueError, match='positive, not 0'):
-        vote_of_neighbours(features, directions, categories, neighbours=0)
-    with pytest.raises(ValueError, match=r'positive, not 10 and 0'):
-        vote_of_neighbours(features, directions, categories, temperature=0)
