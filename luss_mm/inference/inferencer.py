@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from luss_mm.datasets import image_walk
 from luss_mm.datasets.image_walk import IMAGE_SUFFIXES, is_image, size_of
-from luss_mm.evaluation.cluster_names import (
+from luss_mm.evaluation.cluster_matching import (
     given_names,
     merged_ids,
     name_of,

@@ -23,6 +23,7 @@ from luss_mm.functional.pixel_attention import upsample_features
 from luss_mm.models.preprocessors import ViewsPreprocessor
 from luss_mm.pipeline.image_batches import (
     Arrays,
+    FinishedShards,
     ShardedBatches,
     join_arrays,
     write_label_maps,
@@ -30,7 +31,6 @@ from luss_mm.pipeline.image_batches import (
 from luss_mm.work_dir.artifact import produce
 from luss_mm.work_dir.atomic_files import write_array
 from luss_mm.work_dir.run_folder import write_summary
-from luss_mm.work_dir.shards import FinishedShards
 
 DIRECTIONS = 'directions.npy'
 CATEGORIES = 'categories.npy'

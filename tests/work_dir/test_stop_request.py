@@ -12,9 +12,8 @@ from torch.utils.data import Dataset
 
 from luss_mm.checkpoints.loading import find_newest_checkpoint
 from luss_mm.engine.hooks import EpochSeedHook, StopRequestHook
-from luss_mm.pipeline.image_batches import ShardedBatches
+from luss_mm.pipeline.image_batches import FinishedShards, ShardedBatches
 from luss_mm.work_dir import stop_request
-from luss_mm.work_dir.shards import FinishedShards
 from luss_mm.work_dir.stop_request import EXIT_STATUS, stop_if_asked, stopping_on_sigterm
 from tests.datasets.semi_layout import semi_config, write_split
 from tests.engine import test_epoch_seed as iterations
