@@ -17,8 +17,8 @@ from mmseg.registry import DATASETS, MODELS
 from luss_mm.engine.staged_runner import StagedRunner
 from luss_mm.inference import LUSSInferencer
 from tests.conftest import slow_but
-from tests.semi_recipes import shallow_name
-from tests.small_pct import SIZE, tiny_folders, tiny_lists
+from tests.semi_recipes import load_finished, shallow_name, tiny_data, write_weights
+from tests.small_pct import SIZE, tiny_folders
 from tests.test_configs import (
     CONFIGS,
     load_recipe,
@@ -110,8 +110,7 @@ ROOT = Path(_directory.name)
 
 
 def tiny_config(path, **options):
-    listed = data_of(path) in ('voc', 'coco')
-    data = tiny_lists(ROOT, CLASSES[data_of(path)]) if listed else tiny_folders(ROOT)
+    data = tiny_data(data_of(path)) if data_of(path) in ('voc', 'coco') else tiny_folders(ROOT)
     if path.stem == 'pct_folder':
         data = data | dict(num_categories=2)
     network = next(value for kind, value in TINY_NETWORKS.items() if kind in path.stem)
@@ -128,10 +127,7 @@ def run(path):
     """Work directory of a finished tiny run, from random pretrained weights."""
     runner = StagedRunner(tiny_config(path))
     stage = runner.recipe.stage('retrain', 'stage')
-    with DefaultScope.overwrite_default_scope('mmseg'):
-        backbone = MODELS.build(stage['model']['backbone'])
-    state = {f'backbone.{k}': v for k, v in backbone.state_dict().items()}
-    torch.save(dict(state_dict=state), ROOT / f'{path.stem}.pth')
+    write_weights(stage['model']['backbone'], ROOT / f'{path.stem}.pth')
     runner.train()
     return runner.work_dir
 
@@ -152,13 +148,7 @@ def test_trains_a_step_of_each_stage(path):
 def test_finished_stages_work_by_themselves(path):
     """Both predict at the size of the file; H and P nothing but tags, unless told otherwise."""
     for name in ('pct', 'retrain'):
-        config = Config.fromfile(run(path) / name / 'config.py')
-        with DefaultScope.overwrite_default_scope('mmseg'):
-            model = MODELS.build(config.model).eval()
-            sample = DATASETS.build(config.val_dataloader.dataset)[0]
-        state = torch.load(run(path) / name / 'final.pth', weights_only=False)['state_dict']
-        model.load_state_dict(state)
-        batch = dict(inputs=[sample['inputs']], data_samples=[sample['data_samples']])
+        config, model, batch = load_finished(run(path) / name)
         with torch.no_grad():
             (predicted,) = model.test_step(batch)
         assert predicted.pred_sem_seg.data.shape == (1, *SIZE)

@@ -17,7 +17,7 @@ from luss_mm.datasets.mask_files import save_label_map
 from luss_mm.datasets.samplers import OneEpoch
 from luss_mm.terminal import Progress
 from luss_mm.work_dir.artifact import sizes_of
-from luss_mm.work_dir.atomic_files import BackgroundWriter, opened_atomically, write_atomically
+from luss_mm.work_dir.atomic_files import BackgroundWriter, opened_atomically, write_json
 from luss_mm.work_dir.stop_request import stop_if_asked
 
 Item = TypeVar('Item')
@@ -60,8 +60,7 @@ class FinishedShards:
             SystemExit: See `stop_if_asked`.
         """
         sizes = {f.relative_to(self.directory).as_posix(): f.stat().st_size for f in files}
-        record = json.dumps(dict(files=sizes, content=content))
-        write_atomically(self._path(shard), record.encode())
+        write_json(self._path(shard), dict(files=sizes, content=content))
         stop_if_asked(f'the finished pieces of {self.directory.name} are kept')
 
     def content(self, shard: int | str) -> Any:

@@ -70,7 +70,8 @@ def test_references_equal_the_loop(mask_size):
     np.testing.assert_allclose(directions.numpy(), list(expected.values()), atol=1e-6)
 
 
-@pytest.mark.parametrize('neighbours, temperature', [(1, 0.07), (10, 0.07), (10, 1.0), (25, 0.02)])
+# The last two: all references there are, and more than there are.
+@pytest.mark.parametrize('neighbours, temperature', [(1, 0.07), (10, 1.0), (60, 0.07), (80, 0.02)])
 def test_vote_equals_the_loop(neighbours, temperature):
     features, directions, categories = made_up()
     labels = vote_of_neighbours(features, directions, categories, neighbours, temperature)
