@@ -100,6 +100,12 @@ def test_leftovers_go_and_nothing_else_does(tmp_path):
     assert remove_leftovers(tmp_path / 'gone') == 0
 
 
+def test_the_disk_has_set_the_blocks_aside(tmp_path):
+    path = tmp_path / 'a.npy'
+    create_mapped_array(path, (1000, 1000))
+    assert os.stat(path).st_blocks * 512 >= 4_000_000
+
+
 def test_a_disk_without_room_is_named_and_not_filled(tmp_path):
     path = tmp_path / 'a.npy'
     rows = shutil.disk_usage(tmp_path).free // 4096 + 1
