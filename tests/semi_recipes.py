@@ -15,23 +15,7 @@ from luss_mm.checkpoints.loading import load_weights
 from tests.test_configs import CONFIGS
 from tests.tiny_layout import write_image, write_label_map
 
-VOC_SPLITS = {
-    '92': 92,
-    '183': 183,
-    '366': 366,
-    '732': 732,
-    '1464': 1464,
-    '1_16': 662,
-    '1_8': 1323,
-    '1_4': 2646,
-    '1_2': 5291,
-}
-CITYSCAPES_SPLITS = {'1_16': 186, '1_8': 372, '1_4': 744, '1_2': 1488}
-COCO_SPLITS = {'1_512': 232, '1_256': 463, '1_128': 925, '1_64': 1849, '1_32': 3697}
-# Training images, and how many of them a split labels.
-SETS = dict(
-    voc=(10582, VOC_SPLITS), cityscapes=(2975, CITYSCAPES_SPLITS), coco=(118287, COCO_SPLITS)
-)
+SETS = ('voc', 'cityscapes', 'coco')  # whose images and masks lie in lists
 BACKBONES = dict(
     voc=('resnet50', 'resnet101', 'xception65'),
     cityscapes=('resnet50', 'resnet101', 'xception65'),
