@@ -77,7 +77,6 @@ def stopped_at(iteration, folder, kind, data):
     [
         # Checkpoints come after every second iteration or epoch, an epoch has two iterations.
         ('iterations', 2, 'iter_3.pth'),
-        ('iterations', 3, 'iter_4.pth'),
         ('epochs', 6, 'epoch_3.pth'),
         ('epochs', 7, 'epoch_4.pth'),
     ],
