@@ -8,29 +8,14 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from mmseg.registry import MODELS
+from mmseg.registry import DATASETS, MODELS
 from PIL import Image
 
+from luss_mm.checkpoints.loading import load_weights
 from tests.test_configs import CONFIGS
 from tests.tiny_layout import write_image, write_label_map
 
-VOC_SPLITS = {
-    '92': 92,
-    '183': 183,
-    '366': 366,
-    '732': 732,
-    '1464': 1464,
-    '1_16': 662,
-    '1_8': 1323,
-    '1_4': 2646,
-    '1_2': 5291,
-}
-CITYSCAPES_SPLITS = {'1_16': 186, '1_8': 372, '1_4': 744, '1_2': 1488}
-COCO_SPLITS = {'1_512': 232, '1_256': 463, '1_128': 925, '1_64': 1849, '1_32': 3697}
-# Training images, and how many of them a split labels.
-SETS = dict(
-    voc=(10582, VOC_SPLITS), cityscapes=(2975, CITYSCAPES_SPLITS), coco=(118287, COCO_SPLITS)
-)
+SETS = ('voc', 'cityscapes', 'coco')  # whose images and masks lie in lists
 BACKBONES = dict(
     voc=('resnet50', 'resnet101', 'xception65'),
     cityscapes=('resnet50', 'resnet101', 'xception65'),
@@ -104,11 +89,29 @@ def tiny_weights(name):
     del backbone['init_cfg']
     if 'xception' in name:
         register_tiny_xception()
+    return write_weights(backbone, ROOT / f'{name}.pth')
+
+
+def write_weights(backbone, path):
+    """Random weights of a config's backbone, as a pretraining leaves them."""
     with DefaultScope.overwrite_default_scope('mmseg'):
         state = MODELS.build(backbone).state_dict()
-    path = ROOT / f'{name}.pth'
     torch.save(dict(state_dict={f'backbone.{k}': v for k, v in state.items()}), path)
     return path
+
+
+def load_finished(stage):
+    """Config, and model with its weights, of a finished stage, and its first validation image."""
+    config = Config.fromfile(stage / 'config.py')
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        model = MODELS.build(config.model)
+        sample = DATASETS.build(config.val_dataloader.dataset)[0]
+    load_weights(model, stage / 'final.pth')
+    return (
+        config,
+        model.eval(),
+        dict(inputs=[sample['inputs']], data_samples=[sample['data_samples']]),
+    )
 
 
 @functools.cache
@@ -158,13 +161,10 @@ def _listed_images(root, rng, num_classes):
         for i in range(count):
             stem = f'{Path(name).name}_{i}'
             write_image(root / f'images/{stem}.jpg', rng.integers(0, 256, (40, 52, 3)))
-            line = f'images/{stem}.jpg'
-            if name != 'tiny/unlabeled':
-                labels = rng.choice([*range(num_classes), 255], (40, 52)).astype(np.uint8)
-                (root / 'masks').mkdir(exist_ok=True)
-                Image.fromarray(labels).save(root / f'masks/{stem}.png')
-                line += f' masks/{stem}.png'
-            lines.append(line)
+            labels = rng.choice([*range(num_classes), 255], (40, 52)).astype(np.uint8)
+            (root / 'masks').mkdir(exist_ok=True)
+            Image.fromarray(labels).save(root / f'masks/{stem}.png')
+            lines.append(f'images/{stem}.jpg masks/{stem}.png')
         path = root / 'lists' / f'{name}.txt'
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text('\n'.join(lines) + '\n')

@@ -5,18 +5,16 @@ import functools
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
-from mmseg.registry import MODELS
 
 from luss_mm.imagenet_s.lists import imagenet_s_categories
 from luss_mm.recipes.recipe import Recipe
-from tests.datasets.semi_layout import VOID, write_lines, write_palette_mask
+from tests.semi_recipes import write_weights
 from tests.tiny_layout import write_image, write_label_map
 
 CATEGORIES = ('disc', 'stripes', 'wedge')
 COLOURS = np.array([[200, 40, 30], [40, 180, 60], [60, 60, 210]])
 IGNORED = 1000
-SIZE = (36, 44)  # of the images that only fill a step
+SIZE = (40, 52)  # of the images that only fill a step
 
 OPTIONS = {
     'num_categories': len(CATEGORIES),
@@ -63,27 +61,7 @@ def write_backbone(path, recipe, **options):
     config = Config.fromfile(recipe)
     config.merge_from_dict(OPTIONS | options | dict(work_dir='none'))
     torch.manual_seed(0)
-    with DefaultScope.overwrite_default_scope('mmseg'):
-        backbone = MODELS.build(Recipe(config).stage('retrain', 'none')['model']['backbone'])
-    state = {f'backbone.{key}': value for key, value in backbone.state_dict().items()}
-    torch.save(dict(state_dict=state), path)
-    return path
-
-
-@functools.cache
-def tiny_lists(directory, num_classes):
-    """Three images with masks, four without and two for validation; a few void pixels."""
-    root, rng = directory / f'lists{num_classes}', np.random.default_rng(0)
-    splits = dict(labeled=range(3), unlabeled=range(3, 7), val=range(7, 9))
-    for i in range(9):
-        write_image(root / 'images' / f'{i}.jpg', rng.integers(0, 256, (*SIZE, 3)))
-        ids = rng.choice([0, 1, num_classes - 1, VOID], SIZE)
-        write_palette_mask(root / 'masks' / f'{i}.png', ids)
-    (root / 'tiny').mkdir()
-    for name, numbers in splits.items():
-        lines = [f'images/{i}.jpg masks/{i}.png' for i in numbers]
-        write_lines(root / ('val.txt' if name == 'val' else f'tiny/{name}.txt'), *lines)
-    return dict(data_root=str(root), split_root=str(root), split='tiny')
+    return write_weights(Recipe(config).stage('retrain', 'none')['model']['backbone'], path)
 
 
 @functools.cache

@@ -78,7 +78,7 @@ every_recipe = pytest.mark.parametrize('path', ALL_RECIPES, ids=lambda p: p.stem
 
 @each_recipe
 @pytest.mark.parametrize(
-    'options', [{}, dict(evaluate=False), dict(amp='bfloat16', num_workers=0)], ids=str
+    'options', [{}, dict(evaluate=False, amp='bfloat16', num_workers=0)], ids=str
 )
 def test_resolves(path, options):
     recipe = load_recipe(path, **options)
@@ -91,10 +91,12 @@ def test_resolves(path, options):
 
 
 @each_recipe
-def test_one_command_sets_folder_and_categories(path):
-    recipe = load_recipe(path, data_root='/photographs', num_categories=7, seed=3)
+def test_each_of_these_is_one_setting(path):
+    options = dict(data_root='/photographs', num_categories=7, seed=3, ignore_index=777)
+    recipe = load_recipe(path, **options)
     for stage in trainings(recipe).values():
         assert {v for _, v in values_of(stage, ['data_root'])} == {'/photographs'}
+        assert {v for _, v in values_of(stage, IGNORE_KEYS)} <= {777}
         assert stage['randomness'] == dict(seed=3)
         assert stage['train_dataloader']['dataset']['seed'] == 3
     assert stage['model']['decode_head']['num_classes'] == 8
@@ -112,12 +114,6 @@ def test_no_ignore_value_of_255(path):
             for key, default in default_arguments(target).items():
                 if key in (*IGNORE_KEYS, 'pad_val'):
                     assert '255' not in str(block.get(key, default)), f'{where}.{key}'
-
-
-@each_recipe
-def test_ignore_index_is_one_setting(path):
-    for stage in trainings(load_recipe(path, ignore_index=777)).values():
-        assert {v for _, v in values_of(stage, IGNORE_KEYS)} <= {777}
 
 
 @each_recipe

@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
-from mmseg.registry import DATASETS, MODELS
 
 from luss_mm.engine.receptive_fields import ReceptiveFieldHook
 from luss_mm.engine.staged_runner import StagedRunner
 from luss_mm.recipes.settings import SettingsError
 from tests.conftest import slow_but
 from tests.engine.tiny_training import Killed
+from tests.semi_recipes import load_finished, write_weights
 from tests.test_configs import (
     CONFIGS,
     load_recipe,
@@ -110,10 +109,7 @@ def run(name):
     runner = StagedRunner(tiny_config(name))
     stage = runner.recipe.stage('finetune', 'stage')
     if not name.endswith('_merge'):
-        with DefaultScope.overwrite_default_scope('mmseg'):
-            backbone = MODELS.build(stage['model']['backbone'])
-        state = {f'backbone.{k}': v for k, v in backbone.state_dict().items()}
-        torch.save(dict(state_dict=state), ROOT / f'{name}.pth')
+        write_weights(stage['model']['backbone'], ROOT / f'{name}.pth')
     runner.train()
     return runner.work_dir
 
@@ -125,23 +121,11 @@ def test_trains_a_step_and_predicts(name):
     assert scores['iter'] == 2 and 0 <= scores['metrics']['mIoU'] <= 100
     labels = json.loads((stage / 'manifest.json').read_text())['used_ground_truth']
     assert labels == ['train-semi masks: training', 'validation masks: scoring']
-    model, sample = load_finished(stage)
+    _, model, sample = load_finished(stage)
     with torch.no_grad():
         (predicted,) = model.test_step(sample)
     assert predicted.pred_sem_seg.data.shape == (1, 40, 52)
     assert predicted.pred_sem_seg.data.max() <= 50
-
-
-def load_finished(stage):
-    """Model of a finished stage, from its own config alone, and a validation sample."""
-    config = Config.fromfile(stage / 'config.py')
-    with DefaultScope.overwrite_default_scope('mmseg'):
-        model = MODELS.build(config.model)
-        dataset = DATASETS.build(config.val_dataloader.dataset)
-    model.load_state_dict(torch.load(stage / 'final.pth', weights_only=False)['state_dict'])
-    sample = dataset[0]
-    model.eval()
-    return model, dict(inputs=[sample['inputs']], data_samples=[sample['data_samples']])
 
 
 def test_search_is_followed_by_single_multiple_and_merge():
@@ -150,7 +134,7 @@ def test_search_is_followed_by_single_multiple_and_merge():
     )
     assert all(pair == [2, 2] for pair in found.values()) and len(found) == 4
     for mode in ('single', 'multiple', 'merge'):
-        model, _ = load_finished(run(f'rf_convnext_tiny_{mode}') / 'finetune')
+        _, model, _ = load_finished(run(f'rf_convnext_tiny_{mode}') / 'finetune')
         assert set(model.dilations().values()) == {(2, 2)}, mode
     conv = model.backbone.stages[0][0].depthwise_conv
     assert conv.kernel_size == (19, 19)  # 7 taps at dilations up to 3

@@ -18,7 +18,7 @@ from tests.small_recipe import (
 # In the second of the epochs, the third of six shards, and so on: with something left to keep.
 KILL_POINTS = {
     'attention': ('luss_mm.models.pixel_attention_model.PixelAttentionModel.loss', 5),
-    'features': ('luss_mm.pipeline.features.write_array', 5),
+    'features': ('luss_mm.pipeline.image_batches.opened_atomically', 3),
     'k-means': ('luss_mm.work_dir.run_folder.write_array', 2),
     'labels': ('luss_mm.pipeline.image_batches.save_label_map', 20),
     'renaming a label map': ('os.replace', 30),
@@ -33,10 +33,10 @@ MORE_KILL_POINTS = {
     'last state': ('luss_mm.engine.staged_runner.Config.dump', 2),
     'renaming': ('luss_mm.work_dir.artifact._set_aside', 1),
     'attention saved': ('luss_mm.engine.staged_runner.Config.dump', 4),
-    'joining': ('luss_mm.pipeline.features._join_shards', 1),
-    'joined': ('luss_mm.work_dir.artifact.write_atomically', 1),
-    'threshold': ('luss_mm.pipeline.foreground_threshold.otsu_threshold', 1),
-    'labelled': ('luss_mm.work_dir.artifact.write_atomically', 2),
+    'joining': ('luss_mm.pipeline.features._join_features', 1),
+    'joined': ('luss_mm.work_dir.artifact.write_json', 1),
+    'threshold': ('luss_mm.pipeline.generate_labels.otsu_threshold', 1),
+    'labelled': ('luss_mm.work_dir.artifact.write_json', 2),
     'first fine-tuning': ('luss_mm.models.luss_segmentor.LUSSSegmentor.loss', 2),
     'writing the score': ('luss_mm.work_dir.run_folder.StageFolder.write_metrics', 1),
     'pictures': ('luss_mm.engine.hooks.results.picture_strip', 3),

@@ -28,30 +28,6 @@ MODELS_OF_MMSEG = {
             'decode_head.channels': 16,
         },
     ),
-    'upernet_swin': (
-        'swin/swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512.py',
-        {
-            'backbone.embed_dims': 8,
-            'backbone.depths': [1] * 4,
-            'backbone.num_heads': [1, 1, 2, 2],
-            'decode_head.in_channels': [8, 16, 32, 64],
-            'decode_head.channels': 16,
-            'auxiliary_head.in_channels': 32,
-            'auxiliary_head.channels': 8,
-        },
-    ),
-    'deeplabv3plus': (
-        'deeplabv3plus/deeplabv3plus_r50-d8_4xb4-80k_ade20k-512x512.py',
-        TINY_RESNET
-        | {
-            'decode_head.in_channels': 128,
-            'decode_head.channels': 16,
-            'decode_head.c1_in_channels': 16,
-            'decode_head.c1_channels': 8,
-            'auxiliary_head.in_channels': 64,
-            'auxiliary_head.channels': 8,
-        },
-    ),
     'knet': (
         'knet/knet-s3_r50-d8_fcn_8xb2-adamw-80k_ade20k-512x512.py',
         TINY_RESNET

@@ -16,10 +16,9 @@ from mmseg.registry import DATASETS, MODELS
 
 from luss_mm.engine.staged_runner import StagedRunner
 from luss_mm.inference import LUSSInferencer
-from luss_mm.recipes.settings import SettingsError
 from tests.conftest import slow_but
-from tests.semi_recipes import shallow_name
-from tests.small_pct import SIZE, tiny_folders, tiny_lists
+from tests.semi_recipes import load_finished, shallow_name, tiny_data, write_weights
+from tests.small_pct import SIZE, tiny_folders
 from tests.test_configs import (
     CONFIGS,
     load_recipe,
@@ -43,10 +42,6 @@ def stages_of(path):
     return trainings(load_recipe(path))
 
 
-def steps(pipeline):
-    return [transform['type'] for transform in pipeline]
-
-
 @each_recipe
 def test_the_same_network_is_retrained(path):
     pct, retrain = stages_of(path).values()
@@ -67,24 +62,6 @@ def test_tests_at_several_scales_are_mmsegs_own_and_no_part_of_the_training():
     assert [stage['tta_pipeline'][0], *(t for (t,) in rest)] == whole
     settings = [recipe.settings_of('retrain') for recipe in recipes]
     assert settings[0] == settings[1] and not settings[0].keys() & {'tta_model', 'tta_pipeline'}
-
-
-@each_recipe
-def test_only_images_with_masks_are_augmented(path):
-    pct, retrain = stages_of(path).values()
-    parts = pct['train_dataloader']['dataset']
-    labelled, tagged = (steps(parts[name]['pipeline']) for name in ('labelled', 'unlabelled'))
-    published = data_of(path) in ('voc', 'coco')
-    operations = 'PCTOperations' if published else 'RandomStrongOperations'
-    assert parts.get('revisit_labelled', False) is published
-    assert labelled[-3:] == [operations, 'RandomCrop', 'PackViews']
-    assert tagged[-3:] == ['MarkValidPixels', 'RandomCrop', 'PackViews']
-    assert operations not in tagged
-    (strong,) = [t for t in parts['labelled']['pipeline'] if t['type'] == operations]
-    assert strong['num'] == 2
-    for pipeline in (labelled, tagged):  # tags are those of whole images
-        assert pipeline.index('SetImageTags') < pipeline.index('RandomCrop')
-    assert operations in steps(retrain['train_dataloader']['dataset']['pipeline'])
 
 
 @each_recipe
@@ -133,8 +110,7 @@ ROOT = Path(_directory.name)
 
 
 def tiny_config(path, **options):
-    listed = data_of(path) in ('voc', 'coco')
-    data = tiny_lists(ROOT, CLASSES[data_of(path)]) if listed else tiny_folders(ROOT)
+    data = tiny_data(data_of(path)) if data_of(path) in ('voc', 'coco') else tiny_folders(ROOT)
     if path.stem == 'pct_folder':
         data = data | dict(num_categories=2)
     network = next(value for kind, value in TINY_NETWORKS.items() if kind in path.stem)
@@ -151,10 +127,7 @@ def run(path):
     """Work directory of a finished tiny run, from random pretrained weights."""
     runner = StagedRunner(tiny_config(path))
     stage = runner.recipe.stage('retrain', 'stage')
-    with DefaultScope.overwrite_default_scope('mmseg'):
-        backbone = MODELS.build(stage['model']['backbone'])
-    state = {f'backbone.{k}': v for k, v in backbone.state_dict().items()}
-    torch.save(dict(state_dict=state), ROOT / f'{path.stem}.pth')
+    write_weights(stage['model']['backbone'], ROOT / f'{path.stem}.pth')
     runner.train()
     return runner.work_dir
 
@@ -175,13 +148,7 @@ def test_trains_a_step_of_each_stage(path):
 def test_finished_stages_work_by_themselves(path):
     """Both predict at the size of the file; H and P nothing but tags, unless told otherwise."""
     for name in ('pct', 'retrain'):
-        config = Config.fromfile(run(path) / name / 'config.py')
-        with DefaultScope.overwrite_default_scope('mmseg'):
-            model = MODELS.build(config.model).eval()
-            sample = DATASETS.build(config.val_dataloader.dataset)[0]
-        state = torch.load(run(path) / name / 'final.pth', weights_only=False)['state_dict']
-        model.load_state_dict(state)
-        batch = dict(inputs=[sample['inputs']], data_samples=[sample['data_samples']])
+        config, model, batch = load_finished(run(path) / name)
         with torch.no_grad():
             (predicted,) = model.test_step(batch)
         assert predicted.pred_sem_seg.data.shape == (1, *SIZE)
@@ -215,11 +182,3 @@ def test_networks_can_be_scored_without_tags(tmp_path):
     config.experiment_name = 'untagged'  # else logger and visualizer are those of the training
     scores = Runner.from_cfg(config).test()
     assert {'hybrid/mIoU', 'pseudo/mIoU'} <= scores.keys()
-
-
-def test_missing_weights_are_named_before_training():
-    path = CONFIGS / 'semi/pct_folder.py'
-    config = tiny_config(path)
-    config.merge_from_dict(dict(checkpoint='nowhere.pth', work_dir=str(ROOT / 'missing')))
-    with pytest.raises(SettingsError, match=r'nowhere.pth: no such file. Set checkpoint'):
-        StagedRunner(config).train()

@@ -5,7 +5,6 @@ import torch
 from mmengine.config import Config
 from mmseg.registry import HOOKS, MODELS
 
-from luss_mm.recipes.settings import SettingsError
 from tests.test_configs import CONFIGS, hook, load_recipe, trainings
 
 
@@ -60,11 +59,6 @@ def test_a_missing_sam_is_refused_before_anything_runs(tmp_path):
         labels.check()
 
 
-def test_a_misspelt_switch_is_named():
-    with pytest.raises(SettingsError, match="'use_cds'; did you mean 'use_csd'"):
-        stages_of('pdso_s50', use_cds=False)
-
-
 def test_square_images_are_seen_whole_by_the_classifiers():
     stages = stages_of('pdso_s50', square_resize=True)
     for name in ('dff_f', 'dff_g', 'dff_h'):
@@ -83,31 +77,6 @@ def test_the_epoch_of_g_that_labels_is_a_setting():
     assert hook(stages_of('pdso_s50', relabel_epoch=36)['dff_g'], 'DFFHook')['epoch'] == 36
 
 
-def test_warm_up_of_pretraining_is_a_setting():
-    (cosine,) = stages_of('pdso_s50')['pretrain']['param_scheduler']
-    assert (cosine['T_max'], cosine['begin'], cosine['end']) == (400, 0, 400)
-    stage = stages_of('pdso_s50', pretrain_warmup_epochs=10)['pretrain']
-    warmup, cosine = stage['param_scheduler']
-    assert (warmup['type'], warmup['start_factor'], warmup['end']) == ('LinearLR', 1e-6, 10)
-    assert (cosine['begin'], cosine['T_max'], cosine['end']) == (10, 390, 400)
-
-
-def count_wide_resnet(width):
-    """Parameters of ResNet-50 with `width` times its channels, block by block."""
-
-    def layer(inputs, outputs, kernel):
-        return inputs * outputs * kernel**2 + 2 * outputs
-
-    before, total = 64 * width, layer(3, 64 * width, 7)
-    for stage, blocks in enumerate((3, 4, 6, 3)):
-        inner = 64 * width * 2**stage
-        for block in range(blocks):
-            total += layer(before, inner, 1) + layer(inner, inner, 3) + layer(inner, 4 * inner, 1)
-            total += layer(before, 4 * inner, 1) if block == 0 else 0
-            before = 4 * inner
-    return total
-
-
 @pytest.mark.parametrize('width, millions', [(1, 23.5), (2, 93.9), (4, 375.4), (5, 586.5)])
 def test_wide_resnets_of_pass(width, millions, mmseg_scope):
     wide = Config.fromfile(CONFIGS / '_base_/models/resnet50_wide.py')
@@ -116,6 +85,6 @@ def test_wide_resnets_of_pass(width, millions, mmseg_scope):
     with torch.device('meta'):
         backbone = MODELS.build(stage['model']['backbone'])
     found = sum(parameter.numel() for parameter in backbone.parameters())
-    assert found == count_wide_resnet(width) and round(found / 1e6, 1) == millions
+    assert round(found / 1e6, 1) == millions
     assert stage['model']['head']['in_channels'] == 2048 * width
     assert stage['model']['deep_to_shallow'][0]['in_channels'] == 1024 * width

@@ -44,8 +44,8 @@ ARRAYS = (
 )
 KILL_POINTS = (
     ('luss_mm.models.attended_backbone.ImageClassifier.forward', 2),  # training f
-    ('luss_mm.pipeline.image_scores.write_array', 3),  # scoring under f
-    ('luss_mm.pipeline.image_scores._join_shards', 1),
+    ('luss_mm.pipeline.image_batches.opened_atomically', 3),  # scoring under f
+    ('luss_mm.pipeline.features._join_scores', 1),
     ('luss_mm.models.attended_backbone.AttendedClassifier.forward', 3),  # training h
     ('luss_mm.pipeline.clusters.write_denoising', 1),
     ('luss_mm.pipeline.image_batches.save_label_map', 20),

@@ -63,7 +63,7 @@ def stopped_with(log, expected):
     'moment',
     [
         pytest.param('pretrain.partial-*/epoch_1.pth', marks=pytest.mark.slow),
-        pytest.param('features.partial-*/shard-000001.npy', marks=pytest.mark.slow),
+        pytest.param('features.partial-*/.shard-000001.npz', marks=pytest.mark.slow),
         'pseudo_labels.partial-*/.finished-shards/1.json',
         pytest.param('finetune.partial-*/epoch_1.pth', marks=pytest.mark.slow),
     ],

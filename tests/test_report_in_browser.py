@@ -168,19 +168,3 @@ def test_pictures_beside_the_page_are_loaded_when_they_come_into_view(run, open_
     page.wait_for_function(
         'image => image.complete && image.naturalWidth > 0', arg=first.element_handle()
     )
-
-
-@pytest.mark.slow
-def test_of_919_clusters_only_what_is_seen_is_loaded(open_page, tmp_path):
-    page = open_page(write_report(make_run(tmp_path, 919)).as_uri())
-    assert count(page, 'cluster-cards') == '919 of 919'
-    assert page.evaluate('document.images.length') > 2 * 919
-    assert page.evaluate(LOADED) < 100
-    page.get_by_label('Search clusters').fill('category 777')
-    assert count(page, 'cluster-cards') == '1 of 919'
-    card = page.locator('#cluster-cards [data-text]:visible')
-    assert 'Cluster 777 → category 777' in card.text_content()
-    picture = card.locator('img').first
-    picture.scroll_into_view_if_needed()
-    page.wait_for_function('image => image.naturalWidth > 0', arg=picture.element_handle())
-    assert page.evaluate(LOADED) < 100

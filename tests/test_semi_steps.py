@@ -5,15 +5,12 @@ import json
 
 import pytest
 import torch
-from mmengine.config import Config
-from mmengine.registry import DefaultScope
-from mmseg.registry import DATASETS, MODELS
+from mmseg.registry import MODELS
 
-from luss_mm.checkpoints.loading import load_weights
 from luss_mm.engine.staged_runner import StagedRunner
 from luss_mm.recipes.recipe import Recipe
 from tests.conftest import slow_but
-from tests.semi_recipes import NAMES, tiny_config
+from tests.semi_recipes import NAMES, load_finished, tiny_config
 
 QUICK = ('dssn_coco_xception65', 'supervised_cityscapes_resnet50')
 
@@ -38,12 +35,7 @@ def test_trains_a_step_and_predicts(name):
     prefixes = ('student/', 'teacher/') if method == 'dssn' else ('',)
     for prefix in prefixes:
         assert 0 <= scores['metrics'][f'{prefix}mIoU'] <= 100
-    config = Config.fromfile(stage / 'config.py')
-    with DefaultScope.overwrite_default_scope('mmseg'):
-        model = MODELS.build(config.model)
-        sample = DATASETS.build(config.val_dataloader.dataset)[0]
-    load_weights(model.eval(), stage / 'final.pth')
-    batch = dict(inputs=[sample['inputs']], data_samples=[sample['data_samples']])
+    _, model, batch = load_finished(stage)
     with torch.no_grad():
         (predicted,) = model.test_step(batch)
     names = ('pred_student', 'pred_teacher') if method == 'dssn' else ('pred_sem_seg',)

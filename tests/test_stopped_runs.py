@@ -15,7 +15,7 @@ from tests.small_recipe import assert_same_run, finished_run, start_training, tr
 # What has to be in the work directory when the signal comes.
 MOMENTS = (
     'pretrain.partial-*/epoch_1.pth',
-    'features.partial-*/shard-000001.npy',
+    'features.partial-*/.shard-000001.npz',
     'pseudo_labels.partial-*/.finished-shards/1.json',
     'finetune.partial-*/epoch_1.pth',
 )

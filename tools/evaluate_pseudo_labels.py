@@ -37,9 +37,8 @@ from luss_mm.inference.label_steps import (
     find_label_steps,
     find_prediction_step,
 )
-from luss_mm.visualization.curves import draw_curves, save_figure
 from luss_mm.visualization.pictures import blend_labels, picture_strip, save_picture
-from luss_mm.visualization.run_pictures import read_rgb
+from luss_mm.visualization.run_pictures import draw_curves, read_rgb, save_figure
 from luss_mm.work_dir.atomic_files import write_atomically
 from luss_mm.work_dir.run_folder import RunFolder
 

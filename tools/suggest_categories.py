@@ -23,7 +23,7 @@ from luss_mm.functional.clustering_scores import (
     suggest_number,
 )
 from luss_mm.functional.kmeans import fit_kmeans
-from luss_mm.visualization.curves import draw_curves, save_figure
+from luss_mm.visualization.run_pictures import draw_curves, save_figure
 from luss_mm.work_dir.atomic_files import refuse_unwritable, write_atomically
 from luss_mm.work_dir.run_folder import has_features, load_features
 

@@ -1,7 +1,6 @@
 """Checkpoints of other repositories become ones that mmengine loads into our models, and back."""
 
 import io
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from luss_mm.recipes.config_file import read_config
 from luss_mm.recipes.recipe import Recipe
 from luss_mm.version import __version__
 from luss_mm.work_dir.artifact import fingerprint_file
-from luss_mm.work_dir.atomic_files import write_array, write_atomically
+from luss_mm.work_dir.atomic_files import write_array, write_atomically, write_json
 
 LAYOUTS = PASS_LAYOUTS | BACKBONE_LAYOUTS | IMAGENET_S_LAYOUTS
 CENTROIDS = 'pass-centroids'
@@ -99,7 +98,7 @@ def convert_checkpoint(
     if conversion.structure is not None:
         structure = target.with_suffix('.json')
         _refuse_existing(structure)
-        write_atomically(structure, json.dumps(conversion.structure, indent=2).encode())
+        write_json(structure, conversion.structure, indent=2)
     write_atomically(target, buffer.getvalue())
     return ConvertedCheckpoint(state, conversion.dropped, container, beside, structure)
 

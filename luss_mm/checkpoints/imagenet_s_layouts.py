@@ -8,26 +8,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from luss_mm.checkpoints.key_mapping import (
-    KeyMappingError,
-    Layout,
-    Part,
-    StateChange,
-    Unit,
-)
+from luss_mm.checkpoints.key_mapping import KeyMappingError, Layer, Layout, read_table
 from luss_mm.checkpoints.layouts import (
-    BATCH_NORM,
-    CONVOLUTION,
-    CONVOLUTION_WITH_BIAS,
-    LAYER_NORM,
-    LINEAR,
+    RESNET,
     STAGES,
-    TOKENS,
-    VECTOR,
-    resnet,
-    same,
+    VIT_WITHOUT_NORM,
+    segmentation_head,
     timm_convnext,
-    vision_transformer,
 )
 from luss_mm.models.receptive_fields import Dilation, branch_dilations
 
@@ -38,10 +25,6 @@ KERNEL = 7  # of ConvNeXt's depthwise convolutions, before merging
 PREFIX, SUFFIX = 'backbone.stages.', '.depthwise_conv.weight'
 COUNTERS = ('counter', 'current_search_step')
 RF_MODES = ('search', 'single', 'multiple', 'merge')
-
-
-def _head(source: str) -> Unit:
-    return Unit(source, 'decode_head.conv_seg', (same('', CONVOLUTION_WITH_BIAS),))
 
 
 def shuffle_head(state: dict[str, Tensor], *, back: bool = False) -> dict[str, Tensor]:
@@ -66,19 +49,17 @@ def shuffle_head(state: dict[str, Tensor], *, back: bool = False) -> dict[str, T
     return changed
 
 
-def _searched(mode: str) -> tuple[Unit, ...]:
+def _searched(mode: str) -> tuple[Layer, ...]:
     """What an RFConv2d keeps beside its kernel: dilations, their number, weights of branches."""
-    parts = [same('rates', {'': 2}), same('num_rates', {'': 1})]
+    parts = ['rates rates tensor2', 'num_rates num_rates tensor1']
     if mode in ('search', 'multiple'):
-        parts.append(Part('sample_weights', 'branch_weights', VECTOR))
-    return tuple(
-        Unit(
-            f'stages.{stage}.blocks.{{n}}.conv_dw',
-            f'receptive_field.stages.{stage}.{{n}}.depthwise_conv',
-            tuple(parts),
-        )
-        for stage in STAGES
-    )
+        parts.append('sample_weights branch_weights tensor1')
+    lines = []
+    for stage in STAGES:
+        for source, target, kind in map(str.split, parts):
+            ours = f'stages.{stage}.{{n}}.depthwise_conv.{target}'
+            lines.append(f'stages.{stage}.blocks.{{n}}.conv_dw.{source} {ours} {kind}')
+    return read_table('\n'.join(lines), 'receptive_field.')
 
 
 def _receptive_fields(state: dict[str, Tensor], mode: str) -> dict[str, Tensor]:
@@ -181,87 +162,66 @@ def _dilation_of(reach: int) -> int:
     return dilation
 
 
-def _convnext(
-    title: str, finish: StateChange, mode: str | None = None, **options: object
-) -> Layout:
+def _fine_tuned_convnext(mode: str | None = None, **options: object) -> Layout:
+    title = "a checkpoint of ImageNetSegModel's " + (
+        f'RF-ConvNeXt, mode {mode}' if mode else 'ConvNeXt'
+    )
+    searched = _searched(mode) if mode else ()
     return Layout(
         title,
-        (
-            *timm_convnext('seg_norm'),
-            _head('seg_head.fc'),
-            *(_searched(mode) if mode else ()),
-        ),
-        finish=finish,
-        **FILE,
+        (*timm_convnext('seg_norm'), segmentation_head('seg_head.fc'), *searched),
         **options,
+        **FILE,
     )
 
 
 def _rf_convnext(mode: str) -> Layout:
-    return _convnext(
-        f"a checkpoint of ImageNetSegModel's RF-ConvNeXt, mode {mode}",
-        partial(_receptive_fields, mode=mode),
+    return _fine_tuned_convnext(
         mode,
-        dropped={rf'.*\.conv_dw\.({"|".join(COUNTERS)})': 'how far the search was'},
-        structure=partial(_structure, mode=mode),
+        finish=partial(_receptive_fields, mode=mode),
         undo=partial(_searched_rates, mode=mode),
         complete=_start_search,
+        dropped={rf'.*\.conv_dw\.({"|".join(COUNTERS)})': 'how far the search was'},
+        structure=partial(_structure, mode=mode),
     )
 
 
 # mmseg's own VisionTransformer, whose attention is torch's, under its FCNHead.
-MMSEG_VIT = (
-    Unit(
-        'backbone',
-        'backbone',
-        (
-            same('cls_token', TOKENS),
-            same('pos_embed', TOKENS),
-            same('patch_embed.projection', CONVOLUTION_WITH_BIAS),
-        ),
-    ),
-    Unit(
-        'backbone.layers.{n}',
-        'backbone.layers.{n}',
-        (
-            same('ln1', LAYER_NORM),
-            Part('attn.attn.in_proj_weight', 'attn.qkv.weight', {'': 2}),
-            Part('attn.attn.in_proj_bias', 'attn.qkv.bias', VECTOR),
-            Part('attn.attn.out_proj', 'attn.proj', LINEAR),
-            same('ln2', LAYER_NORM),
-            same('ffn.layers.0.0', LINEAR),
-            same('ffn.layers.1', LINEAR),
-        ),
-    ),
-    Unit('backbone.ln1', 'backbone.ln1', (same('', LAYER_NORM),)),
-    Unit(
-        'decode_head',
-        'decode_head',
-        (
-            same('conv_cat.conv', CONVOLUTION),
-            same('conv_cat.bn', BATCH_NORM),
-            same('conv_seg', CONVOLUTION_WITH_BIAS),
-        ),
-    ),
+MMSEG_VIT = read_table(
+    """
+    backbone.cls_token tensor3
+    backbone.pos_embed tensor3
+    backbone.patch_embed.projection conv_bias
+    backbone.layers.{n}.ln1 norm
+    backbone.layers.{n}.attn.attn.in_proj_weight backbone.layers.{n}.attn.qkv.weight tensor2
+    backbone.layers.{n}.attn.attn.in_proj_bias backbone.layers.{n}.attn.qkv.bias tensor1
+    backbone.layers.{n}.attn.attn.out_proj backbone.layers.{n}.attn.proj linear
+    backbone.layers.{n}.ln2 norm
+    backbone.layers.{n}.ffn.layers.0.0 linear
+    backbone.layers.{n}.ffn.layers.1 linear
+    backbone.ln1 norm
+    decode_head.conv_cat.conv conv
+    decode_head.conv_cat.bn batch_norm
+    decode_head.conv_seg conv_bias
+    """,
+    before='',
 )
-
 
 IMAGENET_S_LAYOUTS: dict[str, Layout] = {
     'imagenetsegmodel-vit': Layout(
         "a checkpoint of ImageNetSegModel's ViT",
         (
-            *vision_transformer(Unit('fc_norm', 'decode_head.norm', (same('', LAYER_NORM),))),
-            _head('head'),
+            *VIT_WITHOUT_NORM,
+            Layer('fc_norm', 'decode_head.norm', 'norm'),
+            segmentation_head('head'),
         ),
         **FILE,
     ),
     'imagenetsegmodel-resnet': Layout(
-        "a checkpoint of ImageNetSegModel's ResNet", (*resnet(), _head('head')), **FILE
+        "a checkpoint of ImageNetSegModel's ResNet", (*RESNET, segmentation_head('head')), **FILE
     ),
-    'imagenetsegmodel-convnext': _convnext(
-        "a checkpoint of ImageNetSegModel's ConvNeXt",
-        shuffle_head,
-        undo=partial(shuffle_head, back=True),
+    'imagenetsegmodel-convnext': _fine_tuned_convnext(
+        finish=shuffle_head, undo=partial(shuffle_head, back=True)
     ),
     **{f'imagenetsegmodel-rf-convnext-{mode}': _rf_convnext(mode) for mode in RF_MODES},
     'mmseg-imagenets-vit': Layout(

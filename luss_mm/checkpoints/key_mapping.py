@@ -1,13 +1,14 @@
 """Renaming of state dicts by tables, every key accounted for.
 
-A table says which units a network is made of, what each unit is called in two layouts, and which
-keys of the foreign layout are left out and why. Whatever a table does not say is an error.
+A table has a line for each layer of a network: its name in another layout, its name in ours, and
+what kind of layer it is. Which keys of the other layout are left out, and why, stands beside it.
+Whatever a table does not say is an error.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import Enum
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -16,59 +17,65 @@ INDEX = '(0|[1-9][0-9]{0,2})'  # no network has a thousand blocks; a huge one wo
 StateChange = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 OURS = ('state_dict',)  # where mmengine's checkpoints hold the weights
 
+# Kinds of layers: their tensors and the dimensions of each. '' is a tensor without a name of its
+# own; '?' marks what may be absent, as batch counters of old checkpoints and of Jittor's.
+NORM = dict(weight=1, bias=1)
+STATISTICS = {'running_mean': 1, 'running_var': 1, 'num_batches_tracked?': 0}
+KINDS: dict[str, dict[str, int]] = dict(
+    conv=dict(weight=4),
+    conv_bias=dict(weight=4, bias=1),
+    conv_any={'weight': 4, 'bias?': 1},
+    linear=dict(weight=2, bias=1),
+    matrix=dict(weight=2),
+    norm=NORM,
+    batch_norm=NORM | STATISTICS,
+    statistics=STATISTICS,
+    tensor1={'': 1},
+    tensor2={'': 2},
+    tensor3={'': 3},
+    tensor4={'': 4},
+)
+
 
 class KeyMappingError(ValueError):
     """A state dict does not have the layout that it should have."""
 
 
-class Presence(Enum):
-    """At which indices a unit occurs."""
-
-    ALWAYS = 'at 0, 1, 2, ... without a gap, at least once'
-    ALL_OR_NONE = 'nowhere, or wherever the unit of the same name that is always there is'
-    ANYWHERE = 'at any indices, or nowhere'
-
-
-@dataclass(frozen=True)
-class Part:
-    """A layer of a unit.
+class Layer(NamedTuple):
+    """A line of a table.
 
     Attributes:
-        source: Its name within the unit; '' for the unit itself.
-        target: Its name in the other layout.
-        tensors: Names of its tensors to their number of dimensions; a name that ends in '?' may be
-            absent, and '' is a tensor without a name of its own.
-        singletons: Dimensions of length 1 that the source has behind those of the target.
-    """
-
-    source: str
-    target: str
-    tensors: Mapping[str, int]
-    singletons: int = 0
-
-
-@dataclass(frozen=True)
-class Unit:
-    """Layers that come together, such as a block.
-
-    Attributes:
-        source: Name, with '{n}' where an index is.
+        source: Name, with '{n}' where an index is; 'a|b' where it may have either name.
         target: Name in the other layout, with '{n}' if the source has it.
-        parts: Its layers.
-        presence: Where it occurs.
-        synonyms: Other names that the source may have for it.
+        kind: One of `KINDS`.
+        group: '' for a layer that is always there, with an index at 0, 1, 2, ... without a gap; '='
+            for one that is nowhere, or wherever others of its block are; any other name for layers
+            that are absent or there together.
     """
 
     source: str
     target: str
-    parts: tuple[Part, ...]
-    presence: Presence = Presence.ALWAYS
-    synonyms: tuple[str, ...] = ()
+    kind: str
+    group: str = ''
 
-    @property
-    def is_always(self) -> bool:
-        """Whether it must be there."""
-        return self.presence is Presence.ALWAYS
+
+def read_table(text: str, before: str = 'backbone.') -> tuple[Layer, ...]:
+    """The layers of a table.
+
+    Args:
+        text: A line a layer: source, target (left out where it is the same) and kind, then '=' for
+            that group, '?NAME' for a group of any name, or '?' for that of all layers of the same
+            parent.
+        before: Put before every target.
+    """
+    layers = []
+    for words in filter(None, map(str.split, text.splitlines())):
+        group = words.pop() if words[-1][0] in '=?' else ''
+        source, *target, kind = words
+        if group == '?':
+            group = source.rpartition('.')[0]
+        layers.append(Layer(source, before + (target or [source])[0], kind, group))
+    return tuple(layers)
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,7 @@ class Layout:
 
     Attributes:
         title: What it is, for people.
-        units: What it consists of.
+        layers: What it consists of.
         dropped: Pattern of a whole source key to the reason why it is left out.
         added: Pattern of a whole target key to the reason why no source key fills it.
         spare: Pattern of whole target keys that a model of ours may do without.
@@ -94,7 +101,7 @@ class Layout:
     """
 
     title: str
-    units: tuple[Unit, ...]
+    layers: tuple[Layer, ...]
     dropped: Mapping[str, str] = field(default_factory=dict)
     added: Mapping[str, str] = field(default_factory=dict)
     spare: str = r'(?!)'  # none
@@ -136,32 +143,33 @@ def map_keys(state: Mapping[str, Tensor], layout: Layout) -> Conversion:
     Raises:
         KeyMappingError: Naming unknown, doubled and missing keys and tensors of a wrong shape.
     """
-    slots = _slots(layout)
+    slots = list(_slots(layout))
     if layout.prepare:
         state = layout.prepare(dict(state))
-    met: dict[tuple[int, str], set[str]] = {}  # unit and index -> target templates
+    met: dict[_Slot, dict[str, str]] = {slot: {} for slot in slots}  # index -> target key
     renamed: dict[str, Tensor] = {}
     dropped: dict[str, str] = {}
     problems: dict[str, list[str]] = {}
     for key, tensor in state.items():
-        bare = _without_prefixes(key, layout.prefixes)
+        bare = key
+        for prefix in layout.prefixes:
+            bare = bare.removeprefix(prefix)
         if found := _find(slots, bare):
             slot, index = found
-            target = slot.target.replace('{n}', index)
-            met.setdefault((slot.unit, index), set()).add(slot.target)
+            target = met[slot][index] = slot.target.replace('{n}', index)
             if target in renamed:
                 problems.setdefault('doubled', []).append(f'{key} (a second {target})')
-            elif not _fits(tensor, slot):
+            elif tensor.ndim != slot.dimensions:
                 problems.setdefault('of a wrong shape', []).append(_shown(key, tensor))
             else:
-                renamed[target] = _reshaped(tensor, slot.singletons)
+                renamed[target] = tensor
         elif reason := _reason(bare, layout.dropped):
             dropped[key] = reason
         else:
             problems.setdefault('unknown', []).append(key)
-    if missing := _missing(layout.units, slots, met):
+    if missing := _missing(met):
         problems['missing'] = missing
-    if unequal := _unequal_channels(slots, met, renamed):
+    if unequal := _unequal_channels(met, renamed):
         problems.setdefault('of a wrong shape', []).extend(unequal)
     if problems:
         lines = '\n'.join(
@@ -180,19 +188,12 @@ def reverse(layout: Layout) -> Layout:
     """
     if layout.finish and not layout.undo:
         raise KeyMappingError(f'{layout.title}: there is no way back')
-    units = tuple(
-        Unit(
-            unit.target,
-            unit.source,
-            tuple(Part(p.target, p.source, p.tensors, -p.singletons) for p in unit.parts),
-            unit.presence,
-        )
-        for unit in layout.units
-    )
-    title = f'{layout.title}, converted'
     return Layout(
-        title,
-        units,
+        f'{layout.title}, converted',
+        tuple(
+            Layer(target, source.partition('|')[0], *rest)
+            for source, target, *rest in layout.layers
+        ),
         layout.added,
         layout.dropped,
         prefixes=(),
@@ -202,44 +203,28 @@ def reverse(layout: Layout) -> Layout:
     )
 
 
-@dataclass(frozen=True)
-class _Slot:
-    """One tensor of a unit: where it is in the source and where it goes, '{n}' left open."""
+class _Slot(NamedTuple):
+    """One tensor of a layer: where it is in the source and where it goes, '{n}' left open."""
 
-    unit: int
-    layer: str  # in the target
+    layer: Layer
     source: str
     pattern: re.Pattern[str]
     target: str
     dimensions: int
-    singletons: int
     optional: bool
 
 
-def _slots(layout: Layout) -> list[_Slot]:
-    slots = []
-    for number, unit in enumerate(layout.units):
-        for part in unit.parts:
-            layer = _joined(unit.target, part.target)
-            for marked, dimensions in part.tensors.items():
-                name = marked.removesuffix('?')
-                sources = [
-                    _joined(prefix, part.source, name) for prefix in (unit.source, *unit.synonyms)
-                ]
-                pattern = '|'.join(map(re.escape, sources)).replace(r'\{n\}', INDEX)
-                slots.append(
-                    _Slot(
-                        number,
-                        layer,
-                        ' or '.join(sources),
-                        re.compile(pattern),
-                        _joined(layer, name),
-                        dimensions,
-                        part.singletons,
-                        optional=marked != name,
-                    )
-                )
-    return slots
+def _slots(layout: Layout) -> Iterator[_Slot]:
+    for layer in layout.layers:
+        for marked, dimensions in KINDS[layer.kind].items():
+            name = marked.removesuffix('?')
+            sources = [_joined(source, name) for source in layer.source.split('|')]
+            pattern = '|'.join(map(re.escape, sources)).replace(r'\{n\}', INDEX)
+            target = _joined(layer.target, name)
+            shown = ' or '.join(sources)
+            yield _Slot(
+                layer, shown, re.compile(pattern), target, dimensions, optional=marked != name
+            )
 
 
 def _find(slots: list[_Slot], key: str) -> tuple[_Slot, str] | None:
@@ -250,47 +235,51 @@ def _find(slots: list[_Slot], key: str) -> tuple[_Slot, str] | None:
     return None
 
 
-def _fits(tensor: Tensor, slot: _Slot) -> bool:
-    singletons = max(slot.singletons, 0)
-    behind = tensor.shape[tensor.ndim - singletons :]
-    return tensor.ndim == slot.dimensions + singletons and set(behind) <= {1}
-
-
-def _missing(
-    units: tuple[Unit, ...], slots: list[_Slot], met: Mapping[tuple[int, str], set[str]]
-) -> list[str]:
+def _missing(met: Mapping[_Slot, Mapping[str, str]]) -> list[str]:
     """Source keys that should be there."""
-    indices = [{i for number, i in met if number == unit} for unit in range(len(units))]
-    always = {unit.source: i for unit, i in zip(units, indices, strict=True) if unit.is_always}
+    of_block: dict[str, set[str]] = {}
+    of_group: dict[str, set[str]] = {}
+    for slot, indices in met.items():
+        of_block.setdefault(_block(slot), set()).update(indices)
+        of_group.setdefault(_group(slot), set()).update(indices)
+
+    def expected(slot: _Slot) -> list[str]:
+        group = slot.layer.group
+        if group not in ('', '='):
+            return sorted(of_group[group])
+        if group == '=' and not of_group[_group(slot)]:
+            return []
+        if '{n}' not in slot.source:
+            return ['']
+        return list(map(str, range(1 + max(map(int, of_block[_block(slot)]), default=0))))
+
     return [
         slot.source.replace('{n}', index)
-        for slot in slots
+        for slot, indices in met.items()
         if not slot.optional
-        for index in _expected(units[slot.unit], indices[slot.unit], always)
-        if slot.target not in met.get((slot.unit, index), ())
+        for index in expected(slot)
+        if index not in indices
     ]
 
 
-def _expected(unit: Unit, indices: set[str], always: Mapping[str, set[str]]) -> list[str]:
-    if unit.is_always:
-        if '{n}' not in unit.source:
-            return ['']
-        return [str(index) for index in range(max(map(int, indices), default=0) + 1)]
-    if unit.presence is Presence.ALL_OR_NONE and indices:
-        indices = indices | always[unit.source]
-    return sorted(indices)
+def _group(slot: _Slot) -> str:
+    """Name of the group of a slot, a block's own if it is absent or there with the whole block."""
+    return slot.layer.group + _block(slot) * (slot.layer.group == '=')
+
+
+def _block(slot: _Slot) -> str:
+    return slot.source.partition('{n}')[0]
 
 
 def _unequal_channels(
-    slots: list[_Slot], met: Mapping[tuple[int, str], set[str]], renamed: Mapping[str, Tensor]
+    met: Mapping[_Slot, Mapping[str, str]], renamed: Mapping[str, Tensor]
 ) -> list[str]:
     """Layers whose tensors differ in their first dimension, the number of channels."""
-    layers: dict[str, dict[str, Tensor]] = {}
-    for number, index in met:
-        for slot in slots:
-            key = slot.target.replace('{n}', index)
-            if slot.unit == number and key in renamed and renamed[key].ndim:
-                layers.setdefault(slot.layer.replace('{n}', index), {})[key] = renamed[key]
+    layers: dict[tuple[Layer, str], dict[str, Tensor]] = {}
+    for slot, targets in met.items():
+        for index, key in targets.items():
+            if key in renamed and renamed[key].ndim:
+                layers.setdefault((slot.layer, index), {})[key] = renamed[key]
     return [
         ' beside '.join(_shown(key, tensor) for key, tensor in tensors.items())
         for tensors in layers.values()
@@ -298,24 +287,12 @@ def _unequal_channels(
     ]
 
 
-def _without_prefixes(key: str, prefixes: tuple[str, ...]) -> str:
-    for prefix in prefixes:
-        key = key.removeprefix(prefix)
-    return key
-
-
 def _reason(key: str, patterns: Mapping[str, str]) -> str | None:
     return next((why for pattern, why in patterns.items() if re.fullmatch(pattern, key)), None)
 
 
-def _reshaped(tensor: Tensor, singletons: int) -> Tensor:
-    """Without that many dimensions of length 1 behind; with as many more if it is negative."""
-    kept = tensor.shape[: tensor.ndim - max(singletons, 0)]
-    return tensor.reshape((*kept, *(1,) * -singletons))
-
-
-def _joined(*names: str) -> str:
-    return '.'.join(name for name in names if name)
+def _joined(layer: str, tensor: str) -> str:
+    return f'{layer}.{tensor}' if tensor else layer
 
 
 def _shown(key: str, tensor: Tensor) -> str:

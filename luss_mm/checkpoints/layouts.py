@@ -1,223 +1,153 @@
-"""Key tables of published checkpoints."""
+"""Key tables of published checkpoints; where the names come from: docs/checkpoints.md."""
 
 import re
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from luss_mm.checkpoints.key_mapping import KeyMappingError, Layout, Part, Presence, Unit
-
-# Tensors of a layer and their dimensions; '?' marks what old checkpoints and Jittor's lack.
-CONVOLUTION = dict(weight=4)
-CONVOLUTION_WITH_BIAS = dict(weight=4, bias=1)
-LINEAR = dict(weight=2, bias=1)
-LAYER_NORM = dict(weight=1, bias=1)
-STATISTICS = {'running_mean': 1, 'running_var': 1, 'num_batches_tracked?': 0}
-BATCH_NORM = dict(weight=1, bias=1) | STATISTICS
-VECTOR = {'': 1}
-TOKENS = {'': 3}  # (1, N, C)
+from luss_mm.checkpoints.key_mapping import KeyMappingError, Layer, Layout, read_table
 
 STAGES = range(4)
 CLASSIFIER = 'the classifier of the pretraining data: ours has other categories'
-FINAL_NORM = r'backbone\.(ln1|norm3)\..*'  # a recipe may norm in its head instead
 NOT_BACKBONE = {r'(?!backbone\.).*': 'not a part of the backbone'}
 
+# ---------------------------------------------------------------- backbones
 
-def same(name: str, tensors: dict[str, int]) -> Part:
-    """A layer that has one name in both layouts."""
-    return Part(name, name, tensors)
+# Torchvision's ResNet and mmseg's, whose names agree. Blocks with conv3 are bottlenecks.
+RESNET_BLOCK = """
+    layer{stage}.{n}.conv1 conv
+    layer{stage}.{n}.bn1 batch_norm
+    layer{stage}.{n}.conv2 conv
+    layer{stage}.{n}.bn2 batch_norm
+    layer{stage}.{n}.conv3 conv =
+    layer{stage}.{n}.bn3 batch_norm =
+    layer{stage}.{n}.downsample.0 conv ?
+    layer{stage}.{n}.downsample.1 batch_norm ?
+"""
+RESNET_STAGES = ''.join(RESNET_BLOCK.replace('{stage}', str(stage)) for stage in (1, 2, 3, 4))
+RESNET = read_table('conv1 conv \n bn1 batch_norm' + RESNET_STAGES)
+# With a stem of three convolutions, beside mmseg's ResNetV1c.
+DEEP_STEM_RESNET = read_table(
+    """
+    conv1.0 stem.0 conv
+    conv1.1 stem.1 batch_norm
+    conv1.3 stem.3 conv
+    conv1.4 stem.4 batch_norm
+    conv1.6 stem.6 conv
+    bn1 stem.7 batch_norm
+    """
+    + RESNET_STAGES
+)
 
-
-def resnet() -> tuple[Unit, ...]:
-    """Torchvision's ResNet and mmseg's, whose names agree. Blocks with conv3 are bottlenecks."""
-    units = [Unit('', 'backbone', (same('conv1', CONVOLUTION), same('bn1', BATCH_NORM)))]
-    for stage in STAGES:
-        block = f'layer{stage + 1}.{{n}}'
-        target = f'backbone.{block}'
-        units += [
-            Unit(block, target, _convolutions(1, 2)),
-            Unit(block, target, _convolutions(3), Presence.ALL_OR_NONE),
-            Unit(
-                f'{block}.downsample',
-                f'{target}.downsample',
-                (same('0', CONVOLUTION), same('1', BATCH_NORM)),
-                Presence.ANYWHERE,
-            ),
-        ]
-    return tuple(units)
-
-
-def _deep_stem_resnet() -> tuple[Unit, ...]:
-    """A ResNet with a stem of three convolutions beside mmseg's ResNetV1c."""
-    stem = (
-        *(
-            Part(f'conv1.{i}', f'stem.{i}', layer)
-            for i, layer in enumerate((CONVOLUTION, BATCH_NORM, None, CONVOLUTION, BATCH_NORM))
-            if layer
-        ),
-        Part('conv1.6', 'stem.6', CONVOLUTION),
-        Part('bn1', 'stem.7', BATCH_NORM),
-    )
-    return (Unit('', 'backbone', stem), *resnet()[1:])
-
-
-def _convolutions(*numbers: int) -> tuple[Part, ...]:
-    return tuple(
-        same(f'{kind}{number}', tensors)
-        for number in numbers
-        for kind, tensors in (('conv', CONVOLUTION), ('bn', BATCH_NORM))
-    )
-
-
+# Timm's VisionTransformer of 2021, which MAE, DINO and SERE have in common.
+VIT_WITHOUT_NORM = read_table(
+    """
+    cls_token tensor3
+    pos_embed tensor3
+    patch_embed.proj patch_embed.projection conv_bias
+    blocks.{n}.norm1 layers.{n}.ln1 norm
+    blocks.{n}.attn.qkv layers.{n}.attn.qkv linear
+    blocks.{n}.attn.proj layers.{n}.attn.proj linear
+    blocks.{n}.norm2 layers.{n}.ln2 norm
+    blocks.{n}.mlp.fc1 layers.{n}.ffn.layers.0.0 linear
+    blocks.{n}.mlp.fc2 layers.{n}.ffn.layers.1 linear
+    """
+)
 # Fine-tuned with mean pooling, the last norm is called fc_norm.
-_FINAL_NORM = Unit('norm', 'backbone.ln1', (same('', LAYER_NORM),), synonyms=('fc_norm',))
-
-
-def vision_transformer(final_norm: Unit = _FINAL_NORM) -> tuple[Unit, ...]:
-    """Timm's VisionTransformer of 2021, which MAE, DINO and SERE have in common."""
-    block = (
-        Part('norm1', 'ln1', LAYER_NORM),
-        same('attn.qkv', LINEAR),
-        same('attn.proj', LINEAR),
-        Part('norm2', 'ln2', LAYER_NORM),
-        Part('mlp.fc1', 'ffn.layers.0.0', LINEAR),
-        Part('mlp.fc2', 'ffn.layers.1', LINEAR),
-    )
-    embedding = (
-        same('cls_token', TOKENS),
-        same('pos_embed', TOKENS),
-        Part('patch_embed.proj', 'patch_embed.projection', CONVOLUTION_WITH_BIAS),
-    )
-    return (
-        Unit('', 'backbone', embedding),
-        Unit('blocks.{n}', 'backbone.layers.{n}', block),
-        final_norm,
-    )
-
-
+VIT = (*VIT_WITHOUT_NORM, Layer('norm|fc_norm', 'backbone.ln1', 'norm'))
 # DINOv2 scales what each half of a block adds.
-_LAYER_SCALES = Unit(
-    'blocks.{n}',
-    'backbone.layers.{n}',
-    (
-        Part('ls1.gamma', 'attn.gamma1.weight', VECTOR),
-        Part('ls2.gamma', 'ffn.gamma2.weight', VECTOR),
-    ),
+SCALED_VIT = VIT + read_table(
+    """
+    blocks.{n}.ls1.gamma layers.{n}.attn.gamma1.weight tensor1
+    blocks.{n}.ls2.gamma layers.{n}.ffn.gamma2.weight tensor1
+    """
 )
 
 
-def convnext(
-    downsamplings: list[str], blocks: list[str], block: tuple[Part, ...], final_norm: str
-) -> tuple[Unit, ...]:
-    """Mmpretrain's ConvNeXt.
+def _convnext(
+    down: Callable[[int], str],
+    block: Callable[[int], str],
+    parts: str,
+    final_norm: str,
+    gamma: str = 'tensor1',
+) -> tuple[Layer, ...]:
+    """Mmpretrain's ConvNeXt beside another one.
 
     Args:
-        downsamplings: Source name of what comes before each stage.
-        blocks: Source name of each stage's blocks.
-        block: Parts of a block.
+        down: Source name of what comes before a stage.
+        block: Source name of a stage's blocks.
+        parts: Source names of a block's convolution, norm, two linear layers and scale.
         final_norm: Source name of the norm behind the last stage.
+        gamma: Kind of the scale.
     """
-    units = [Unit(final_norm, 'backbone.norm3', (same('', LAYER_NORM),))]
+    lines = [f'{final_norm} norm3 norm']
+    ours = 'depthwise_conv', 'norm', 'pointwise_conv1', 'pointwise_conv2', 'gamma'
+    kinds = 'conv_bias', 'norm', 'linear', 'linear', gamma
     for stage in STAGES:
-        layers = (CONVOLUTION_WITH_BIAS, LAYER_NORM) if stage == 0 else _NORM_FIRST
-        parts = tuple(same(str(i), layer) for i, layer in enumerate(layers))
-        units += [
-            Unit(downsamplings[stage], f'backbone.downsample_layers.{stage}', parts),
-            Unit(blocks[stage], f'backbone.stages.{stage}.{{n}}', block),
-        ]
-    return tuple(units)
+        order = ('norm', 'conv_bias') if stage else ('conv_bias', 'norm')
+        for i, kind in enumerate(order):
+            lines.append(f'{down(stage)}.{i} downsample_layers.{stage}.{i} {kind}')
+        for source, target, kind in zip(parts.split(), ours, kinds, strict=True):
+            lines.append(f'{block(stage)}.{source} stages.{stage}.{{n}}.{target} {kind}')
+    return read_table('\n'.join(lines))
 
 
-_NORM_FIRST = (LAYER_NORM, CONVOLUTION_WITH_BIAS)
-_CONVNEXT_ADDED = NOT_BACKBONE | {
-    r'backbone\.norm[0-2]\..*': 'mmpretrain normalises every output, the source only the last'
-}
+timm_convnext = partial(
+    _convnext,
+    lambda stage: f'stages.{stage}.downsample' if stage else 'stem',
+    lambda stage: f'stages.{stage}.blocks.{{n}}',
+    'conv_dw norm mlp.fc1 mlp.fc2 gamma',
+)
 
-
-def convnext_block(
-    convolution: str, norm: str, first: str, second: str, gamma: str, singletons: int = 0
-) -> tuple[Part, ...]:
-    """Names of a ConvNeXt block's parts; `gamma` has that many singletons behind its length."""
-    return (
-        Part(convolution, 'depthwise_conv', CONVOLUTION_WITH_BIAS),
-        Part(norm, 'norm', LAYER_NORM),
-        Part(first, 'pointwise_conv1', LINEAR),
-        Part(second, 'pointwise_conv2', LINEAR),
-        Part(gamma, 'gamma', VECTOR, singletons),
-    )
-
-
-def timm_convnext(final_norm: str) -> tuple[Unit, ...]:
-    """Timm's ConvNeXt, whose last norm has that name."""
-    return convnext(
-        ['stem', *(f'stages.{stage}.downsample' for stage in STAGES[1:])],
-        [f'stages.{stage}.blocks.{{n}}' for stage in STAGES],
-        convnext_block('conv_dw', 'norm', 'mlp.fc1', 'mlp.fc2', 'gamma'),
-        final_norm,
-    )
-
-
-def _xception() -> tuple[Unit, ...]:
-    """Timm's aligned Xception, which `TIMMFeatureMaps` has by timm's own names."""
-    layer = (same('conv', CONVOLUTION), same('bn', BATCH_NORM))
-    separable = tuple(
-        part
+# Timm's aligned Xception, which `TIMMFeatureMaps` has by timm's own names.
+XCEPTION = read_table(
+    'stem.{n}.conv conv \n stem.{n}.bn batch_norm \n'
+    'blocks.{n}.shortcut.conv conv ? \n blocks.{n}.shortcut.bn batch_norm ? \n'
+    + '\n'.join(
+        f'blocks.{{n}}.stack.conv{number}.{layer}'
         for number in (1, 2, 3)
-        for kind in ('dw', 'pw')
-        for part in (
-            same(f'conv{number}.conv_{kind}', CONVOLUTION),
-            same(f'conv{number}.bn_{kind}', BATCH_NORM),
-        )
-    )
-    target = 'backbone.network.'
-    return (
-        Unit('stem.{n}', f'{target}stem.{{n}}', layer),
-        Unit('blocks.{n}.stack', f'{target}blocks.{{n}}.stack', separable),
-        Unit('blocks.{n}.shortcut', f'{target}blocks.{{n}}.shortcut', layer, Presence.ANYWHERE),
-    )
+        for layer in ('conv_dw conv', 'bn_dw batch_norm', 'conv_pw conv', 'bn_pw batch_norm')
+    ),
+    'backbone.network.',
+)
 
 
-def _efficientnet_lite0() -> tuple[Unit, ...]:
+def _efficientnet_lite0() -> tuple[Layer, ...]:
     """EfficientNet-Lite0: timm numbers its blocks by stages, efficientnet_pytorch all in a row."""
-    depthwise, project = '_depthwise_conv', '_project_conv'
-    first = _normalised((depthwise, 'conv_dw'), (project, 'conv_pw'), first_norm=1)
-    later = _normalised(
-        ('_expand_conv', 'conv_pw'), (depthwise, 'conv_dw'), (project, 'conv_pwl'), first_norm=0
+    first = ('_depthwise_conv', 'conv_dw'), ('_project_conv', 'conv_pw')
+    later = (
+        ('_expand_conv', 'conv_pw'),
+        ('_depthwise_conv', 'conv_dw'),
+        ('_project_conv', 'conv_pwl'),
     )
-    places = [(stage, n) for stage, depth in enumerate(_LITE0_DEPTHS) for n in range(depth)]
-    stem = (Part('_conv_stem', 'conv_stem', CONVOLUTION), Part('_bn0', 'bn1', BATCH_NORM))
-    return (
-        Unit('', 'backbone.network', stem),
-        *(
-            Unit(
-                f'_blocks.{number}',
-                f'backbone.network.blocks.{stage}.{n}',
-                later if number else first,
-            )
-            for number, (stage, n) in enumerate(places)
-        ),
-    )
+    places = [(stage, n) for stage, depth in enumerate((1, 2, 2, 3, 3, 4, 1)) for n in range(depth)]
+    lines = ['_conv_stem conv_stem conv', '_bn0 bn1 batch_norm']
+    for number, (stage, n) in enumerate(places):
+        source, target = f'_blocks.{number}', f'blocks.{stage}.{n}'
+        for i, (theirs, ours) in enumerate(later if number else first):
+            norm = i if number else i + 1  # theirs count from the first norm that all but one have
+            lines.append(f'{source}.{theirs} {target}.{ours} conv')
+            lines.append(f'{source}._bn{norm} {target}.bn{i + 1} batch_norm')
+    return read_table('\n'.join(lines), 'backbone.network.')
 
 
-def _normalised(*convolutions: tuple[str, str], first_norm: int) -> tuple[Part, ...]:
-    """Convolutions of a block, each with its batch norm; timm counts those from 1."""
-    return tuple(
-        part
-        for number, (source, target) in enumerate(convolutions)
-        for part in (
-            Part(source, target, CONVOLUTION),
-            Part(f'_bn{first_norm + number}', f'bn{number + 1}', BATCH_NORM),
-        )
-    )
+def segmentation_head(source: str) -> Layer:
+    """The last convolution of a decode head."""
+    return Layer(source, 'decode_head.conv_seg', 'conv_bias')
 
 
-_LITE0_DEPTHS = (1, 2, 2, 3, 3, 4, 1)  # blocks of each stage
-
-_VIT = dict(added=NOT_BACKBONE, spare=FINAL_NORM)
+_FINAL_NORM = dict(spare=r'backbone\.(ln1|norm3)\..*')  # a recipe may norm in its head instead
+_VIT = dict(added=NOT_BACKBONE, **_FINAL_NORM)
 _SELF_SUPERVISED_VIT = _VIT | dict(
     prefixes=('module.', 'backbone.'), containers=('', 'model', 'state_dict', 'teacher')
 )
-_CONVNEXT = dict(added=_CONVNEXT_ADDED, spare=FINAL_NORM)
+_CONVNEXT = dict(
+    added=NOT_BACKBONE
+    | {r'backbone\.norm[0-2]\..*': 'mmpretrain normalises every output, the source only the last'},
+    **_FINAL_NORM,
+)
 _ANY_FILE = dict(containers=('', 'state_dict', 'model'))
 _PLAIN_RESNET = _ANY_FILE | dict(dropped={r'fc\.(weight|bias)': CLASSIFIER}, added=NOT_BACKBONE)
 _MOCO_FILE = dict(
@@ -230,10 +160,19 @@ _MOCO_DROPPED = {
     r'predictor\..*': 'a head of the pretraining loss',
 }
 
+
+def _with_scales_of(state: dict[str, Tensor], *singletons: int) -> dict[str, Tensor]:
+    """ConvNeXt's scales with that many more dimensions of length 1 behind their channels."""
+    return {
+        key: tensor.reshape(-1, *singletons) if key.endswith('.gamma') else tensor
+        for key, tensor in state.items()
+    }
+
+
 BACKBONE_LAYOUTS: dict[str, Layout] = {
     'mae': Layout(
         "a checkpoint of MAE's ViT",
-        vision_transformer(),
+        VIT,
         dropped={
             r'mask_token|decoder_.*': "MAE's decoder paints pixels and ends with pretraining",
             r'head\..*': CLASSIFIER,
@@ -243,7 +182,7 @@ BACKBONE_LAYOUTS: dict[str, Layout] = {
     ),
     'sere': Layout(
         "a checkpoint of SERE's ViT",
-        vision_transformer(),
+        VIT,
         dropped={
             r'(channel|pixel)_sere(_local)?\..*': 'a head of the self-relation losses',
             r'masked_embed': 'stands for masked patches in pretraining',
@@ -253,13 +192,13 @@ BACKBONE_LAYOUTS: dict[str, Layout] = {
     ),
     'dino': Layout(
         "a checkpoint of DINO's ViT",
-        vision_transformer(),
+        VIT,
         dropped={r'head\..*': 'the head of the pretraining loss, or a classifier'},
         **_SELF_SUPERVISED_VIT,
     ),
     'dinov2': Layout(
         "a checkpoint of DINOv2's ViT without registers",
-        (*vision_transformer(), _LAYER_SCALES),
+        SCALED_VIT,
         dropped={
             r'mask_token': 'stands for masked patches in pretraining',
             r'(dino|ibot)_head\..*': 'a head of the pretraining losses',
@@ -268,41 +207,36 @@ BACKBONE_LAYOUTS: dict[str, Layout] = {
     ),
     'moco-v3-vit': Layout(
         "a checkpoint of MoCo v3's ViT",
-        vision_transformer(),
+        VIT,
         dropped=_MOCO_DROPPED | {r'head\..*': 'the head of the pretraining loss'},
         **_VIT,
         **_MOCO_FILE,
     ),
     'moco-v3-resnet': Layout(
         "a checkpoint of MoCo v3's ResNet",
-        resnet(),
+        RESNET,
         dropped=_MOCO_DROPPED | {r'fc\..*': 'the head of the pretraining loss'},
         added=NOT_BACKBONE,
         **_MOCO_FILE,
     ),
     'swav-resnet': Layout(
         "a checkpoint of SwAV's ResNet",
-        resnet(),
+        RESNET,
         dropped={r'(projection_head|prototypes)\..*': 'a head of the pretraining loss'},
         added=NOT_BACKBONE,
-        containers=('', 'state_dict'),
     ),
-    'torchvision-resnet': Layout(
-        'a ResNet of torchvision or timm',
-        resnet(),
-        **_PLAIN_RESNET,
-    ),
+    'torchvision-resnet': Layout('a ResNet of torchvision or timm', RESNET, **_PLAIN_RESNET),
     'deep-stem-resnet': Layout(
         'a ResNet with a stem of three convolutions, such as those of PyTorch-Encoding',
-        _deep_stem_resnet(),
+        DEEP_STEM_RESNET,
         **_PLAIN_RESNET,
     ),
     'convnext': Layout(
         "a checkpoint of the authors' ConvNeXt",
-        convnext(
-            [f'downsample_layers.{stage}' for stage in STAGES],
-            [f'stages.{stage}.{{n}}' for stage in STAGES],
-            convnext_block('dwconv', 'norm', 'pwconv1', 'pwconv2', 'gamma'),
+        _convnext(
+            lambda stage: f'downsample_layers.{stage}',
+            lambda stage: f'stages.{stage}.{{n}}',
+            'dwconv norm pwconv1 pwconv2 gamma',
             'norm',
         ),
         dropped={r'head\.(weight|bias)': CLASSIFIER},
@@ -318,7 +252,7 @@ BACKBONE_LAYOUTS: dict[str, Layout] = {
     ),
     'timm-xception': Layout(
         "a checkpoint of timm's aligned Xception, such as xception65",
-        _xception(),
+        XCEPTION,
         dropped={r'head\.fc\.(weight|bias)': CLASSIFIER},
         added=NOT_BACKBONE,
         **_ANY_FILE,
@@ -334,84 +268,69 @@ BACKBONE_LAYOUTS: dict[str, Layout] = {
     ),
     'torchvision-convnext': Layout(
         "a checkpoint of torchvision's ConvNeXt",
-        convnext(
-            [f'features.{2 * stage}' for stage in STAGES],
-            [f'features.{2 * stage + 1}.{{n}}' for stage in STAGES],
-            convnext_block('block.0', 'block.2', 'block.3', 'block.5', 'layer_scale', 2),
+        _convnext(
+            lambda stage: f'features.{2 * stage}',
+            lambda stage: f'features.{2 * stage + 1}.{{n}}',
+            'block.0 block.2 block.3 block.5 layer_scale',
             'classifier.0',
+            'tensor3',
         ),
         dropped={r'classifier\.2\.(weight|bias)': CLASSIFIER},
         **_CONVNEXT,
+        finish=_with_scales_of,
+        undo=lambda state: _with_scales_of(state, 1, 1),
     ),
 }
 
+# ---------------------------------------------------------------- PASS
 
 EARLIER_STAGE = 'a head of an earlier stage'
 # How DistributedDataParallel saves them; inference.py reads keys with this prefix alone.
 _PASS_FILE = dict(containers=('state_dict', ''), written_prefix='module.')
 
 
-def _mlp(
-    source: str, target: str, layer: dict[str, int], hidden: int, affine: bool = False
-) -> tuple[Part, ...]:
-    """Layer-BN-ReLU, `hidden` times, then layer-BN: what PASS projects with.
+def _mlp(source: str, target: str, layer: str, hidden: int, last: str = 'statistics') -> str:
+    """Lines of layer-BN-ReLU, `hidden` times, then layer-BN: what PASS projects with.
 
     Args:
         source: Name of the Sequential.
         target: Name in ours.
-        layer: Tensors of its linear or convolutional layers.
+        layer: Kind of its linear or convolutional layers.
         hidden: Hidden layers.
-        affine: Whether the last BN has weight and bias.
+        last: Kind of the last BN.
     """
-    parts = []
+    lines = []
     for number in range(hidden + 1):
-        norm = BATCH_NORM if affine or number < hidden else STATISTICS
-        for position, tensors in ((3 * number, layer), (3 * number + 1, norm)):
-            parts.append(Part(f'{source}.{position}', f'{target}.{position}', tensors))
-    return tuple(parts)
+        norm = last if number == hidden else 'batch_norm'
+        for place, kind in ((3 * number, layer), (3 * number + 1, norm)):
+            lines.append(f'{source}.{place} {target}.{place} {kind}')
+    return '\n'.join(lines) + '\n'
 
 
-_PASS_HEAD = Unit(
-    '',
-    'head',
-    (
-        *_mlp('projection_head', 'projection', LINEAR, hidden=1),
-        same('prototypes', dict(weight=2)),
-    ),
+_PASS_HEAD = read_table(
+    _mlp('projection_head', 'projection', 'linear', 1) + 'prototypes matrix', 'head.'
 )
-_PIXEL_HEAD = Unit(
-    '',
-    'pixel_head',
-    (
-        *_mlp('projection_head_pixel', 'projector', CONVOLUTION, hidden=2),
-        Part('predictor_head_pixel.0', 'predictor.0', CONVOLUTION),
-        Part('predictor_head_pixel.1', 'predictor.1', BATCH_NORM),
-        Part('predictor_head_pixel.3', 'predictor.3', CONVOLUTION_WITH_BIAS),
-    ),
+_PIXEL_HEAD = read_table(
+    _mlp('projection_head_pixel', 'projector', 'conv', 2)
+    + """
+    predictor_head_pixel.0 predictor.0 conv
+    predictor_head_pixel.1 predictor.1 batch_norm
+    predictor_head_pixel.3 predictor.3 conv_bias
+    """,
+    'pixel_head.',
 )
-_PIXEL_ATTENTION = Unit(
-    'fbg',
-    'attention',
-    (
-        *_mlp('atten', 'layers', {'weight': 4, 'bias?': 1}, hidden=1, affine=True),
-        Part('threshold', 'offset', {'': 4}),
-    ),
+_PIXEL_ATTENTION = read_table(
+    _mlp('fbg.atten', 'layers', 'conv_any', 1, 'batch_norm') + 'fbg.threshold offset tensor4',
+    'attention.',
 )
 
 
-def _shallow_head(stage: int) -> Unit:
+def _shallow_head(stage: int) -> tuple[Layer, ...]:
     """Deep-to-shallow head of a stage, 1 to 3. Numbered by `number_shallow_heads`."""
     adapter = f'projection_head_pixel_shallow.projection_head_pixel{stage}'
     projection = f'projection_head_shallow.projection_head_shallow{stage}'
-    return Unit(
-        '',
-        f'shallow_heads.{stage}',
-        (
-            *_mlp(adapter, 'adapter', CONVOLUTION, hidden=2),
-            *_mlp(projection, 'projection', LINEAR, hidden=1),
-        ),
-        Presence.ANYWHERE,
-    )
+    lines = _mlp(adapter, 'adapter', 'conv', 2) + _mlp(projection, 'projection', 'linear', 1)
+    return read_table(lines.replace('\n', f' ?head{stage}\n'), f'shallow_heads.{stage}.')
 
 
 def number_shallow_heads(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -479,14 +398,19 @@ def fold_attention_biases(state: dict[str, Tensor]) -> dict[str, Tensor]:
 PASS_LAYOUTS: dict[str, Layout] = {
     'pass-pretrained': Layout(
         'a PASS checkpoint of pretraining',
-        (*resnet(), _PASS_HEAD, _PIXEL_HEAD, *(_shallow_head(stage) for stage in (1, 2, 3))),
+        (
+            *RESNET,
+            *_PASS_HEAD,
+            *_PIXEL_HEAD,
+            *(x for s in (1, 2, 3) for x in _shallow_head(s)),
+        ),
         finish=number_shallow_heads,
         undo=name_shallow_heads,
         **_PASS_FILE,
     ),
     'pass-attention': Layout(
         'a PASS checkpoint of pixel attention',
-        (*resnet(), _PASS_HEAD, _PIXEL_ATTENTION),
+        (*RESNET, *_PASS_HEAD, *_PIXEL_ATTENTION),
         dropped={r'(projection_head_(pixel|shallow)|predictor_head_pixel).*': EARLIER_STAGE},
         finish=fold_attention_biases,
         undo=add_attention_biases,
@@ -494,10 +418,7 @@ PASS_LAYOUTS: dict[str, Layout] = {
     ),
     'pass-finetuned': Layout(
         'a fine-tuned PASS checkpoint',
-        (
-            *resnet(),
-            Unit('last_layer', 'decode_head.conv_seg', (same('', CONVOLUTION_WITH_BIAS),)),
-        ),
+        (*RESNET, segmentation_head('last_layer')),
         dropped={r'(projection_head|predictor_head|prototypes|fbg).*': EARLIER_STAGE},
         **_PASS_FILE,
     ),

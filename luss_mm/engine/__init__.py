@@ -7,6 +7,5 @@ __getattr__, __all__ = lazy_names(
     hooks=(),
     receptive_fields=('MergeReceptiveFields', 'ReceptiveFieldHook'),
     optimizers=('LARS', 'CPUAmpOptimWrapper', 'LayerDecayConstructor'),
-    stage_visualizer=('StageVisualizer',),
     staged_runner=('StagedRunner',),
 )

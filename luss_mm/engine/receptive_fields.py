@@ -1,7 +1,6 @@
 """The search for dilations, and from several dilated branches to one larger kernel."""
 
 import io
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +22,7 @@ from luss_mm.models.receptive_fields import (
 )
 from luss_mm.recipes.settings import SettingsError
 from luss_mm.work_dir.artifact import fingerprint_file
-from luss_mm.work_dir.atomic_files import write_atomically
+from luss_mm.work_dir.atomic_files import write_atomically, write_json
 
 STRUCTURE = 'receptive_fields.json'
 
@@ -62,7 +61,7 @@ class ReceptiveFieldHook(Hook):
 
 def _write(runner, dilations: Mapping[str, tuple[int, int]]) -> None:
     if is_main_process():
-        write_atomically(Path(runner.work_dir, STRUCTURE), json.dumps(dilations, indent=2).encode())
+        write_json(Path(runner.work_dir, STRUCTURE), dilations, indent=2)
         changed = sum(max(dilation) > 1 for dilation in dilations.values())
         print_log(f'{changed} of {len(dilations)} convolutions are dilated', logger='current')
 
@@ -111,7 +110,7 @@ class MergeReceptiveFields:
         buffer = io.BytesIO()
         torch.save(dict(state_dict=merged), buffer)
         write_atomically(Path(directory, MERGED_CHECKPOINT), buffer.getvalue())
-        write_atomically(Path(directory, STRUCTURE), json.dumps(dilations, indent=2).encode())
+        write_json(Path(directory, STRUCTURE), dilations, indent=2)
 
     def merged_weights(
         self, state: Mapping[str, Tensor], dilations: Mapping[str, Dilation]

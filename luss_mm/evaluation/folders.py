@@ -1,7 +1,6 @@
 """Folders of label maps to figures: paired and checked, counted on several processes, scored."""
 
 import argparse
-import json
 import os
 import struct
 import sys
@@ -38,7 +37,7 @@ from luss_mm.functional.thresholds import (
     sweep_counts,
 )
 from luss_mm.terminal import Progress
-from luss_mm.work_dir.atomic_files import refuse_unwritable, write_atomically
+from luss_mm.work_dir.atomic_files import refuse_unwritable, write_json
 from luss_mm.work_dir.run_folder import match_entries, read_match
 
 PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
@@ -378,7 +377,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     report = folder_report(scores, matching, counter, protocol=arguments.protocol)
     if sweep is not None:
         report['curve'] = curve(sweep, matching)
-    write_atomically(arguments.out, json.dumps(report, indent=1).encode())
+    write_json(arguments.out, report, indent=1)
     seconds = time.monotonic() - started
     print(figure_table(official_figures(scores)))
     print(f'matching: {matching.name}: {matching.description}')

@@ -197,9 +197,6 @@ def damage_named(name: str | Path) -> Iterator[None]:
         ) from error
 
 
-# As in datapreparation/datapreparation_anno.sh of the official repository.
-
-
 MODES = ('link', 'hardlink', 'copy')
 
 
@@ -303,6 +300,7 @@ def _copy(source: str, target: str) -> None:
         shutil.copyfile(source, temporary)
 
 
+# As in datapreparation/datapreparation_anno.sh of the official repository.
 RELEASE = 'https://github.com/LUSSeg/ImageNet-S/releases/download/ImageNet-S/'
 ARCHIVE_NAMES = {
     50: 'ImageNetS50-a0fe9d82231f9bc4787ee76e304dfa51.zip',

@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 SUBSETS = (50, 300, 919)
+SHOWN = 3  # names in a message
 
 
 @cache
@@ -142,9 +143,9 @@ def train_folders(train: Path, subset: int) -> dict[str, list[Path]]:
     return folders
 
 
-def first_names(names: list[str], count: int = 3) -> str:
+def first_names(names: list[str]) -> str:
     """The first few names, for messages."""
-    return ', '.join(names[:count]) + (', ...' if len(names) > count else '')
+    return ', '.join(names[:SHOWN]) + (', ...' if len(names) > SHOWN else '')
 
 
 def _train_semi_image(line: str) -> ListedImage:

@@ -1,7 +1,6 @@
 """Preparing ImageNet-S: images and masks placed, counted, and a sample of them read."""
 
 import fcntl
-import json
 import os
 import random
 import time
@@ -35,7 +34,7 @@ from luss_mm.imagenet_s.lists import (
     train_folders,
 )
 from luss_mm.terminal import with_progress
-from luss_mm.work_dir.atomic_files import write_atomically
+from luss_mm.work_dir.atomic_files import write_json
 
 OWN_CATEGORY_SHARE = 0.5  # of the sampled masks; another subset's ids would give about none
 
@@ -264,7 +263,7 @@ class ImageNetSPreparation:
                 written=time.strftime('%Y-%m-%d %H:%M:%S'),
                 folders=[asdict(report) for report in reports],
             )
-            write_atomically(self.root / REPORT, json.dumps(content, indent=1).encode())
+            write_json(self.root / REPORT, content, indent=1)
         return reports
 
     def _prepare_images(self, split: str) -> SplitReport:

@@ -1,7 +1,7 @@
 """A frozen backbone by itself: how it sees images, how its features score, the plain baseline."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +13,28 @@ from mmengine.model import BaseModule
 from mmengine.registry import DefaultScope
 from mmseg.registry import DATASETS, MODELS
 from torch import Tensor
+from torch.nn import functional as F
 
 from luss_mm.checkpoints.loading import load_backbone
 from luss_mm.datasets.image_walk import category_names
-from luss_mm.evaluation.plain_baseline import (
-    Clustering,
-    embed_images,
-    length_threshold,
-    score_clustering,
-    tally_foreground,
-)
+from luss_mm.datasets.transforms import LoadLabelMap
+from luss_mm.evaluation.cluster_matching import MatchingByRule
 from luss_mm.evaluation.score_report import scores_in_percent
+from luss_mm.evaluation.segmentation_counts import MatchedScores, SegmentationCounts
 from luss_mm.functional.clustering_scores import (
     clustering_accuracy,
     contingency,
     normalized_mutual_information,
 )
 from luss_mm.functional.distance_matching import vote_of_neighbours
-from luss_mm.functional.kmeans import fit_kmeans
+from luss_mm.functional.image_tally import ImageTally, tally_image
+from luss_mm.functional.kmeans import assign_to_centroids, fit_kmeans
+from luss_mm.functional.pixel_assignment import resize_score
+from luss_mm.functional.score_histograms import otsu_threshold
+from luss_mm.functional.scores import boundary_radius
 from luss_mm.models.preprocessors import ViewsPreprocessor
 from luss_mm.packaged_weights import checkpoint_file, find_labels_used
+from luss_mm.pipeline.clusters import KMeans
 from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.pipeline.reference_features import PixelFeatures
 from luss_mm.recipes.dataset_facts import build_label_loader
@@ -241,7 +243,7 @@ def _embed(
         raise ValueError(
             f'{folder}: {unknown[0]} is none of the {len(names)} category folders of the references'
         )
-    embeddings = embed_images(extractor, batches, f'images of {folder}').embeddings
+    embeddings, _ = embed_images(extractor, batches, f'images of {folder}')
     return torch.from_numpy(embeddings), torch.tensor([names.index(name) for name in folders])
 
 
@@ -249,12 +251,46 @@ def _percent(share: float) -> float:
     return round(100 * float(share), 2)
 
 
+def embed_images(
+    extractor: PixelFeatures, batches: ShardedBatches, title: str
+) -> tuple[np.ndarray, list[Tensor]]:
+    """Mean feature vectors of all images and the lengths of their features.
+
+    Memory: 4 bytes a cell of the feature maps and 4 C an image.
+
+    Args:
+        extractor: The backbone, with `upsample` 1.
+        batches: Over whole images.
+        title: For the progress lines.
+
+    Returns:
+        Means at length 1, float32 (N, C), and the length of every feature vector of each image,
+        float32, N of shape (h, w).
+    """
+    found: list[tuple[np.ndarray, Tensor] | None] = [None] * len(batches.dataset)
+    for _, shard in batches.iterate(set(), title):
+        for samples in shard:
+            features = extractor.extract(samples).float()  # (B, C, h, w)
+            means = F.normalize(features.mean(dim=(2, 3)), dim=1).cpu().numpy()  # (B, C)
+            norms = features.norm(dim=1).cpu()  # (B, h, w)
+            for sample, *of_image in zip(samples, means, norms, strict=True):
+                found[sample['index']] = of_image
+    embeddings, lengths = zip(*found, strict=True)
+    return np.stack(embeddings), list(lengths)
+
+
+# ---- The plain baseline, what anyone would try first: k-means on frozen features. All of an image
+# has the category of its cluster, and its foreground is where the feature vector is long. A method
+# is worth something if it scores above this with the same weights and the same pixels.
+
 BASELINE_SETTINGS = (
     *('data_root', 'train_split', 'num_categories', 'validation_dataset'),
     *('kmeans_iterations', 'kmeans_restarts', 'kmeans_initialization'),
 )
 FIGURES = ('mIoU', 'ImgAcc', 'F-beta')
 BASELINE_LABELS = 'validation masks: matching and scoring'
+LENGTH_BINS = 512
+BOUNDARY_RATIO = 0.03  # of the image diagonal, as ImageNet-S has it
 
 
 def read_plain_baseline(settings: Settings, checkpoint: str | None = None) -> FrozenBackbone:
@@ -272,6 +308,9 @@ def score_plain_baseline(baseline: FrozenBackbone, seeds: int) -> dict[str, Any]
     Returns:
         JSON-like: mean and range of each figure in percent, all figures of each seed, and what
         they were made from.
+
+    Raises:
+        ValueError: If a mask cannot be read or has an id above the number of categories.
     """
     settings = baseline.settings
     with DefaultScope.overwrite_default_scope('mmseg'):
@@ -281,38 +320,60 @@ def score_plain_baseline(baseline: FrozenBackbone, seeds: int) -> dict[str, Any]
             dict(type='LUSSDataset', data_root=settings['data_root'], data_prefix=prefix)
         )
         validation = baseline.batches(settings['validation_dataset'])
-        trained_on = embed_images(extractor, training, 'training images')
-        scored = embed_images(extractor, validation, 'validation images')
-    threshold = length_threshold(trained_on.lengths)
-    num_categories = len(validation.dataset.metainfo['classes']) - 1
-    labels = build_label_loader(settings['validation_dataset']['pipeline'])
-    tallies = list(tally_foreground(scored.lengths, validation, threshold, num_categories, labels))
-    clustering = Clustering(
-        settings['num_categories'],
-        settings['kmeans_iterations'],
-        settings['kmeans_restarts'],
-        settings['kmeans_initialization'],
-    )
-    per_seed = [
-        scores_in_percent(
-            score_clustering(
-                trained_on.embeddings, scored.embeddings, tallies, clustering, num_categories, seed
-            )
-        )
-        for seed in range(seeds)
-    ]
+        trained_on, lengths = embed_images(extractor, training, 'training images')
+        scored, scored_lengths = embed_images(extractor, validation, 'validation images')
+    values = torch.cat([length.flatten() for length in lengths]).numpy()
+    bounds = float(values.min()), float(values.max())
+    threshold = otsu_threshold(np.histogram(values, LENGTH_BINS, bounds)[0], *bounds)
+    tallies = list(_tally_foreground(scored_lengths, validation, threshold, settings))
+    names = ('kmeans_iterations', 'kmeans_restarts', 'kmeans_initialization')
+    kmeans = KMeans(*(settings[name] for name in names))
+    num_clusters = settings['num_categories']
+    matching = MatchingByRule('image_hungarian', num_clusters, _num_categories(validation))
+
+    def score(seed: int) -> MatchedScores:
+        fit = fit_kmeans(trained_on, num_clusters, **asdict(replace(kmeans, seed=seed)))
+        counts = SegmentationCounts(matching.layout)
+        clusters, _ = assign_to_centroids(scored, fit.centroids)  # (M,)
+        for tally, cluster in zip(tallies, clusters.tolist(), strict=True):
+            counts.add(matching.entries(tally.renamed(torch.tensor([0, cluster + 1]))))
+        return matching.scores(counts)
+
+    per_seed = [scores_in_percent(score(seed)) for seed in range(seeds)]
     return dict(
         {name: _summary([figures[name] for figures in per_seed]) for name in FIGURES},
         seeds=per_seed,
         length_threshold=threshold,
-        num_clusters=clustering.num_clusters,
-        kmeans=asdict(clustering),
-        training_images=len(trained_on.lengths),
-        validation_images=len(scored.lengths),
+        num_clusters=num_clusters,
+        kmeans=kmeans.settings,
+        training_images=len(trained_on),
+        validation_images=len(scored),
         features=dict(backbone=settings['backbone'], **extractor.facts()),
         ground_truth_use=BASELINE_LABELS,
         **baseline.facts(),
     )
+
+
+def _num_categories(batches: ShardedBatches) -> int:
+    return len(batches.dataset.metainfo['classes']) - 1
+
+
+def _tally_foreground(
+    lengths: list[Tensor], batches: ShardedBatches, threshold: float, settings: Mapping[str, Any]
+) -> Iterator[ImageTally]:
+    """Count every image with its foreground as cluster 1. Looks at the masks."""
+    dataset = batches.dataset
+    labels = build_label_loader(settings['validation_dataset']['pipeline']) or LoadLabelMap()
+    for index, length in enumerate(lengths):
+        path = dataset.get_data_info(index)['seg_map_path']
+        truth = torch.from_numpy(labels.read(path))  # (H, W)
+        foreground = resize_score(length[None], tuple(truth.shape))[0] >= threshold
+        radius = boundary_radius(*truth.shape, BOUNDARY_RATIO)
+        ids = 1, _num_categories(batches), dataset.ignore_index
+        try:
+            yield tally_image(foreground.int(), truth, *ids, radius)
+        except ValueError as error:
+            raise ValueError(f'{path}: {error}') from error
 
 
 def _summary(values: list[float]) -> dict[str, float]:

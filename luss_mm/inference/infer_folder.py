@@ -25,12 +25,12 @@ from luss_mm.inference.inferencer import (
     overlay,
     shards,
 )
+from luss_mm.pipeline.image_batches import FinishedShards
 from luss_mm.recipes.image_preparation import PreparedImage
 from luss_mm.terminal import Progress
 from luss_mm.visualization.pictures import add_legend, save_picture
 from luss_mm.work_dir.artifact import fingerprint_file, produce
-from luss_mm.work_dir.atomic_files import write_atomically
-from luss_mm.work_dir.shards import FinishedShards
+from luss_mm.work_dir.atomic_files import write_json
 
 LABELS, OVERLAYS = 'labels', 'overlays'
 SUFFIXES = {LABELS: '.png', OVERLAYS: '.jpg'}
@@ -244,8 +244,8 @@ def _join_records(
             for i, n in sorted(pixels.items())
         ],
     )
-    write_atomically(folder / SUMMARY, json.dumps(summary, indent=1).encode())
-    write_atomically(folder / BAD_IMAGES, json.dumps(bad, indent=1).encode())
+    write_json(folder / SUMMARY, summary, indent=1)
+    write_json(folder / BAD_IMAGES, bad, indent=1)
     print_log(
         f'inference: {summary["segmented"]} of {num_images} images segmented', logger='current'
     )

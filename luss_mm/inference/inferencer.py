@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from luss_mm.datasets import image_walk
 from luss_mm.datasets.image_walk import IMAGE_SUFFIXES, is_image, size_of
-from luss_mm.evaluation.cluster_names import (
+from luss_mm.evaluation.cluster_matching import (
     given_names,
     merged_ids,
     name_of,
@@ -246,7 +246,6 @@ class LUSSInferencer(BaseInferencer):
         batch_size: int = 16,
         num_workers: int = 2,
         with_pictures: bool = False,
-        window: int = WINDOW,
     ) -> Iterator[PreparedImage]:
         """Segment any number of images; each result comes as soon as its batch is through.
 
@@ -255,7 +254,6 @@ class LUSSInferencer(BaseInferencer):
             batch_size: Images of one size that are segmented together at most.
             num_workers: Threads that load images.
             with_pictures: Keep the images, shrunk, for overlays.
-            window: Images that wait in memory for others of their size at most.
 
         Yields:
             Every input once, not in their order: `index` says which, `problem` what was bad.
@@ -263,7 +261,7 @@ class LUSSInferencer(BaseInferencer):
         load = partial(self.pipeline, with_picture=with_pictures)
         loaded = load_ahead(enumerate(inputs), load, num_workers, ahead=batch_size + num_workers)
         # Bad images have a shape of their own, and are passed on like the others.
-        batches = batches_of_equal_size(loaded, _input_shape, batch_size, window)
+        batches = batches_of_equal_size(loaded, _input_shape, batch_size, WINDOW)
         for batch in batches:
             if batch[0].problem is None:
                 self._segment(batch)

@@ -19,7 +19,7 @@ from luss_mm.inference.feature_source import FeatureSource
 from luss_mm.inference.infer_folder import LABELS, FolderInference
 from luss_mm.inference.inferencer import LUSSInferencer
 from luss_mm.inference.steps import ClustersStep, DenoisedStep, LabelsStep
-from luss_mm.pipeline.foreground_threshold import CERTAIN_QUANTILES
+from luss_mm.pipeline.generate_labels import CERTAIN_QUANTILES
 from luss_mm.pipeline.step import steps_of
 from luss_mm.recipes.config_file import ConfigError, read_own_config
 from luss_mm.work_dir.run_folder import (

@@ -24,14 +24,15 @@ from torch import nn
 from luss_mm.datasets.image_index import ImagePaths
 from luss_mm.inference.feature_source import FeatureSource
 from luss_mm.pipeline.clusters import DenoisingRules, KMeans, cluster_features, denoise_clusters
-from luss_mm.pipeline.foreground_threshold import (
+from luss_mm.pipeline.features import ScoringRule, score_images
+from luss_mm.pipeline.generate_labels import (
     CERTAIN_QUANTILES,
+    PixelLabeller,
     ThresholdRule,
     choose_threshold,
+    generate_labels,
 )
-from luss_mm.pipeline.generate_labels import PixelLabeller, generate_labels
 from luss_mm.pipeline.image_batches import ShardedBatches
-from luss_mm.pipeline.image_scores import ScoringRule, score_images
 from luss_mm.pipeline.step import Step
 from luss_mm.visualization.run_pictures import decoration, save_cluster_sheets
 from luss_mm.work_dir.artifact import produce

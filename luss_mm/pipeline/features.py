@@ -1,26 +1,47 @@
-"""Pixels to features: one embedding an image, and the maps of a frozen backbone."""
+"""Pixels to features, one embedding an image or maps, and to what a classifier says of it."""
 
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dist import barrier
+from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
+from torch.nn import functional as F
 
+from luss_mm.datasets import ClassLabelDataset
 from luss_mm.datasets.cached_maps import CachedMaps, layout_path, values_path
-from luss_mm.models.attended_backbone import AttendedInference
-from luss_mm.pipeline.image_batches import ShardedBatches, stack_features, stack_images
+from luss_mm.models.attended_backbone import AttendedInference, ImageClassifier
+from luss_mm.pipeline.image_batches import (
+    Arrays,
+    FinishedShards,
+    ShardedBatches,
+    join_arrays,
+    stack_features,
+    stack_images,
+)
 from luss_mm.work_dir.artifact import produce
 from luss_mm.work_dir.atomic_files import create_mapped_array, write_array
-from luss_mm.work_dir.run_folder import EMBEDDINGS, SCORE_COUNTS, Features, load_features
-from luss_mm.work_dir.shards import FinishedShards, join_shards
+from luss_mm.work_dir.run_folder import (
+    EMBEDDINGS,
+    LABELS,
+    LOSSES,
+    SCORE_COUNTS,
+    Features,
+    load_features,
+    write_selected,
+    write_summary,
+)
 
 SCORE_BINS = 1000
+MEGABYTE = 1e6
+WITHOUT = 'cache_maps=False keeps no maps and runs the backbone in every step instead'
+GIVEN, PREDICTED = 'given', 'predicted'
 
 
 def extract_features(
@@ -48,69 +69,43 @@ def extract_features(
         The features, read back from disk, with SCORE_BINS bins of scores.
     """
 
-    def make(unfinished: Path) -> None:
-        join_shards(
-            unfinished,
-            len(batches),
-            lambda finished: _extract_shards(finished, model, batches, device),
-            lambda directory: _join_shards(directory, batches),
-        )
-
-    return load_features(produce(directory, make, inputs, settings))
-
-
-@torch.inference_mode()
-def _extract_shards(
-    finished: FinishedShards,
-    model: AttendedInference,
-    batches: ShardedBatches,
-    device: torch.device | str,
-) -> None:
-    model.eval().to(device)
-    for shard, shard_batches in batches.iterate(finished, 'features'):
-        start, stop = batches.bounds(shard)
-        rows: np.ndarray | None = None
+    @torch.inference_mode()
+    def embed(shard_batches: Iterator[list[dict]], start: int, stop: int) -> Arrays:
+        rows: list[np.ndarray | None] = [None] * (stop - start)
         counts = np.zeros(SCORE_BINS, dtype=np.int64)
         for batch in shard_batches:
             images = model.data_preprocessor.normalize(stack_images(batch, device))
             embeddings, scores = model(images, stack_features(batch, device))
-            if rows is None:
-                rows = np.empty((stop - start, embeddings.shape[1]), dtype=np.float32)
-            rows[[sample['index'] - start for sample in batch]] = embeddings.cpu().numpy()
+            for sample, embedding in zip(batch, embeddings.cpu().numpy(), strict=True):
+                rows[sample['index'] - start] = embedding
             bins = (scores.float() * SCORE_BINS).long().clamp_(0, SCORE_BINS - 1)
             counts += torch.bincount(bins.flatten(), minlength=SCORE_BINS).cpu().numpy()
-        files = [_counts_path(finished.directory, shard), _shard_path(finished.directory, shard)]
-        write_array(files[0], counts)
-        write_array(files[1], rows)
-        finished.add(shard, files)
+        return dict(embeddings=np.stack(rows).astype(np.float32), counts=counts)
+
+    def make(unfinished: Path) -> None:
+        model.eval().to(device)
+        join = partial(_join_features, unfinished, len(batches.dataset))
+        join_arrays(unfinished, batches, 'features', embed, join)
+
+    return load_features(produce(directory, make, inputs, settings))
 
 
-def _join_shards(directory: Path, batches: ShardedBatches) -> list[Path]:
+def _join_features(directory: Path, number: int, shards: Iterator[Arrays]) -> list[Path]:
     """Copy all shards into one file that k-means can map."""
-    channels = np.load(_shard_path(directory, 0), mmap_mode='r').shape[1]
-    temporary = directory / f'.{EMBEDDINGS}.tmp'
-    joined = create_mapped_array(temporary, (len(batches.dataset), channels))
+    temporary, joined, start = directory / f'.{EMBEDDINGS}.tmp', None, 0
     total = np.zeros(SCORE_BINS, dtype=np.int64)
-    for shard in range(len(batches)):
-        joined[slice(*batches.bounds(shard))] = np.load(_shard_path(directory, shard))
-        total += np.load(_counts_path(directory, shard))
+    for shard in shards:
+        rows = shard['embeddings']
+        if joined is None:
+            joined = create_mapped_array(temporary, (number, rows.shape[1]))
+        joined[start : start + len(rows)] = rows
+        start += len(rows)
+        total += shard['counts']
     joined.flush()
     del joined
     write_array(directory / SCORE_COUNTS, total)
     os.replace(temporary, directory / EMBEDDINGS)
     return [directory / EMBEDDINGS, directory / SCORE_COUNTS]
-
-
-def _shard_path(directory: Path, shard: int) -> Path:
-    return directory / f'shard-{shard:06d}.npy'
-
-
-def _counts_path(directory: Path, shard: int) -> Path:
-    return directory / f'shard-{shard:06d}.counts.npy'
-
-
-MEGABYTE = 1e6
-WITHOUT = 'cache_maps=False keeps no maps and runs the backbone in every step instead'
 
 
 class NoRoomError(OSError):
@@ -213,3 +208,126 @@ def _refuse_lack_of_room(directory: Path, images: int, maps: Sequence[np.ndarray
     print_log(f'feature maps: {told}. {WITHOUT}.', logger='current')
     if needed > free:
         raise NoRoomError(f'{directory.parent}: {told}. Free some space; {WITHOUT}.')
+
+
+@dataclass(frozen=True)
+class ScoringRule:
+    """Which labels come out, and against which labels a loss is taken.
+
+    Attributes:
+        labels: 'given' keeps the labels that the classifier was trained with, 'predicted' replaces
+            them by its own.
+        loss_labels: 'given' or 'predicted'.
+        flip_average: Average the logits over the image and its mirror image.
+    """
+
+    labels: str = GIVEN
+    loss_labels: str = GIVEN
+    flip_average: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what is no choice."""
+        for name in ('labels', 'loss_labels'):
+            if (choice := getattr(self, name)) not in (GIVEN, PREDICTED):
+                raise ValueError(f"{name}: '{GIVEN}' or '{PREDICTED}', not {choice!r}")
+
+
+def score_images(
+    directory: str | Path,
+    classifier: ImageClassifier,
+    batches: ShardedBatches,
+    rule: ScoringRule,
+    inputs: Mapping[str, Any],
+    device: torch.device | str = 'cpu',
+) -> Path:
+    """Loss and label of every image of a data set, over all ranks.
+
+    Writes `losses.npy`, float32 (N,), and `labels.npy`, int32 (N,), in the order of the data set.
+    Memory: a shard on each rank. Disk: 8 bytes an image.
+
+    Args:
+        directory: Of the output.
+        classifier: Put into eval mode.
+        batches: Over a data set whose samples carry `class_label`.
+        rule: Which labels and losses.
+        inputs: Names to keys: the classifier's weights, the data.
+        device: The classifier's.
+
+    Returns:
+        The directory.
+    """
+
+    @torch.inference_mode()
+    def score(shard_batches: Iterator[list[dict]], start: int, stop: int) -> Arrays:
+        losses = np.empty(stop - start, dtype=np.float32)
+        labels = np.empty(stop - start, dtype=np.int32)
+        for batch in shard_batches:
+            images = torch.stack([sample['inputs'] for sample in batch]).to(device)
+            given = torch.tensor([sample['class_label'] for sample in batch], device=device)
+            rows = [sample['index'] - start for sample in batch]
+            found = score_batch(classifier, images, given, rule)
+            losses[rows], labels[rows] = (values.cpu().numpy() for values in found)
+        return dict(losses=losses, labels=labels)
+
+    def make(unfinished: Path) -> None:
+        classifier.eval().to(device)
+        join = partial(_join_scores, unfinished)
+        join_arrays(unfinished, batches, 'classifier scores', score, join)
+
+    settings = dict(vars(rule), batch_size=batches.batch_size, shard_size=batches.shard_size)
+    return produce(directory, make, inputs, settings)
+
+
+def _join_scores(directory: Path, shards: Iterator[Arrays]) -> list[Path]:
+    losses, labels = zip(*((shard['losses'], shard['labels']) for shard in shards), strict=True)
+    losses, labels = np.concatenate(losses), np.concatenate(labels)
+    write_summary(directory, dict(mean_loss=float(losses.mean()), images=len(losses)))
+    write_array(directory / LOSSES, losses)
+    write_array(directory / LABELS, labels)
+    return [directory / LOSSES, directory / LABELS]
+
+
+def score_batch(
+    classifier: ImageClassifier, images: torch.Tensor, given: torch.Tensor, rule: ScoringRule
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Losses, float32 (B,), and labels, int64 (B,).
+
+    Args:
+        classifier: In eval mode.
+        images: uint8 RGB on its device. Shape (B, 3, h, w).
+        given: Labels that it was trained with, int64 (B,).
+        rule: Which labels and losses.
+    """
+    normalized = classifier.data_preprocessor.normalize(images)
+    logits = classifier(normalized).float()  # (B, K)
+    if rule.flip_average:
+        logits = (logits + classifier(normalized.flip(-1)).float()) / 2
+    choices = {GIVEN: given, PREDICTED: logits.argmax(dim=1)}
+    losses = F.cross_entropy(logits, choices[rule.loss_labels], reduction='none')
+    return losses, choices[rule.labels]
+
+
+def write_selection(
+    directory: str | Path, dataset: ClassLabelDataset, total: np.ndarray, kept: np.ndarray
+) -> Path:
+    """Write the relative paths of the selected images and the counts of each category.
+
+    Args:
+        directory: Gets `images.txt`, a path a line in the order of the data set, and `counts.json`
+            with the lists `total` and `kept`.
+        dataset: The selected images.
+        total: Images of each category before the selection, int (K,).
+        kept: Images of each category after it, int (K,).
+
+    Returns:
+        The directory.
+    """
+
+    def make(unfinished: Path) -> None:
+        if not is_main_process():
+            return
+        images = (dataset.relative_path(i) for i in range(len(dataset)))
+        write_selected(unfinished, images, total.tolist(), kept.tolist())
+
+    inputs = dict(images=dataset.fingerprint())
+    return produce(directory, make, inputs, dict(small_loss=dataset.small_loss))

@@ -1,9 +1,9 @@
 """Labelled images to reference vectors, and other images to label maps by their vote."""
 
-import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,16 @@ from luss_mm.functional.distance_matching import (
 from luss_mm.functional.pixel_assignment import resize_nearest
 from luss_mm.functional.pixel_attention import upsample_features
 from luss_mm.models.preprocessors import ViewsPreprocessor
-from luss_mm.pipeline.image_batches import ShardedBatches, write_label_maps
+from luss_mm.pipeline.image_batches import (
+    Arrays,
+    FinishedShards,
+    ShardedBatches,
+    join_arrays,
+    write_label_maps,
+)
 from luss_mm.work_dir.artifact import produce
-from luss_mm.work_dir.atomic_files import write_array, write_atomically
+from luss_mm.work_dir.atomic_files import write_array
 from luss_mm.work_dir.run_folder import write_summary
-from luss_mm.work_dir.shards import FinishedShards, join_shards
 
 DIRECTIONS = 'directions.npy'
 CATEGORIES = 'categories.npy'
@@ -111,14 +116,28 @@ def extract_references(
         FileNotFoundError: If a mask is missing.
         ValueError: If a mask is none or does not fit its image.
     """
+    ignored = batches.dataset.ignore_index
+
+    def extract(shard_batches: Iterator[list[dict]], start: int, stop: int) -> Arrays:
+        found: dict[int, tuple[Tensor, Tensor]] = {}
+        lost = 0
+        for batch in shard_batches:
+            for sample, features in zip(batch, extractor.extract(batch), strict=True):
+                mask = torch.as_tensor(sample['gt_seg_map'])  # (H, W)
+                directions, categories = reference_vectors(features, mask, ignored)
+                found[sample['index']] = directions.cpu(), categories.cpu()
+                lost += int((mask.unique() != ignored).sum()) - len(categories)
+        # Batches are in the order of sizes.
+        directions, categories = zip(*(found[i] for i in range(start, stop)), strict=True)
+        return dict(
+            directions=torch.cat(directions).numpy(),
+            categories=torch.cat(categories).numpy(),
+            lost=np.array(lost),
+        )
 
     def make(unfinished: Path) -> None:
-        join_shards(
-            unfinished,
-            len(batches),
-            lambda finished: _extract_shards(finished, extractor, batches),
-            lambda directory: _join_shards(directory, batches),
-        )
+        join = partial(_join_shards, unfinished, len(batches.dataset))
+        join_arrays(unfinished, batches, 'references', extract, join)
 
     settings = dict(settings, **extractor.facts())
     path = produce(directory, make, inputs, settings, used_ground_truth=(LABELS_USED,))
@@ -176,39 +195,12 @@ def label_by_references(
     return produce(directory, make, inputs, settings, used_ground_truth=(LABELS_USED,))
 
 
-def _extract_shards(
-    finished: FinishedShards, extractor: PixelFeatures, batches: ShardedBatches
-) -> None:
-    dataset = batches.dataset
-    for shard, shard_batches in batches.iterate(finished, 'references'):
-        found: dict[int, tuple[Tensor, Tensor]] = {}
-        lost = 0
-        for batch in shard_batches:
-            for sample, features in zip(batch, extractor.extract(batch), strict=True):
-                mask = torch.as_tensor(sample['gt_seg_map'])  # (H, W)
-                directions, categories = reference_vectors(features, mask, dataset.ignore_index)
-                found[sample['index']] = directions.cpu(), categories.cpu()
-                present = mask.unique()
-                lost += int((present != dataset.ignore_index).sum()) - len(categories)
-        rows = [found[index] for index in sorted(found)]  # batches are in the order of sizes
-        content = io.BytesIO()
-        np.savez(
-            content,
-            directions=torch.cat([directions for directions, _ in rows]).numpy(),
-            categories=torch.cat([categories for _, categories in rows]).numpy(),
-            lost=np.array(lost),
-        )
-        path = _shard(finished.directory, shard)
-        write_atomically(path, content.getvalue())
-        finished.add(shard, [path])
-
-
-def _join_shards(directory: Path, batches: ShardedBatches) -> list[Path]:
+def _join_shards(directory: Path, images: int, shards: Iterator[Arrays]) -> list[Path]:
     """Copy all shards into two files."""
-    shards = [dict(np.load(_shard(directory, shard))) for shard in range(len(batches))]
+    shards = list(shards)
     categories = np.concatenate([shard['categories'] for shard in shards])
     summary = dict(
-        images=len(batches.dataset),
+        images=images,
         references=len(categories),
         categories=len(np.unique(categories)),
         too_small_for_a_cell=sum(int(shard['lost']) for shard in shards),
@@ -219,7 +211,3 @@ def _join_shards(directory: Path, batches: ShardedBatches) -> list[Path]:
     directions = np.concatenate([shard['directions'] for shard in shards])
     write_array(directory / DIRECTIONS, directions)
     return [directory / CATEGORIES, directory / DIRECTIONS]
-
-
-def _shard(directory: Path, shard: int) -> Path:
-    return directory / f'.shard-{shard:06d}.npz'

@@ -4,6 +4,6 @@ from luss_mm.lazy_names import lazy_names
 
 __getattr__, __all__ = lazy_names(
     __name__,
-    curves=('draw_curves', 'draw_histogram', 'save_figure'),
     pictures=('blend_labels', 'contact_sheet', 'picture_strip', 'save_picture', 'score_heatmap'),
+    run_pictures=('draw_curves', 'draw_histogram', 'save_figure'),
 )

@@ -27,6 +27,7 @@ MAX_ENTRIES = 6  # of a legend
 GAP = 4  # between thumbnails
 MISSING_GREY = 190
 CROSS_GREY = 110
+INK = (30, 30, 30)
 CAPTION_SIZE = 10
 TITLE_SIZE = 15
 ELLIPSIS = '…'
@@ -273,7 +274,6 @@ def draw_text(
     top: int,
     width: int,
     size: int = 12,
-    colour: tuple[int, int, int] = (30, 30, 30),
 ) -> None:
     """Write one line of text into an image, in place; what is too long ends in an ellipsis.
 
@@ -284,11 +284,10 @@ def draw_text(
         top: Upper edge of the line, in pixels.
         width: Room for the text in pixels.
         size: Size of the letters in pixels; a line is `line_height(size)` high.
-        colour: RGB.
     """
     canvas = Image.fromarray(image)
     ImageDraw.Draw(canvas).text(
-        (left, top), shorten_text(text, width, size), fill=colour, font=_font(size)
+        (left, top), shorten_text(text, width, size), fill=INK, font=_font(size)
     )
     image[:] = np.asarray(canvas)
 

@@ -26,7 +26,7 @@ from mmengine.logging import print_log
 from luss_mm.packaged_weights import checkpoint_file
 from luss_mm.version import __version__
 from luss_mm.work_dir import ON_CHANGE
-from luss_mm.work_dir.atomic_files import remove_leftovers, write_atomically
+from luss_mm.work_dir.atomic_files import remove_leftovers, write_json
 from luss_mm.work_dir.manifest import MANIFEST, artifact_key, jsonable, read_manifest
 
 Result = TypeVar('Result')
@@ -224,7 +224,7 @@ def produce(
         if not partial.exists():
             _notice_begun(directory, recipe)
         remove_leftovers(partial)  # before any rank writes there
-        write_atomically(partial / RECIPE, json.dumps(recipe).encode())
+        write_json(partial / RECIPE, recipe)
         return False
 
     if decide_on_main(take_finished):
@@ -245,7 +245,7 @@ def produce(
             files=describe_files(partial),
         )
         (partial / RECIPE).unlink()  # the manifest says more
-        write_atomically(partial / MANIFEST, json.dumps(manifest, indent=2).encode())
+        write_json(partial / MANIFEST, manifest, indent=2)
         _set_aside(directory)
         os.rename(partial, directory)
         _sync_directory(directory.parent)

@@ -1,6 +1,7 @@
 """Files that are there wholly or not at all, also large and many ones."""
 
 import errno
+import json
 import math
 import os
 import re
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -90,6 +91,11 @@ def opened_atomically(path: str | Path, sync: bool = True) -> Iterator[BinaryIO]
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, content: Any, **layout: Any) -> None:
+    """Write JSON; the layout is that of `json.dumps`. Errors as `write_atomically`."""
+    write_atomically(path, json.dumps(content, **layout).encode())
 
 
 def remove_leftovers(directory: str | Path, below: bool = True) -> int:

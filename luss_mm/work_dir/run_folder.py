@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from luss_mm.work_dir.atomic_files import write_array, write_atomically
+from luss_mm.work_dir.atomic_files import write_array, write_atomically, write_json
 from luss_mm.work_dir.manifest import finished_outputs, is_finished, read_manifest
 
 CONFIG, FINAL_CHECKPOINT = 'config.py', 'final.pth'
@@ -174,13 +174,13 @@ def load_denoising(directory: str | Path) -> tuple[np.ndarray, np.ndarray] | Non
 
 def write_summary(directory: Path, summary: Mapping[str, Any]) -> None:
     """Write figures of an output for people and other programs; no step reads them."""
-    write_atomically(directory / _SUMMARY, json.dumps(summary, indent=2).encode())
+    write_json(directory / _SUMMARY, summary, indent=2)
 
 
 def write_threshold(directory: Path, choice: ThresholdChoice) -> None:
     """Write what `load_threshold` reads."""
     content = {name: value for name, value in vars(choice).items() if value is not None}
-    write_atomically(directory / _THRESHOLD_FILE, json.dumps(content).encode())
+    write_json(directory / _THRESHOLD_FILE, content)
 
 
 def load_threshold(directory: str | Path) -> ThresholdChoice:
@@ -197,7 +197,7 @@ def load_threshold(directory: str | Path) -> ThresholdChoice:
 
 def write_outcomes(label_maps: Path, outcomes: Mapping[str, float]) -> None:
     """Write what became of the categories and images when label maps were made."""
-    write_atomically(label_maps / _OUTCOMES, json.dumps(outcomes, indent=2).encode())
+    write_json(label_maps / _OUTCOMES, outcomes, indent=2)
 
 
 def read_outcomes(label_maps: str | Path) -> dict[str, float]:
@@ -215,13 +215,12 @@ def write_selected(
     """Write the relative paths of selected images, a line each, and the counts of each category."""
     lines = ''.join(f'{image}\n' for image in images)
     write_atomically(directory / _SELECTED, lines.encode())
-    counts = dict(total=list(total), kept=list(kept))
-    write_atomically(directory / _COUNTS, json.dumps(counts).encode())
+    write_json(directory / _COUNTS, dict(total=list(total), kept=list(kept)))
 
 
 def write_bad_files(directory: Path, name: str, bad: Sequence[Mapping[str, str]]) -> None:
     """Write what `read_bad_files` reads."""
-    write_atomically(directory / name, json.dumps(list(bad)).encode())
+    write_json(directory / name, list(bad))
 
 
 def read_bad_files(directory: str | Path, name: str) -> list[dict[str, str]]:
@@ -231,8 +230,7 @@ def read_bad_files(directory: str | Path, name: str) -> list[dict[str, str]]:
         directory: Of an image check.
         name: BAD_IMAGES, BAD_MASKS or ODD_MASKS. None are bad if there is no such list.
     """
-    path = Path(directory, name)
-    return read_json(path) if path.is_file() else []
+    return _read_if_there(Path(directory, name), [])
 
 
 def read_match(path: str | Path) -> dict[str, int | str]:
@@ -264,25 +262,21 @@ class EvaluationFolder:
 
     Args:
         path: Of the folder.
+
+    Attributes:
+        match_file: Of `read_match`.
+        scores_file: Of the report.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self.match_file = self.path / _MATCH
+        self.scores_file = self.path / _SCORES
 
     @classmethod
     def beside(cls, match_file: str | Path) -> 'EvaluationFolder':
         """The folder in which a match lies."""
         return cls(Path(match_file).parent)
-
-    @property
-    def match_file(self) -> Path:
-        """Of `read_match`."""
-        return self.path / _MATCH
-
-    @property
-    def scores_file(self) -> Path:
-        """Of the report."""
-        return self.path / _SCORES
 
     def write(self, mapping: np.ndarray, report: Mapping[str, Any]) -> None:
         """Write match and report, each whole or not at all.
@@ -291,9 +285,8 @@ class EvaluationFolder:
             mapping: Category id of each generated id, C + 1 for unmatched. Shape (G + 1,).
             report: All scores and how they came about. JSON-like.
         """
-        match = json.dumps(match_entries(mapping), indent=1)
-        write_atomically(self.match_file, match.encode())
-        write_atomically(self.scores_file, json.dumps(report, indent=1).encode())
+        write_json(self.match_file, match_entries(mapping), indent=1)
+        write_json(self.scores_file, report, indent=1)
 
     def mapping(self) -> np.ndarray:
         """Category id of each generated id, C + 1 for unmatched. Shape (G + 1,).
@@ -337,10 +330,8 @@ class StageFolder:
         self, epoch: int, iteration: int, metrics: Mapping[str, float] | None
     ) -> None:
         """Write the scores of the latest validation."""
-        content = json.dumps(
-            dict(epoch=epoch, iter=iteration, metrics=metrics), indent=2, default=float
-        )
-        write_atomically(self.path / _METRICS, content.encode())
+        content = dict(epoch=epoch, iter=iteration, metrics=metrics)
+        write_json(self.path / _METRICS, content, indent=2, default=float)
 
     def metrics(self) -> dict[str, float] | None:
         """Scores of the latest validation; None if there was none."""
@@ -351,47 +342,38 @@ class StageFolder:
 
     def write_outputs(self, outputs: Mapping[str, str]) -> None:
         """Write the names and keys of what lay beside the stage when it was finished."""
-        write_atomically(self.path / _OUTPUTS, json.dumps(outputs, indent=2).encode())
+        write_json(self.path / _OUTPUTS, outputs, indent=2)
 
     def outputs(self) -> dict[str, str] | None:
         """What `write_outputs` wrote, or None."""
-        listed = self.path / _OUTPUTS
-        return json.loads(listed.read_text()) if listed.is_file() else None
+        return _read_if_there(self.path / _OUTPUTS, None)
 
     def write_prototype_use(self, counts: Sequence[Sequence[int]]) -> None:
         """Write how many embeddings of each global view are nearest to each prototype."""
-        write_atomically(self.path / _PROTOTYPE_USE, json.dumps(counts).encode())
+        write_json(self.path / _PROTOTYPE_USE, counts)
 
     def prototype_use(self) -> list[list[int]]:
         """What `write_prototype_use` wrote; nothing for a stage without prototypes."""
-        path = self.path / _PROTOTYPE_USE
-        return read_json(path) if path.is_file() else []
+        return _read_if_there(self.path / _PROTOTYPE_USE, [])
 
 
-@dataclass(frozen=True)
 class QualityFolder:
     """What tools/evaluate_pseudo_labels.py measured on one split.
 
-    Attributes:
+    Args:
         path: Of the folder.
+
+    Attributes:
+        report: JSON with the figures of every step.
+        chart: The figures from step to step.
+        pictures: A strip an image.
     """
 
-    path: Path
-
-    @property
-    def report(self) -> Path:
-        """JSON with the figures of every step."""
-        return self.path / _QUALITY_REPORT
-
-    @property
-    def chart(self) -> Path:
-        """The figures from step to step."""
-        return self.path / _QUALITY_CHART
-
-    @property
-    def pictures(self) -> Path:
-        """A strip an image."""
-        return self.path / 'pictures'
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.report = path / _QUALITY_REPORT
+        self.chart = path / _QUALITY_CHART
+        self.pictures = path / 'pictures'
 
 
 class RunFolder:
@@ -451,12 +433,12 @@ class RunFolder:
 
     def write_settings(self, settings: Mapping[str, Any]) -> None:
         """Write the recipe's settings. JSON-like."""
-        write_atomically(self.settings_file, json.dumps(settings, indent=2, default=str).encode())
+        write_json(self.settings_file, settings, indent=2, default=str)
 
     @cached_property
     def settings(self) -> dict[str, Any]:
         """Of the recipe, unresolved; none in runs of early versions."""
-        return read_json(self.settings_file) if self.settings_file.is_file() else {}
+        return _read_if_there(self.settings_file, {})
 
     @cached_property
     def manifests(self) -> dict[str, dict]:
@@ -536,13 +518,11 @@ class RunFolder:
 
     def write_pictured_foreground(self, means: Mapping[str, float]) -> None:
         """Write the mean foreground of the pictured images, where nothing is scored."""
-        content = json.dumps(means, indent=2)
-        write_atomically(self.pictures / _PICTURED_FOREGROUND, content.encode())
+        write_json(self.pictures / _PICTURED_FOREGROUND, means, indent=2)
 
     def pictured_foreground(self) -> dict[str, float] | None:
         """What `write_pictured_foreground` wrote, or None."""
-        path = self.pictures / _PICTURED_FOREGROUND
-        return read_json(path) if path.is_file() else None
+        return _read_if_there(self.pictures / _PICTURED_FOREGROUND, None)
 
     def placed(self, path: str) -> str:
         """A manifest's path, whose folders have placeholders instead of places."""
@@ -572,6 +552,10 @@ def read_json(path: Path) -> Any:
             f'{path}: damaged ({error}). Run the recipe again: it makes again what is damaged, and '
             'leaves the rest alone.'
         ) from error
+
+
+def _read_if_there(path: Path, otherwise: Any) -> Any:
+    return read_json(path) if path.is_file() else otherwise
 
 
 def _read_part(path: Path) -> Any:

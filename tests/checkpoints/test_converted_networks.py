@@ -61,6 +61,19 @@ def backbone_with(path, config):
     return backbone
 
 
+def written_back(kind, tmp_path):
+    """Weights of the target in the format of its authors, without the entry that holds them."""
+    convert_checkpoint(kind, tmp_path / 'target.pth', tmp_path / 'back.pth', backwards=True)
+    content = load_checkpoint(tmp_path / 'back.pth')
+    return next(iter(content.values())) if len(content) == 1 else content
+
+
+def assert_same_weights(actual, expected):
+    assert actual.keys() == expected.keys()
+    for key, tensor in expected.items():
+        assert torch.equal(actual[key], tensor), key
+
+
 def assert_same(actual, expected):
     assert expected.std() > 0.01  # a dead network would equal anything
     torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
@@ -83,9 +96,8 @@ def test_torchvision_resnet(tmp_path, depth):
     for stage, actual in enumerate(backbone(images())):
         x = getattr(theirs, f'layer{stage + 1}')(x)
         assert_same(actual, x)
-    target = tmp_path / 'back.pth'
-    convert_checkpoint('torchvision-resnet', tmp_path / 'target.pth', target, backwards=True)
-    missing, unexpected = theirs.load_state_dict(load_checkpoint(target), strict=False)
+    back = written_back('torchvision-resnet', tmp_path)
+    missing, unexpected = theirs.load_state_dict(back, strict=False)
     assert missing == ['fc.weight', 'fc.bias'] and not unexpected
 
 
@@ -122,9 +134,7 @@ def test_resnet_with_a_stem_of_three_convolutions_and_back(tmp_path):
     network = dict(type='ResNetV1c', depth=18, base_channels=8, stem_channels=16)
     (*_, deep) = backbone_with(tmp_path / 'target.pth', network)(images())
     assert_same(deep, theirs(images()))
-    target = tmp_path / 'back.pth'
-    convert_checkpoint('deep-stem-resnet', tmp_path / 'target.pth', target, backwards=True)
-    assert load_checkpoint(target).keys() == theirs.state_dict().keys()
+    assert_same_weights(written_back('deep-stem-resnet', tmp_path), theirs.state_dict())
 
 
 @torch.no_grad()
@@ -153,6 +163,8 @@ def test_vision_transformers(tmp_path, kind, norm, wrap, extras):
     backbone = backbone_with(tmp_path / 'target.pth', SMALL_VIT)
     (actual,) = backbone(images(32))
     assert_same(actual, theirs(images(32)))
+    back = {key.replace('fc_norm', 'norm'): tensor for key, tensor in theirs.state_dict().items()}
+    assert_same_weights(written_back(kind, tmp_path), back)
 
 
 @torch.no_grad()
@@ -171,12 +183,8 @@ def test_convnexts(tmp_path, kind):
     backbone = backbone_with(tmp_path / 'target.pth', SMALL_CONVNEXT)
     (actual,) = backbone(images())
     assert_same(actual, expected)
-    target = tmp_path / 'back.pth'
-    convert_checkpoint(kind, tmp_path / 'target.pth', target, backwards=True)
-    back = load_checkpoint(target)
-    back = back.get('model', back)
-    assert back.keys() == state.keys() - result.dropped.keys()
-    assert all(torch.equal(tensor, state[key]) for key, tensor in back.items())
+    kept = {key: tensor for key, tensor in state.items() if key not in result.dropped}
+    assert_same_weights(written_back(kind, tmp_path), kept)
 
 
 def saved_by_pass(network, prefix='module.'):
@@ -276,29 +284,8 @@ def test_fine_tuned_pass_and_back(tmp_path, prefix):
     model.eval()
     logits = model.decode_head(model.extract_feat(images()))
     assert_same(logits, theirs.last_layer(theirs.maps(images())[3]))
-    target = tmp_path / 'back.pth'
-    convert_checkpoint('pass-finetuned', tmp_path / 'target.pth', target, backwards=True)
-    back = load_checkpoint(target)
-    assert list(back) == ['state_dict'] and set(back['state_dict']) == literal_pass_keys()
-    state = {k.removeprefix('module.'): v for k, v in back['state_dict'].items()}
-    PublishedPASS('finetune').load_state_dict(state, strict=True)
-
-
-def literal_pass_keys():
-    """All keys of the authors' fine-tuned ResNet-18 behind DistributedDataParallel."""
-
-    def norm(name):
-        statistics = ('running_mean', 'running_var', 'num_batches_tracked')
-        return [f'{name}.{tensor}' for tensor in ('weight', 'bias', *statistics)]
-
-    keys = ['conv1.weight', *norm('bn1'), 'last_layer.weight', 'last_layer.bias']
-    for block in [f'layer{stage}.{n}' for stage in (1, 2, 3, 4) for n in (0, 1)]:
-        for number in (1, 2):
-            keys += [f'{block}.conv{number}.weight', *norm(f'{block}.bn{number}')]
-    for stage in (2, 3, 4):
-        keys += [f'layer{stage}.0.downsample.0.weight', *norm(f'layer{stage}.0.downsample.1')]
-    assert len(keys) == 122
-    return {f'module.{key}' for key in keys}
+    back = written_back('pass-finetuned', tmp_path)
+    assert_same_weights(back, saved_by_pass(theirs)['state_dict'])
 
 
 @torch.no_grad()
@@ -309,9 +296,7 @@ def test_earlier_stages_of_pass_and_back(tmp_path, mode, stages):
     theirs = randomise(PublishedPASS(mode, stages=stages))
     kind = dict(pretrain='pass-pretrained', pixelattn='pass-attention')[mode]
     converted(kind, saved_by_pass(theirs), tmp_path)
-    target = tmp_path / 'back.pth'
-    convert_checkpoint(kind, tmp_path / 'target.pth', target, backwards=True)
-    (back,) = load_checkpoint(target).values()
+    back = written_back(kind, tmp_path)
     expected = saved_by_pass(theirs)['state_dict']
     assert back.keys() == expected.keys()
     for key, tensor in expected.items():

@@ -9,9 +9,11 @@ from luss_mm.checkpoints.loading import CheckpointError, load_checkpoint
 from tests.checkpoints.test_converted_networks import (
     SMALL_VIT,
     assert_same,
+    assert_same_weights,
     backbone_with,
     converted,
     images,
+    written_back,
 )
 from tests.published_networks import PublishedViT, randomise
 from tests.published_self_supervised import ScaledBlock, moco_v3_checkpoint
@@ -26,6 +28,12 @@ def small_resnet():
     )
     del network.fc
     return randomise(network)
+
+
+def ours_and(theirs, tmp_path):
+    """Names of torchvision's ResNet and mmseg's agree, so that is all there is to a ResNet."""
+    expected = {f'backbone.{key}': tensor for key, tensor in theirs.state_dict().items()}
+    return load_checkpoint(tmp_path / 'target.pth')['state_dict'], expected
 
 
 def keys_below(*names):
@@ -43,10 +51,8 @@ def test_moco_v3_vision_transformer(tmp_path):
     (actual,) = backbone_with(tmp_path / 'target.pth', SMALL_VIT)(images(32))
     assert_same(actual, theirs(images(32)))
     assert (actual - slow(images(32))).abs().max() > 0.1
-    target = tmp_path / 'back.pth'
-    convert_checkpoint('moco-v3-vit', tmp_path / 'target.pth', target, backwards=True)
-    back = load_checkpoint(target)['state_dict']
-    assert back.keys() == {f'module.base_encoder.{key}' for key in theirs.state_dict()}
+    named = {f'module.base_encoder.{k}': v for k, v in theirs.state_dict().items()}
+    assert_same_weights(written_back('moco-v3-vit', tmp_path), named)
 
 
 @torch.no_grad()
@@ -59,7 +65,7 @@ def test_moco_v3_resnet(tmp_path):
         'momentum_encoder',
         'predictor',
     }
-    assert_same_keys_and_values(tmp_path / 'target.pth', theirs)
+    assert_same_weights(*ours_and(theirs, tmp_path))
 
 
 @torch.no_grad()
@@ -75,15 +81,7 @@ def test_swav(tmp_path, wrap):
     state = {f'module.{k}': v for k, v in (theirs.state_dict() | heads).items()}
     result = converted('swav-resnet', wrap(state), tmp_path)
     assert {key.removeprefix('module.') for key in result.dropped} == set(heads)
-    assert_same_keys_and_values(tmp_path / 'target.pth', theirs)
-
-
-def assert_same_keys_and_values(path, theirs):
-    """Names of torchvision's ResNet and mmseg's agree, so that is all there is to a ResNet."""
-    ours = load_checkpoint(path)['state_dict']
-    assert ours.keys() == {f'backbone.{key}' for key in theirs.state_dict()}
-    for key, tensor in theirs.state_dict().items():
-        assert torch.equal(ours[f'backbone.{key}'], tensor), key
+    assert_same_weights(*ours_and(theirs, tmp_path))
 
 
 @torch.no_grad()
@@ -98,11 +96,7 @@ def test_dinov2_and_back(tmp_path, prefix, container):
     assert set(result.dropped) == state.keys() - {f'{prefix}{k}' for k in theirs.state_dict()}
     (actual,) = backbone_with(tmp_path / 'target.pth', SCALED_VIT)(images(32))
     assert_same(actual, theirs(images(32)))
-    target = tmp_path / 'back.pth'
-    convert_checkpoint('dinov2', tmp_path / 'target.pth', target, backwards=True)
-    back = load_checkpoint(target)
-    assert back.keys() == theirs.state_dict().keys()
-    assert all(torch.equal(back[key], tensor) for key, tensor in theirs.state_dict().items())
+    assert_same_weights(written_back('dinov2', tmp_path), theirs.state_dict())
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from luss_mm.checkpoints.key_mapping import (
-    KeyMappingError,
-    Layout,
-    Part,
-    Presence,
-    Unit,
-    map_keys,
-    reverse,
-)
+from luss_mm.checkpoints.key_mapping import KeyMappingError, Layout, map_keys, read_table, reverse
 from luss_mm.checkpoints.layouts import (
     BACKBONE_LAYOUTS,
     PASS_LAYOUTS,
@@ -20,24 +12,17 @@ from luss_mm.checkpoints.layouts import (
 )
 from tests.published_networks import PublishedPASS, PublishedViT
 
-LINEAR = dict(weight=2, bias=1)
 LAYOUT = Layout(
     'a toy',
-    (
-        Unit('stem', 'body.first', (Part('', '', LINEAR),), synonyms=('old_stem',)),
-        Unit('blocks.{n}', 'body.layers.{n}', (Part('fc', 'linear', LINEAR),)),
-        Unit(
-            'blocks.{n}',
-            'body.layers.{n}',
-            (Part('gate', 'gate', {'': 1}, 2),),
-            Presence.ALL_OR_NONE,
-        ),
-        Unit(
-            'blocks.{n}.down',
-            'body.layers.{n}.short',
-            (Part('0', '0', LINEAR), Part('1', '1', {'scale': 1, 'count?': 0})),
-            Presence.ANYWHERE,
-        ),
+    read_table(
+        """
+        stem|old_stem first linear
+        blocks.{n}.fc layers.{n}.linear linear
+        blocks.{n}.gate layers.{n}.gate tensor1 =
+        blocks.{n}.down.0 layers.{n}.short.0 linear ?
+        blocks.{n}.down.1 layers.{n}.short.1 statistics ?
+        """,
+        before='body.',
     ),
     dropped={r'head\..*': 'its categories are others'},
     added={r'neck\..*': 'ours alone'},
@@ -86,27 +71,25 @@ def test_missing_keys_are_named(gone, named):
     assert f'{len(gone)} missing: {named}\n' in error_of(state)
 
 
-def test_units_that_may_be_absent_come_whole():
-    gates = {f'blocks.{i}.gate': torch.rand(3, 1, 1) for i in range(2)}
+def test_layers_that_may_be_absent_come_together():
+    gates = {f'blocks.{i}.gate': torch.rand(3) for i in range(2)}
     assert map_keys(toy() | gates, LAYOUT).state['body.layers.1.gate'].shape == (3,)
     del gates['blocks.0.gate']
     assert '1 missing: blocks.0.gate\n' in error_of(toy() | gates)
-    down = linear('blocks.1.down.0') | {'blocks.1.down.1.scale': torch.rand(3)}
-    counted = down | {'blocks.1.down.1.count': torch.tensor(7)}
+    statistics = {f'blocks.1.down.1.running_{name}': torch.rand(3) for name in ('mean', 'var')}
+    down = linear('blocks.1.down.0') | statistics
+    counted = down | {'blocks.1.down.1.num_batches_tracked': torch.tensor(7)}
     assert (
         map_keys(toy() | down, LAYOUT).state.keys() < map_keys(toy() | counted, LAYOUT).state.keys()
     )
-    assert '1 missing: blocks.1.down.1.scale\n' in error_of(toy() | linear('blocks.1.down.0'))
+    del down['blocks.1.down.1.running_mean']
+    assert '1 missing: blocks.1.down.1.running_mean\n' in error_of(toy() | down)
 
 
 @pytest.mark.parametrize(
     'change, named',
     [
         ({'stem.weight': torch.rand(3, 2, 1)}, 'stem.weight (3, 2, 1)'),
-        (
-            {'blocks.0.gate': torch.rand(3, 2, 1), 'blocks.1.gate': torch.rand(3, 1, 1)},
-            'gate (3, 2, 1)',
-        ),
         ({'stem.bias': torch.rand(4)}, 'body.first.weight (3, 2) beside body.first.bias (4,)'),
     ],
 )

@@ -13,10 +13,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from luss_mm.checkpoints.loading import find_newest_checkpoint
 from luss_mm.datasets.image_file import ImageFileError
-from luss_mm.datasets.mask_files import save_label_map
 from luss_mm.engine.expected_errors import explain_stop, one_line_stops
 from luss_mm.engine.hooks.safeguards import FiniteLossHook, InfiniteLossError
-from luss_mm.evaluation.cluster_names import read_names
+from luss_mm.evaluation.cluster_matching import read_names
 from luss_mm.functional.kmeans import fit_kmeans
 from luss_mm.recipes.settings import SettingsError
 from luss_mm.work_dir.artifact import produce
@@ -164,12 +163,6 @@ def test_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path, monkeypatch
             write()
         assert explain_stop(error.value).startswith(f'{path}: {os.strerror(number)}. ')
     assert [p.name for p in tmp_path.iterdir()] == ['a.npy'] and (np.load(path) == 0).all()
-
-
-def test_a_label_map_that_cannot_be_written_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr('cv2.imencode', lambda *args: (False, None))
-    with pytest.raises(OSError, match=r'a.png: OpenCV could not encode a label map of .* \(2, 3\)'):
-        save_label_map(tmp_path / 'a.png', np.zeros((2, 3), int))
 
 
 def test_a_clock_that_goes_back(tmp_path, monkeypatch):

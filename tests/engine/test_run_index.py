@@ -8,9 +8,8 @@ from mmseg.registry import DATASETS
 
 from luss_mm.datasets import image_index
 from luss_mm.engine.staged_runner import StagedRunner
-from luss_mm.recipes.data_check import check_data, check_images_of
+from luss_mm.recipes.data_check import check_images_of
 from luss_mm.recipes.dataset_facts import without_index
-from tests.two_ranks import run_on_two_ranks
 
 pytestmark = pytest.mark.usefixtures('mmseg_scope')
 
@@ -92,17 +91,3 @@ def test_images_are_listed_once_a_start(data_root, tmp_path, monkeypatch):
         ]
         assert [len(DATASETS.build(dataset)) for dataset in datasets] == [6, 4]
         assert sorted(listed) == sorted(['train', 'validation'] * start)
-
-
-def _fingerprints_on_rank(rank, data_root, work_dir):
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        recipe = started(data_root, work_dir, monkeypatch)
-        monkeypatch.undo()
-        check_data(recipe, ['second'])
-        dataset = DATASETS.build(recipe.stage('second', 'd')['val_dataloader']['dataset'])
-        return dataset.fingerprint(), dataset.data_list.sources[0].index.origin
-
-
-def test_two_ranks_map_one_file(data_root, tmp_path):
-    first, second = run_on_two_ranks(_fingerprints_on_rank, data_root, tmp_path / 'run')
-    assert first == second and first[1][0].startswith(str(tmp_path / 'run/image_index'))

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.hooks import Hook
 from mmseg.registry import MODELS
 
 from luss_mm.engine.hooks import ClusterHook, CSDHook
@@ -10,10 +9,7 @@ from luss_mm.pipeline.clusters import DenoisingRules, KMeans, denoise_clusters
 from luss_mm.pipeline.step import check_order, steps_of
 from luss_mm.work_dir.manifest import is_finished, read_manifest
 from luss_mm.work_dir.run_folder import load_clusters, load_features
-from tests.engine.tiny_training import make_runner
 from tests.models.small_networks import RESNET, RESNET_CHANNELS, prototype_head
-
-MADE = ('dff_features', 'dff_clusters', 'csd_clusters', 'pictures/dropped')
 
 
 @pytest.fixture
@@ -47,17 +43,6 @@ def arguments(tmp_path, data_root, mmseg_scope):
         num_workers=0,
     )
     return dict(directory=str(tmp_path / 'run'), source=source, num_clusters=2, kmeans_restarts=3)
-
-
-def test_everything_is_made_before_training(arguments, tmp_path):
-    present = []
-
-    class LabelHook(Hook):  # as PseudoLabelHook: listed later
-        def before_train(self, runner):
-            present.extend(name for name in MADE if (tmp_path / 'run' / name).is_dir())
-
-    make_runner(tmp_path / 'train', CSDHook(**arguments), LabelHook(), epochs=1).train()
-    assert present == list(MADE)
 
 
 def test_the_steps_of_a_stage_are_listed_and_run_without_a_training(arguments, tmp_path):

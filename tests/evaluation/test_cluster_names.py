@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from luss_mm.evaluation.cluster_matching import match_of_names
-from luss_mm.evaluation.cluster_names import (
+from luss_mm.evaluation.cluster_matching import (
     given_names,
+    match_of_names,
     merged_ids,
     name_of,
     read_names,

@@ -17,10 +17,9 @@ def write(path, labels):
     cv2.imwrite(str(path), encode_label_map(labels)[..., ::-1])
 
 
-@pytest.mark.parametrize('workers', [1, 2])
-def test_equals_the_slow_toolbox_on_changed_maps(tmp_path, workers):
+def test_equals_the_slow_toolbox_on_changed_maps(tmp_path):
     images, named = [], []
-    for predicted, truth in made_up_images(60, K, K):
+    for predicted, truth in made_up_images(24, K, K):
         if shown := sorted({*np.unique(truth)} - {0, IGNORED}):
             # One cluster an image, so that no two matchings are equally good.
             main = 1 + int(shown[len(images) % len(shown)]) % K
@@ -41,7 +40,7 @@ def test_equals_the_slow_toolbox_on_changed_maps(tmp_path, workers):
         found, shown = labels[known] > 0, truth[known] > 0
         overlaps.append((found & shown).sum() / (found | shown).sum())
     folders = (tmp_path / name for name in ('labels', 'categories', 'masks'))
-    figures = where_lost(*folders, K, IGNORED, workers)
+    figures = where_lost(*folders, K, IGNORED, 1)
     match = slow_matching(fixed_foreground, K, K)
     expected = slow_figures(fixed_foreground, match, K)[0]['mIoU']
     assert figures[TRUE_FOREGROUND] == pytest.approx(expected)
@@ -50,8 +49,9 @@ def test_equals_the_slow_toolbox_on_changed_maps(tmp_path, workers):
     assert figures[TRUE_CATEGORIES] == pytest.approx(expected)
     shares = [(labels > 0).mean() for labels, _ in images]
     assert figures['foreground IoU'] == pytest.approx(100 * np.mean(overlaps))
-    assert figures['no foreground'] == 100 * shares.count(0) / len(images) > 0
-    assert figures['no background'] == 100 * shares.count(1) / len(images) > 0
+    for figure, share in (('no foreground', 0), ('no background', 1)):
+        assert shares.count(share) > 0
+        assert figures[figure] == pytest.approx(100 * shares.count(share) / len(images))
     assert figures['median foreground'] == pytest.approx(100 * np.median(shares))
 
 

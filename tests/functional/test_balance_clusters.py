@@ -3,12 +3,7 @@ from statistics import median
 import numpy as np
 import pytest
 
-from luss_mm.functional.sample_selection import balance_clusters, check_balance
-
-# cluster 0: five samples, 1: three, 2: none kept, 3: one; the median of 5, 3, 1 is 3
-ASSIGNMENT = np.array([0, 1, 0, 0, 3, 2, 1, 0, 0, 1])
-QUALITY = np.array([0.2, 0.5, 0.9, 0.2, 0.1, 0.7, 0.5, 0.8, 0.2, 0.3])
-KEPT = np.array([1, 1, 1, 1, 1, 0, 1, 1, 1, 1], bool)
+from luss_mm.functional.sample_selection import balance_clusters
 
 
 def slow_balance(assignment, quality, kept, num_clusters, cap, floor):
@@ -26,12 +21,6 @@ def slow_balance(assignment, quality, kept, num_clusters, cap, floor):
         remaining |= set(own)
         sizes.append(max(len(own), wanted))
     return remaining, sizes
-
-
-def balance(cap=None, floor=None, seed=0):
-    rows = balance_clusters(ASSIGNMENT, QUALITY, KEPT, 4, cap, floor, seed)
-    assert rows.dtype == np.int64
-    return rows.tolist()
 
 
 @pytest.mark.parametrize(
@@ -59,22 +48,3 @@ def test_draws_are_uniform_and_seeded():
     assert not np.array_equal(first, other)
     counts = np.bincount(first[first < 4])  # 4003 rows of four samples
     assert counts.sum() == 4003 and (np.abs(counts - 1000) < 150).all()
-
-
-@pytest.mark.parametrize(
-    'cap, floor, message',
-    [
-        (0.9, None, 'cap must be >= 1 and finite, got 0.9'),
-        (np.nan, None, 'got nan'),
-        (np.inf, None, 'None sets no limit'),
-        (None, 0, 'floor must be > 0 and finite, got 0'),
-        (None, -1, 'got -1'),
-        (None, np.inf, 'got inf'),
-        (1.5, 1.6, 'floor 1.6 is above cap 1.5'),
-    ],
-)
-def test_wrong_limits_are_named(cap, floor, message):
-    with pytest.raises(ValueError, match=message):
-        check_balance(cap, floor)
-    with pytest.raises(ValueError, match=message):
-        balance(cap, floor)

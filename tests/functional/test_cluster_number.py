@@ -6,7 +6,6 @@ import torch
 
 from luss_mm.functional.clustering_scores import (
     CHUNK_ROWS,
-    candidate_numbers,
     mean_silhouette,
     suggest_number,
 )
@@ -54,18 +53,3 @@ def test_the_largest_good_number_is_suggested():
     assert suggest_number([2, 4, 8, 16], [0.5, 0.4, 0.41, 0.1]) == 8
     assert suggest_number([2, 4, 8], [0.1, 0.9, 0.8]) == 4  # strong: no need for more
     assert suggest_number([2, 4, 8], [-0.1, -0.2, -0.05]) == 8  # the best, though it is bad
-
-
-def test_separate_groups_are_counted():
-    """Five groups far from one another: k-means by their true centres at every K."""
-    from luss_mm.functional.kmeans import fit_kmeans
-
-    rng = np.random.default_rng(0)
-    centres = 10 * np.eye(5, dtype=np.float32)
-    points = (np.repeat(centres, 20, axis=0) + 0.1 * rng.normal(size=(100, 5))).astype(np.float32)
-    numbers = candidate_numbers(2, 12)
-    values = []
-    for number in numbers:
-        found = fit_kmeans(points, number, 10, 10).assignment
-        values.append(mean_silhouette(torch.from_numpy(points), torch.from_numpy(found).long()))
-    assert numbers[int(np.argmax(values))] == 5 == suggest_number(numbers, values)

@@ -23,12 +23,6 @@ def test_equals_the_slow_reference(num_clusters):
     assert effective_number(counts) == pytest.approx(slow_effective_number(counts.tolist()))
 
 
-def test_equal_clusters_all_count_and_a_single_one_counts_once():
-    assert effective_number([7, 7, 7]) == pytest.approx(3)
-    assert effective_number([0, 21, 0]) == pytest.approx(1)
-    assert effective_number([7, 7, 7, 0, 0]) == pytest.approx(3)  # empty ones change nothing
-
-
 def test_collapse_is_a_share_of_all_clusters():
     assert has_collapsed([100, 1, 1, 1], 0.5)
     assert not has_collapsed([100, 100, 1, 1], 0.5)

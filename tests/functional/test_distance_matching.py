@@ -70,7 +70,8 @@ def test_references_equal_the_loop(mask_size):
     np.testing.assert_allclose(directions.numpy(), list(expected.values()), atol=1e-6)
 
 
-@pytest.mark.parametrize('neighbours, temperature', [(1, 0.07), (10, 0.07), (10, 1.0), (25, 0.02)])
+# The last two: all references there are, and more than there are.
+@pytest.mark.parametrize('neighbours, temperature', [(1, 0.07), (10, 1.0), (60, 0.07), (80, 0.02)])
 def test_vote_equals_the_loop(neighbours, temperature):
     features, directions, categories = made_up()
     labels = vote_of_neighbours(features, directions, categories, neighbours, temperature)
@@ -101,16 +102,6 @@ def test_chunks_bound_the_work_space(monkeypatch):
     assert max(n for n, _ in seen) == 10
 
 
-def test_fewer_references_than_neighbours():
-    features, directions, categories = made_up(references=4)
-    labels = vote_of_neighbours(features, directions, categories, neighbours=10)
-    expected = [
-        slow_vote(features[b, :, y, x], directions, categories, 10, 0.07)
-        for b, y, x in np.ndindex(2, 7, 5)
-    ]
-    assert labels.flatten().tolist() == expected
-
-
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 def test_half_precision_is_widened(dtype):
     features, directions, categories = made_up()
@@ -137,11 +128,3 @@ def test_resized_labels_take_the_cell_of_their_centre():
         resized = resize_nearest(labels, (height, width))
         for y, x in np.ndindex(height, width):
             assert resized[y, x] == labels[slow_cell(y, height, 5), slow_cell(x, width, 7)]
-
-
-def test_what_does_not_fit_is_named():
-    features, directions, categories = made_up()
-    with pytest.raises(ValueError, match='positive, not 0'):
-        vote_of_neighbours(features, directions, categories, neighbours=0)
-    with pytest.raises(ValueError, match=r'positive, not 10 and 0'):
-        vote_of_neighbours(features, directions, categories, temperature=0)

@@ -61,16 +61,6 @@ def test_ties_go_to_the_lowest_index_whatever_the_width():
     assert assignment[0] == 1 and distances[0] == 1
 
 
-@pytest.mark.parametrize(
-    ('k', 'channels', 'initialization'), [(4, 8, 'random'), (20, 64, 'k-means++')]
-)
-def test_separated_blobs_are_recovered(k, channels, initialization):
-    points, truth = blobs(k, 15, channels)
-    result = fit_kmeans(points, k, initialization=initialization)
-    pairs = {(int(a), int(b)) for a, b in zip(result.assignment, truth, strict=True)}
-    assert len(pairs) == k and result.repaired == 0  # one-to-one
-
-
 def test_result_is_a_fixed_point_of_slow_lloyd():
     points, _ = blobs(6, 40, 16)
     result = fit_kmeans(points, 6, restarts=5)
@@ -87,12 +77,6 @@ def test_the_best_restart_is_kept():
     result = fit_kmeans(points, 12, iterations=10, restarts=8, seed=3)
     np.testing.assert_allclose(result.objective, min(one_by_one), rtol=1e-5)
     assert max(one_by_one) > min(one_by_one) * 1.001  # else nothing was tested
-
-
-def test_as_many_clusters_as_points():
-    points = unit_noise(12, 5)
-    result = fit_kmeans(points, 12, restarts=2)
-    assert sorted(result.assignment) == list(range(12)) and result.objective < 1e-10
 
 
 @pytest.mark.parametrize('copies', [50, 3000])

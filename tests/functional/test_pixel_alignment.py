@@ -129,19 +129,6 @@ def test_targets_get_no_gradient():
     assert predicted_a.abs().sum() > 0 and predicted_b.abs().sum() > 0
 
 
-def test_pairs_without_overlap_contribute_nothing():
-    maps = pixel_maps(5)
-    overlaps = torch.tensor([True, False, True, False, False])
-    loss, gradients = loss_and_gradients(maps, overlaps)
-    alone, gradients_alone = loss_and_gradients([m[overlaps] for m in maps], overlaps[overlaps])
-    assert difference(loss, alone) < 1e-6
-    for gradient, expected in zip(gradients[::2], gradients_alone[::2], strict=True):
-        assert (gradient[~overlaps] == 0).all()
-        assert difference(gradient[overlaps], expected) < 1e-6
-    other = [torch.where(overlaps[:, None, None, None], m, 50 * m.flip(1) + 7) for m in maps]
-    assert torch.equal(loss, pixel_to_pixel_loss(*other, overlaps))
-
-
 def test_no_pair_at_all_is_zero_with_a_gradient_of_zero():
     loss, gradients = loss_and_gradients(pixel_maps(3), torch.zeros(3, dtype=torch.bool))
     assert loss == 0 and all((g == 0).all() for g in gradients[::2])

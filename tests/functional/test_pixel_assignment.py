@@ -3,10 +3,10 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from luss_mm.functional.pixel_assignment import assign_pixels, label_by_centroid, resize_argmax
 from luss_mm.functional.pixel_attention import upsample_features
+from tests.functional.largest_tensor import LargestTensor
 
 
 def slow_assign(features, centroids, score, threshold, size):
@@ -115,17 +115,7 @@ def test_ties_go_to_the_lowest_class_across_chunks(max_bytes):
 
 
 def test_no_more_maps_at_a_time_than_the_budget_allows():
-    class LargestTensor(TorchDispatchMode):
-        largest = 0
-
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-            result = func(*args, **(kwargs or {}))
-            made = result if isinstance(result, (tuple, list)) else [result]
-            sizes = [t.nbytes for t in made if isinstance(t, torch.Tensor)]
-            self.largest = max([self.largest, *sizes])
-            return result
-
     logits = torch.randn(1, 100, 4, 4)
     with LargestTensor() as seen:
         resize_argmax(logits, (50, 60), max_bytes=100_000)
-    assert 50_000 < seen.largest <= 100_000  # all maps would be 1.2 MB
+    assert 50_000 < seen.bytes <= 100_000  # all maps would be 1.2 MB

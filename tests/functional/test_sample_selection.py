@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from luss_mm.functional.sample_selection import (
-    check_noise_rule,
     filter_noise,
     retained_counts,
     sample_quality,
@@ -143,22 +142,3 @@ class TestQualityAndFilter:
         with pytest.raises(ValueError, match='d1 0 of 1 is inf'):
             sample_quality(np.array([np.inf]), np.array([np.inf]), 'margin')
             sample_quality(np.zeros(3), np.zeros(2), 'margin')
-
-    @pytest.mark.parametrize(
-        'arguments, message',
-        [
-            (('best', 0.5, None), "margin, ratio, distance, got 'best'"),
-            (('margin', None, None), 'give one and set the other to None'),
-            (('margin', 0.5, 0.1), 'keep_fraction=0.5 and limit=0.1: give one'),
-            (('margin', 0, None), r'in \(0, 1\], got 0'),
-            (('margin', 1.5, None), r'in \(0, 1\], got 1.5'),
-            (('margin', np.nan, None), 'got nan'),
-            (('ratio', None, -0.1), '>= 0, got -0.1'),
-            (('ratio', None, np.nan), 'got nan'),
-        ],
-    )
-    def test_wrong_rules_are_named(self, arguments, message):
-        with pytest.raises(ValueError, match=message):
-            check_noise_rule(*arguments)
-        with pytest.raises(ValueError, match=message):
-            filter_noise(D1, D2, *arguments)

@@ -56,16 +56,6 @@ def test_small_epsilon_loses_no_sample(epsilon):
     assert difference(plan, slow_sinkhorn(scores, epsilon)) < 4e-7 / epsilon
 
 
-@pytest.mark.parametrize('epsilon', [0.05, 0.02, 0.005])
-def test_a_prototype_that_nobody_likes_gets_its_share(epsilon):
-    scores = cosines(24, 6)
-    scores[:, 2] = -1
-    plan = sinkhorn(scores, epsilon)
-    expected = slow_sinkhorn(scores, epsilon)
-    assert difference(plan, expected) < 1e-4
-    assert plan[:, 2].sum() > 0.5  # 4 would be its equal share
-
-
 @pytest.mark.parametrize('size', [1e2, 1e4, 1e30])
 def test_huge_scores_stay_finite(size):
     scores = cosines(20, 8) * size
@@ -81,13 +71,6 @@ def test_any_float_is_worked_on_in_float32(dtype):
     plan = sinkhorn(scores)
     assert plan.dtype == torch.float32
     assert difference(plan, slow_sinkhorn(scores)) < 5e-6
-
-
-def test_mixed_precision_changes_nothing():
-    scores = cosines(16, 5)
-    with torch.autocast('cpu', torch.bfloat16):
-        plan = sinkhorn(scores)
-    assert torch.equal(plan, sinkhorn(scores))
 
 
 def test_no_gradient_and_the_scores_stay_as_they_are():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from luss_mm.functional.score_histograms import histogram_quantile, otsu_threshold
-from luss_mm.pipeline.foreground_threshold import ThresholdRule, choose_threshold
+from luss_mm.pipeline.generate_labels import ThresholdRule, choose_threshold
 
 COUNTS = np.bincount(np.random.default_rng(0).binomial(99, 0.4, 5000), minlength=100)
 

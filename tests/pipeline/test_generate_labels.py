@@ -125,8 +125,3 @@ def test_the_precision_is_part_of_the_key_and_changes_little(data_root, tmp_path
     assert np.mean([(first[name] == second[name]).mean() for name in first]) > 0.85
     cosine = (exact.features.embeddings * rounded.features.embeddings).sum(1)
     assert cosine.min() > 0.999 and cosine.min() < 1
-
-
-def partial(tmp_path):
-    (folder,) = tmp_path.glob('labels.partial-*')
-    return folder

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from luss_mm.models import ImageClassifier, ViewsPreprocessor
+from luss_mm.pipeline.features import ScoringRule, score_images
 from luss_mm.pipeline.image_batches import ShardedBatches
-from luss_mm.pipeline.image_scores import ScoringRule, score_images
 from tests.models.small_networks import RESNET, RESNET_CHANNELS, build
 
 NUMBER = 11

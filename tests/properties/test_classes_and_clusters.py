@@ -4,12 +4,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from torch.nn import functional as F
 
 from luss_mm.functional.class_aware_loss import (
     class_aware_cross_entropy,
     restricted_argmax,
-    share_outside_tags,
 )
 from luss_mm.functional.kmeans import assign_to_centroids, two_nearest_distances
 
@@ -26,17 +24,6 @@ TAGS = (
     .map(torch.from_numpy)
 )
 POINTS = st.integers(-8, 8).map(lambda n: n / 4)  # exact in every dtype, so that ties are ties
-
-
-@given(LOGITS, LABELS)
-def test_with_all_classes_it_is_the_ordinary_cross_entropy(logits, labels):
-    tags = torch.ones(IMAGES, CLASSES, dtype=torch.bool)
-    loss = class_aware_cross_entropy(logits, tags, labels, IGNORED)
-    known = labels != IGNORED
-    ordinary = F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction='none')[known]
-    expected = ordinary.mean().item() if known.any() else 0
-    assert loss.item() == pytest.approx(expected, rel=1e-5, abs=1e-6)
-    assert share_outside_tags(labels, tags, IGNORED) == 0
 
 
 @given(LOGITS, LABELS, TAGS)

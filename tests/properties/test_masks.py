@@ -10,9 +10,7 @@ from luss_mm.datasets.transforms.pseudo_label import GeneratePseudoLabel
 from luss_mm.functional.mask_prompts import (
     active_categories,
     class_prompts,
-    component_boxes,
     merge_masks,
-    merging_outcome,
     present_categories,
 )
 
@@ -25,35 +23,6 @@ SIGMAS = st.floats(0, 4)
 ORDERS = st.permutations(range(1, K + 1)).flatmap(
     lambda order: st.integers(0, K).map(lambda n: list(order[:n]))
 )
-
-
-def flooded(region):
-    """Components of a region as sets of pixels, in the order of their first pixels."""
-    left = {(int(y), int(x)) for y, x in np.argwhere(region)}
-    components = []
-    for first in sorted(left):
-        if first not in left:
-            continue
-        component, border = set(), [first]
-        left.discard(first)
-        while border:
-            y, x = border.pop()
-            component.add((y, x))
-            near = {(y + i, x + j) for i in (-1, 0, 1) for j in (-1, 0, 1)} & left
-            left -= near
-            border += near
-        components.append(component)
-    return components
-
-
-@given(MASKS, st.integers(0, 8))
-def test_boxes_are_those_of_flooding(region, min_area):
-    expected = []
-    for component in flooded(region):
-        ys, xs = zip(*component, strict=True)
-        if len(component) >= min_area:
-            expected.append([min(xs), min(ys), max(xs), max(ys)])
-    assert component_boxes(region, min_area).tolist() == expected
 
 
 @given(LABELS, ORDERS, st.data())
@@ -121,13 +90,3 @@ def test_no_class_is_invented(score, distances, sigma, min_area, seed, data):
     else:
         everything = {*present_categories(coarse), *results['active_categories']}
         assert sorted(named) == sorted(everything)
-
-
-@given(LABELS, ORDERS)
-def test_masks_that_are_the_regions_change_no_prompted_pixel(labels, categories):
-    masks = [labels == category for category in categories]
-    merged = merge_masks(labels, categories, masks)
-    if any(mask.any() for mask in masks):
-        np.testing.assert_array_equal(merged, np.where(np.isin(labels, categories), labels, 0))
-    outcome = merging_outcome(labels, categories, categories, masks, merged)
-    assert set(outcome['labelled']) <= set(present_categories(labels))

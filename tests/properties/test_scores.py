@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as arrays
 from luss_mm.evaluation.cluster_matching import MatchingByRule
 from luss_mm.evaluation.segmentation_counts import SegmentationCounts
 from luss_mm.functional.image_tally import tally_image
-from luss_mm.functional.matching import MATCHING_RULES, match_clusters, match_majority
+from luss_mm.functional.matching import MATCHING_RULES
 
 NUM_IDS = 3
 IGNORED = 1000
@@ -49,32 +49,6 @@ def totals(counts):
         sum(int(wide[i, j]) for i, j in zip(range(short), chosen, strict=True))
         for chosen in itertools.permutations(range(long), short)
     ]
-
-
-def matched_total(counts, mapping):
-    kept = mapping[1:] <= counts.shape[1]
-    return int(counts[kept, mapping[1:][kept] - 1].sum())
-
-
-@given(SIZES, SIZES, st.data())
-def test_no_other_match_has_a_larger_sum(clusters, categories, data):
-    numbers = st.integers(0, 5)
-    counts = data.draw(arrays.arrays(np.int64, (clusters, categories), elements=numbers))
-    mapping = match_clusters(counts)
-    assert mapping[0] == 0 and matched_total(counts, mapping) == max(totals(counts))
-    given_once = mapping[1:][mapping[1:] <= categories]
-    assert len(set(given_once)) == len(given_once) == min(clusters, categories)
-
-
-@given(SIZES, SIZES, st.data())
-def test_majority_takes_the_largest_of_each_row(clusters, categories, data):
-    numbers = st.integers(0, 3)
-    counts = data.draw(arrays.arrays(np.int64, (clusters, categories), elements=numbers))
-    for row, category in zip(counts, match_majority(counts)[1:], strict=True):
-        if not row.any():
-            assert category == categories + 1
-        else:
-            assert row[category - 1] == row.max() and (row[: category - 1] < row.max()).all()
 
 
 @given(LABELS, MASKS, RULES, st.permutations(range(1, NUM_IDS + 1)))

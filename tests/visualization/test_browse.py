@@ -4,14 +4,10 @@ import pytest
 import torch
 
 from luss_mm.engine.browse_samples import (
-    box_colour,
     grid_in_image,
     grid_in_pixels,
-    views_picture,
 )
 from luss_mm.functional.alignment import overlap_grids
-
-GREY = 90
 
 
 def coordinates(height, width):
@@ -39,25 +35,3 @@ def test_pairs_hit_the_same_place_of_the_image(flips):
         points = np.floor(grid_in_pixels(grid[0], view.shape)).astype(int).reshape(-1, 2)
         found = np.array([view[y, x, :2] for x, y in points])
         np.testing.assert_allclose(found, places.reshape(-1, 2), atol=1.5)
-
-
-def coloured(picture, colour):
-    return (picture == np.array(colour)).all(-1)
-
-
-@pytest.mark.parametrize(
-    'points, overlapping, expected',
-    [((3, 'centre'), True, 3 * 9), ((3, 'edge'), False, 0), (None, True, 0)],
-)
-def test_points_are_drawn_where_views_overlap(points, overlapping, expected):
-    image = np.full((224, 224, 3), GREY, np.uint8)
-    second = [60.0, 60, 100, 100, 0] if overlapping else [120.0, 120, 100, 100, 0]
-    crops = torch.tensor([[0.0, 0, 100, 100, 0], second])
-    views = [np.full((224, 224, 3), GREY, np.uint8)] * 2
-    picture = views_picture(image, views, crops, points)
-    frames = [coloured(picture, box_colour(n)) for n in range(2)]
-    text = np.zeros(picture.shape[:2], bool)
-    text[: picture.shape[0] - 230] = True
-    saturated = (picture.max(-1).astype(int) - picture.min(-1) > 120) & ~np.any(frames, 0) & ~text
-    count, _ = cv2.connectedComponents(saturated.astype(np.uint8))
-    assert (count - 1 >= expected) if expected else count - 1 == 0

@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from luss_mm.visualization.curves import (
+from luss_mm.visualization.run_pictures import (
     MAX_BINS,
     MAX_POINTS,
     bar_chart,

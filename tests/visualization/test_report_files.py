@@ -8,8 +8,7 @@ import pytest
 
 from luss_mm.engine.expected_errors import explain_stop
 from luss_mm.visualization.report import write_report
-from luss_mm.visualization.report.clusters import cluster_cards
-from luss_mm.visualization.report.images import PictureFolder, bad_images
+from luss_mm.visualization.report.images import PictureFolder, bad_images, cluster_cards
 from luss_mm.visualization.run_pictures import read_losses
 from luss_mm.work_dir.manifest import ManifestError, finished_outputs
 from luss_mm.work_dir.run_folder import RunFolder

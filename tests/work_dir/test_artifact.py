@@ -1,8 +1,5 @@
 import json
-import multiprocessing
-import os
 import re
-import signal
 from pathlib import Path
 
 import pytest
@@ -151,25 +148,6 @@ def test_what_has_no_lasting_name_is_refused():
         with pytest.raises(TypeError, match='describe it by its config'):
             artifact_key(dict(settings=dict(transforms=value)))
     artifact_key(dict(settings=dict(path=Path('x'), text='<b> at 0x12 <c>')))
-
-
-def _make_and_die(directory):
-    def killed(unfinished):
-        (unfinished / 'shard-0').write_text('expensive')
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    produce(directory, killed, INPUTS, dict(size=1))
-
-
-def test_killed_while_making(tmp_path):
-    directory = tmp_path / 'features'
-    process = multiprocessing.get_context('fork').Process(target=_make_and_die, args=(directory,))
-    process.start()
-    process.join(60)
-    assert process.exitcode == -signal.SIGKILL
-    assert not directory.exists() and len(list(tmp_path.glob('features.partial-*'))) == 1
-    assert make(directory, 'resumed', size=1).calls == [['shard-0']]
-    assert tree(tmp_path) == {f'features/{n}' for n in ('content.txt', 'manifest.json', 'shard-0')}
 
 
 def test_killed_between_manifest_and_rename(tmp_path, monkeypatch):

@@ -13,16 +13,13 @@ from luss_mm.inference.infer_folder import FolderInference
 from luss_mm.inference.inferencer import LUSSInferencer
 from luss_mm.models import ViewsPreprocessor
 from luss_mm.pipeline import check_images as checking
-from luss_mm.pipeline import features as extraction
-from luss_mm.pipeline import image_scores as scoring
+from luss_mm.pipeline import features as network_outputs
 from luss_mm.pipeline.check_images import CheckedDataset, check_images
-from luss_mm.pipeline.features import extract_features
-from luss_mm.pipeline.image_batches import ShardedBatches
-from luss_mm.pipeline.image_scores import ScoringRule, score_images
+from luss_mm.pipeline.features import ScoringRule, extract_features, score_images
+from luss_mm.pipeline.image_batches import JOINED, FinishedShards, ShardedBatches
 from luss_mm.pipeline.reference_features import extract_references, label_by_references
 from luss_mm.pipeline.tagged_labels import NumberedImages, generate_tagged_labels
 from luss_mm.work_dir.manifest import MANIFEST
-from luss_mm.work_dir.shards import JOINED, FinishedShards
 from tests.engine.small_run import make_run
 from tests.pipeline import test_feature_maps as maps_of
 from tests.pipeline.test_generate_labels import Labelling
@@ -225,23 +222,23 @@ def test_exactly_the_damaged_shard_is_made_again(data_root, tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize(
-    'make, module, file',
+    'make, joining, file',
     [
-        (features, extraction, 'embeddings.npy'),
-        (scores, scoring, 'losses.npy'),
-        (scores, scoring, 'labels.npy'),
+        (features, '_join_features', 'embeddings.npy'),
+        (scores, '_join_scores', 'losses.npy'),
+        (scores, '_join_scores', 'labels.npy'),
     ],
 )
-def test_a_cut_join_of_shards_is_made_again(tmp_path, monkeypatch, make, module, file):
+def test_a_cut_join_of_shards_is_made_again(tmp_path, monkeypatch, make, joining, file):
     make(tmp_path / 'whole')
-    join = module._join_shards
+    join = getattr(network_outputs, joining)
 
     def interrupt(*args):
         join(*args)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(module, '_join_shards', interrupt)
+        patch.setattr(network_outputs, joining, interrupt)
         make(tmp_path / 'cut')
     (piece,) = (tmp_path / 'cut').glob(f'*.partial-*/{file}')
     DAMAGES['cut'](piece)

@@ -7,16 +7,13 @@ import pytest
 
 from luss_mm.work_dir.artifact import produce
 from luss_mm.work_dir.run_folder import (
-    Clusters,
     EvaluationFolder,
     MissingPartError,
     RunFolder,
     StageFolder,
     ThresholdChoice,
-    load_clusters,
     load_threshold,
     read_match,
-    write_clusters,
     write_threshold,
 )
 
@@ -53,15 +50,6 @@ def test_a_threshold_comes_back(tmp_path, choice):
     write_threshold(tmp_path, choice)
     assert load_threshold(tmp_path) == choice
     assert bool(choice.used_ground_truth) == (choice.rule == 'validation_sweep')
-
-
-def test_clusters_come_back(tmp_path):
-    written = Clusters(np.eye(3, dtype=np.float32), np.arange(3, dtype=np.int32), np.zeros(3))
-    write_clusters(tmp_path, written)
-    for found, expected in zip(
-        vars(load_clusters(tmp_path)).values(), vars(written).values(), strict=True
-    ):
-        np.testing.assert_array_equal(found, expected)
 
 
 def test_what_an_output_was_made_from_is_found_by_its_key(tmp_path):

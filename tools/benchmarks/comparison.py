@@ -1,4 +1,4 @@
-"""What every benchmark writes under `comparisons`, and `run.py` makes a table of.
+"""What every benchmark writes under `comparisons`, and the rows that it prints of them.
 
     {"comparisons": {"k-means, K = 50": {"ours": 1.13, "unit": "s",
                                          "alternative": 1.71, "against": "scikit-learn",
@@ -7,6 +7,19 @@
 The ratio is how many times better ours is, so above 1 is faster or smaller. Without an alternative,
 `alternative`, `against` and `ratio` are null.
 """
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from luss_mm.engine.run_records import describe_machine
+from luss_mm.work_dir.atomic_files import write_atomically
+
+import torch
+
+HEADER = '| step | ours | alternative | ratio |\n|---|---|---|---|'
 
 
 def rate(
@@ -21,7 +34,9 @@ def rate(
         against: What the alternative is.
     """
     ratio = ours / alternative if alternative else None
-    return _comparison(ours, alternative, unit, against, ratio)
+    figures = dict(ours=ours, alternative=alternative, ratio=ratio)
+    rounded = {name: value and _three_digits(value) for name, value in figures.items()}
+    return dict(**rounded, unit=unit, against=against)
 
 
 def cost(
@@ -29,23 +44,33 @@ def cost(
 ) -> dict[str, float | str | None]:
     """A comparison where less is better; see `rate`."""
     ratio = alternative / ours if alternative and ours else None
-    return _comparison(ours, alternative, unit, against, ratio)
+    return rate(ours, alternative, unit, against) | dict(ratio=ratio and _three_digits(ratio))
 
 
-def _comparison(
-    ours: float, alternative: float | None, unit: str, against: str | None, ratio: float | None
-) -> dict[str, float | str | None]:
-    return dict(
-        ours=three_digits(ours),
-        alternative=three_digits(alternative),
-        ratio=three_digits(ratio),
-        unit=unit,
-        against=against,
-    )
+def write_report(out: Path, report: Mapping[str, Any]) -> None:
+    """Write all figures with machine and load as JSON, and print the rows of the comparisons."""
+    machine = describe_machine() | dict(torch=torch.__version__)
+    content = dict(report, machine=machine, load_average=os.getloadavg())
+    write_atomically(out, json.dumps(content, indent=1).encode())
+    print('\n'.join([HEADER, *rows(report['comparisons'])]))
 
 
-def three_digits(value: float | None) -> float | None:
+def rows(comparisons: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Rows of a table in Markdown, one a comparison."""
+    lines = []
+    for step, found in comparisons.items():
+        unit, other = found['unit'], '-'
+        if found['alternative'] is not None:
+            other = f'{_shown(found["alternative"])} {unit} ({found["against"]})'
+        ratio = '-' if found['ratio'] is None else _shown(found['ratio'])
+        lines.append(f'| {step} | {_shown(found["ours"])} {unit} | {other} | {ratio} |')
+    return lines
+
+
+def _three_digits(value: float) -> float:
     """Rounded; what is above 1,000 loses its fraction only."""
-    if value is None:
-        return None
     return float(f'{value:.3g}') if abs(value) < 1000 else float(round(value))
+
+
+def _shown(value: float) -> str:
+    return f'{value:,g}' if abs(value) < 1000 else f'{value:,.0f}'

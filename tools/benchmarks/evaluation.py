@@ -10,7 +10,6 @@ says more than the clock. Then the matching of K = 919 over as many images as va
 """
 
 import argparse
-import json
 import os
 import resource
 import tempfile
@@ -28,12 +27,11 @@ from luss_mm.evaluation.folders import FolderCounter, LabelMapPair, count_folder
 from luss_mm.evaluation.score_report import official_figures
 from luss_mm.functional.label_codec import encode_label_map
 from luss_mm.functional.matching import match_clusters
-from luss_mm.work_dir.atomic_files import write_atomically
 
 import cv2
 import numpy as np
 import torch
-from comparison import cost, rate
+from comparison import cost, rate, write_report
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 from toolbox_loop import evaluate_pairs, figures_of_sums, presence_by_pairs
@@ -45,7 +43,7 @@ VALIDATION_IMAGES = 12_419  # of ImageNet-S919
 
 
 def main() -> None:
-    """Measure, write the JSON file and print it."""
+    """Measure, write the JSON file and print the comparisons."""
     parser = new_parser(__doc__)
     parser.add_argument('--out', type=Path, required=True)
     parser.add_argument('--pairs', type=int, default=300)
@@ -59,17 +57,13 @@ def main() -> None:
         size=f'{HEIGHT} x {WIDTH}',
         pairs=arguments.pairs,
         workers=arguments.workers,
-        load_average_before=os.getloadavg(),
     )
     for num_categories in arguments.categories:
         report[f'K={num_categories}'] = compare(num_categories, arguments.pairs, arguments.workers)
     if arguments.images:
         report['matching K=919'] = compare_matching(919, arguments.images)
     report['comparisons'] = describe(report, arguments)
-    report['load_average_after'] = os.getloadavg()
-    text = json.dumps(report, indent=1)
-    write_atomically(arguments.out, text.encode())
-    print(text)
+    write_report(arguments.out, report)
 
 
 def describe(report: dict, arguments: argparse.Namespace) -> dict[str, dict]:

@@ -13,7 +13,6 @@ memory of ours after more and more images. On a GPU the clock counts in both.
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -29,12 +28,11 @@ from luss_mm.models.attended_backbone import PRECISIONS, AttendedInference
 from luss_mm.pipeline.features import extract_features
 from luss_mm.pipeline.generate_labels import PixelLabeller, generate_labels
 from luss_mm.pipeline.image_batches import ShardedBatches
-from luss_mm.work_dir.atomic_files import write_atomically
 
 import cv2
 import numpy as np
 import torch
-from comparison import rate
+from comparison import rate, write_report
 from mmengine.registry import DefaultScope
 from mmseg.registry import DATASETS, MODELS, TRANSFORMS
 from one_by_one import OneByOne
@@ -51,7 +49,7 @@ Work = tuple[Callable[[], object], Callable[[], object]]
 
 
 def main() -> None:
-    """Measure, write the JSON file and print it."""
+    """Measure, write the JSON file and print the comparisons."""
     arguments = parse_arguments()
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope('mmseg'), tempfile.TemporaryDirectory() as scratch:
@@ -61,10 +59,7 @@ def main() -> None:
         report = compare(Path(scratch), arguments)
     counts = [arguments.count // 2, 2 * arguments.count, 8 * arguments.count]
     report['peak_megabytes'] = {count: memory_of(count, arguments) for count in counts}
-    report['load_average'] = os.getloadavg()
-    text = json.dumps(report, indent=1)
-    write_atomically(arguments.out, text.encode())
-    print(text)
+    write_report(arguments.out, report)
 
 
 def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:

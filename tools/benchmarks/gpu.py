@@ -28,6 +28,7 @@ from luss_mm.cli.arguments import new_parser
 os.environ['PYTORCH_NVML_BASED_CUDA_CHECK'] = '1'
 
 import luss_mm.registered  # noqa: F401  once, for all sections
+from luss_mm.engine.run_records import describe_machine
 from luss_mm.functional.kmeans import fit_kmeans
 from luss_mm.recipes.trials import build_model, collate, draw_made_up_samples
 from luss_mm.work_dir.atomic_files import write_atomically
@@ -38,11 +39,10 @@ import spo_throughput
 import torch
 import views
 import weak_scaling
-from comparison import cost, rate
+from comparison import HEADER, cost, rate, rows
 from kmeans import draw_points
 from mmengine.registry import init_default_scope
 from mmseg.registry import OPTIMIZERS
-from performance_table import alternative, current_machine, figure, number
 from pretraining_step import RECIPE, autocast_dtype, read_stage, update_one_by_one
 
 TINY_RECIPE = RECIPE.with_name('pass_tiny.py')
@@ -106,7 +106,7 @@ def main() -> None:
     sizes = TINY if options.quick else Sizes()
     options.out.mkdir(parents=True, exist_ok=True)
     report = dict(
-        machine=measured(current_machine, 60)['result'],
+        machine=measured(describe_machine, 60)['result'],
         command=f'gpu.py --minutes {options.minutes:g}' + ' --quick' * options.quick,
         date=time.strftime('%Y-%m-%d'),
         sections={},
@@ -168,19 +168,16 @@ def table(report: Mapping[str, Any]) -> str:
     """Markdown of the sections so far."""
     machine = report['machine']
     lines = [
-        f'{machine["gpu"]}, {machine["cores"]} CPU cores ({machine["processor"]}), torch '
-        f'{machine["torch"]}, {report["date"]}, `{report["command"]}`.',
+        f'{machine["gpu"]}, {machine["cores"]} CPU cores ({machine["cpu"]}), torch '
+        f'{torch.__version__}, {report["date"]}, `{report["command"]}`.',
         '',
-        '| step | ours | alternative | ratio |',
-        '|---|---|---|---|',
+        HEADER,
     ]
     for name, entry in report['sections'].items():
         if entry['result'] is None:
             lines.append(f'| {name} | {entry["status"]} | | |'.replace('\n', ' '))
             continue
-        for step, found in entry['result'].items():
-            ours = figure(found['ours'], found['unit'])
-            lines.append(f'| {step} | {ours} | {alternative(found)} | {number(found["ratio"])} |')
+        lines += rows(entry['result'])
         if 'gpu_memory' in entry:
             lines.append(f'| {name}: peak memory on the GPU | {entry["gpu_memory"]:,} MB | | |')
     return '\n'.join(lines) + '\n'

@@ -10,7 +10,6 @@ of all threads.
 """
 
 import argparse
-import json
 import os
 import tempfile
 import time
@@ -23,18 +22,17 @@ from luss_mm.datasets.mask_files import save_label_map
 from luss_mm.inference.infer_folder import FolderInference
 from luss_mm.inference.inferencer import LUSSInferencer, image_path, input_images
 from luss_mm.recipes.image_preparation import image_transforms
-from luss_mm.work_dir.atomic_files import write_atomically
 
 import cv2
 import numpy as np
 import torch
-from comparison import rate
+from comparison import rate, write_report
 from mmengine.config import ConfigDict
 from mmseg.apis import inference_model, init_model
 
 
 def main() -> None:
-    """Measure, write the JSON file and print it."""
+    """Measure, write the JSON file and print the comparisons."""
     parser = new_parser(__doc__)
     parser.add_argument('work_dir')
     parser.add_argument('images', type=Path)
@@ -44,9 +42,7 @@ def main() -> None:
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--rounds', type=int, default=3)
     arguments = parser.parse_args()
-    text = json.dumps(compare(arguments), indent=1)
-    write_atomically(arguments.out, text.encode())
-    print(text)
+    write_report(arguments.out, compare(arguments))
 
 
 def compare(arguments: argparse.Namespace) -> dict[str, object]:
@@ -67,7 +63,6 @@ def compare(arguments: argparse.Namespace) -> dict[str, object]:
         cpus=os.cpu_count(),
         torch_threads=torch.get_num_threads(),
         workers=arguments.workers,
-        load_average_before=os.getloadavg(),
     )
     clock: dict[str, list[float]] = {way: [] for way in ways}
     processor: dict[str, list[float]] = {way: [] for way in ways}
@@ -101,7 +96,6 @@ def compare(arguments: argparse.Namespace) -> dict[str, object]:
         )
         for size in arguments.batch_sizes
     }
-    report['load_average_after'] = os.getloadavg()
     return report
 
 

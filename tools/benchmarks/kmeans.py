@@ -14,7 +14,6 @@ map` ours alone is measured: scikit-learn would copy the file into memory.
 """
 
 import argparse
-import json
 import os
 import tempfile
 import threading
@@ -24,16 +23,15 @@ from pathlib import Path
 
 from luss_mm.cli.arguments import new_parser
 from luss_mm.functional.kmeans import fit_kmeans
-from luss_mm.work_dir.atomic_files import write_atomically
 
 import numpy as np
-from comparison import cost
+from comparison import cost, write_report
 
 DIRECTIONS, WRITE_ROWS = 50, 16_000
 
 
 def main() -> None:
-    """Measure, write the JSON file and print it."""
+    """Measure, write the JSON file and print the comparisons."""
     parser = new_parser(__doc__)
     parser.add_argument('--out', type=Path, required=True)
     parser.add_argument('--points', type=int, default=64_431, help='images of ImageNet-S50')
@@ -46,9 +44,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     report = (measure_mapped if arguments.memory_map else compare)(arguments)
-    text = json.dumps(report | dict(load_average=os.getloadavg()), indent=1)
-    write_atomically(arguments.out, text.encode())
-    print(text)
+    write_report(arguments.out, report)
 
 
 def measure_mapped(arguments: argparse.Namespace) -> dict[str, object]:

@@ -12,8 +12,6 @@ compares the floating point operations of a step with a square matrix product of
 `backbone`.
 """
 
-import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -23,10 +21,9 @@ from timeit import timeit
 from luss_mm.cli.arguments import new_parser
 from luss_mm.models.cpu_speed import cpu_has_fast_bfloat16
 from luss_mm.recipes.recipe import Recipe
-from luss_mm.work_dir.atomic_files import write_atomically
 
 import torch
-from comparison import rate
+from comparison import rate, write_report
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS, OPTIMIZERS
@@ -40,7 +37,7 @@ MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
 def main() -> None:
-    """Measure, write the JSON file and print it."""
+    """Measure, write the JSON file and print the comparisons."""
     parser = new_parser(__doc__)
     parser.add_argument('--out', type=Path, required=True)
     parser.add_argument('--batch', type=int, default=8)
@@ -90,10 +87,7 @@ def main() -> None:
             ratio_to_ours=round(seconds['ours'] / taken, 3), seconds_of_first_step=round(wait, 1)
         )
     report['comparisons'] = describe(report, device)
-    report['load_average'] = os.getloadavg()
-    text = json.dumps(report, indent=1)
-    write_atomically(arguments.out, text.encode())
-    print(text)
+    write_report(arguments.out, report)
 
 
 def describe(report: dict, device: torch.device) -> dict[str, dict]:

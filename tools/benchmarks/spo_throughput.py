@@ -9,9 +9,6 @@ encoder and decoder apart; and GrabCutSegmenter. Says how far the two SAMs' mask
 """
 
 import argparse
-import json
-import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,12 +20,11 @@ from luss_mm.functional.mask_prompts import MaskPrompt, component_boxes
 from luss_mm.models.segmenters import GrabCutSegmenter, SAMSegmenter
 from luss_mm.models.segmenters.promptable_segmenter import point_in_box
 from luss_mm.models.segmenters.sam_segmenter import build_sam, resolve_sizes
-from luss_mm.work_dir.atomic_files import write_atomically
 
 import cv2
 import numpy as np
 import torch
-from comparison import cost
+from comparison import cost, write_report
 
 CLOCKS = dict(wall=time.perf_counter, processor=time.process_time)
 
@@ -202,8 +198,7 @@ def main() -> None:
     """Time everything, write and print the figures."""
     args = parse_args()
     figures = measure(args)
-    write_atomically(args.output, json.dumps(figures, indent=2).encode())
-    print(json.dumps({name: figures[name] for name in ('sam', 'grabcut')}, indent=2))
+    write_report(args.output, figures)
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
@@ -218,13 +213,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     grabcut_images = images[: args.num_grabcut_images]
     figures = dict(
         settings={name: str(value) for name, value in vars(args).items()},
-        machine=dict(
-            processor=platform.processor() or platform.machine(),
-            cores=os.cpu_count(),
-            torch_threads=torch.get_num_threads(),
-            gpu=torch.cuda.get_device_name() if args.device.startswith('cuda') else None,
-            load=os.getloadavg()[0],
-        ),
+        torch_threads=torch.get_num_threads(),
         sam=time_sam(segmenter, images[: args.num_images], prompts[: args.num_images], seconds),
         grabcut=time_grabcut(
             GrabCutSegmenter(), grabcut_images, prompts[: len(grabcut_images)], seconds

@@ -9,8 +9,6 @@ counted, since other jobs may share the machine. `--images DIR` takes photograph
 generated ones.
 """
 
-import json
-import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -20,12 +18,11 @@ from luss_mm.cli.arguments import new_parser
 from luss_mm.datasets.image_index import scan_images
 from luss_mm.datasets.transforms import LoadBoundedImage, MultiCrop
 from luss_mm.functional.colour_changes import change_colours
-from luss_mm.work_dir.atomic_files import write_atomically
 
 import cv2
 import numpy as np
 import torch
-from comparison import rate
+from comparison import rate, write_report
 from PIL import Image
 from torchvision import transforms
 
@@ -36,7 +33,7 @@ BLUR_KERNEL = 13  # reaches three times the largest standard deviation, as ours 
 
 
 def main() -> None:
-    """Measure, write the JSON file and print it."""
+    """Measure, write the JSON file and print the comparisons."""
     parser = new_parser(__doc__)
     parser.add_argument('--out', type=Path, required=True)
     parser.add_argument('--images', type=Path, help='folder of photographs')
@@ -61,10 +58,8 @@ def main() -> None:
         )
         for way, ending in (('ours', ''), ('ours_colours_left_to_the_device', ', without colours'))
     }
-    report |= dict(images=len(paths), load_average=os.getloadavg())
-    text = json.dumps(report, indent=1)
-    write_atomically(arguments.out, text.encode())
-    print(text)
+    report['images'] = len(paths)
+    write_report(arguments.out, report)
 
 
 def compare(paths: Sequence[str], rounds: int) -> dict[str, float]:

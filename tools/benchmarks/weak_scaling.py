@@ -18,7 +18,7 @@ from luss_mm.cli.arguments import new_parser
 from luss_mm.work_dir.atomic_files import write_atomically
 
 import torch
-from comparison import rate
+from comparison import rate, write_report
 from mmengine.dist import get_world_size
 from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS, OPTIMIZERS
@@ -28,7 +28,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 def main() -> None:
-    """Measure, write the JSON file and print it."""
+    """Measure, write the JSON file and print the comparisons."""
     parser = new_parser(__doc__)
     parser.add_argument('--out', type=Path, required=True)
     parser.add_argument('--processes', type=int, nargs='*', default=[1, 2, 4])
@@ -61,10 +61,7 @@ def main() -> None:
         for count in arguments.processes[1:]
         if f'{count} process(es)' in report
     }
-    report['load_average'] = os.getloadavg()
-    text = json.dumps(report, indent=1)
-    write_atomically(arguments.out, text.encode())
-    print(text)
+    write_report(arguments.out, report)
 
 
 def run_rank(

@@ -11,6 +11,7 @@ __getattr__, __all__ = lazy_names(
         'FinalValidationHook',
         'PicturesHook',
         'PredictionVisualizationHook',
+        'StageVisualizer',
         'TrainingProgressHook',
     ),
     safeguards=(

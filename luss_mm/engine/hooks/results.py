@@ -11,14 +11,15 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmseg.engine.hooks import SegVisualizationHook
-from mmseg.registry import DATASETS, HOOKS, TRANSFORMS
+from mmseg.registry import DATASETS, HOOKS, TRANSFORMS, VISUALIZERS
 from mmseg.structures import SegDataSample
+from mmseg.visualization import SegLocalVisualizer
 
 from luss_mm.datasets import LUSSDataset
 from luss_mm.datasets.image_index import ImagePaths
 from luss_mm.datasets.transforms.loading import keeps_stored_pixels
 from luss_mm.engine.processes import bare_model
-from luss_mm.evaluation.cluster_names import name_of, run_names
+from luss_mm.evaluation.cluster_matching import name_of, run_names
 from luss_mm.functional.label_codec import category_palette
 from luss_mm.functional.pixel_assignment import resize_score
 from luss_mm.inference.feature_source import shared_source
@@ -52,6 +53,7 @@ from luss_mm.work_dir.run_folder import (
 
 RECENT = 20  # iterations whose loss is averaged
 FIGURES = 4  # of a validation that are shown
+MOST_IDS = 256  # that 8 bits hold
 SUFFIXES = ('.png', '.jpg')
 
 
@@ -183,6 +185,31 @@ class PredictionVisualizationHook(SegVisualizationHook):
             ]
         finally:
             self._visualizer.dataset_meta = own
+
+
+@VISUALIZERS.register_module()
+class StageVisualizer(SegLocalVisualizer):
+    """mmseg's visualizer, which does not let its inferencer write label maps that 8 bits cut.
+
+    `MMSegInferencer(..., out_dir=DIR)` saves ids as bytes, so that id 256 becomes 0. It draws each
+    picture into a file before it saves the label map, and nobody else in mmseg names a file to a
+    visualizer from a config.
+    """
+
+    def add_datasample(self, *args: object, out_file: str | None = None, **kwargs: object) -> None:
+        """Draw, see `SegLocalVisualizer`.
+
+        Raises:
+            ValueError: If a file is named and the model has more than 256 ids.
+        """
+        ids = len((self.dataset_meta or {}).get('classes') or ())
+        if out_file is not None and ids > MOST_IDS:
+            raise ValueError(
+                f'out_dir: MMSegInferencer saves label maps of 8 bits, which cannot hold the {ids} '
+                'ids of this model. Leave out_dir out and save what it returns, or run '
+                'tools/infer.py, which writes id = R + 256 G.'
+            )
+        super().add_datasample(*args, out_file=out_file, **kwargs)
 
 
 @HOOKS.register_module()

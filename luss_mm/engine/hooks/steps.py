@@ -33,9 +33,9 @@ from luss_mm.inference.steps import (
     ThresholdStep,
 )
 from luss_mm.pipeline.clusters import KMeans
-from luss_mm.pipeline.foreground_threshold import CERTAIN_QUANTILES
+from luss_mm.pipeline.features import ScoringRule, write_selection
+from luss_mm.pipeline.generate_labels import CERTAIN_QUANTILES
 from luss_mm.pipeline.image_batches import ShardedBatches
-from luss_mm.pipeline.image_scores import ScoringRule, write_selection
 from luss_mm.pipeline.step import Step
 from luss_mm.pipeline.tagged_labels import (
     PROBABILITIES,

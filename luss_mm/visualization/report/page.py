@@ -11,9 +11,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from luss_mm.evaluation.cluster_names import given_names, name_of
+from luss_mm.evaluation.cluster_matching import given_names, name_of
 from luss_mm.version import __version__
-from luss_mm.visualization.report import clusters, scores, training
+from luss_mm.visualization.report import images, scores
 from luss_mm.visualization.report.images import FOLDER, Picture, PictureFolder, bad_images
 from luss_mm.work_dir.atomic_files import temporary_path, write_atomically
 from luss_mm.work_dir.manifest import artifact_key, finished_outputs
@@ -102,15 +102,15 @@ def make_sections(run: RunFolder, pictures: PictureFolder) -> list[dict[str, Any
     if given := given_names(run.path):  # by people
         category_of = [name_of(i, given) for i in range(run.settings['num_categories'] + 1)]
     parts = dict(
-        summary=('Summary', lambda: training.summarise(run)),
-        stages=('Stages', lambda: training.stage_rows(run)),
+        summary=('Summary', lambda: scores.summarise(run)),
+        stages=('Stages', lambda: scores.stage_rows(run)),
         bad=('Bad images', lambda: bad_images(run)),
-        losses=('Losses', lambda: training.loss_charts(run)),
-        threshold=('Foreground threshold', lambda: training.threshold_choice(run)),
-        use=('Cluster use', lambda: clusters.cluster_use(run)),
-        clusters=('Clusters', lambda: clusters.cluster_cards(run, category_of, pictures)),
-        outcomes=('Pseudo-labels', lambda: training.label_outcomes(run)),
-        steps=('Pseudo-label quality', lambda: training.label_steps(run, pictures)),
+        losses=('Losses', lambda: scores.loss_charts(run)),
+        threshold=('Foreground threshold', lambda: scores.threshold_choice(run)),
+        use=('Cluster use', lambda: images.cluster_use(run)),
+        clusters=('Clusters', lambda: images.cluster_cards(run, category_of, pictures)),
+        outcomes=('Pseudo-labels', lambda: scores.label_outcomes(run)),
+        steps=('Pseudo-label quality', lambda: scores.label_steps(run, pictures)),
         matching=('Matching', lambda: of_scores(scores.match_rows)),
         classes=('Classes', lambda: of_scores(scores.class_rows)),
         sizes=('Object sizes', lambda: of_scores(scores.size_rows)),
