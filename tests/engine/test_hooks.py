@@ -8,6 +8,7 @@ import torch
 from mmengine.dataset import DefaultSampler as StockSampler
 from mmengine.optim import build_optim_wrapper
 from mmengine.runner import IterBasedTrainLoop
+from mmseg.registry import METRICS
 from torch.utils.data import DataLoader
 
 from luss_mm.checkpoints.loading import find_newest_checkpoint
@@ -243,6 +244,21 @@ class TestPreflightHook:
         with pytest.raises(ValueError, match='6 training images do not fill one batch of 7'):
             self.check(dataset, batch_size=7)
         self.check(dataset, batch_size=7, drop_last=False)
+
+    @pytest.mark.parametrize('wrapped', [False, True])
+    def test_mmsegs_metric_writes_no_ids_that_8_bits_cut(self, tmp_path, wrapped):
+        metric = dict(type='IoUMetric', output_dir=str(tmp_path / 'maps'))
+        if wrapped:
+            metric = dict(type='PredictionMetric', metric=metric, prediction='other', prefix='p')
+        runner = make_runner(tmp_path, PreflightHook(), validate=True)
+        runner._val_loop = runner.build_val_loop(runner._val_loop)
+        runner.val_evaluator.metrics[:] = [METRICS.build(metric)]
+        runner.model.num_classes = 256
+        runner.call_hook('before_run')
+        runner.model.num_classes = 257
+        with pytest.raises(ValueError, match=r"output_dir='.*8 bits, which cannot hold 257 ids"):
+            runner.train()
+        assert runner.model.drawn == []
 
     def test_before_the_first_iteration_of_a_training(self, tmp_path, data_root):
         config = dict(

@@ -7,11 +7,14 @@ import re
 
 import numpy as np
 import torch
+from mmengine.evaluator import BaseMetric
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import print_log
 from mmengine.runner import IterBasedTrainLoop
+from mmengine.runner.base_loop import BaseLoop
+from mmseg.evaluation import IoUMetric
 from mmseg.registry import HOOKS
-from torch import Tensor
+from torch import Tensor, nn
 
 from luss_mm.datasets import (
     EpochSampler,
@@ -20,6 +23,7 @@ from luss_mm.datasets import (
     SemiSampler,
 )
 from luss_mm.engine.processes import bare_model
+from luss_mm.engine.stage_visualizer import MOST_IDS
 from luss_mm.packaged_weights import checkpoint_file
 from luss_mm.work_dir.stop_request import stop, stop_asked_on_any_rank, stop_if_asked
 
@@ -31,13 +35,20 @@ TRAIN_HEAD = (
 
 @HOOKS.register_module()
 class PreflightHook(Hook):
-    """Refuses a training that cannot work.
+    """Refuses a training that cannot work, and label maps that would be written wrongly.
 
     Raises:
         ValueError: Naming the setting and its fix.
     """
 
     priority = 'HIGHEST'
+
+    def before_run(self, runner) -> None:
+        """Refuse mmseg's metric where it would cut ids without a word."""
+        for loop in (runner._val_loop, runner._test_loop):  # the properties would build them
+            metrics = loop.evaluator.metrics if isinstance(loop, BaseLoop) else []
+            for metric in metrics:
+                _refuse_cut_ids(getattr(metric, 'metric', metric), bare_model(runner))
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Refuse weights that leave pretrained parts at random, which mmengine only logs."""
@@ -83,6 +94,21 @@ class PreflightHook(Hook):
                 'current',
                 logging.WARNING,
             )
+
+
+def _refuse_cut_ids(metric: BaseMetric, model: nn.Module) -> None:
+    """Refuse a metric of mmseg that is to write more ids than its 8 bits hold."""
+    if not isinstance(metric, IoUMetric) or metric.output_dir is None:
+        return
+    segmentor = getattr(model, 'module', model)  # of test-time augmentation
+    names = (metric.dataset_meta or {}).get('classes') or ()
+    ids = max(len(names), getattr(segmentor, 'num_classes', 0))
+    if ids > MOST_IDS:
+        raise ValueError(
+            f'output_dir={metric.output_dir!r}: IoUMetric writes label maps of 8 bits, which '
+            f'cannot hold {ids} ids. Leave output_dir (tools/test.py --out) out, or set type='
+            "'UnsupervisedIoUMetric' or 'CategoryIoUMetric', which write id = R + 256 G"
+        )
 
 
 @HOOKS.register_module()
