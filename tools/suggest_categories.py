@@ -30,9 +30,7 @@ from luss_mm.work_dir.run_folder import has_features, load_features
 import numpy as np
 import torch
 
-DFF_IS_REPEATED = (
-    ' DFF learns the clusters: its classifiers and features are made again.'
-)
+DFF_IS_REPEATED = ' DFF learns the clusters: its classifiers and features are made again.'
 PREFERRED = ('features', 'dff_features')  # the first have seen no number of categories
 CHOICE = 'category_numbers'
 

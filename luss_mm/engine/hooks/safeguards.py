@@ -13,6 +13,7 @@ from mmengine.logging import print_log
 from mmengine.runner import IterBasedTrainLoop
 from mmengine.runner.base_loop import BaseLoop
 from mmseg.evaluation import IoUMetric
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import HOOKS
 from torch import Tensor, nn
 
@@ -22,8 +23,10 @@ from luss_mm.datasets import (
     SemiDataset,
     SemiSampler,
 )
+from luss_mm.datasets.mask_files import IGNORE_INDEX
 from luss_mm.engine.processes import bare_model
 from luss_mm.engine.stage_visualizer import MOST_IDS
+from luss_mm.evaluation.metrics import MMSEG_IGNORE_INDEX
 from luss_mm.packaged_weights import checkpoint_file
 from luss_mm.work_dir.stop_request import stop, stop_asked_on_any_rank, stop_if_asked
 
@@ -67,7 +70,7 @@ class PreflightHook(Hook):
             )
 
     def before_train(self, runner) -> None:
-        """Check the training data loader."""
+        """Check the training data loader, and which id the model ignores."""
         loader = runner.train_dataloader
         if len(loader) == 0:
             raise ValueError(
@@ -85,6 +88,7 @@ class PreflightHook(Hook):
                 'IterationSampler never ends an epoch: train by iterations, or set '
                 "train_dataloader.sampler.type='EpochSampler'"
             )
+        _refuse_ignored_category(bare_model(runner))
         if not isinstance(loader.sampler, (*EPOCH_SAMPLERS, SemiSampler)):
             better = IterationSampler if by_iteration else EpochSampler
             print_log(
@@ -109,6 +113,20 @@ def _refuse_cut_ids(metric: BaseMetric, model: nn.Module) -> None:
             f'cannot hold {ids} ids. Leave output_dir (tools/test.py --out) out, or set type='
             "'UnsupervisedIoUMetric' or 'CategoryIoUMetric', which write id = R + 256 G"
         )
+
+
+def _refuse_ignored_category(model: nn.Module) -> None:
+    """Refuse mmseg's default of ignored pixels where that is a category like any other."""
+    heads = (found for found in model.named_modules() if isinstance(found[1], BaseDecodeHead))
+    ignored = {f'{name}.ignore_index': head.ignore_index for name, head in heads}
+    preprocessor = getattr(model, 'data_preprocessor', None)
+    ignored['data_preprocessor.seg_pad_val'] = getattr(preprocessor, 'seg_pad_val', None)
+    for key, value in ignored.items():
+        if value == MMSEG_IGNORE_INDEX < getattr(model, 'num_classes', 0):
+            raise ValueError(
+                f"model.{key}={value}, mmseg's default, is one of the {model.num_classes} ids: set "
+                f'it to {IGNORE_INDEX}, which label maps and masks of this package ignore'
+            )
 
 
 @HOOKS.register_module()
