@@ -76,15 +76,15 @@ def image(stage):
     return str(next(iter(sorted(stage.parent.glob('data/validation/*/*')))))
 
 
-def files_of(stage):
-    return {path: path.stat().st_mtime_ns for path in sorted(stage.rglob('*'))}
+def files_of(run):
+    return {path: path.stat().st_mtime_ns for path in sorted(run.rglob('*'))}
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_written_into_the_stage(stage):
-    before = files_of(stage)
+def nothing_is_written_into_the_run(stage):
+    before = files_of(stage.parent)
     yield
-    assert files_of(stage) == before
+    assert files_of(stage.parent) == before
 
 
 def load(stage, **options):
