@@ -377,6 +377,7 @@ _PASS_HEAD = Unit(
     (
         *_mlp('projection_head', 'projection', LINEAR, hidden=1),
         same('prototypes', dict(weight=2)),
+        same('prototype_sets', {'?': 1}),
     ),
 )
 _PIXEL_HEAD = Unit(
@@ -397,6 +398,31 @@ _PIXEL_ATTENTION = Unit(
         Part('threshold', 'offset', {'': 4}),
     ),
 )
+
+
+_ONE_SET = re.compile(r'(.*)prototypes\.prototypes(\d+)\.weight')
+
+
+def join_prototype_sets(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """One matrix of the authors' `MultiPrototypes`, and the number of prototypes of each set."""
+    found = {int(match[2]): key for key in state if (match := _ONE_SET.fullmatch(key))}
+    if not found:
+        return state
+    prefix = _ONE_SET.fullmatch(found[min(found)])[1]
+    sets = [state[found[number]] for number in sorted(found)]
+    return {key: tensor for key, tensor in state.items() if key not in found.values()} | {
+        f'{prefix}prototypes.weight': torch.cat(sets),
+        f'{prefix}prototype_sets': torch.tensor([len(weights) for weights in sets]),
+    }
+
+
+def split_prototype_sets(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The opposite of `join_prototype_sets`."""
+    if 'prototype_sets' not in state:
+        return state
+    rest = dict(state)
+    sets = rest.pop('prototypes.weight').split(rest.pop('prototype_sets').tolist())
+    return rest | {f'prototypes.prototypes{i}.weight': weights for i, weights in enumerate(sets)}
 
 
 def _shallow_head(stage: int) -> Unit:
@@ -480,16 +506,20 @@ PASS_LAYOUTS: dict[str, Layout] = {
     'pass-pretrained': Layout(
         'a PASS checkpoint of pretraining',
         (*resnet(), _PASS_HEAD, _PIXEL_HEAD, *(_shallow_head(stage) for stage in (1, 2, 3))),
+        prepare=join_prototype_sets,
         finish=number_shallow_heads,
         undo=name_shallow_heads,
+        complete=split_prototype_sets,
         **_PASS_FILE,
     ),
     'pass-attention': Layout(
         'a PASS checkpoint of pixel attention',
         (*resnet(), _PASS_HEAD, _PIXEL_ATTENTION),
         dropped={r'(projection_head_(pixel|shallow)|predictor_head_pixel).*': EARLIER_STAGE},
+        prepare=join_prototype_sets,
         finish=fold_attention_biases,
         undo=add_attention_biases,
+        complete=split_prototype_sets,
         **_PASS_FILE,
     ),
     'pass-finetuned': Layout(
