@@ -230,7 +230,7 @@ class PublishedPASS(nn.Module):
             self.last_layer = nn.Conv2d(channels, categories + 1, 1)
             return
         self.projection_head = linear_mlp(channels, hidden)
-        self.prototypes = nn.Linear(128, prototypes, bias=False)
+        self.prototypes = prototype_sets(prototypes)
         if mode == 'pixelattn':
             self.fbg = nn.Module()
             self.fbg.atten = nn.Sequential(
@@ -278,6 +278,14 @@ def residual_block(before, after, strided):
             nn.Conv2d(before, after, 1, 2, bias=False), nn.BatchNorm2d(after)
         )
     return BasicBlock(before, after, 2 if strided else 1, downsample)
+
+
+def prototype_sets(number):
+    """SwAV's MultiPrototypes for several numbers."""
+    if isinstance(number, int):
+        return nn.Linear(128, number, bias=False)
+    sets = {f'prototypes{i}': nn.Linear(128, size, bias=False) for i, size in enumerate(number)}
+    return nn.ModuleDict(sets)
 
 
 def linear_mlp(before, hidden):

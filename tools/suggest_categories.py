@@ -30,6 +30,7 @@ from luss_mm.work_dir.run_folder import has_features, load_features
 import numpy as np
 import torch
 
+DFF_IS_REPEATED = ' DFF learns the clusters: its classifiers and features are made again.'
 PREFERRED = ('features', 'dff_features')  # the first have seen no number of categories
 CHOICE = 'category_numbers'
 
@@ -122,6 +123,7 @@ def report(work_dir: Path, rows: list[dict], best: int, suggested: int) -> None:
         f'suggested: {suggested} (best silhouette: {best}), see {work_dir / CHOICE}.png\n'
         f'The same command of the recipe with num_categories={suggested} keeps pretraining, '
         'attention and features.'
+        + (DFF_IS_REPEATED if has_features(work_dir / 'dff_features') else '')
     )
     if max(silhouettes) <= NONE:
         print(

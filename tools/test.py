@@ -31,6 +31,8 @@ def parse_arguments() -> argparse.Namespace:
         action='store_true',
         help='score predictions whose foreground GrabCutSegmenter has moved to edges of colour',
     )
+    parser.add_argument('--tta', action='store_true', help="augment by the config's tta_pipeline")
+    parser.add_argument('--show-dir', help='draw every prediction into this folder')
     parser.add_argument('--cfg-options', nargs='+', action=OptionAction, help='KEY=VALUE ...')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
@@ -70,6 +72,15 @@ def load_config(arguments: argparse.Namespace) -> 'Config':
     refuse_incomplete(config, arguments.config, ('model', 'test_dataloader', 'test_evaluator'))
     if arguments.refine:
         config = refine_predictions(config, dict(type='GrabCutSegmenter'))
+    if arguments.tta:
+        refuse_incomplete(config, arguments.config, ('tta_model', 'tta_pipeline'))
+        config.test_dataloader.dataset.pipeline = config.tta_pipeline
+        config.model = dict(config.tta_model, module=config.model)
+    if arguments.show_dir:
+        config.setdefault('default_hooks', {})['visualization'] = dict(
+            type='PredictionVisualizationHook', draw=True
+        )
+        config.visualizer.save_dir = arguments.show_dir
     config.load_from, config.resume, config.launcher = checkpoint, False, arguments.launcher
     dataset = innermost_dataset(config.test_dataloader.get('dataset', {}))
     if 'pipeline' in dataset:
@@ -102,7 +113,8 @@ def main() -> None:
     from mmengine.runner import Runner
 
     start_process_group(config.launcher)
-    config.merge_from_dict(device_overrides(config))
+    for key, value in device_overrides(config).items():
+        config[key] = value  # merged, arguments that the device does not know would stay
     Runner.from_cfg(config).test()
 
 

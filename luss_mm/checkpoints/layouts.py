@@ -308,7 +308,12 @@ def _mlp(source: str, target: str, layer: str, hidden: int, last: str = 'statist
 
 
 _PASS_HEAD = read_table(
-    _mlp('projection_head', 'projection', 'linear', 1) + 'prototypes matrix', 'head.'
+    _mlp('projection_head', 'projection', 'linear', 1)
+    + """
+    prototypes matrix
+    prototype_sets tensor1 ?sets
+    """,
+    'head.',
 )
 _PIXEL_HEAD = read_table(
     _mlp('projection_head_pixel', 'projector', 'conv', 2)
@@ -323,6 +328,31 @@ _PIXEL_ATTENTION = read_table(
     _mlp('fbg.atten', 'layers', 'conv_any', 1, 'batch_norm') + 'fbg.threshold offset tensor4',
     'attention.',
 )
+
+
+_ONE_SET = re.compile(r'(.*)prototypes\.prototypes(\d+)\.weight')
+
+
+def join_prototype_sets(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """One matrix of the authors' `MultiPrototypes`, and the number of prototypes of each set."""
+    found = {int(match[2]): key for key in state if (match := _ONE_SET.fullmatch(key))}
+    if not found:
+        return state
+    prefix = _ONE_SET.fullmatch(found[min(found)])[1]
+    sets = [state[found[number]] for number in sorted(found)]
+    return {key: tensor for key, tensor in state.items() if key not in found.values()} | {
+        f'{prefix}prototypes.weight': torch.cat(sets),
+        f'{prefix}prototype_sets': torch.tensor([len(weights) for weights in sets]),
+    }
+
+
+def split_prototype_sets(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The opposite of `join_prototype_sets`."""
+    if 'prototype_sets' not in state:
+        return state
+    rest = dict(state)
+    sets = rest.pop('prototypes.weight').split(rest.pop('prototype_sets').tolist())
+    return rest | {f'prototypes.prototypes{i}.weight': weights for i, weights in enumerate(sets)}
 
 
 def _shallow_head(stage: int) -> tuple[Layer, ...]:
@@ -404,16 +434,20 @@ PASS_LAYOUTS: dict[str, Layout] = {
             *_PIXEL_HEAD,
             *(x for s in (1, 2, 3) for x in _shallow_head(s)),
         ),
+        prepare=join_prototype_sets,
         finish=number_shallow_heads,
         undo=name_shallow_heads,
+        complete=split_prototype_sets,
         **_PASS_FILE,
     ),
     'pass-attention': Layout(
         'a PASS checkpoint of pixel attention',
         (*RESNET, *_PASS_HEAD, *_PIXEL_ATTENTION),
         dropped={r'(projection_head_(pixel|shallow)|predictor_head_pixel).*': EARLIER_STAGE},
+        prepare=join_prototype_sets,
         finish=fold_attention_biases,
         undo=add_attention_biases,
+        complete=split_prototype_sets,
         **_PASS_FILE,
     ),
     'pass-finetuned': Layout(

@@ -73,5 +73,6 @@ def train(config: 'Config') -> None:
         return
     refuse_incomplete(config, config.filename, ('model', 'train_dataloader', 'train_cfg'))
     start_process_group(config.launcher)
-    config.merge_from_dict(device_overrides(config))
+    for key, value in device_overrides(config).items():
+        config[key] = value  # merged, arguments that the device does not know would stay
     Runner.from_cfg(config).train()

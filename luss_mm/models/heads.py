@@ -135,6 +135,8 @@ class PrototypeHead(ProjectionHead):
         single = isinstance(num_prototypes, int)
         self.set_sizes = [num_prototypes] if single else list(num_prototypes)
         self.prototypes = nn.Linear(embedding_channels, sum(self.set_sizes), bias=False)
+        if not single:  # a checkpoint must say where a set ends
+            self.register_buffer('prototype_sets', torch.tensor(self.set_sizes))
         self.normalize_prototypes()
 
     @torch.no_grad()

@@ -22,13 +22,15 @@ class TIMMFeatureMaps(BaseModule):
     timm's own names below `network`.
 
     A transformer's maps pass its last normalisation, as DINOv2's do when they are used. Images
-    whose sides are no multiples of its patch are stretched to the next ones, so that the maps cover
-    the whole image.
+    whose sides are no multiples of its patch, or of `size_divisor`, are stretched to the next ones,
+    so that the maps cover the whole image.
 
     Args:
         model_name: As timm.create_model, for instance 'xception65' or 'vit_small_patch14_dinov2'.
         out_indices: Which of timm's feature maps are returned, shallow ones first.
         output_stride: 8, 16 or 32: strides beyond it become dilations. None: the network's own.
+        size_divisor: Pixels that sides of images are multiples of; 4 for Swin, 32 for HRNet.
+            That of a plain transformer is its patch.
         frozen: Never train it; it stays in eval mode, so that statistics of batch norm stay too.
         init_cfg: Where weights come from. timm's own download is not used.
         **options: Of timm's network, for instance `drop_path_rate`; it refuses unknown ones.
@@ -43,6 +45,7 @@ class TIMMFeatureMaps(BaseModule):
         model_name: str,
         out_indices: Sequence[int] = (1, 4),
         output_stride: int | None = None,
+        size_divisor: int = 1,
         frozen: bool = False,
         init_cfg: dict | None = None,
         **options: Any,
@@ -61,9 +64,10 @@ class TIMMFeatureMaps(BaseModule):
             )
         # Layers that no map needs would learn nothing: data-parallel training waits for them.
         self.network.prune_intermediate_layers(list(self.out_indices))
-        self.patch_size: tuple[int, int] | None = None
-        if is_plain_transformer(self.network):
-            self.patch_size = tuple(self.network.patch_embed.patch_size)
+        self.is_plain_transformer = is_plain_transformer(self.network)
+        self.size_divisors = (size_divisor, size_divisor)
+        if self.is_plain_transformer:
+            self.size_divisors = tuple(self.network.patch_embed.patch_size)
         self.frozen = frozen
         self.requires_grad_(not frozen)
 
@@ -80,16 +84,15 @@ class TIMMFeatureMaps(BaseModule):
         Returns:
             One map (B, C, h, w) for each of `out_indices`.
         """
-        if self.patch_size is not None:
-            sides = zip(images.shape[2:], self.patch_size, strict=True)
-            whole = tuple(-(-side // patch) * patch for side, patch in sides)
-            if whole != tuple(images.shape[2:]):
-                images = F.interpolate(images, whole, mode='bilinear', align_corners=False)
+        sides = zip(images.shape[2:], self.size_divisors, strict=True)
+        whole = tuple(-(-side // divisor) * divisor for side, divisor in sides)
+        if whole != tuple(images.shape[2:]):
+            images = F.interpolate(images, whole, mode='bilinear', align_corners=False)
         return tuple(
             self.network.forward_intermediates(
                 images,
                 indices=list(self.out_indices),
-                norm=self.patch_size is not None,
+                norm=self.is_plain_transformer,
                 intermediates_only=True,
             )
         )

@@ -11,12 +11,13 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from luss_mm.datasets.samplers import sample_randomness
-from luss_mm.models.timm_feature_maps import feature_levels, import_timm
+from luss_mm.models.timm_feature_maps import TIMMFeatureMaps, feature_levels, import_timm
 from luss_mm.packaged_weights import TIMM, find_packaged
 from luss_mm.recipes.settings import Settings, SettingsError, did_you_mean, first_line
 
 SIDE = 224  # of the image that tells the strides: 2 to 32, and patches of 14 pixels, divide it
-WHOLE_IMAGE = (101, 133)  # as photographs are: no multiples of anything
+WHOLE_IMAGE = (97, 129)  # as photographs are: the next multiples of 4, 8, 16 and 32 differ
+SIZE_DIVISORS = (1, 4, 8, 16, 32)  # that TIMMFeatureMaps can stretch images to multiples of
 DEEPEST, SHALLOWEST = 32, 4  # strides that are of use
 CACHED_FROM = 8  # pixels of the finest maps that are kept of a frozen backbone
 TIMM_TYPE = 'TIMMFeatureMaps'
@@ -106,16 +107,31 @@ def _describe(name: str) -> tuple[dict[str, Any], list[Level]]:
         else:
             network = _build(name, config)
     levels = _levels_of(name, network)
-    with torch.no_grad():
+    if (divisor := _size_divisor(name, network)) > 1:
+        config['size_divisor'] = divisor
+    return config, levels
+
+
+@torch.no_grad()
+def _size_divisor(name: str, network: nn.Module) -> int:
+    """The smallest one with which a network takes photographs of any size."""
+    reason = None
+    can_stretch = isinstance(network, TIMMFeatureMaps) and not network.is_plain_transformer
+    for divisor in SIZE_DIVISORS if can_stretch else SIZE_DIVISORS[:1]:
+        if can_stretch:
+            network.size_divisors = (divisor, divisor)
         try:
             network(torch.zeros(1, 3, *WHOLE_IMAGE))
         except Exception as error:
-            shown = ' x '.join(map(str, WHOLE_IMAGE))
-            raise SettingsError(
-                f'backbone={name}: takes images of some sizes only, not of {shown} pixels '
-                f'({first_line(error)}), but recipes show it photographs of any size'
-            ) from error
-    return config, levels
+            reason = reason or error
+        else:
+            return divisor
+    shown = ' x '.join(map(str, WHOLE_IMAGE))
+    raise SettingsError(
+        f'backbone={name}: takes images of some sizes only, not of {shown} pixels '
+        f'({first_line(reason)}), but recipes show it photographs of any size. Set another one: '
+        'of timm, Swin, HRNet, ConvNeXt, ResNet and most ViTs take them'
+    ) from reason
 
 
 def _config_of(name: str) -> dict[str, Any]:
@@ -163,7 +179,10 @@ def _build(name: str, config: Mapping[str, Any]) -> nn.Module:
     try:
         network = MODELS.build(dict(config))
     except Exception as error:  # of any library: what it says is the reason
-        raise SettingsError(f'backbone={name}: cannot be built ({first_line(error)})') from error
+        raise SettingsError(
+            f'backbone={name}: cannot be built ({first_line(error)}). One that needs arguments is '
+            'written as a dict in a recipe of your own'
+        ) from error
     network.eval()  # apart: some of mmseg's return None
     return network
 

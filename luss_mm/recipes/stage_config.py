@@ -12,6 +12,7 @@ from luss_mm.recipes.image_preparation import image_transforms
 
 # Of the run: other tools would write into the finished stage, or build a runner of recipes.
 RUN_KEYS = ('runner_type', 'work_dir')
+RUN_HOOKS = ('PicturesHook',)  # would draw another training over the run's pictures
 # LoadBoundedImage without its early stop at damaged files and its fast decoding of large JPEGs, by
 # whether it leaves the pixels as they are stored.
 LOAD_IMAGE = {
@@ -42,6 +43,8 @@ def ordinary_config(
     config = {k: v for k, v in copy.deepcopy(dict(stage)).items() if k not in RUN_KEYS}
     config = without_index(config | copy.deepcopy(dict(test)))
     config['launcher'] = 'none'
+    if 'custom_hooks' in config:
+        config['custom_hooks'] = [h for h in config['custom_hooks'] if h['type'] not in RUN_HOOKS]
     if optim_wrapper is not None:
         config['optim_wrapper'] = dict(optim_wrapper)
     for key in ('val_evaluator', 'test_evaluator'):

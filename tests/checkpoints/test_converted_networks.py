@@ -230,6 +230,30 @@ def test_pass_pretraining(tmp_path, stages):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize('mode, kind', [('pretrain', 'pretrained'), ('pixelattn', 'attention')])
+def test_several_sets_of_prototypes_and_back(tmp_path, mode, kind):
+    sizes = [5, 3]
+    theirs = randomise(PublishedPASS(mode, prototypes=sizes))
+    published = saved_by_pass(theirs)
+    state = converted(f'pass-{kind}', published, tmp_path).state
+    head = MODELS.build(PROTOTYPE_HEAD | dict(num_prototypes=sizes)).eval()
+    named = {k.removeprefix('head.'): v for k, v in state.items() if k.startswith('head.')}
+    head.load_state_dict(named, strict=True)
+    embeddings = F.normalize(torch.randn(4, 128), dim=1)
+    scores = [layer(embeddings) for layer in theirs.prototypes.values()]
+    ((first,), (second,)) = head.by_set([head.score(embeddings)])
+    assert_same(first, scores[0])
+    assert_same(second, scores[1])
+    target = tmp_path / 'back.pth'
+    convert_checkpoint(f'pass-{kind}', tmp_path / 'target.pth', target, backwards=True)
+    back = load_checkpoint(target)['state_dict']
+    assert back.keys() == published['state_dict'].keys()
+    for key in back:
+        if 'prototypes' in key:
+            assert torch.equal(back[key], published['state_dict'][key])
+
+
+@torch.no_grad()
 @pytest.mark.parametrize('training', [False, True])
 def test_pass_pixel_attention(tmp_path, training):
     """The authors' convolutions have biases, ours do not: folded into the running means."""

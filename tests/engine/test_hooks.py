@@ -1,5 +1,6 @@
 import json
 import random
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,6 +9,8 @@ import torch
 from mmengine.dataset import DefaultSampler as StockSampler
 from mmengine.optim import build_optim_wrapper
 from mmengine.runner import IterBasedTrainLoop
+from mmseg.models import SegDataPreProcessor
+from mmseg.registry import METRICS
 from torch.utils.data import DataLoader
 
 from luss_mm.checkpoints.loading import find_newest_checkpoint
@@ -30,6 +33,7 @@ from tests.engine.tiny_training import (
     make_runner,
 )
 from tests.models.small_networks import RESNET, RESNET_CHANNELS, prototype_head
+from tests.models.small_segmentors import small_segmentor
 
 EPOCHS = 3
 
@@ -204,11 +208,12 @@ class TestFinalValidationHook:
 
 class TestPreflightHook:
     @staticmethod
-    def check(dataset, sampler=EpochSampler, batch_size=2, drop_last=True, loop=None):
+    def check(dataset, sampler=EpochSampler, batch_size=2, drop_last=True, loop=None, model=None):
         loader = DataLoader(
             dataset, batch_size, sampler=sampler(dataset, seed=0), drop_last=drop_last
         )
         runner = SimpleNamespace(train_dataloader=loader, world_size=1, train_loop=loop)
+        runner.model = model or TinyModel()
         PreflightHook().before_train(runner)
 
     @pytest.fixture
@@ -243,6 +248,35 @@ class TestPreflightHook:
         with pytest.raises(ValueError, match='6 training images do not fill one batch of 7'):
             self.check(dataset, batch_size=7)
         self.check(dataset, batch_size=7, drop_last=False)
+
+    @pytest.mark.parametrize('num_classes, refused', [(255, False), (256, True)])
+    @pytest.mark.parametrize('key', ['decode_head.ignore_index', 'data_preprocessor.seg_pad_val'])
+    def test_category_255_is_not_ignored(self, dataset, num_classes, refused, key):
+        ignored = dict.fromkeys(('decode_head.ignore_index', 'data_preprocessor.seg_pad_val'), 1000)
+        head, padding = (ignored | {key: 255}).values()
+        model = small_segmentor(
+            num_classes=num_classes,
+            head=dict(ignore_index=head),
+            data_preprocessor=SegDataPreProcessor(size=(8, 8), seg_pad_val=padding),
+        )
+        refusal = pytest.raises(ValueError, match=f'{key}=255, .* is one of the 256 ids')
+        with refusal if refused else nullcontext():
+            self.check(dataset, model=model)
+
+    @pytest.mark.parametrize('wrapped', [False, True])
+    def test_mmsegs_metric_writes_no_ids_that_8_bits_cut(self, tmp_path, wrapped):
+        metric = dict(type='IoUMetric', output_dir=str(tmp_path / 'maps'))
+        if wrapped:
+            metric = dict(type='PredictionMetric', metric=metric, prediction='other', prefix='p')
+        runner = make_runner(tmp_path, PreflightHook(), validate=True)
+        runner._val_loop = runner.build_val_loop(runner._val_loop)
+        runner.val_evaluator.metrics[:] = [METRICS.build(metric)]
+        runner.model.num_classes = 256
+        runner.call_hook('before_run')
+        runner.model.num_classes = 257
+        with pytest.raises(ValueError, match=r"output_dir='.*8 bits, which cannot hold 257 ids"):
+            runner.train()
+        assert runner.model.drawn == []
 
     def test_before_the_first_iteration_of_a_training(self, tmp_path, data_root):
         config = dict(

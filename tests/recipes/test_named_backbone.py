@@ -30,6 +30,10 @@ TINY = {
     'tiny_dinov3': ('vit_small_patch16_dinov3', dict(embed_dim=32, depth=4, num_heads=2)),
     'tiny_convnext': ('convnext_tiny', dict(dims=(8, 16, 24, 32), depths=(1, 1, 1, 1))),
     'tiny_resnet': ('resnet18', dict(channels=(8, 16, 24, 32))),
+    'tiny_swin': (
+        'swin_tiny_patch4_window7_224',
+        dict(embed_dim=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2)),
+    ),
     'tiny_beit': ('beit_base_patch16_224', dict(embed_dim=32, depth=4, num_heads=2)),
 }
 PYRAMID = dict(strides=[8, 16, 32], sizes={})
@@ -101,6 +105,17 @@ def test_registered_types(name, channels):
     assert found['in_index'] == 3 and found['feature_channels'] == channels[-1]
     assert found['output_channels'] == [*channels[:-1], '${feature_channels}']
     assert found['attention_upsample'] == 4
+
+
+@pytest.mark.parametrize(
+    'name, divisor, cells', [('tiny_swin', 4, (9, 17)), ('hrnet_w18_small', 32, (16, 24))]
+)
+def test_images_are_stretched_for_networks_that_take_multiples_only(name, divisor, cells):
+    found, _ = look_at_backbone(dict(backbone=f'timm:{name}', in_index=0))
+    assert found['in_index'] == 3 and found['backbone']['size_divisor'] == divisor
+    with DefaultScope.overwrite_default_scope('mmseg'), torch.no_grad():
+        maps = MODELS.build(found['backbone']).eval()(torch.rand(1, 3, 33, 65))
+    assert maps[0].shape[2:] == cells
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from mmseg.visualization import SegLocalVisualizer
 
 from luss_mm.datasets import LUSSDataset
 from luss_mm.datasets.image_index import ImagePaths
+from luss_mm.datasets.mask_files import IGNORE_INDEX
 from luss_mm.datasets.transforms.loading import keeps_stored_pixels
 from luss_mm.engine.processes import bare_model
 from luss_mm.evaluation.cluster_matching import name_of, run_names
@@ -189,27 +191,42 @@ class PredictionVisualizationHook(SegVisualizationHook):
 
 @VISUALIZERS.register_module()
 class StageVisualizer(SegLocalVisualizer):
-    """mmseg's visualizer, which does not let its inferencer write label maps that 8 bits cut.
+    """mmseg's visualizer, also for label maps of clusters, which have no names.
 
+    It does not let mmseg's inferencer write label maps that 8 bits cut:
     `MMSegInferencer(..., out_dir=DIR)` saves ids as bytes, so that id 256 becomes 0. It draws each
-    picture into a file before it saves the label map, and nobody else in mmseg names a file to a
-    visualizer from a config.
+    picture into a file before it saves the label map. mmseg's `browse_dataset.py` names a file too,
+    but draws what the data set holds.
     """
 
-    def add_datasample(self, *args: object, out_file: str | None = None, **kwargs: object) -> None:
-        """Draw, see `SegLocalVisualizer`.
+    def add_datasample(
+        self, *args: Any, draw_gt: bool = True, out_file: str | None = None, **kwargs: Any
+    ) -> None:
+        """Draw, see `SegLocalVisualizer`; without names of classes, `cluster 1` and so on.
 
         Raises:
-            ValueError: If a file is named and the model has more than 256 ids.
+            ValueError: If a file is named for a prediction and the model has more than 256 ids.
         """
-        ids = len((self.dataset_meta or {}).get('classes') or ())
-        if out_file is not None and ids > MOST_IDS:
+        meta = self.dataset_meta or {}
+        ids = len(meta.get('classes') or ())
+        if out_file is not None and not draw_gt and ids > MOST_IDS:
             raise ValueError(
                 f'out_dir: MMSegInferencer saves label maps of 8 bits, which cannot hold the {ids} '
                 'ids of this model. Leave out_dir out and save what it returns, or run '
                 'tools/infer.py, which writes id = R + 256 G.'
             )
-        super().add_datasample(*args, out_file=out_file, **kwargs)
+        self.dataset_meta = meta if ids else meta | _clusters()
+        try:
+            super().add_datasample(*args, draw_gt=draw_gt, out_file=out_file, **kwargs)
+        finally:
+            self.dataset_meta = meta
+
+
+@cache
+def _clusters() -> dict[str, Any]:
+    """Names and colours of all ids that a label map can hold."""
+    names = tuple(name_of(i, {}) for i in range(IGNORE_INDEX))
+    return dict(classes=names, palette=category_palette(IGNORE_INDEX).tolist())
 
 
 @HOOKS.register_module()

@@ -7,11 +7,15 @@ import re
 
 import numpy as np
 import torch
+from mmengine.evaluator import BaseMetric
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import print_log
 from mmengine.runner import IterBasedTrainLoop
+from mmengine.runner.base_loop import BaseLoop
+from mmseg.evaluation import IoUMetric
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import HOOKS
-from torch import Tensor
+from torch import Tensor, nn
 
 from luss_mm.datasets import (
     EpochSampler,
@@ -19,7 +23,10 @@ from luss_mm.datasets import (
     SemiDataset,
     SemiSampler,
 )
+from luss_mm.datasets.mask_files import IGNORE_INDEX
+from luss_mm.engine.hooks.results import MOST_IDS
 from luss_mm.engine.processes import bare_model
+from luss_mm.evaluation.metrics import MMSEG_IGNORE_INDEX
 from luss_mm.packaged_weights import checkpoint_file
 from luss_mm.work_dir.stop_request import stop, stop_asked_on_any_rank, stop_if_asked
 
@@ -31,13 +38,20 @@ TRAIN_HEAD = (
 
 @HOOKS.register_module()
 class PreflightHook(Hook):
-    """Refuses a training that cannot work.
+    """Refuses a training that cannot work, and label maps that would be written wrongly.
 
     Raises:
         ValueError: Naming the setting and its fix.
     """
 
     priority = 'HIGHEST'
+
+    def before_run(self, runner) -> None:
+        """Refuse mmseg's metric where it would cut ids without a word."""
+        for loop in (runner._val_loop, runner._test_loop):  # the properties would build them
+            metrics = loop.evaluator.metrics if isinstance(loop, BaseLoop) else []
+            for metric in metrics:
+                _refuse_cut_ids(getattr(metric, 'metric', metric), bare_model(runner))
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Refuse weights that leave pretrained parts at random, which mmengine only logs."""
@@ -56,7 +70,7 @@ class PreflightHook(Hook):
             )
 
     def before_train(self, runner) -> None:
-        """Check the training data loader."""
+        """Check the training data loader, and which id the model ignores."""
         loader = runner.train_dataloader
         if len(loader) == 0:
             raise ValueError(
@@ -74,6 +88,7 @@ class PreflightHook(Hook):
                 'IterationSampler never ends an epoch: train by iterations, or set '
                 "train_dataloader.sampler.type='EpochSampler'"
             )
+        _refuse_ignored_category(bare_model(runner))
         if not isinstance(loader.sampler, (*EPOCH_SAMPLERS, SemiSampler)):
             better = IterationSampler if by_iteration else EpochSampler
             print_log(
@@ -82,6 +97,35 @@ class PreflightHook(Hook):
                 f'train_dataloader.sampler.type={better.__name__!r} for exact repetition.',
                 'current',
                 logging.WARNING,
+            )
+
+
+def _refuse_cut_ids(metric: BaseMetric, model: nn.Module) -> None:
+    """Refuse a metric of mmseg that is to write more ids than its 8 bits hold."""
+    if not isinstance(metric, IoUMetric) or metric.output_dir is None:
+        return
+    segmentor = getattr(model, 'module', model)  # of test-time augmentation
+    names = (metric.dataset_meta or {}).get('classes') or ()
+    ids = max(len(names), getattr(segmentor, 'num_classes', 0))
+    if ids > MOST_IDS:
+        raise ValueError(
+            f'output_dir={metric.output_dir!r}: IoUMetric writes label maps of 8 bits, which '
+            f'cannot hold {ids} ids. Leave output_dir (tools/test.py --out) out, or set type='
+            "'UnsupervisedIoUMetric' or 'CategoryIoUMetric', which write id = R + 256 G"
+        )
+
+
+def _refuse_ignored_category(model: nn.Module) -> None:
+    """Refuse mmseg's default of ignored pixels where that is a category like any other."""
+    heads = (found for found in model.named_modules() if isinstance(found[1], BaseDecodeHead))
+    ignored = {f'{name}.ignore_index': head.ignore_index for name, head in heads}
+    preprocessor = getattr(model, 'data_preprocessor', None)
+    ignored['data_preprocessor.seg_pad_val'] = getattr(preprocessor, 'seg_pad_val', None)
+    for key, value in ignored.items():
+        if value == MMSEG_IGNORE_INDEX < getattr(model, 'num_classes', 0):
+            raise ValueError(
+                f"model.{key}={value}, mmseg's default, is one of the {model.num_classes} ids: set "
+                f'it to {IGNORE_INDEX}, which label maps and masks of this package ignore'
             )
 
 
