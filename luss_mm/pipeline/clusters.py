@@ -1,7 +1,7 @@
 """Features to clusters: k-means, and k-means again without noisy samples (CSD)."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -267,7 +267,8 @@ def _cluster_rows(
         result = fit_kmeans(
             _copy_rows(path, embeddings, rows),
             num_clusters,
-            **asdict(kmeans),
+            # A sample that is drawn again would be its own neighbour.
+            **asdict(replace(kmeans, neighbours=0)),
             progress=lambda done, total: count_restart(progress, done),
         )
     finally:
