@@ -57,6 +57,10 @@ class StageRunner(Runner):
         with prints_logged(self.logger):
             return super().load_checkpoint(*args, **kwargs)
 
+    def _init_model_weights(self) -> None:
+        with prints_logged(self.logger):  # which checkpoint is loaded
+            super()._init_model_weights()
+
 
 @RUNNERS.register_module()
 class StagedRunner:
