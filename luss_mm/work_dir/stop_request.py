@@ -39,6 +39,19 @@ def stopping_on_sigterm() -> Iterator[None]:
         _asked = False
 
 
+@contextmanager
+def finishing_before_interrupt() -> Iterator[None]:
+    """Inside, Ctrl-C waits: torch aborts the process if writing a checkpoint is interrupted."""
+    waiting: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: waiting.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if waiting:
+        signal.raise_signal(signal.SIGINT)
+
+
 def _ask(number: int, frame: object) -> None:
     global _asked
     _asked = True
