@@ -12,6 +12,7 @@ import json
 import multiprocessing
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
@@ -59,7 +60,7 @@ def main() -> None:
     print(json.dumps(report))
 
 
-def build_step():
+def build_step() -> Callable[[], object]:
     """A whole step of the recipe's last stage on made-up images."""
     config = Config.fromfile(RECIPE)
     config.work_dir = 'none'
@@ -72,7 +73,7 @@ def build_step():
     return lambda: model.train_step(collate(loader, samples), optimizer)
 
 
-def beside(number, step, steps):
+def beside(number: int, step: Callable[[], object], steps: int) -> list[float]:
     """Seconds of each step while so many processes compute."""
     busy = [multiprocessing.Process(target=compute, daemon=True) for _ in range(number)]
     for process in busy:
@@ -89,7 +90,7 @@ def beside(number, step, steps):
     return seconds
 
 
-def compute():
+def compute() -> None:
     """Keep a core busy."""
     while True:
         sum(range(10**6))
