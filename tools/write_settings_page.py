@@ -139,7 +139,7 @@ class _Setting:
     """A setting of a family of recipes.
 
     Args:
-        name: Of the setting.
+        name: Name of the setting.
         configs: Recipe name to its keys.
     """
 

@@ -90,7 +90,7 @@ def explain_stop(error: BaseException, work_dir: str | Path = '.') -> str | None
 
     Args:
         error: That ended a run, also if it comes from a worker of a data loader.
-        work_dir: Of the run; its disk is looked at if the error names no file.
+        work_dir: Work directory of the run; its disk is looked at if the error names no file.
 
     Returns:
         What is wrong and the fix, or None if the traceback should be seen.

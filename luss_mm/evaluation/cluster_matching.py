@@ -35,7 +35,7 @@ class ClusterMatching:
         name: For tables and files.
         description: The rule in words, with its ties and what becomes of unmatched clusters.
         looks_at_masks: Whether the scored masks decide the match.
-        layout: Of the counts.
+        layout: Layout of the counts.
     """
 
     name: str

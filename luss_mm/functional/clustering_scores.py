@@ -143,7 +143,7 @@ def suggest_number(numbers: Sequence[int], silhouettes: Sequence[float]) -> int:
 
     Args:
         numbers: K, rising.
-        silhouettes: Of the clusterings with these K.
+        silhouettes: Silhouettes of the clusterings with these K.
     """
     best = max(silhouettes)
     limit = ENOUGH * best if 0 < best < STRONG else best

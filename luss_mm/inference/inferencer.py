@@ -145,7 +145,7 @@ class LUSSInferencer(BaseInferencer):
             config (a file, which is executed, or a Config).
         weights: Checkpoint of a config given as `model`.
         device: 'cpu', 'cuda', 'cuda:1' ...; None takes a GPU if there is one.
-        scope: Of mmengine's registries.
+        scope: Scope of mmengine's registries.
         show_progress: Unused here: `tools/infer.py` shows the progress of folders.
         names: JSON file as `read_names` takes it; ids that share a name become the lowest of them.
             'run' takes the run's own `names.json`, or else the categories that its clusters were

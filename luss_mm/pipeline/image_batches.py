@@ -163,7 +163,7 @@ def batches_of_equal_size(
 
     Args:
         samples: In any order of shapes.
-        shape: Of a sample.
+        shape: Shape of a sample.
         batch_size: Samples of a batch at most.
         window: Samples that wait for others of their shape at most; then the fullest group goes.
 
@@ -195,7 +195,7 @@ def stack_images(
     Args:
         samples: With `inputs` of one shape, (3, h, w) each.
         device: Where the images go.
-        key: Of the samples, for other tensors than `inputs`.
+        key: Key of the samples, for other tensors than `inputs`.
     """
     images = [sample[key] for sample in samples]
     if torch.device(device).type != 'cuda':
@@ -258,9 +258,9 @@ def write_label_maps(
     """Write this rank's label maps that are not finished, `<directory>/<label_map_name>`.
 
     Args:
-        finished: Of the output; keeps what was counted in each shard.
+        finished: Finished shards of the output; keeps what was counted in each shard.
         batches: Over the images.
-        title: Of the progress.
+        title: Title of the progress.
         label: Samples of a batch, their ids (H, W) and what is to be counted.
     """
     with BackgroundWriter() as writer:

@@ -142,7 +142,7 @@ def fitting_batch(recipe: Recipe, loader: Mapping[str, Any]) -> int:
     """Images of a rank's batch: as configured, or as many as there are if they do not fill it.
 
     Args:
-        recipe: Of the loader. Collective.
+        recipe: Recipe of the loader. Collective.
         loader: Resolved config. Batches of labelled and unlabelled images stay as they are.
     """
     batch = loader.get('batch_size', 1)

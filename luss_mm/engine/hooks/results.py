@@ -66,7 +66,7 @@ class TrainingProgressHook(Hook):
     `StagedRunner` registers it; the log file has mmengine's own lines.
 
     Args:
-        title: Of the training.
+        title: Title of the training.
     """
 
     priority = 'LOW'  # the loss of the iteration is known
@@ -234,7 +234,7 @@ class PicturesHook(Hook):
     """Writes cluster sheets, strips of images, loss curves and the threshold's histogram.
 
     Args:
-        directory: Of the recipe; the pictures go into its folder `pictures`.
+        directory: Directory of the recipe; the pictures go into its folder `pictures`.
         source: Arguments of `FeatureSource`: network and images that were clustered.
         label_transform: Config of `GeneratePseudoLabel`.
         unscored_dataset: Images shown where nothing is scored, as the segmentor is tested.

@@ -73,7 +73,7 @@ class PictureFolder:
     """Makes and collects the pictures of a report.
 
     Args:
-        directory: Of the page; pictures go into its folder `pictures`.
+        directory: Directory of the page; pictures go into its folder `pictures`.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -87,7 +87,7 @@ class PictureFolder:
         """Thumbnails in rows, transparent between and after them.
 
         Args:
-            name: Of the file, without suffix.
+            name: Name of the file, without suffix.
             images: At least one.
             text: What the picture shows.
             columns: Thumbnails in a row.
@@ -111,7 +111,7 @@ class PictureFolder:
         """A copy of a picture that the run drew.
 
         Args:
-            name: Of the file, without suffix.
+            name: Name of the file, without suffix.
             source: The picture, .jpg or .png.
             text: What it shows.
 
@@ -134,7 +134,7 @@ def images_of(run: RunFolder, dataset: Mapping[str, Any]) -> list[Path]:
     """Paths of a data set's images in its order, without those that the run left out.
 
     Args:
-        run: Of a recipe.
+        run: Run of a recipe.
         dataset: Its config, as a manifest holds it.
 
     Raises:
@@ -186,7 +186,7 @@ def bad_images(run: RunFolder) -> dict[str, Any]:
     """What the image checks have found; at most `SHOWN_BAD` of each kind are listed.
 
     Args:
-        run: Of a recipe.
+        run: Run of a recipe.
 
     Returns:
         `num_left_out` training images, and of them `left_out`: folder and file, and the problem;
