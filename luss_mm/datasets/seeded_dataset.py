@@ -73,16 +73,6 @@ class BadImages:
         )
 
 
-def read_found_later(directory: str | Path) -> list[str]:
-    """What loading has found to be bad after the check, a line each, without repetition.
-
-    Args:
-        directory: Directory of the list of bad images.
-    """
-    path = Path(directory, FOUND_LATER)
-    return sorted(set(path.read_text(encoding='utf-8').splitlines())) if path.is_file() else []
-
-
 LINES = 4096  # that are hashed at once
 READ_AS_COLOURS = (
     'was read as colours, but holds id = R + 256 * G: put LoadLabelMap in the place of '

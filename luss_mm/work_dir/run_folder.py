@@ -233,6 +233,16 @@ def read_bad_files(directory: str | Path, name: str) -> list[dict[str, str]]:
     return _read_if_there(Path(directory, name), [])
 
 
+def read_found_later(directory: str | Path) -> list[str]:
+    """What loading has found to be bad after the check, a line each, without repetition.
+
+    Args:
+        directory: Directory of the list of bad images.
+    """
+    path = Path(directory, FOUND_LATER)
+    return sorted(set(path.read_text(encoding='utf-8').splitlines())) if path.is_file() else []
+
+
 def read_match(path: str | Path) -> dict[str, int | str]:
     """A match from a JSON file: {generated id: category id} as match.json, or the category's name.
 

@@ -70,6 +70,10 @@ def test_a_missing_folder_of_images_is_told_without_torch():
     assert modules_after(code) == '[]'
 
 
+def test_a_report_needs_no_torch():
+    assert 'torch' not in modules_after('from luss_mm.visualization.report import write_report')
+
+
 def test_preparing_and_packing_need_no_torch():
     code = 'import luss_mm.imagenet_s.prepare, luss_mm.imagenet_s.submission'
     assert modules_after(code) == '[]'

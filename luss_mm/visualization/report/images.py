@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 
 from luss_mm.datasets.image_index import scan_images
-from luss_mm.datasets.seeded_dataset import read_found_later
 from luss_mm.functional.clustering_scores import (
     CLUSTER_COLLAPSE,
     PROTOTYPE_COLLAPSE,
@@ -32,6 +31,7 @@ from luss_mm.work_dir.run_folder import (
     load_clusters,
     load_denoising,
     read_bad_files,
+    read_found_later,
 )
 
 FOLDER = 'pictures'
