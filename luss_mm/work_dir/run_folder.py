@@ -234,11 +234,7 @@ def read_bad_files(directory: str | Path, name: str) -> list[dict[str, str]]:
 
 
 def read_found_later(directory: str | Path) -> list[str]:
-    """What loading has found to be bad after the check, a line each, without repetition.
-
-    Args:
-        directory: Directory of the list of bad images.
-    """
+    """What loading has found to be bad after the image check in a directory, each line once."""
     path = Path(directory, FOUND_LATER)
     return sorted(set(path.read_text(encoding='utf-8').splitlines())) if path.is_file() else []
 
