@@ -24,13 +24,7 @@ from torch import Tensor, nn
 
 from luss_mm.datasets import image_walk
 from luss_mm.datasets.image_walk import IMAGE_SUFFIXES, is_image, size_of
-from luss_mm.evaluation.cluster_matching import (
-    given_names,
-    merged_ids,
-    name_of,
-    read_names,
-    run_names,
-)
+from luss_mm.evaluation.cluster_names import given_names, merged_ids, name_of, read_names, run_names
 from luss_mm.functional.label_codec import MAX_ID, category_palette
 from luss_mm.inference.trained_segmentor import find_segmentor, refine_predictions
 from luss_mm.pipeline.image_batches import batches_of_equal_size

@@ -246,7 +246,7 @@ def score_images(
     Memory: a shard on each rank. Disk: 8 bytes an image.
 
     Args:
-        directory: Of the output.
+        directory: Directory of the output.
         classifier: Put into eval mode.
         batches: Over a data set whose samples carry `class_label`.
         rule: Which labels and losses.

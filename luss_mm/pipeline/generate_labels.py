@@ -268,7 +268,7 @@ class ThresholdRule:
     Attributes:
         rule: 'otsu', a number in [0, 1], or 'validation_sweep'.
         sweep_batches: Whole validation images with masks; the sweep alone reads them.
-        certain_quantiles: Of the training scores, see `certain_scores`.
+        certain_quantiles: Quantiles of the training scores, see `certain_scores`.
     """
 
     rule: str | float
@@ -302,7 +302,7 @@ def choose_threshold(
     """Choose the foreground threshold and write it down.
 
     Args:
-        directory: Of the output.
+        directory: Directory of the output.
         rule: How to choose.
         model: Used by the sweep alone.
         score_counts: Histogram of the training foreground scores over [0, 1]. int64 (B,).

@@ -33,7 +33,7 @@ class FinishedShards:
     a machine that loses power may leave empty ones behind; records are.
 
     Args:
-        directory: Of the output; the records lie in its folder `.finished-shards`.
+        directory: Directory of the output; the records lie in its folder `.finished-shards`.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -225,9 +225,9 @@ def join_arrays(
     The shards go only when these files are complete. Memory: one shard on each rank.
 
     Args:
-        directory: Of the output.
+        directory: Directory of the output.
         batches: Over the images.
-        title: Of the progress.
+        title: Title of the progress.
         make_shard: Arrays of a shard from its batches, its first sample and the one after its last.
         join: Copies the arrays of all shards, which come in order, on rank 0; returns the files for
             all of them.

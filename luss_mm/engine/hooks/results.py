@@ -21,7 +21,7 @@ from luss_mm.datasets.image_index import ImagePaths
 from luss_mm.datasets.mask_files import IGNORE_INDEX
 from luss_mm.datasets.transforms.loading import keeps_stored_pixels
 from luss_mm.engine.processes import bare_model
-from luss_mm.evaluation.cluster_matching import name_of, run_names
+from luss_mm.evaluation.cluster_names import name_of, run_names
 from luss_mm.functional.label_codec import category_palette
 from luss_mm.functional.pixel_assignment import resize_score
 from luss_mm.inference.feature_source import shared_source

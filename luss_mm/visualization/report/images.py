@@ -223,7 +223,7 @@ def use_of(name: str, counts: np.ndarray, smallest_share: float, may_be_empty: b
 
     Args:
         name: What was counted.
-        counts: Of each cluster. Shape (K,).
+        counts: Counts of each cluster. Shape (K,).
         smallest_share: Effective share that raises the alarm.
         may_be_empty: Whether empty ones are no reason for alarm.
 
@@ -250,7 +250,7 @@ def cluster_use(run: RunFolder) -> dict[str, Any]:
     `alarm` is whether the final clusters or any prototypes have collapsed.
 
     Args:
-        run: Of a recipe.
+        run: Run of a recipe.
     """
     counts = {
         f'{name}, view {view}': np.array(counts)
@@ -296,7 +296,7 @@ def cluster_cards(
     """Every final cluster with its images.
 
     Args:
-        run: Of a recipe.
+        run: Run of a recipe.
         category_of: Name of the category of each generated id from 0; None without a matching.
         pictures: Gets the sheets.
 

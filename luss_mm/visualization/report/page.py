@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from luss_mm.evaluation.cluster_matching import given_names, name_of
+from luss_mm.evaluation.cluster_names import given_names, name_of
 from luss_mm.version import __version__
 from luss_mm.visualization.report import images, scores
 from luss_mm.visualization.report.images import FOLDER, Picture, PictureFolder, bad_images

@@ -435,7 +435,7 @@ def label_steps(run: RunFolder, pictures: PictureFolder) -> dict[str, Any]:
     """Label quality of every step, as `tools/evaluate_pseudo_labels.py` measured it.
 
     Args:
-        run: Of a recipe.
+        run: Run of a recipe.
         pictures: Gets the chart of each split.
 
     Raises:
