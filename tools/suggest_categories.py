@@ -110,6 +110,7 @@ def report(work_dir: Path, rows: list[dict], best: int, suggested: int) -> None:
     from luss_mm.functional.clustering_scores import NONE
     from luss_mm.visualization.run_pictures import draw_curves, save_figure
     from luss_mm.work_dir.atomic_files import write_atomically
+    from luss_mm.work_dir.run_folder import has_features
 
     numbers, silhouettes = zip(*((r['categories'], r['silhouette']) for r in rows), strict=True)
     figure = draw_curves(
