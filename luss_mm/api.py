@@ -34,8 +34,8 @@ def train(
         out: Work directory. Finished stages in it are not trained again.
         recipe: Name of a recipe (`list_recipes`) or path of one.
         num_categories: K; None leaves it to the recipe, which may find one.
-        **settings: Of the recipe, as `luss train RECIPE --settings` lists them. Keys with dots
-            reach into stages: `**{'stages.finetune.train_cfg.max_epochs': 3}`.
+        **settings: Settings of the recipe, as `luss train RECIPE --settings` lists them. Keys with
+            dots reach into stages: `**{'stages.finetune.train_cfg.max_epochs': 3}`.
 
     Returns:
         The finished run.

@@ -16,8 +16,8 @@ class PackagedWeights:
     Attributes:
         module: Name of the package when it is imported, which never happens here.
         distribution: Its name for pip.
-        extra: Of this project's extras, the one that installs it.
-        pattern: Of the one file with the weights, relative to the package.
+        extra: Extra of this project that installs it.
+        pattern: Pattern of the one file with the weights, relative to the package.
         layout: Format of `BACKBONE_LAYOUTS`.
         labels_used: What labels trained the weights.
     """

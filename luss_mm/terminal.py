@@ -22,7 +22,7 @@ class TerminalHandler(logging.StreamHandler):
     """Shows messages; what mmengine and mmseg log, and long tables, are for the log file alone.
 
     Args:
-        level: Of the messages that are shown.
+        level: Level of the messages that are shown.
     """
 
     def __init__(self, level: int) -> None:
@@ -56,7 +56,7 @@ def quieten(logger: MMLogger | None = None, level: int | str | None = None) -> M
     """Let a logger show on the terminal only what is not mmengine's, unless its level is DEBUG.
 
     Args:
-        logger: Of mmengine, the current one by default; its log file stays as it is.
+        logger: Logger of mmengine, the current one by default; its log file stays as it is.
         level: New level of logger and terminal; None leaves it.
     """
     logger = logger or MMLogger.get_current_instance()
@@ -97,7 +97,7 @@ class Progress:
     next after twice as many and so on, and one at the end.
 
     Args:
-        title: Of the step.
+        title: Title of the step.
         total: Units of work of this rank.
         interval: Seconds until the first line.
         done: Units that were finished before.
@@ -143,7 +143,7 @@ def with_progress(items: Iterable[Item], total: int, title: str) -> Iterator[Ite
     Args:
         items: What is worked through.
         total: How many they are, as far as known.
-        title: Of the step.
+        title: Title of the step.
     """
     progress = Progress(title, max(total, 1))
     for item in items:
@@ -212,7 +212,7 @@ def _is_shown(speaker: str) -> bool:
 
 
 def format_duration(seconds: float) -> str:
-    """As people say it: 0.4 s, 12 s, 3 min 20 s, 2 h 5 min."""
+    """Duration as people say it: 0.4 s, 12 s, 3 min 20 s, 2 h 5 min."""
     if seconds < 10:
         return f'{seconds:.1f} s'
     minutes, rest = divmod(round(seconds), 60)

@@ -14,7 +14,7 @@ from mmseg.apis import MMSegInferencer, inference_model, init_model, show_result
 from mmseg.registry import DATASETS, MODELS, TRANSFORMS, VISUALIZERS
 
 from luss_mm.evaluation import UnsupervisedIoUMetric
-from luss_mm.evaluation.cluster_matching import run_names
+from luss_mm.evaluation.cluster_names import run_names
 from luss_mm.functional.label_codec import category_palette
 from luss_mm.inference.inferencer import LUSSInferencer
 from luss_mm.recipes.stage_config import bounded_loading, plain_loading

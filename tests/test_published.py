@@ -135,7 +135,7 @@ def pct_numbers(classes, resnet):
 
 
 def dssn_numbers(classes, resnet, city):
-    """Of both methods, on 4 GPUs."""
+    """Numbers of both methods, on 4 GPUs."""
     lr, factor, epochs, images = (0.005, 1, 240, 1) if city else (0.002, 10, 100, 2)
     crop = (801, 801) if city else (513, 513)
     head, data = 'dssn.model.segmentor.decode_head', 'dssn.train_dataloader.dataset'

@@ -15,39 +15,14 @@ import argparse
 import json
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import luss_mm  # noqa: F401  registers everything
-from luss_mm.checkpoints.loading import load_backbone
 from luss_mm.cli.arguments import new_parser
 from luss_mm.engine.expected_errors import one_line_stops
-from luss_mm.evaluation.cluster_matching import category_ids
-from luss_mm.evaluation.folders import FolderCounter, count_folders, folder_report, list_pairs
-from luss_mm.evaluation.score_report import (
-    figure_table,
-    official_figures,
-)
-from luss_mm.functional.distance_matching import NEIGHBOURS, TEMPERATURE
-from luss_mm.models.preprocessors import ViewsPreprocessor
-from luss_mm.pipeline.image_batches import ShardedBatches
-from luss_mm.pipeline.reference_features import (
-    PixelFeatures,
-    extract_references,
-    label_by_references,
-)
-from luss_mm.recipes.config_file import read_config
-from luss_mm.terminal import Progress
-from luss_mm.work_dir.artifact import fingerprint_file
-from luss_mm.work_dir.atomic_files import write_atomically
-from luss_mm.work_dir.manifest import read_manifest
-from luss_mm.work_dir.run_folder import (
-    FINAL_CHECKPOINT,
-    EvaluationFolder,
-    StageFolder,
-)
 
-from mmengine.device import get_device
-from mmengine.registry import init_default_scope
-from mmseg.registry import DATASETS, MODELS
+if TYPE_CHECKING:
+    from luss_mm.pipeline.image_batches import ShardedBatches
+    from luss_mm.pipeline.reference_features import PixelFeatures
 
 
 @one_line_stops()
@@ -60,8 +35,8 @@ def main() -> None:
     parser.add_argument('--out', type=Path, required=True, metavar='OUT')
     parser.add_argument('--split', default='validation', help='to label (validation)')
     parser.add_argument('--categories', type=int, metavar='K', help="train-semi's folders")
-    parser.add_argument('--neighbours', type=int, default=NEIGHBOURS, help='that vote (10)')
-    parser.add_argument('--temperature', type=float, default=TEMPERATURE, help='of votes (.07)')
+    parser.add_argument('--neighbours', type=int, default=10, help='that vote (%(default)s)')
+    parser.add_argument('--temperature', type=float, default=0.07, help='of votes (%(default)s)')
     parser.add_argument('--upsample', type=int, default=4, help='of feature maps (4)')
     parser.add_argument('--in-index', type=int, help="output of the backbone (the config's, or -1)")
     parser.add_argument('--resize-side', type=int, default=256, help='short side of images (256)')
@@ -73,12 +48,20 @@ def main() -> None:
     parser.add_argument('--num-workers', type=int, default=2, help='processes that load (2)')
     parser.add_argument('--workers', type=int, default=os.cpu_count(), help='that score')
     arguments = parser.parse_args()
+
+    from mmengine.registry import init_default_scope
+
     init_default_scope('mmseg')
     match_distances(arguments)
 
 
 def match_distances(arguments: argparse.Namespace) -> None:
     """Run the protocol."""
+    from luss_mm.pipeline.reference_features import extract_references, label_by_references
+    from luss_mm.recipes.config_file import read_config
+    from luss_mm.work_dir.artifact import fingerprint_file
+    from luss_mm.work_dir.manifest import read_manifest
+
     config, checkpoint = find_model(arguments)
     model = read_config(config).to_dict().get('model', {})
     extractor = load_extractor(model, checkpoint, arguments)
@@ -134,6 +117,8 @@ def find_model(arguments: argparse.Namespace) -> tuple[Path, Path]:
     Raises:
         FileNotFoundError: If one is missing.
     """
+    from luss_mm.work_dir.run_folder import FINAL_CHECKPOINT, StageFolder
+
     config = arguments.config
     if config.is_dir():
         stage = StageFolder(config)
@@ -147,13 +132,20 @@ def find_model(arguments: argparse.Namespace) -> tuple[Path, Path]:
     return config, checkpoint
 
 
-def load_extractor(model: dict, checkpoint: Path, arguments: argparse.Namespace) -> PixelFeatures:
+def load_extractor(model: dict, checkpoint: Path, arguments: argparse.Namespace) -> 'PixelFeatures':
     """The backbone of a model's config with its weights from a checkpoint of the whole model.
 
     Raises:
         CheckpointError: If the checkpoint does not hold exactly the backbone's weights.
         ValueError: If the model has no backbone or takes BGR images.
     """
+    from luss_mm.checkpoints.loading import load_backbone
+    from luss_mm.models.preprocessors import ViewsPreprocessor
+    from luss_mm.pipeline.reference_features import PixelFeatures
+
+    from mmengine.device import get_device
+    from mmseg.registry import MODELS
+
     if 'backbone' not in model:
         raise ValueError('the config has no model.backbone: name the config of one stage')
     backbone = MODELS.build(model['backbone'])
@@ -169,8 +161,12 @@ def load_extractor(model: dict, checkpoint: Path, arguments: argparse.Namespace)
     return PixelFeatures(backbone.to(device), preprocessor.to(device), in_index, arguments.upsample)
 
 
-def split_batches(arguments: argparse.Namespace, split: str, **masks: str) -> ShardedBatches:
+def split_batches(arguments: argparse.Namespace, split: str, **masks: str) -> 'ShardedBatches':
     """Whole images of a split."""
+    from luss_mm.pipeline.image_batches import ShardedBatches
+
+    from mmseg.registry import DATASETS
+
     dataset = dict(
         type='LUSSDataset',
         data_root=str(arguments.data_root),
@@ -198,6 +194,13 @@ def score(
     arguments: argparse.Namespace, labels: Path, masks: Path, num_categories: int, ignored: int
 ) -> None:
     """Score label maps as tools/evaluate.py --protocol distance does."""
+    from luss_mm.evaluation.cluster_matching import category_ids
+    from luss_mm.evaluation.folders import FolderCounter, count_folders, folder_report, list_pairs
+    from luss_mm.evaluation.score_report import figure_table, official_figures
+    from luss_mm.terminal import Progress
+    from luss_mm.work_dir.atomic_files import write_atomically
+    from luss_mm.work_dir.run_folder import EvaluationFolder
+
     pairs, _ = list_pairs(labels, masks)
     matching = category_ids(num_categories)
     counter = FolderCounter(num_categories, num_categories, matching, ignore_index=ignored)

@@ -17,36 +17,18 @@ stage of the run does for this.
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Union
 
-import luss_mm  # noqa: F401  registers everything
 from luss_mm.cli.arguments import new_parser
-from luss_mm.datasets.mask_files import read_label_map
-from luss_mm.datasets.transforms.loading import keeps_stored_pixels
 from luss_mm.engine.expected_errors import one_line_stops
-from luss_mm.evaluation.label_quality import (
-    TRUE_CATEGORIES,
-    TRUE_FOREGROUND,
-    LabelQuality,
-    evaluate_labels,
-    where_lost,
-)
-from luss_mm.functional.label_codec import category_palette
-from luss_mm.inference.label_steps import (
-    LabelStep,
-    PredictionStep,
-    find_label_steps,
-    find_prediction_step,
-)
-from luss_mm.visualization.pictures import blend_labels, picture_strip, save_picture
-from luss_mm.visualization.run_pictures import draw_curves, read_rgb, save_figure
-from luss_mm.work_dir.atomic_files import write_atomically
-from luss_mm.work_dir.run_folder import RunFolder
 
-import numpy as np
-from mmengine.registry import init_default_scope
-from mmseg.registry import DATASETS
 from prettytable import PrettyTable
 
+if TYPE_CHECKING:
+    from luss_mm.evaluation.label_quality import LabelQuality
+    from luss_mm.inference.label_steps import LabelStep, PredictionStep
+
+Step = Union['LabelStep', 'PredictionStep']
 NOTE = (
     'masks of this split: matching, scoring and perfect halves of label maps; category folders of '
     'this split: cluster accuracy; the run did not see them for this'
@@ -62,6 +44,14 @@ def main() -> None:
     parser.add_argument('--workers', type=int, default=2, help='processes that score')
     parser.add_argument('--pictures', type=int, default=24, help='images drawn')
     arguments = parser.parse_args()
+
+    from luss_mm.evaluation.label_quality import evaluate_labels
+    from luss_mm.inference.label_steps import find_label_steps, find_prediction_step
+    from luss_mm.work_dir.atomic_files import write_atomically
+    from luss_mm.work_dir.run_folder import RunFolder
+
+    from mmengine.registry import init_default_scope
+
     init_default_scope('mmseg')
     quality_folder = RunFolder(arguments.work_dir).quality(arguments.split)
     out = quality_folder.path
@@ -93,14 +83,16 @@ def main() -> None:
 
 
 def all_figures(
-    step: LabelStep | PredictionStep,
+    step: Step,
     arguments: argparse.Namespace,
     out: Path,
     labels: Path,
     masks: Path,
-    quality: LabelQuality,
+    quality: 'LabelQuality',
 ) -> dict[str, float | None]:
     """A row of the table, in percent; cluster accuracy is None where there are no clusters."""
+    from luss_mm.evaluation.label_quality import where_lost
+
     accuracy = step.cluster_accuracy(arguments.split, out)
     scores = dict(quality.figures)
     first = {name: scores.pop(name) for name in ('Acc', 'mIoU')}
@@ -131,6 +123,9 @@ def table(figures: dict[str, dict[str, float | None]]) -> PrettyTable:
 
 def draw_chart(figures: dict[str, dict[str, float | None]], split: str, path: Path) -> None:
     """How mIoU, and mIoU with either half perfect, go from step to step."""
+    from luss_mm.evaluation.label_quality import TRUE_CATEGORIES, TRUE_FOREGROUND
+    from luss_mm.visualization.run_pictures import draw_curves, save_figure
+
     names = list(figures)
     series = {
         name: (names, [values[name] for values in figures.values()])
@@ -143,12 +138,21 @@ def draw_chart(figures: dict[str, dict[str, float | None]], split: str, path: Pa
 def draw(
     directory: Path,
     arguments: argparse.Namespace,
-    steps: list[LabelStep | PredictionStep],
+    steps: list[Step],
     labels: list[Path],
-    qualities: list[LabelQuality],
+    qualities: list['LabelQuality'],
     masks: Path,
 ) -> None:
     """One strip an image, of images evenly spread over the split."""
+    from luss_mm.datasets.mask_files import read_label_map
+    from luss_mm.datasets.transforms.loading import keeps_stored_pixels
+    from luss_mm.functional.label_codec import category_palette
+    from luss_mm.visualization.pictures import blend_labels, picture_strip, save_picture
+    from luss_mm.visualization.run_pictures import read_rgb
+
+    import numpy as np
+    from mmseg.registry import DATASETS
+
     dataset = DATASETS.build(
         dict(steps[0].label_dataset, data_prefix=dict(img_path=arguments.split))
     )

@@ -15,20 +15,8 @@ from pathlib import Path
 
 from luss_mm.cli.arguments import new_parser
 from luss_mm.engine.expected_errors import one_line_stops
-from luss_mm.functional.clustering_scores import (
-    MOST_CLUSTERS,
-    NONE,
-    candidate_numbers,
-    mean_silhouette,
-    suggest_number,
-)
-from luss_mm.functional.kmeans import fit_kmeans
-from luss_mm.visualization.run_pictures import draw_curves, save_figure
-from luss_mm.work_dir.atomic_files import refuse_unwritable, write_atomically
-from luss_mm.work_dir.run_folder import has_features, load_features
 
 import numpy as np
-import torch
 
 DFF_IS_REPEATED = ' DFF learns the clusters: its classifiers and features are made again.'
 PREFERRED = ('features', 'dff_features')  # the first have seen no number of categories
@@ -42,12 +30,16 @@ def main() -> None:
     parser.add_argument('work_dir', type=Path)
     parser.add_argument('--features', help='folder; default: features, else dff_features')
     parser.add_argument('--smallest', type=int, default=2)
-    parser.add_argument('--largest', type=int, default=MOST_CLUSTERS)
+    parser.add_argument('--largest', type=int, default=100)
     parser.add_argument('--images', type=int, default=20_000, help='clustered at most')
     parser.add_argument('--sample', type=int, default=3_000, help='of them, for the silhouette')
     parser.add_argument('--restarts', type=int, default=10, help='of k-means for each K')
     parser.add_argument('--seed', type=int, default=0)
     arguments = parser.parse_args()
+
+    from luss_mm.functional.clustering_scores import candidate_numbers, suggest_number
+    from luss_mm.work_dir.atomic_files import refuse_unwritable
+
     embeddings = draw_embeddings(arguments)
     refuse_unwritable(arguments.work_dir / f'{CHOICE}.json')
     largest = min(arguments.largest, len(embeddings) // 2)
@@ -72,6 +64,8 @@ def main() -> None:
 
 def draw_embeddings(arguments: argparse.Namespace) -> np.ndarray:
     """All embeddings, or some of them in their order. float32 (N, C)."""
+    from luss_mm.work_dir.run_folder import has_features, load_features
+
     names = [arguments.features] if arguments.features else PREFERRED
     found = [n for n in names if has_features(arguments.work_dir / n)]
     if not found:
@@ -90,6 +84,11 @@ def draw_embeddings(arguments: argparse.Namespace) -> np.ndarray:
 
 def judge(embeddings: np.ndarray, number: int, arguments: argparse.Namespace) -> dict:
     """Silhouette of a clustering into so many, its mean squared distance and its sizes."""
+    from luss_mm.functional.clustering_scores import mean_silhouette
+    from luss_mm.functional.kmeans import fit_kmeans
+
+    import torch
+
     found = fit_kmeans(embeddings, number, restarts=arguments.restarts, seed=arguments.seed)
     rng = np.random.default_rng(arguments.seed)  # the same images for every number
     size = min(arguments.sample, len(embeddings))
@@ -108,6 +107,11 @@ def judge(embeddings: np.ndarray, number: int, arguments: argparse.Namespace) ->
 
 def report(work_dir: Path, rows: list[dict], best: int, suggested: int) -> None:
     """Print and write what came out."""
+    from luss_mm.functional.clustering_scores import NONE
+    from luss_mm.visualization.run_pictures import draw_curves, save_figure
+    from luss_mm.work_dir.atomic_files import write_atomically
+    from luss_mm.work_dir.run_folder import has_features
+
     numbers, silhouettes = zip(*((r['categories'], r['silhouette']) for r in rows), strict=True)
     figure = draw_curves(
         {'silhouette': (numbers, silhouettes)},

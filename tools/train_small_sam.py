@@ -11,24 +11,27 @@ the inaccurate box of one of them, half of the time with a point on it. Both pas
 `SAMSegmenter` are trained. No photograph and no mask by a person is used.
 """
 
+from __future__ import annotations
+
 import argparse
 import io
 import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from luss_mm.cli.arguments import new_parser
 from luss_mm.engine.expected_errors import one_line_stops
-from luss_mm.models.segmenters.sam_segmenter import SAMSizes, build_sam
-from luss_mm.work_dir.atomic_files import refuse_unwritable, write_atomically
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from luss_mm.models.segmenters.sam_segmenter import SAMSizes
+
+    from torch import Tensor
+    from torch.nn import Module
 
 OBJECTS = (2, 4)  # painted in an image, at least and at most
 RADIUS = (0.1, 0.3)  # of an object, as a share of the image's side
@@ -138,8 +141,10 @@ class Passes(NamedTuple):
     second: tuple[Tensor, Tensor]
 
 
-def run_both_passes(sam: torch.nn.Module, scenes: list[Scene], with_point: list[bool]) -> Passes:
+def run_both_passes(sam: Module, scenes: list[Scene], with_point: list[bool]) -> Passes:
     """What `SAMSegmenter` does, with gradients. P counts the prompts of all scenes."""
+    import torch
+
     images = np.stack([scene.image for scene in scenes])
     inputs = sam.preprocess(torch.from_numpy(images).permute(0, 3, 1, 2))  # (B, 3, s, s)
     embeddings = sam.image_encoder(inputs)
@@ -157,7 +162,7 @@ def run_both_passes(sam: torch.nn.Module, scenes: list[Scene], with_point: list[
 
 
 def _decode(
-    sam: torch.nn.Module,
+    sam: Module,
     embedding: Tensor,
     prompt: dict,
     masks: Tensor | None,
@@ -186,6 +191,8 @@ def mask_loss(logits: Tensor, quality: Tensor, targets: Tensor) -> Tensor:
 
     Source: Kirillov et al. 2023, appendix A, with BCE for the focal loss.
     """
+    from torch.nn import functional as F
+
     targets = targets[:, None].expand_as(logits)
     cross_entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction='none')
     share = logits.sigmoid()
@@ -201,8 +208,13 @@ def _iou(masks: Tensor, targets: Tensor) -> Tensor:
     return (masks & targets).sum((-2, -1)) / union
 
 
-def train(sizes: SAMSizes, training: Training) -> torch.nn.Module:
+def train(sizes: SAMSizes, training: Training) -> Module:
     """Train from random weights; prints the loss every 50 steps."""
+    from luss_mm.models.segmenters.sam_segmenter import build_sam
+
+    import torch
+    from torch.nn import functional as F
+
     torch.manual_seed(training.seed)
     sam = build_sam(sizes)
     optimizer = torch.optim.AdamW(
@@ -244,9 +256,11 @@ def _draw_batch(
     return scenes, list(rng.random(num_images) < 0.5)
 
 
-@torch.no_grad()
-def evaluate(sam: torch.nn.Module, size: int, num_images: int) -> dict[str, float]:
+def evaluate(sam: Module, size: int, num_images: int) -> dict[str, float]:
     """Mean IoU at image size of both passes on new scenes, and of the boxes filled."""
+    import torch
+    from torch.nn import functional as F
+
     rng = np.random.default_rng(VALIDATION_SEED)
     scores = dict(box=[], first_pass=[], second_pass=[])
     for _ in range(num_images):
@@ -288,6 +302,12 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Train, evaluate, write the checkpoint and its description."""
     args = parse_args()
+
+    from luss_mm.models.segmenters.sam_segmenter import SAMSizes
+    from luss_mm.work_dir.atomic_files import refuse_unwritable, write_atomically
+
+    import torch
+
     refuse_unwritable(args.checkpoint)
     sizes = SAMSizes(
         image_size=args.image_size,
@@ -304,7 +324,8 @@ def main() -> None:
     )
     training = Training(**{name: getattr(args, name) for name in asdict(Training())})
     sam = train(sizes, training)
-    iou = evaluate(sam, sizes.image_size, args.num_validation)
+    with torch.no_grad():
+        iou = evaluate(sam, sizes.image_size, args.num_validation)
     content = io.BytesIO()
     torch.save(sam.state_dict(), content)
     write_atomically(args.checkpoint, content.getvalue())

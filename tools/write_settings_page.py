@@ -15,10 +15,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import luss_mm.registered  # noqa: F401
 from luss_mm.cli.about import FAMILIES
 from luss_mm.cli.arguments import new_parser
-from luss_mm.recipes.config_check import RUNNER_KEYS
 from luss_mm.recipes.setting_types import TYPES
 from luss_mm.recipes.settings import REFERENCE
 
@@ -28,7 +26,6 @@ from mmseg import registry as mmseg_registry
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / 'docs' / 'settings.md'
-NOT_SETTINGS = RUNNER_KEYS | {'stages', 'stage_order'}
 MOST_PLACES = 1  # that a table names
 # Arguments that settings reach and whose classes are not ours or leave them to another docstring.
 OTHER_ARGUMENTS = dict(
@@ -88,6 +85,9 @@ def main() -> None:
 
 def settings_page() -> str:
     """Two tables a family of recipes: plain values, and the blocks that they are put into."""
+    from luss_mm.recipes.config_check import RUNNER_KEYS
+
+    not_settings = RUNNER_KEYS | {'stages', 'stage_order'}
     lines = [
         WRITTEN_BY,
         '# Settings of all recipes',
@@ -104,7 +104,7 @@ def settings_page() -> str:
         paths = sorted((ROOT / 'configs' / family).glob('*.py'))
         configs = {path.stem: Config.fromfile(path).to_dict() for path in paths}
         settings = [_Setting(name, configs) for name in sorted(set().union(*configs.values()))]
-        settings = [setting for setting in settings if setting.name not in NOT_SETTINGS]
+        settings = [setting for setting in settings if setting.name not in not_settings]
         comments, files = _comments_of(paths)
         lines += [
             '',
@@ -139,7 +139,7 @@ class _Setting:
     """A setting of a family of recipes.
 
     Args:
-        name: Of the setting.
+        name: Name of the setting.
         configs: Recipe name to its keys.
     """
 

@@ -96,8 +96,8 @@ class Layout:
         finish: Changes the renamed state dict. `undo` is then the `prepare` of the way back, and
             without it there is none.
         complete: Adds to a state dict on its way back what the authors' code needs and ours lacks.
-        structure: Of the renamed state dict before `finish`: what the config of a model needs to
-            know of it, {name: value} for a JSON file.
+        structure: Structure of the renamed state dict before `finish`: what the config of a model
+            needs to know of it, {name: value} for a JSON file.
     """
 
     title: str

@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run a command; `luss COMMAND --help` tells what follows it.
 
     Args:
-        arguments: Of the command line; None for those of this process.
+        arguments: Arguments of the command line; None for those of this process.
 
     Raises:
         SystemExit: With the status of the command.

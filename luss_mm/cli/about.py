@@ -111,7 +111,7 @@ def candidates(line: str) -> list[str]:
     """What the last word of a line may become.
 
     Args:
-        line: Of the shell, up to the cursor.
+        line: Line of the shell, up to the cursor.
     """
     from luss_mm.cli import COMMANDS
 

@@ -36,7 +36,7 @@ def one_of(module: str, name: str) -> Callable[[str], str]:
 
     Args:
         module: Name of the module.
-        name: Of the container of names in it.
+        name: Name of the container of names in it.
     """
 
     def read(text: str) -> str:

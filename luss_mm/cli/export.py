@@ -72,7 +72,7 @@ def describe(
     source: 'TrainedSegmentor', model: 'nn.Module', parsed: argparse.Namespace, num_ids: int
 ) -> dict[str, object]:
     """What a program that runs the file must know."""
-    from luss_mm.evaluation.cluster_matching import name_of, run_names
+    from luss_mm.evaluation.cluster_names import name_of, run_names
     from luss_mm.recipes.image_preparation import image_transforms
 
     preprocessor = model.data_preprocessor

@@ -54,10 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
     parsed = parser.parse_args(arguments)
     if parsed.batch_size < 1 or parsed.workers < 1:
         parser.error('--batch-size and --workers are at least 1')
-    try:
-        infer(parsed)
-    except KeyboardInterrupt:
-        sys.exit('interrupted: the same command goes on from here')
+    infer(parsed)
 
 
 def infer(parsed: argparse.Namespace) -> None:

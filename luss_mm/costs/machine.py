@@ -18,10 +18,10 @@ class Machine:
     """One process's share of a machine.
 
     Attributes:
-        name: Of the GPU, or 'CPU'.
+        name: Name of the GPU, or 'CPU'.
         device: 'cuda' or 'cpu'.
         cores: CPU cores of this process.
-        threads: Of torch.
+        threads: Number of threads of torch.
         memory: Main memory in bytes, or the container's limit.
         gpu_memory: In bytes; 0 without a GPU.
         free_disk: Bytes at the work directory.

@@ -52,7 +52,7 @@ class Cost:
     """Cost of one part of a run, on each process.
 
     Attributes:
-        name: Of the part, which is the folder below the work directory that it makes.
+        name: Name of the part, which is the folder below the work directory that it makes.
         images: It works on.
         iterations: In all.
         seconds: In all.
@@ -60,7 +60,7 @@ class Cost:
         gpu_memory: Bytes on the GPU; 0 without one.
         disk: Bytes that stay.
         lower: Setting that lowers its memory.
-        stage: Of the recipe, which the part belongs to.
+        stage: Stage of the recipe, which the part belongs to.
     """
 
     name: str
@@ -135,9 +135,9 @@ class PartCosts:
 
     Attributes:
         recipe: Already checked.
-        facts: Of the images.
+        facts: Facts of the images.
         machine: Where the run will be.
-        processes: Of the run.
+        processes: Number of processes of the run.
         whole: Time every step with its whole batch, however long that takes.
     """
 

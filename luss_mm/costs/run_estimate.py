@@ -32,8 +32,8 @@ class RunEstimate:
 
     Attributes:
         machine: Where.
-        processes: Of the run.
-        costs: Of each part.
+        processes: Number of processes of the run.
+        costs: Costs of each part.
     """
 
     machine: Machine
@@ -42,7 +42,7 @@ class RunEstimate:
 
     @property
     def seconds(self) -> float:
-        """Of all parts."""
+        """Sum over all parts."""
         return sum(cost.seconds for cost in self.costs)
 
     @property
@@ -132,7 +132,7 @@ def estimate_run(
         names: Stages with a training; default all that are not finished with these settings.
         images: Number of images of each training folder, for want of the images.
         measure: Time every step with its whole batch; takes minutes.
-        processes: Of the run, one a GPU.
+        processes: Number of processes of the run, one a GPU.
 
     Raises:
         SettingsError: If images cannot be counted.

@@ -66,7 +66,7 @@ class CachedMaps:
         """Maps of an image in the order of the cached outputs, memory-mapped.
 
         Args:
-            index: Of the image within the data set.
+            index: Index of the image within the data set.
 
         Returns:
             float16 arrays (C, h, w).
@@ -136,7 +136,7 @@ class LoadCachedMaps(BaseTransform):
     Args:
         directory: Finished output of `cache_feature_maps` for the images of this data set.
         side: Short side of the images as the backbone saw them, in pixels.
-        channels: Of each map.
+        channels: Channels of each map.
         strides: Pixels between cells of each map.
 
     Sets:
@@ -238,7 +238,7 @@ class FlipCachedMaps(BaseTransform):
     """Mirrors maps and label map from left to right.
 
     Args:
-        prob: Of mirroring a sample.
+        prob: Probability of mirroring a sample.
     """
 
     def __init__(self, prob: float = 0.5) -> None:

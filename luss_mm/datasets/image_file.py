@@ -56,8 +56,8 @@ class ImageHeader(NamedTuple):
 
     Attributes:
         format: As Pillow names it.
-        height: Of the stored pixels.
-        width: Of the stored pixels.
+        height: Height of the stored pixels.
+        width: Width of the stored pixels.
         orientation: By which viewers turn them, 1 to 8 (EXIF).
     """
 
@@ -67,7 +67,7 @@ class ImageHeader(NamedTuple):
     orientation: int
 
     def turned(self) -> 'ImageHeader':
-        """Of the image as people see it."""
+        """Header of the image as people see it."""
         if self.orientation < 5:
             return self._replace(orientation=UPRIGHT)
         return ImageHeader(self.format, self.width, self.height, UPRIGHT)
@@ -79,8 +79,8 @@ def read_image_size(path: str | Path, stored_pixels: bool = False) -> tuple[int,
     See `read_header` for what is refused.
 
     Args:
-        path: Of the file.
-        stored_pixels: Of the stored pixels instead, whatever the EXIF orientation says.
+        path: Path of the file.
+        stored_pixels: Return the size of the stored pixels, whatever the EXIF orientation says.
     """
     header = read_header(path)
     header = header if stored_pixels else header.turned()
@@ -91,7 +91,7 @@ def read_image(path: str | Path, stored_pixels: bool = False) -> np.ndarray:
     """A whole image as people see it, BGR uint8 (H, W, 3).
 
     Args:
-        path: Of the file; see `read_header` and `decode_image` for what is refused.
+        path: Path of the file; see `read_header` and `decode_image` for what is refused.
         stored_pixels: As stored instead, whatever the EXIF orientation says.
     """
     header = read_header(path)
@@ -163,7 +163,7 @@ def decode_image(path: str | Path, kind: str, flags: int = COLOUR) -> np.ndarray
     """Stored pixels; the first picture of an animation or of several pages.
 
     Args:
-        path: Of a file that `read_header` has accepted.
+        path: Path of a file that `read_header` has accepted.
         kind: Its format, from the header.
         flags: OpenCV's, with IMREAD_IGNORE_ORIENTATION or IMREAD_UNCHANGED, for the formats that
             OpenCV decodes. The others always become 8-bit colours.

@@ -71,7 +71,7 @@ class ImageIndex(Sequence[str]):
         names: The paths.
         sizes: Bytes of each image, -1 for a link to nowhere or to itself. int64 (N,).
         folders: Relative paths of the folders that were looked into, '' or with a '/' at the end.
-        stamps: Of each of these, see `stamp_of`. uint64 (F, 2).
+        stamps: Stamps of each of these, see `stamp_of`. uint64 (F, 2).
         origin: Path and token of the file that the arrays are mapped from.
     """
 
@@ -317,7 +317,7 @@ class Renaming:
 
     @classmethod
     def among(cls, folders: Sequence[Path], number: int) -> 'Renaming':
-        """Of paths below folder `number` of several, which may lie in one another."""
+        """Rules for paths below folder `number` of several, which may be nested."""
         own, rules = folders[number], []
         for folder in folders[: number + 1]:
             if own.is_relative_to(folder):
@@ -364,7 +364,7 @@ class LabelMaps:
     sharing: frozenset[str] = frozenset()
 
     def path(self, name: str) -> str:
-        """Of the image of a relative path; for a folder that may not be read, that of its masks."""
+        """Label map of the image of a relative path; of an unreadable folder, that of its masks."""
         if name.endswith('/'):
             return os.path.join(self.folder, name)
         return os.path.join(self.folder, label_map_name(name, self.sharing, self.suffix))
@@ -376,7 +376,7 @@ class ImageEntries(Sequence[dict]):
 
     Attributes:
         sources: Folders, whose images are numbered one after another.
-        label_maps: Of the images; None without.
+        label_maps: Label maps of the images; None without.
         folder_ids: Ids of category folders, which become `image_tags`; None gives none.
         rows: Numbers of the chosen images in their order, int (N,); None chooses all.
         columns: More keys of the dicts with an integer of each chosen image, int (N,).
@@ -426,7 +426,7 @@ class ImageEntries(Sequence[dict]):
         return replace(self, rows=rows[positions], columns=columns)
 
     def row_numbers(self) -> np.ndarray:
-        """As `rows`, also where all are chosen."""
+        """Same as `rows`, but never None."""
         return np.arange(len(self), dtype=np.int32) if self.rows is None else self.rows
 
     def numbered(self, name: str) -> 'ImageEntries':
@@ -458,7 +458,7 @@ class ImageEntries(Sequence[dict]):
         return self.folder_ids[relative.partition('/')[0]]
 
     def located(self) -> Iterator[tuple[int, str, int]]:
-        """As `locate`, with the size in bytes, of every image in order."""
+        """Yield what `locate` returns, with the size in bytes, for every image in order."""
         starts = self.starts
         for start in range(0, len(self), BLOCK):
             block = slice(start, min(start + BLOCK, len(self)))
@@ -485,7 +485,7 @@ class ImageEntries(Sequence[dict]):
         return replace(self, label_maps=LabelMaps(folder, suffix, sharing))
 
     def label_paths(self) -> Iterator[str]:
-        """Of every image in order; none without label maps."""
+        """Yield the label map of every image in order; nothing without label maps."""
         if self.label_maps is not None:
             yield from map(self.label_maps.path, self.label_names())
 
@@ -508,7 +508,7 @@ class ImagePaths(Sequence[str]):
         return len(self.dataset)
 
     def __getitem__(self, position: int) -> str:
-        """Of one image."""
+        """Path of one image."""
         return self.dataset.get_data_info(int(range(len(self))[position]))['img_path']
 
 
@@ -529,7 +529,7 @@ def refuse_shared_label_maps(entries: Sequence[dict], label_paths: Iterable[str]
     """Refuse two images with one label map.
 
     Args:
-        entries: Of the images.
+        entries: Entries of the images.
         label_paths: Their `seg_map_path` in the same order.
 
     Raises:

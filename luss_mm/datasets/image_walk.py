@@ -87,8 +87,9 @@ def label_map_name(image: str, sharing: Container[str] = (), suffix: str = '.png
 
     Args:
         image: Relative path.
-        sharing: Of `find_sharing`; these keep their suffix: `ant/1.jpg.png` of `ant/1.jpg`.
-        suffix: Of the result.
+        sharing: Shared paths from `find_sharing`; these keep their suffix: `ant/1.jpg.png` of
+            `ant/1.jpg`.
+        suffix: Suffix of the result.
     """
     return f'{image if image in sharing else os.path.splitext(image)[0]}{suffix}'
 
@@ -191,7 +192,7 @@ def category_names(image_folders: Sequence[Path], data_root: str | Path = '') ->
     without images.
 
     Args:
-        image_folders: Of one data set.
+        image_folders: Image folders of one data set.
         data_root: With `classes.txt`; '' looks for it beside the splits alone.
 
     Raises:

@@ -78,7 +78,7 @@ class IndexedDataset(SeededDataset):
         )
 
     def _get_unserialized_subset(self, indices: Sequence[int] | int) -> ImageEntries:
-        """Of mmengine, which would make a list of dicts."""
+        """Select entries; mmengine's own method would make a list of dicts."""
         if isinstance(indices, Sequence):
             return self.data_list.select(indices)
         return super()._get_unserialized_subset(indices)

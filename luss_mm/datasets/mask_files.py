@@ -376,7 +376,7 @@ def convert_masks(
         folder: Masks, `<relative path of the photograph>` with `_mask` or the like behind it.
         images: Photographs.
         out: Folder that is not there yet, or is empty.
-        coding: Of `look_at_masks`.
+        coding: Coding from `look_at_masks`.
         zero_is_category: Adds 1 to each id, for masks without background.
 
     Returns:

@@ -29,7 +29,7 @@ class EpochIndex(int):
     and equal places of two data sets draw differently.
 
     Args:
-        index: Of the sample within the data set.
+        index: Index of the sample within the data set.
         epoch: Pass over the data set.
         drawn: Index within the outermost data set; None if that is `index`.
     """
@@ -93,9 +93,9 @@ def sample_randomness(seed: int, epoch: int, index: int) -> Iterator[None]:
     back afterwards, so loading in the main process leaves training's random numbers alone.
 
     Args:
-        seed: Of the run.
+        seed: Seed of the run.
         epoch: Pass over the data set.
-        index: Of the sample within the data set.
+        index: Index of the sample within the data set.
     """
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     words = np.random.SeedSequence([seed, epoch, index]).generate_state(3)
@@ -120,7 +120,7 @@ def warn_of_lost_epochs(dataset: Dataset) -> None:
     on a plain integer: samples are then drawn afresh, as with mmseg's data sets.
 
     Args:
-        dataset: Of a sampler whose indices carry the epoch.
+        dataset: Data set of a sampler whose indices carry the epoch.
     """
     parts = [dataset]
     while parts:
@@ -170,8 +170,8 @@ class EndlessPasses:
     Draw t lies in pass t // n, at place t % n of its order.
 
     Args:
-        length: Of the set, n.
-        seed: Of the run.
+        length: Length of the set, n.
+        seed: Seed of the run.
         source: Number of the set; each has orders of its own.
     """
 
@@ -219,7 +219,7 @@ class IterationSampler(Sampler):
 
     Args:
         dataset: A `SeededDataset`, n images.
-        seed: Of the run; None takes one that all ranks agree on.
+        seed: Seed of the run; None takes one that all ranks agree on.
     """
 
     def __init__(self, dataset: Dataset, seed: int | None = None) -> None:
@@ -266,8 +266,8 @@ class SemiSampler(Sampler):
         unlabelled: The same.
         partners: Add to each unlabelled image another one, to be mixed with it. Slot i of the
             partners belongs to slot i of the unlabelled images.
-        seed: Of the run; None takes one that all ranks agree on.
-        epoch_iterations: Of an epoch; None for one pass over the unlabelled images. In
+        seed: Seed of the run; None takes one that all ranks agree on.
+        epoch_iterations: Iterations of an epoch; None for one pass over the unlabelled images. In
             iteration-based training give the whole length: mmengine restarts the loader and its
             workers after every epoch.
 

@@ -73,16 +73,6 @@ class BadImages:
         )
 
 
-def read_found_later(directory: str | Path) -> list[str]:
-    """What loading has found to be bad after the check, a line each, without repetition.
-
-    Args:
-        directory: Of the list of bad images.
-    """
-    path = Path(directory, FOUND_LATER)
-    return sorted(set(path.read_text(encoding='utf-8').splitlines())) if path.is_file() else []
-
-
 LINES = 4096  # that are hashed at once
 READ_AS_COLOURS = (
     'was read as colours, but holds id = R + 256 * G: put LoadLabelMap in the place of '
@@ -100,8 +90,8 @@ class SeededDataset(BaseSegDataset):
     Subclasses set `image_folders` and `given_folders` before they call this constructor.
 
     Args:
-        names: Of the ids 1..K; None leaves the ids nameless or takes the class's METAINFO.
-        seed: Of the run; sample i of epoch e draws from (seed, e, i).
+        names: Names of the ids 1..K; None leaves the ids nameless or takes the class's METAINFO.
+        seed: Seed of the run; sample i of epoch e draws from (seed, e, i).
         bad_images: JSON file, see `BadImages`: its images are left out, and one that turns out to
             be bad later is replaced by the next image, in every epoch and in every data set of
             these images. None stops at a bad image.

@@ -98,7 +98,7 @@ class SemiDataset(Dataset):
 
     Attributes:
         parts: Both data sets, and the labelled one again if it is revisited.
-        metainfo: Of the labelled one.
+        metainfo: Metainfo of the labelled one.
     """
 
     def __init__(self, labelled: dict, unlabelled: dict, revisit_labelled: bool = False) -> None:

@@ -41,7 +41,7 @@ class Shown:
     """A picture of a sample.
 
     Attributes:
-        name: Of a file, without suffix.
+        name: Name of a file, without suffix.
         picture: RGB uint8. Shape (h, w, 3).
         caption: Image, index and epoch.
     """
@@ -56,7 +56,7 @@ def stage_config(config: Config, stage: str | None) -> tuple[str, dict[str, Any]
 
     Args:
         config: Recipe with its work_dir, or the config of one training.
-        stage: Of a recipe; None for its first training.
+        stage: Stage of a recipe; None for its first training.
 
     Raises:
         SettingsError: If there is no such training.
@@ -86,7 +86,7 @@ def draw_samples(config: Mapping[str, Any], epoch: int, count: int) -> Iterator[
     draw from the state of the process, which no one can repeat: they get a seed of the same kind.
 
     Args:
-        config: Of `stage_config`.
+        config: Config from `stage_config`.
         epoch: From 0. Trainings by iterations count passes over the data.
         count: Pictures; of semi-supervised batches whole batches until there are as many.
 
@@ -315,7 +315,7 @@ def labels_picture(
     Args:
         panels: Titles and RGB pictures, uint8; the last one is coloured. Shape (H, W, 3).
         labels: Ids, 0 for others. Shape (H, W).
-        names: Of the ids; None or too few leave them numbered.
+        names: Names of the ids; None or too few leave them numbered.
         ignore_index: Id of hatched pixels.
         word: What a nameless id is, e.g. 'cluster'.
     """
@@ -350,7 +350,7 @@ def mixed_picture(
 
     Args:
         views: Titles and RGB pictures, uint8. Shape (H, W, 3) each.
-        partners: Of the image that is pasted in; empty without CutMix.
+        partners: Views of the image that is pasted in; empty without CutMix.
         boxes: left, top, width, height in pixels of the views that are mixed, or None.
     """
     panels: list[tuple[str, np.ndarray]] = []

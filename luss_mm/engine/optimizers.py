@@ -222,7 +222,7 @@ def layer_depths(names: Iterable[str]) -> dict[str, int]:
     """Depth of the layer that each parameter belongs to.
 
     Args:
-        names: Of all parameters of a segmentor, in any order.
+        names: Names of all parameters of a segmentor, in any order.
 
     Returns:
         0 for the stem and embeddings; 1, 2 ... for the blocks of the backbone in order, ConvNeXt's

@@ -78,7 +78,7 @@ class MergeReceptiveFields:
     `receptive_fields.json`, the structure that they have.
 
     Args:
-        checkpoint: Of the model to merge.
+        checkpoint: Checkpoint of the model to merge.
         num_branches: As the model's.
         expansion: As the model's.
 

@@ -32,9 +32,9 @@ def record_run(work_dir: str | Path, method: str, seed: int) -> dict[str, Any]:
     """What a finished run says of itself.
 
     Args:
-        work_dir: Of the run, on the machine that it ran on.
+        work_dir: Work directory of the run, on the machine that it ran on.
         method: A row of the tables, see `METHODS`.
-        seed: Of the run.
+        seed: Seed of the run.
 
     Returns:
         JSON-like, without the paths of this machine.

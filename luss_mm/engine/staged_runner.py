@@ -42,20 +42,29 @@ from luss_mm.work_dir.atomic_files import remove_leftovers
 from luss_mm.work_dir.lock import locked_work_dir
 from luss_mm.work_dir.manifest import finished_outputs, read_manifest
 from luss_mm.work_dir.run_folder import FINAL_CHECKPOINT, RunFolder, StageFolder
-from luss_mm.work_dir.stop_request import stopping_on_sigterm
+from luss_mm.work_dir.stop_request import finishing_before_interrupt, stopping_on_sigterm
 
 
 class StageRunner(Runner):
     """mmengine's Runner with a quiet terminal; its log file is as long as ever."""
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
-        """As mmengine does, see `quieten`."""
+        """Build mmengine's logger with a quiet terminal, see `quieten`."""
         return quieten(super().build_logger(*args, **kwargs))
 
     def load_checkpoint(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """As mmengine does; which keys do not match is logged instead of printed."""
+        """Load a checkpoint as mmengine does; keys that do not match are logged, not printed."""
         with prints_logged(self.logger):
             return super().load_checkpoint(*args, **kwargs)
+
+    def save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """Save a checkpoint as mmengine does; Ctrl-C waits until it is written."""
+        with finishing_before_interrupt():
+            super().save_checkpoint(*args, **kwargs)
+
+    def _init_model_weights(self) -> None:
+        with prints_logged(self.logger):  # which checkpoint is loaded
+            super()._init_model_weights()
 
 
 @RUNNERS.register_module()

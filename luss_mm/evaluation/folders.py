@@ -172,7 +172,7 @@ class FolderCounter:
         num_clusters: G, highest id of a prediction.
         num_categories: C, highest id of a mask.
         matching: What turns generated ids into categories.
-        thresholds: Of foreground scores, for the curve; empty for no curve.
+        thresholds: Thresholds of foreground scores, for the curve; empty for no curve.
         ignore_index: Mask id of pixels that count nowhere.
         boundary_ratio: Radius of the boundary band as a share of the image diagonal.
     """
@@ -260,11 +260,11 @@ def count_folders(
 
     Args:
         counter: What to count.
-        pairs: Of `list_pairs`.
+        pairs: Pairs from `list_pairs`.
         workers: Processes; 1 counts in this one.
         progress: Advanced by the images that are done.
-        start_method: Of the processes, see `multiprocessing`. 'fork' starts faster, but hangs once
-            torch or OpenCV have run on several threads in this process.
+        start_method: Start method of the processes, see `multiprocessing`. 'fork' starts faster,
+            but hangs once torch or OpenCV have run on several threads in this process.
 
     Returns:
         The counts, and those of the curve if the counter has thresholds.
@@ -357,7 +357,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     """Score what the command line names, print a table and write a JSON file.
 
     Args:
-        arguments: Of `luss evaluate`.
+        arguments: Arguments from `luss evaluate`.
     """
     refuse_unwritable(arguments.out)
     pairs, unused = list_pairs(arguments.predictions, arguments.masks, arguments.scores)
@@ -410,7 +410,7 @@ def folder_report(
     """All that a file of scores says.
 
     Args:
-        scores: Of all images.
+        scores: Scores of all images.
         matching: How clusters became categories.
         counter: That has counted the images.
         **more: What else, as the protocol.

@@ -467,7 +467,7 @@ class PredictionMetric(BaseMetric):
         return {f'{self.prefix}/{name}': value for name, value in scores.items()}
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """As the inner metric, without the prefix."""
+        """Compute what the inner metric does, without the prefix."""
         return self.metric.compute_metrics(results)
 
     def _label_map(self, sample: dict) -> dict:

@@ -50,9 +50,9 @@ def scores_per_class(scores: MatchedScores, names: Sequence[str] | None) -> list
     """One row a class: id, name, the generated ids matched to it, IoU and b-IoU in percent.
 
     Args:
-        scores: Of all classes.
-        names: Of all classes; None names classes by their ids. A class that occurs nowhere has no
-            IoU where there is no background, see `MatchedScores`.
+        scores: Scores of all classes.
+        names: Names of all classes; None names classes by their ids. A class that occurs nowhere
+            has no IoU where there is no background, see `MatchedScores`.
     """
     return [
         {
@@ -112,8 +112,8 @@ def write_scores(
         directory: Made if it is missing.
         scores: What was measured.
         matching: How.
-        rows: Of `scores_per_class`.
-        settings: Of the metric, copied into the report.
+        rows: Rows from `scores_per_class`.
+        settings: Settings of the metric, copied into the report.
     """
     report = {
         **scores_in_percent(scores),
@@ -133,7 +133,7 @@ def write_prediction(directory: Path, image_path: Path, labels: Tensor) -> None:
 
     Args:
         directory: Root of the predictions.
-        image_path: Of the image; its last folder and its name are kept.
+        image_path: Path of the image; its last folder and its name are kept.
         labels: Generated ids in [0, 65535], integer. Shape (H, W).
     """
     name = label_map_name(image_path.name, sharing_in(image_path.parent))

@@ -208,7 +208,7 @@ class SegmentationCounts:
         """Add images.
 
         Args:
-            entries: Of `CountLayout.entries`, on the device of these counts.
+            entries: Entries from `CountLayout.entries`, on the device of these counts.
         """
         self.values.index_add_(0, entries.positions, entries.amounts)
         self.open_images += entries.open_images
@@ -273,7 +273,7 @@ def matched_scores(counts: SegmentationCounts, mapping: np.ndarray) -> MatchedSc
     """Score a data set after a match.
 
     Args:
-        counts: Of all images, on the CPU; at least one image.
+        counts: Counts of all images, on the CPU; at least one image.
         mapping: Category id of each generated id; C + 1 is never right and never "others". 0 maps
             to 0 and no other id does. One-to-one up to C + 1 unless the counts are `many_to_one`.
             Shape (G + 1,).

@@ -41,7 +41,7 @@ def decayed_sum(running: Tensor, counts: Tensor, decay: float = 0.99) -> Tensor:
     Args:
         running: Counts of earlier iterations, equal on all ranks, float64 (a rare class decays for
             thousands of iterations). Any shape.
-        counts: Of this rank's images, int64, the same shape.
+        counts: Counts of this rank's images, int64, the same shape.
         decay: Share of the old counts that is kept.
 
     Returns:
@@ -74,7 +74,7 @@ def progressive_weights(iou: Tensor, tags: Tensor, power: float = 8) -> Tensor:
     by 1, so that what the network cannot segment at all gets full weight.)
 
     Args:
-        iou: Of each class, in [0, 1]. Shape (K,).
+        iou: IoU of each class, in [0, 1]. Shape (K,).
         tags: Whether the class is in C(x), bool; one or more in every image. Shape (B, K).
         power: Large values trust well-known classes only.
 
@@ -111,7 +111,7 @@ def class_aware_cross_entropy(
             probability to raise: it is left out like an ignored one (`share_outside_tags` tells
             how many there are). Shape (B, H, W).
         ignore_index: Id of pixels that count nowhere.
-        weights: Of each image's pixels; None for 1. Shape (B,).
+        weights: Weights of each image's pixels; None for 1. Shape (B,).
         align_corners: As in F.interpolate.
 
     Returns:
@@ -171,8 +171,8 @@ def image_tag_loss(logits: Tensor, tags: Tensor, valid: Tensor) -> Tensor:
     own resolution and worked on in float32.
 
     Args:
-        logits: Of the classes whose presence is to be told (no background, which is everywhere);
-            any float dtype. Shape (B, K, h, w).
+        logits: Logits of the classes whose presence is to be told (no background, which is
+            everywhere); any float dtype. Shape (B, K, h, w).
         tags: Whether the image has the class, bool. Shape (B, K).
         valid: False in the padding, bool. Shape (B, H, W).
 

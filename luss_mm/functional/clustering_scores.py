@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 from scipy.special import entr
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def contingency(
@@ -102,7 +104,7 @@ def candidate_numbers(smallest: int, largest: int, ratio: float = 1.2) -> list[i
     return numbers
 
 
-def mean_silhouette(embeddings: Tensor, clusters: Tensor) -> float:
+def mean_silhouette(embeddings: 'Tensor', clusters: 'Tensor') -> float:
     """Mean silhouette of all samples, by Euclidean distance.
 
     s = (b - a) / max(a, b), where a is a sample's mean distance to the others of its cluster and b
@@ -117,6 +119,8 @@ def mean_silhouette(embeddings: Tensor, clusters: Tensor) -> float:
 
     Source: Rousseeuw, Silhouettes, J. Comput. Appl. Math. 20 (1987).
     """
+    import torch  # here, so that a report, which has the other scores, imports no torch
+
     present, clusters = clusters.unique(return_inverse=True)
     membership = torch.nn.functional.one_hot(clusters).double()  # (N, K)
     sizes = membership.sum(dim=0)  # (K,)
@@ -143,7 +147,7 @@ def suggest_number(numbers: Sequence[int], silhouettes: Sequence[float]) -> int:
 
     Args:
         numbers: K, rising.
-        silhouettes: Of the clusterings with these K.
+        silhouettes: Silhouettes of the clusterings with these K.
     """
     best = max(silhouettes)
     limit = ENOUGH * best if 0 < best < STRONG else best

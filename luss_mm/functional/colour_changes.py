@@ -80,7 +80,7 @@ def shift_hue(images: Tensor, turns: Tensor) -> Tensor:
 
     Args:
         images: In [0, 255]. Shape (B, 3, h, w).
-        turns: Of the circle, any number. Shape (B,).
+        turns: Turns of the circle, any number. Shape (B,).
 
     Returns:
         Shape (B, 3, h, w), float.

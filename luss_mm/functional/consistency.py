@@ -66,10 +66,10 @@ def select_class_aware(
     other in float32: beside the logits there are no more than two maps of one image (K, H, W).
 
     Args:
-        logits: Of the network that labels the pixels, any float dtype. Shape (B, K, H, W).
+        logits: Logits of the network that labels the pixels, any float dtype. Shape (B, K, H, W).
         valid: False at padding, bool. Shape (B, H, W).
         certain: A class that is nowhere more probable than this selects nothing.
-        fraction: Of a certain class's largest probability that a pixel has to exceed.
+        fraction: Share of a certain class's largest probability that a pixel has to exceed.
 
     Returns:
         bool, never True outside of `valid`. Shape (B, H, W).

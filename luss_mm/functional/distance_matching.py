@@ -67,9 +67,9 @@ def vote_of_neighbours(
         features: Enlarged feature maps, any float dtype and length (a zero vector is equally far
             from all references). Shape (B, C, h, w).
         directions: Unit rows. Shape (R, C).
-        categories: Of the references, integer. Shape (R,).
+        categories: Categories of the references, integer. Shape (R,).
         neighbours: How many vote; all where there are fewer.
-        temperature: Of the weights, > 0.
+        temperature: Temperature of the weights, > 0.
         max_bytes: Budget of a chunk (at least one pixel).
 
     Returns:

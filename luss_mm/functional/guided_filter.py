@@ -38,7 +38,7 @@ def guided_filter(score: Tensor, guide: Tensor, radius: float, epsilon: float = 
     Args:
         score: p, any float dtype, of any resolution. Shape (B, h, w).
         guide: I, RGB in [0, 1]. Shape (B, 3, H, W).
-        radius: Of the windows, as a share of the short side.
+        radius: Radius of the windows, as a share of the short side.
         epsilon: Variance of colour below which a window counts as flat.
 
     Returns:

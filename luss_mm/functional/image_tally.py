@@ -100,7 +100,7 @@ def tally_image(
         num_clusters: G.
         num_categories: C.
         ignore_index: True id of pixels that count nowhere, outside of [0, C].
-        radius: Of the boundary band in pixels.
+        radius: Radius of the boundary band in pixels.
         background: 0 if id 0 is "others". None if it is a cluster and a category like the rest; ids
             then end at G - 1 and C - 1.
 
@@ -145,7 +145,7 @@ def check_ids(
     Args:
         name: What the label map is, for the message.
         labels: Any integer dtype and shape, not empty, ignored pixels replaced.
-        number: Of ids without "others"; `setting` has this value.
+        number: Number of ids without "others"; `setting` has this value.
         setting: Name of the setting.
         ignore_index: Id of ignored pixels, for the message.
         background: As in `tally_image`.

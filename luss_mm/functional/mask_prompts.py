@@ -60,7 +60,7 @@ def active_categories(squared_distances: np.ndarray, sigma: float) -> list[int]:
     """Categories that an image may show: its main one, and the others that are near enough.
 
     Args:
-        squared_distances: Of the image's embedding to the centroids. Shape (K,).
+        squared_distances: Squared distances of the image's embedding to the centroids. Shape (K,).
         sigma: Bound on the squared distance of the further categories, inclusive, compared in the
             precision of the distances. The main category need not meet it.
 
@@ -158,7 +158,7 @@ def class_prompts(
         label_map: Coarse generated ids, integer in [0, K]. Shape (H, W).
         score: Foreground score at the same size. Its highest pixel becomes the positive point of
             the class that is labelled there, and of no other. Shape (H, W).
-        squared_distances: Of the image's embedding to the centroids. Shape (K,).
+        squared_distances: Squared distances of the image's embedding to the centroids. Shape (K,).
         sigma: See `active_categories`.
         min_area: Components of fewer pixels give no box, a class without boxes no prompt.
 
@@ -187,8 +187,8 @@ def prompts_with_score(prompts: Sequence[MaskPrompt], score: ForegroundScore) ->
     """The same prompts with the foreground score, and each with a point of its own.
 
     Args:
-        prompts: Of one image, as `class_prompts` makes them.
-        score: Of the same image.
+        prompts: Prompts of one image, as `class_prompts` makes them.
+        score: Score of the same image.
 
     Returns:
         Prompts whose point is the highest score in the region, of equals the first, row by row.
@@ -209,7 +209,7 @@ def score_trimap(score: ForegroundScore, region: np.ndarray, others: np.ndarray)
     scores in the region is.
 
     Args:
-        score: Of the image.
+        score: Score of the image.
         region: Where the class is by the coarse label map, bool (H, W).
         others: Where other classes are, bool (H, W).
 
@@ -277,10 +277,10 @@ def merging_outcome(
 
     Args:
         label_map: Coarse generated ids. Shape (H, W).
-        active: Of `active_categories`.
+        active: Active categories from `active_categories`.
         prompted: Categories of `class_prompts`.
         masks: One a prompt, bool (H, W).
-        merged: Of `merge_masks`. Shape (H, W).
+        merged: Merged masks from `merge_masks`. Shape (H, W).
 
     Returns:
         labelled: Categories in `merged`.

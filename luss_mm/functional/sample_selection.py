@@ -177,7 +177,7 @@ def balance_clusters(
             for no limit.
         floor: A smaller cluster is filled up to floor x median with samples drawn from its own with
             replacement, besides all of its own; in (0, cap], or None for no filling.
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Returns:
         Indices of the samples that take part, rising, repeated where they were drawn again, int64.

@@ -204,7 +204,7 @@ def best_threshold(
     """Score every threshold with its own matching and take the best mean IoU.
 
     Args:
-        counts: Of all images.
+        counts: Counts of all images.
         match: Maps shared images (G, C) and shared pixels (G, C) to the category id of each
             generated id (G + 1,). Default: the official Hungarian matching.
 

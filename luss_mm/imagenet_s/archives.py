@@ -318,7 +318,7 @@ class MaskArchive:
     """An archive that was looked through.
 
     Attributes:
-        path: Of the file.
+        path: Path of the file.
         masks: Members by (subset, `<split>-segmentation/<wnid>/<name>.png`).
     """
 
@@ -365,7 +365,7 @@ def unpack_masks(
         archives: Where to look for them; the first that has a mask gives it.
         subset: 50, 300 or 919.
         folder: `<split>-segmentation`, as in the archives.
-        images: Of the split.
+        images: Images of the split.
         directory: Where `<wnid>/<name>.png` goes.
 
     Returns:

@@ -64,11 +64,11 @@ def survey_files(
     """Count the files `<folder>/<name><suffix>` below a directory and draw a sample in one pass.
 
     Args:
-        directory: Of the split. Links are followed.
-        suffix: Of the files to look at; others are not looked at.
+        directory: Directory of the split. Links are followed.
+        suffix: Suffix of the files to look at; others are not looked at.
         sample_size: How many to draw at most; all are equally likely.
         belongs: Whether a relative path is one of the split's.
-        seed: Of the sample.
+        seed: Seed of the sample.
     """
     survey, draw = Survey(), random.Random(seed)
     for name in _files(directory, suffix):

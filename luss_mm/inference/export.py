@@ -29,7 +29,7 @@ class ExportCheck:
     """How an exported file was checked.
 
     Attributes:
-        largest_difference: Of `logits`: absolute, to PyTorch's. Of `labels`: how far the logit of
+        largest_difference: For `logits`, absolute, to PyTorch's; for `labels`, how far the logit of
             the exported label is below PyTorch's largest at that pixel; 0 if all labels agree.
         tolerance: It may be this large.
         sizes: (H, W) of the images that were tried, in batches of 1 and 2.
@@ -46,7 +46,7 @@ class LogitsNetwork(nn.Module):
     """Image to logits at the decode head's resolution.
 
     Args:
-        segmentor: Of mmseg, in eval mode.
+        segmentor: Segmentor of mmseg, in eval mode.
     """
 
     def __init__(self, segmentor: nn.Module) -> None:
@@ -86,7 +86,7 @@ def export_segmentor(
     """Write a file that gives what the segmentor gives, or none.
 
     Args:
-        segmentor: Of mmseg, in eval mode, on the CPU.
+        segmentor: Segmentor of mmseg, in eval mode, on the CPU.
         path: Ends in .onnx, .pt2 (torch.export) or .ts (TorchScript).
         output: 'logits' or 'labels', see `NETWORKS`.
         sizes: (H, W) to check. With several, the file takes any size and batch; with one, images of

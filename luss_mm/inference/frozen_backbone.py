@@ -110,7 +110,7 @@ def read_frozen_backbone(
     """Take from a recipe what the features of its backbone need.
 
     Args:
-        settings: Of the recipe.
+        settings: Settings of the recipe.
         checkpoint: Instead of the recipe's own setting of this name.
         also: Further settings that are needed.
 
@@ -302,7 +302,7 @@ def score_plain_baseline(baseline: FrozenBackbone, seeds: int) -> dict[str, Any]
     """Run it with several seeds of k-means.
 
     Args:
-        baseline: Of `read_plain_baseline`.
+        baseline: Baseline from `read_plain_baseline`.
         seeds: How many; the first is 0.
 
     Returns:

@@ -24,13 +24,7 @@ from torch import Tensor, nn
 
 from luss_mm.datasets import image_walk
 from luss_mm.datasets.image_walk import IMAGE_SUFFIXES, is_image, size_of
-from luss_mm.evaluation.cluster_matching import (
-    given_names,
-    merged_ids,
-    name_of,
-    read_names,
-    run_names,
-)
+from luss_mm.evaluation.cluster_names import given_names, merged_ids, name_of, read_names, run_names
 from luss_mm.functional.label_codec import MAX_ID, category_palette
 from luss_mm.inference.trained_segmentor import find_segmentor, refine_predictions
 from luss_mm.pipeline.image_batches import batches_of_equal_size
@@ -145,7 +139,7 @@ class LUSSInferencer(BaseInferencer):
             config (a file, which is executed, or a Config).
         weights: Checkpoint of a config given as `model`.
         device: 'cpu', 'cuda', 'cuda:1' ...; None takes a GPU if there is one.
-        scope: Of mmengine's registries.
+        scope: Scope of mmengine's registries.
         show_progress: Unused here: `tools/infer.py` shows the progress of folders.
         names: JSON file as `read_names` takes it; ids that share a name become the lowest of them.
             'run' takes the run's own `names.json`, or else the categories that its clusters were

@@ -42,9 +42,9 @@ class LabelStep:
         clusters: Finished clusters.
         label_dataset: Config of the whole training images.
         label_transform: Config of `GeneratePseudoLabel`.
-        threshold: Of the foreground score.
+        threshold: Threshold of the foreground score.
         ignore_index: Mask id of pixels that count nowhere.
-        certain_quantiles: Of the foreground scores of the step's training images.
+        certain_quantiles: Quantiles of the foreground scores of the step's training images.
     """
 
     name: str
@@ -117,7 +117,7 @@ class LabelStep:
         Args:
             split: Folder below the data root.
             out: Gets the folders features and `name`, which later calls take up.
-            name: Of the folder of label maps.
+            name: Name of the folder of label maps.
 
         Returns:
             The folder with `<relative path>.png`.
@@ -143,7 +143,7 @@ class PredictionStep:
     """The fine-tuned network, as the last step.
 
     Attributes:
-        work_dir: Of the finished run.
+        work_dir: Work directory of the finished run.
         data_root: Holds the splits.
         num_clusters: K.
         ignore_index: Mask id of pixels that count nowhere.

@@ -311,8 +311,8 @@ class LabelsStep(Step):
         """Label the images with a given threshold.
 
         Args:
-            directory: Of the label maps.
-            threshold: Of the foreground score.
+            directory: Directory of the label maps.
+            threshold: Threshold of the foreground score.
             certain_scores: See `PixelLabeller`.
             used_ground_truth: By the threshold.
 

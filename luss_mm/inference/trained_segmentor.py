@@ -28,7 +28,7 @@ class TrainedSegmentor:
     """What inference and export need of a run.
 
     Attributes:
-        config: Of the stage, resolved.
+        config: Config of the stage, resolved.
         checkpoint: Weights of exactly the config's model.
         folder: Where the checkpoint lies; its evaluation says what clusters were matched to.
     """

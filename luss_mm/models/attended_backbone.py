@@ -46,7 +46,7 @@ class PixelAttentionHead(nn.Module):
         nearly half of this head's arithmetic.
 
         Args:
-            features: Of the backbone, not normalised. Shape (B, C, h, w).
+            features: Features of the backbone, not normalised. Shape (B, C, h, w).
             enlarged: The same through `upsample_features`. Shape (B, C, s * h, s * w).
 
         Returns:
@@ -72,7 +72,7 @@ class GatePooling:
             about .5 on an image of one object gets one category.
         sharpen_radius: Radius of `guided_filter` on the foreground score, as a share of the short
             side, guided by the image. 0: no filter.
-        sharpen_epsilon: Of `guided_filter`.
+        sharpen_epsilon: Epsilon of `guided_filter`.
         image_threshold: Whether each image is cut at its own Otsu threshold, which `centre_scores`
             moves to 1/2; the foreground threshold of all images is then .5.
     """
@@ -99,7 +99,7 @@ class GatePooling:
         """What pixels are compared with centroids by; only directions count.
 
         Args:
-            features: Of the backbone, not enlarged. Shape (B, C, h, w).
+            features: Features of the backbone, not enlarged. Shape (B, C, h, w).
             gates: In [0, 1]. Shape (B, C or 1, s * h, s * w).
 
         Returns:
@@ -115,7 +115,7 @@ class GatePooling:
         """Foreground scores as they are thresholded.
 
         Args:
-            scores: Of the gates, in [0, 1]. Shape (B, h, w).
+            scores: Scores of the gates, in [0, 1]. Shape (B, h, w).
             images: Normalised. Shape (B, 3, H, W).
             preprocessor: With the mean and std that normalised them.
 
@@ -247,7 +247,7 @@ class FoldedAttention(nn.Module):
         """Gates of the enlarged and then normalised features.
 
         Args:
-            features: Of the backbone, not normalised. Shape (B, C, h, w).
+            features: Features of the backbone, not normalised. Shape (B, C, h, w).
             enlarged: The same through `upsample_features`. Shape (B, C, s * h, s * w).
 
         Returns:

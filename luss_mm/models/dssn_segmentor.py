@@ -60,9 +60,9 @@ class DSSNSegmentor(StudentTeacher):
         selection: 'class_aware' (VOC, COCO) or 'all' (Cityscapes).
         certain: As in `select_class_aware`.
         fraction: As in `select_class_aware`.
-        unlabelled_weight: Of L_s1, L_s2, L_f and L_F.
-        alignment_weight: Of both MSE.
-        total_weight: Of the whole loss.
+        unlabelled_weight: Weight of L_s1, L_s2, L_f and L_F.
+        alignment_weight: Weight of both MSE.
+        total_weight: Weight of the whole loss.
         dropout: Rate of the feature perturbation.
         perturbed_levels: Indices of the perturbed feature levels; None for all.
         strong_from_epoch: First epoch (from 0) with L_s1 and L_s2; before it the teacher is a plain
@@ -132,9 +132,9 @@ class DSSNSegmentor(StudentTeacher):
         Args:
             inputs: Normalised images: 'labelled' (B, 3, H, W), and 'weak', 'strong1' and 'strong2'
                 (2U, 3, H, W), in which row U + i is the partner of row i.
-            data_samples: Of each view. Labelled and weak ones have gt_sem_seg (its ignored pixels
-                are not valid), labelled ones the metainfo has_mask, strong ones cutmix_box; a
-                partner's box is not used.
+            data_samples: Data samples of each view. Labelled and weak ones have gt_sem_seg (its
+                ignored pixels are not valid), labelled ones the metainfo has_mask, strong ones
+                cutmix_box; a partner's box is not used.
 
         Returns:
             The heads' own losses (`decode.loss_ce`, ...), `loss_feature1`, `loss_feature2`,

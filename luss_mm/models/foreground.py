@@ -27,7 +27,7 @@ class FeatureLength(BaseModule):
         """One gate a pixel.
 
         Args:
-            features: Of the backbone. Shape (B, C, h, w).
+            features: Features of the backbone. Shape (B, C, h, w).
             enlarged: The same through `upsample_features`. Shape (B, C, s * h, s * w).
 
         Returns:
@@ -65,7 +65,7 @@ class FoundHead(BaseModule):
         """One gate a pixel. The head is linear, so its result is enlarged rather than its input.
 
         Args:
-            features: Of the backbone. Shape (B, C, h, w).
+            features: Features of the backbone. Shape (B, C, h, w).
             enlarged: The same through `upsample_features`; only its size counts. Shape
                 (B, C, s * h, s * w).
 
@@ -86,8 +86,8 @@ class FoundModel(AttendedBackbone):
 
     Args:
         foreground: Config of the `FoundHead`.
-        target_radius: Of the `guided_filter` that moves the edges of targets, as a share of the
-            short side.
+        target_radius: Radius of the `guided_filter` that moves the edges of targets, as a share of
+            the short side.
         **kwargs: As `AttendedBackbone`.
 
     Source: Simeoni et al. 2023 (FOUND), section 3.3, with other coarse masks (theirs come from the
@@ -132,8 +132,8 @@ class FoundModel(AttendedBackbone):
         """What the head learns: 1 where the object is thought to be, else 0.
 
         Args:
-            features: Of the backbone. Shape (B, C, h, w).
-            logits: Of the head. Shape (B, 1, h, w).
+            features: Features of the backbone. Shape (B, C, h, w).
+            logits: Logits of the head. Shape (B, 1, h, w).
             images: Normalised. Shape (B, 3, H, W).
 
         Returns:

@@ -149,7 +149,7 @@ class PrototypeHead(ProjectionHead):
         return _float32_linear(embeddings, self.prototypes.weight)
 
     def score_frozen(self, embeddings: Tensor) -> Tensor:
-        """As `score`, with no gradient into the prototypes."""
+        """Same as `score`, without gradients into the prototypes."""
         return _float32_linear(embeddings, self.prototypes.weight.detach())
 
     def mean_over_sets(
@@ -162,10 +162,10 @@ class PrototypeHead(ProjectionHead):
         """Mean of a loss over the sets of prototypes.
 
         Args:
-            loss: Of assignments, scores and a temperature.
+            loss: Loss of assignments, scores and a temperature.
             assignments: To all prototypes, set by set. Each (B, P).
             scores: Likewise. Each (B, P).
-            temperature: Of the softmax over the prototypes of a set.
+            temperature: Temperature of the softmax over the prototypes of a set.
         """
         sets = zip(self.by_set(assignments), self.by_set(scores), strict=True)
         return torch.stack([loss(q, s, temperature) for q, s in sets]).mean()
@@ -230,9 +230,9 @@ class PixelToPixelHead(nn.Module):
         hidden_channels: H.
         embedding_channels: D.
         points: Matched points along each axis of the overlap.
-        placement: Of the points: 'edge', from edge to edge of the overlap and sampled with zeros
-            around the maps, as in the authors' code; or 'centre', in the middle of equal cells,
-            border cells repeated.
+        placement: Placement of the points: 'edge', from edge to edge of the overlap and sampled
+            with zeros around the maps, as in the authors' code; or 'centre', in the middle of equal
+            cells, border cells repeated.
     """
 
     def __init__(

@@ -36,10 +36,10 @@ def decide_label_map(
     """Argmax of resized logits at the size of the image's file, without its padding and flip.
 
     Args:
-        logits: Of one image, at any resolution, resized bilinearly. Shape (K, h, w).
+        logits: Logits of one image, at any resolution, resized bilinearly. Shape (K, h, w).
         meta: `ori_shape` and, where padded or flipped, `img_padding_size` or `padding_size`,
             `flip` and `flip_direction`.
-        input_size: Of the padded network input, (H, W) in pixels.
+        input_size: Size of the padded network input, (H, W) in pixels.
         max_pixels: Images with more pixels than this are decided at a longest side of `max_side`
             and enlarged by nearest neighbour.
         max_side: See above.
@@ -90,9 +90,9 @@ def full_size_logits(
     """Logits at the size of the image's file, without its padding and flip.
 
     Args:
-        logits: Of one image, at any resolution. Shape (K, h, w).
+        logits: Logits of one image, at any resolution. Shape (K, h, w).
         meta: As in `decide_label_map`.
-        input_size: Of the padded network input, (H, W) in pixels.
+        input_size: Size of the padded network input, (H, W) in pixels.
         align_corners: As in F.interpolate.
 
     Returns:
@@ -124,10 +124,10 @@ def resize_without_padding(
     """Maps of the image that lies in a padded input; see `_axis_window`.
 
     Args:
-        maps: Of the padded input, at any resolution. Shape (B, ..., h, w).
-        size: Of the image in the result, (H, W).
-        padding: Of `padding_of`.
-        input_size: Of the padded input, (H, W) in pixels.
+        maps: Maps of the padded input, at any resolution. Shape (B, ..., h, w).
+        size: Size of the image in the result, (H, W).
+        padding: Padding from `padding_of`.
+        input_size: Size of the padded input, (H, W) in pixels.
         resize: Makes maps (B, H', W') of maps like `maps` and a size.
 
     Returns:
@@ -181,7 +181,7 @@ class ForegroundRefiner:
 
     Args:
         segmenter: Config of a segmenter in mmseg's MODELS.
-        preprocessor: Of the network; undone to get the image back.
+        preprocessor: Preprocessor of the network; undone to get the image back.
 
     Raises:
         ValueError: If the preprocessor does not tell how it normalises images.
@@ -206,7 +206,7 @@ class ForegroundRefiner:
         """Where an image shows an object.
 
         Args:
-            logits: Of one image, at any resolution. Shape (K + 1, h, w).
+            logits: Logits of one image, at any resolution. Shape (K + 1, h, w).
             image: The network's input, normalised and perhaps padded. Shape (3, H, W).
             meta: As in `decide_label_map`.
 

@@ -40,7 +40,7 @@ def dense_crf(probabilities: np.ndarray, image: np.ndarray, iterations: int = 1)
     Args:
         probabilities: Summing to 1 over the classes. float32 (K, H, W).
         image: RGB uint8 (H, W, 3).
-        iterations: Of the mean field approximation.
+        iterations: Iterations of the mean field approximation.
 
     Returns:
         Probabilities, float32 (K, H, W).
@@ -252,8 +252,8 @@ class MapsPreprocessor(SegDataPreProcessor):
         """Prepare a batch.
 
         Args:
-            data: Of `PackCachedMaps`: `inputs`, for each level the maps (C, h, w) of the images,
-                and `data_samples`; or of images as for `SegDataPreProcessor`.
+            data: Data from `PackCachedMaps`: `inputs`, for each level the maps (C, h, w) of the
+                images, and `data_samples`; or of images as for `SegDataPreProcessor`.
             training: As for `SegDataPreProcessor`.
 
         Returns:

@@ -87,9 +87,9 @@ class PASSPretrainer(ViewsPretrainer):
         pixel_to_pixel: Config of the `PixelToPixelHead`; None leaves this loss out.
         image_weight: Weight w0 of the image-level loss.
         deep_to_shallow_weights: Weight of each shallow stage; default 1 each.
-        temperature: Of the softmax over prototypes.
-        epsilon: Of Sinkhorn.
-        sinkhorn_iterations: Of Sinkhorn.
+        temperature: Temperature of the softmax over prototypes.
+        epsilon: Epsilon of Sinkhorn.
+        sinkhorn_iterations: Iterations of Sinkhorn.
         freeze_backbone: Train only the heads. The backbone is in eval mode then, so its statistics
             of batch norm stay as they are too.
         data_preprocessor: Config, normally `ViewsPreprocessor`.

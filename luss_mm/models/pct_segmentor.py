@@ -56,10 +56,10 @@ class PCTSegmentor(SemiSegmentor):
         ignore_index: Label of padding and of void pixels, which count in no loss.
         has_background: Whether id 0 is background; L3 leaves it out.
         loss_stride: Losses are taken at every loss_stride-th pixel of the label map.
-        loss_weights: Of L1 to L4.
-        auxiliary_weight: Of an auxiliary head's losses.
-        decay: Of the running pixel counts, an iteration.
-        power: Of the progressive weights.
+        loss_weights: Weights of L1 to L4.
+        auxiliary_weight: Weight of an auxiliary head's losses.
+        decay: Decay of the running pixel counts, an iteration.
+        power: Power of the progressive weights.
         predict_with: 'hybrid' or 'pseudo', whose label map is `pred_sem_seg`.
         **kwargs: As `SemiSegmentor`.
 
@@ -109,7 +109,8 @@ class PCTSegmentor(SemiSegmentor):
 
         Args:
             inputs: Views 'labelled' and 'tagged', normalised images. Each (B, 3, H, W).
-            data_samples: Of each view, with gt_sem_seg and the metainfo has_mask and image_tags.
+            data_samples: Data samples of each view, with gt_sem_seg and the metainfo has_mask and
+                image_tags.
 
         Returns:
             `loss_labelled`, `loss_pseudo`, `loss_tags`, `loss_cross`; without 'loss' in their name,

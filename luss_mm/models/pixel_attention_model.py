@@ -19,9 +19,9 @@ class PixelAttentionModel(AttendedBackbone):
     Args:
         head: Config of the `PrototypeHead` of pretraining.
         queue_length: Rows of the feature queue of each view.
-        temperature: Of the softmax over prototypes.
-        epsilon: Of Sinkhorn.
-        sinkhorn_iterations: Of Sinkhorn.
+        temperature: Temperature of the softmax over prototypes.
+        epsilon: Epsilon of Sinkhorn.
+        sinkhorn_iterations: Iterations of Sinkhorn.
         frozen_norm_eval: Keep the frozen BN layers in eval mode. The authors train with batch
             statistics (False).
         **kwargs: As `AttendedBackbone`, without `foreground`, which is learnt.

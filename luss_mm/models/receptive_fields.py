@@ -88,7 +88,7 @@ class ReceptiveFieldSegmentor(LUSSSegmentor):
         num_branches: 2 or 3.
         expansion: Branches lie at (1 - expansion), 1 (with 3 branches) and (1 + expansion) times
             the dilation.
-        initial_weight: Of every branch.
+        initial_weight: Initial weight of every branch.
         **kwargs: As `LUSSSegmentor`.
 
     Raises:
@@ -214,7 +214,7 @@ class ReceptiveFieldSegmentor(LUSSSegmentor):
 
 
 def _is_searchable(module: nn.Module) -> bool:
-    """As mmcv decides."""
+    """Whether mmcv would search this layer."""
     return isinstance(module, nn.Conv2d) and any(k > 1 and k % 2 for k in module.kernel_size)
 
 

@@ -87,7 +87,7 @@ def build_segmentor(config: dict) -> EncoderDecoder:
     """Build a segmentor that choosing among classes per pixel works with.
 
     Args:
-        config: Of an mmseg EncoderDecoder or a subclass; stays as it is.
+        config: Config of an mmseg EncoderDecoder or a subclass; stays as it is.
 
     Raises:
         ValueError: If it has several decode heads or one class.

@@ -33,7 +33,7 @@ class TIMMFeatureMaps(BaseModule):
             That of a plain transformer is its patch.
         frozen: Never train it; it stays in eval mode, so that statistics of batch norm stay too.
         init_cfg: Where weights come from. timm's own download is not used.
-        **options: Of timm's network, for instance `drop_path_rate`; it refuses unknown ones.
+        **options: Options of timm's network, for instance `drop_path_rate`; others are refused.
 
     Raises:
         ModuleNotFoundError: If timm is not installed.

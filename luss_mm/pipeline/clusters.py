@@ -35,12 +35,12 @@ class KMeans:
     """How k-means is run, see `fit_kmeans`.
 
     Attributes:
-        iterations: Of each restart.
+        iterations: Iterations of each restart.
         restarts: Number of restarts.
         initialization: 'random' or 'k-means++'.
-        components: Of the projections that are clustered, or None.
-        neighbours: Of each sample in the means that are clustered, 0 for none.
-        seed: Of the first restart.
+        components: Principal components of the projections that are clustered, or None.
+        neighbours: Neighbours of each sample in the means that are clustered, 0 for none.
+        seed: Seed of the first restart.
     """
 
     iterations: int = 20
@@ -66,7 +66,7 @@ def cluster_features(
     """k-means on all embeddings, on rank 0.
 
     Args:
-        directory: Of the output.
+        directory: Directory of the output.
         embeddings: float32, may be memory-mapped. Shape (N, C).
         num_clusters: K.
         inputs: Names to keys: the features.
@@ -164,9 +164,9 @@ def denoise_clusters(
     Disk while k-means runs: a copy of the kept rows.
 
     Args:
-        directory: Of the output.
+        directory: Directory of the output.
         embeddings: Unit rows, float32; may be memory-mapped, they are read by chunks. Shape (N, C).
-        clusters: Of all embeddings.
+        clusters: Clusters of all embeddings.
         rules: Which samples are kept.
         num_clusters: K of the new clusters.
         inputs: Names to keys: the features and the clusters.

@@ -58,7 +58,7 @@ def extract_features(
     9.7 GB, 19.4 GB). Memory: one shard on each rank.
 
     Args:
-        directory: Of the output.
+        directory: Directory of the output.
         model: With pretrained backbone and attention, in the precision that `settings` tell.
         batches: Over the training images at clustering size.
         inputs: Names to keys: the checkpoint and the data.
@@ -127,7 +127,7 @@ def cache_feature_maps(
     320 pixels. Memory: one shard on each rank.
 
     Args:
-        directory: Of the output.
+        directory: Directory of the output.
         model: Whose backbone is frozen, in the precision that `settings` tell.
         batches: Over whole images in the size that the network sees.
         outputs: Which of the backbone's outputs, in the order in which they are kept.
@@ -246,7 +246,7 @@ def score_images(
     Memory: a shard on each rank. Disk: 8 bytes an image.
 
     Args:
-        directory: Of the output.
+        directory: Directory of the output.
         classifier: Put into eval mode.
         batches: Over a data set whose samples carry `class_label`.
         rule: Which labels and losses.

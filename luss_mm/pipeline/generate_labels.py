@@ -80,8 +80,9 @@ class PixelLabeller:
         """What the transform says of each image: `gt_seg_map`, `coarse_label`, `label_outcome` ...
 
         Args:
-            samples: Of `PackImage`, of one input size; with a segmenter also `loaded_image`.
-            embeddings: Of the images, float32 (B, C).
+            samples: Samples from `PackImage`, of one input size; with a segmenter also
+                `loaded_image`.
+            embeddings: Embeddings of the images, float32 (B, C).
 
         Yields:
             A dict for each image; its maps have the size of the image and are made in its turn.
@@ -140,10 +141,11 @@ def generate_labels(
     and the label maps that wait to be written (see `BackgroundWriter`). Disk: one PNG an image.
 
     Args:
-        directory: Of the output.
-        labeller: Of the images.
+        directory: Directory of the output.
+        labeller: Labeller of the images.
         batches: Over whole images; its data set is a `LUSSDataset`.
-        embeddings: Of the same images in the same order, float32, may be memory-mapped. (N, C).
+        embeddings: Embeddings of the same images in the same order, float32, may be memory-mapped.
+            (N, C).
         inputs: Names to keys: checkpoint, clusters, data.
         settings: What else decides the label maps.
         used_ground_truth: Passed on from the choice of the threshold.
@@ -195,7 +197,7 @@ def sum_outcomes(
 
     Args:
         finished: With the counts of every shard; its directory gets `outcomes.json`.
-        num_shards: Of the data set.
+        num_shards: Number of shards of the data set.
         summarise: Turns the sums into what is written and logged.
     """
     barrier()  # all shards are there
@@ -242,7 +244,7 @@ def count_outcome(result: Mapping[str, Any]) -> Counter[str]:
     """What happened to one image: its foreground, its cluster, and the fates of its categories.
 
     Args:
-        result: Of `GeneratePseudoLabel`; for the fates see `merging_outcome`.
+        result: Result from `GeneratePseudoLabel`; for the fates see `merging_outcome`.
     """
     foreground = float((result['gt_seg_map'] > 0).mean())
     counts = Counter(images=1)
@@ -266,7 +268,7 @@ class ThresholdRule:
     Attributes:
         rule: 'otsu', a number in [0, 1], or 'validation_sweep'.
         sweep_batches: Whole validation images with masks; the sweep alone reads them.
-        certain_quantiles: Of the training scores, see `certain_scores`.
+        certain_quantiles: Quantiles of the training scores, see `certain_scores`.
     """
 
     rule: str | float
@@ -300,7 +302,7 @@ def choose_threshold(
     """Choose the foreground threshold and write it down.
 
     Args:
-        directory: Of the output.
+        directory: Directory of the output.
         rule: How to choose.
         model: Used by the sweep alone.
         score_counts: Histogram of the training foreground scores over [0, 1]. int64 (B,).

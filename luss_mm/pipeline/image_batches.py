@@ -33,7 +33,7 @@ class FinishedShards:
     a machine that loses power may leave empty ones behind; records are.
 
     Args:
-        directory: Of the output; the records lie in its folder `.finished-shards`.
+        directory: Directory of the output; the records lie in its folder `.finished-shards`.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -163,7 +163,7 @@ def batches_of_equal_size(
 
     Args:
         samples: In any order of shapes.
-        shape: Of a sample.
+        shape: Shape of a sample.
         batch_size: Samples of a batch at most.
         window: Samples that wait for others of their shape at most; then the fullest group goes.
 
@@ -195,7 +195,7 @@ def stack_images(
     Args:
         samples: With `inputs` of one shape, (3, h, w) each.
         device: Where the images go.
-        key: Of the samples, for other tensors than `inputs`.
+        key: Key of the samples, for other tensors than `inputs`.
     """
     images = [sample[key] for sample in samples]
     if torch.device(device).type != 'cuda':
@@ -225,9 +225,9 @@ def join_arrays(
     The shards go only when these files are complete. Memory: one shard on each rank.
 
     Args:
-        directory: Of the output.
+        directory: Directory of the output.
         batches: Over the images.
-        title: Of the progress.
+        title: Title of the progress.
         make_shard: Arrays of a shard from its batches, its first sample and the one after its last.
         join: Copies the arrays of all shards, which come in order, on rank 0; returns the files for
             all of them.
@@ -258,9 +258,9 @@ def write_label_maps(
     """Write this rank's label maps that are not finished, `<directory>/<label_map_name>`.
 
     Args:
-        finished: Of the output; keeps what was counted in each shard.
+        finished: Finished shards of the output; keeps what was counted in each shard.
         batches: Over the images.
-        title: Of the progress.
+        title: Title of the progress.
         label: Samples of a batch, their ids (H, W) and what is to be counted.
     """
     with BackgroundWriter() as writer:

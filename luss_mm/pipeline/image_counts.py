@@ -132,7 +132,7 @@ def foreground_iou(counts: ImageCounts, mapping: np.ndarray, num_categories: int
     "Others" is left out, so that an image without a found object scores 0.
 
     Args:
-        counts: Of the image.
+        counts: Counts of the image.
         mapping: Category id of each generated id, C + 1 for unmatched. Shape (G + 1,).
         num_categories: C.
 
@@ -197,7 +197,7 @@ def judge_run(work_dir: str | Path, stage: str) -> RunHealth:
     neither facts nor failures.
 
     Args:
-        work_dir: Of a finished recipe.
+        work_dir: Work directory of a finished recipe.
         stage: Name of the fine-tuning.
     """
     run = RunFolder(work_dir)

@@ -102,8 +102,8 @@ def extract_references(
     (ImageNet-S919, 2048 channels: about 0.3 GB), and one batch of feature maps.
 
     Args:
-        directory: Of the output.
-        extractor: Of the features.
+        directory: Directory of the output.
+        extractor: Extractor of the features.
         batches: Over whole images; its data set is a `LUSSDataset` whose pipeline loads whole
             masks (`LoadLabelMap(match_image=False)`).
         inputs: Names to keys: the checkpoint and the data.
@@ -166,14 +166,14 @@ def label_by_references(
     they lie in. Memory: the references, one batch of feature maps and a chunk of the vote.
 
     Args:
-        directory: Of the output, `<directory>/<relative path>.png`.
+        directory: Directory of the output, `<directory>/<relative path>.png`.
         extractor: That of the references.
         batches: Over whole images; its data set is a `LUSSDataset`.
-        references: Of `extract_references`.
+        references: References from `extract_references`.
         inputs: Names to keys: the references and the images.
         settings: What else decides the label maps.
         neighbours: References that vote for a pixel.
-        temperature: Of the votes.
+        temperature: Temperature of the votes.
 
     Returns:
         The directory.

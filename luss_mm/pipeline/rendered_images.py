@@ -29,7 +29,7 @@ def make_collages(data_root: str | Path, out: str | Path, pairs: int, seed: int 
         data_root: In the ImageNet-S layout, with validation images in category folders and masks.
         out: Must not have these two folders.
         pairs: Number of collages, at least one a category.
-        seed: Of all choices.
+        seed: Seed of all choices.
 
     Raises:
         FileExistsError: If there is such a folder.
@@ -120,7 +120,7 @@ class RenderTinyShapes:
         num_train: Number of training images; they get no masks.
         num_validation: Number of validation images, with masks.
         image_size: Height and width in pixels, at least 32.
-        seed: Of all images, >= 0.
+        seed: Seed of all images, >= 0.
 
     Raises:
         ValueError: If a count is negative or the images are too small for the textures.

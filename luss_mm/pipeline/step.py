@@ -12,7 +12,7 @@ class Step:
     """One output between trainings; making it is skipped where it is finished.
 
     Attributes:
-        name: Of the kind of step.
+        name: Name of the kind of step.
         makes: The output.
     """
 

@@ -39,7 +39,7 @@ class TaggedLabeller:
     Attributes:
         network: In eval mode.
         preprocessor: Normalises images as the network was trained with.
-        scales: Of the network's input, relative to the loaded image.
+        scales: Scales of the network's input, relative to the loaded image.
         flip: Whether every scale is also seen mirrored.
         average: 'probabilities': softmax over the image's tags (which the class-aware cross entropy
             trains) at the resolution of each view's logits. 'logits': as they are, which is what
@@ -166,7 +166,7 @@ def generate_tagged_labels(
     image.
 
     Args:
-        directory: Of the output.
+        directory: Directory of the output.
         labeller: Its network is in eval mode.
         batches: Over `NumberedImages`.
         inputs: Names to keys: checkpoint, data.

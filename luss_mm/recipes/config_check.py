@@ -195,7 +195,7 @@ def check_schedule(name: str, config: Mapping[str, Any], template: Mapping[str, 
     """Refuse a warm-up or another part of a schedule that ends before it begins.
 
     Args:
-        name: Of the stage.
+        name: Name of the stage.
         config: Resolved.
         template: As the recipe has it, for the names of settings.
 

@@ -70,7 +70,7 @@ def parse_literal_config(text: str, name: str) -> Config:
 
     Args:
         text: Python source, as `Config.dump` writes it.
-        name: Of the file, for messages.
+        name: Name of the file, for messages.
 
     Raises:
         ConfigError: If it holds anything else.
@@ -209,7 +209,7 @@ def read_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     """Execute a config that somebody names, and merge what the command line sets.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         options: See `merge_options`.
 
     Raises:

@@ -19,7 +19,6 @@ from mmseg.registry import DATASETS, HOOKS
 from luss_mm.datasets import LUSSDataset, SeededDataset, SemiSampler
 from luss_mm.datasets.image_file import UNREAD_FOLDER
 from luss_mm.datasets.image_walk import CLASSES, category_names
-from luss_mm.datasets.seeded_dataset import read_found_later
 from luss_mm.pipeline.check_images import CheckedDataset, check_images
 from luss_mm.pipeline.step import check_order, steps_of_hook
 from luss_mm.recipes.config_check import typed_blocks
@@ -40,6 +39,7 @@ from luss_mm.work_dir.run_folder import (
     TRAINING_CHECK,
     VALIDATION_CHECK,
     read_bad_files,
+    read_found_later,
 )
 
 NO_FOLDER = ': no such folder'  # of our data sets, behind the path
@@ -142,7 +142,7 @@ def fitting_batch(recipe: Recipe, loader: Mapping[str, Any]) -> int:
     """Images of a rank's batch: as configured, or as many as there are if they do not fill it.
 
     Args:
-        recipe: Of the loader. Collective.
+        recipe: Recipe of the loader. Collective.
         loader: Resolved config. Batches of labelled and unlabelled images stay as they are.
     """
     batch = loader.get('batch_size', 1)

@@ -87,7 +87,7 @@ def look_at(config: dict) -> dict[str, Any] | str:
     """Facts of a data set, or why it cannot be built.
 
     Args:
-        config: Of `without_loading`.
+        config: Config from `without_loading`.
 
     Returns:
         `fingerprint`, number of `images`, of them `labelled` and `unlabelled` if it is a

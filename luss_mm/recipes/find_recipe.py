@@ -36,7 +36,7 @@ def find_recipe(name: str | Path) -> Path:
     """File of a recipe.
 
     Args:
-        name: Of a recipe of this package (`pdso_photos`), or path of any config.
+        name: Name of a recipe of this package (`pdso_photos`), or path of any config.
 
     Raises:
         FileNotFoundError: If there is neither; it names the nearest recipe or path.
@@ -56,7 +56,7 @@ def check_options(path: Path, options: Mapping[str, Any], needs_images: bool = F
     Names that resemble none, and configs of others, are left to the check of the whole recipe.
 
     Args:
-        path: Of a recipe or any config.
+        path: Path of a recipe or any config.
         options: Settings by name; those with dots are left out.
         needs_images: Whether the folder of the images must be there.
 

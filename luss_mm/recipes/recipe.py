@@ -318,7 +318,7 @@ def read_settings(
     Args:
         path: Recipe, or work directory of a run.
         options: Settings that are given on the command line.
-        work_dir: Of a recipe that refers to its files; default as for training.
+        work_dir: Work directory of a recipe that refers to its files; default as for training.
 
     Raises:
         SettingsError: If the recipe has a fault.

@@ -121,8 +121,9 @@ def stage_visualizer(
 
     Args:
         visualizer: As the recipe has it for all stages.
-        backends: Of the recipe, instead of the visualizer's own: names or configs, one or several.
-        name: Of the stage's run.
+        backends: Backends of the recipe, instead of the visualizer's own: names or configs, one or
+            several.
+        name: Name of the stage's run.
         group: What the stages of a recipe have in common; W&B shows a run for each stage.
 
     Returns:

@@ -70,7 +70,7 @@ def extreme_images(
     """Positions of the widest, the tallest and the smallest image, each once.
 
     Args:
-        dataset: Of more than MOST_SIZES images so many are looked at.
+        dataset: At most MOST_SIZES of its images are looked at.
         sizes: Height and width of files that other data sets share; those of this one are added.
     """
     positions = np.unique(np.linspace(0, len(dataset) - 1, MOST_SIZES).round().astype(int))
@@ -142,7 +142,7 @@ class KnownImages:
     """What was read for earlier data sets, most of which share their images.
 
     Attributes:
-        entries: Of the extreme images, by the config of the data set.
+        entries: Entries of the extreme images, by the config of the data set.
         sizes: Height and width of files; None of those that cannot be read.
     """
 

@@ -111,7 +111,7 @@ def picture_strip(panels: Sequence[tuple[str, np.ndarray]], height: int = 160) -
 
     Args:
         panels: Titles and RGB pictures, uint8 (H, W, 3) of any sizes. At least one.
-        height: Of every picture in the strip, in pixels.
+        height: Height of every picture in the strip, in pixels.
 
     Returns:
         RGB picture on white, uint8: height + title line + margins high. Shape (h, w, 3).

@@ -50,7 +50,7 @@ def cluster_members(
 
     Args:
         assignment: Cluster from 0 of each image; -1 for those that are left out. Shape (N,).
-        values: Of each image. Shape (N,).
+        values: Values of each image. Shape (N,).
         num_clusters: K.
     """
     order = np.lexsort((values, assignment))
@@ -72,7 +72,7 @@ def save_cluster_sheets(
 
     Args:
         directory: Gets `cluster-<generated id>.jpg`.
-        image_paths: Of all images, in the order of the assignment; only those shown are read.
+        image_paths: Paths of all images, in the order of the assignment; only those shown are read.
         assignment: Cluster from 0 of each image. Shape (N,).
         values: Squared distances to the centroid, or qualities; the lowest come first. Shape (N,).
         num_clusters: K.
@@ -187,7 +187,7 @@ def decoration(name: str) -> Iterator[None]:
     """Log what goes wrong inside as one warning instead of stopping the run.
 
     Args:
-        name: Of what is drawn or written.
+        name: Name of what is drawn or written.
     """
     try:
         yield

@@ -108,7 +108,7 @@ def describe_files(directory: str | Path) -> dict[str, Any]:
     """Sizes and SHA-256 of an output's files, or a summary if they are more than MOST_HASHED.
 
     Args:
-        directory: Of the output. Its manifest, logs and hidden files are left out.
+        directory: Directory of the output. Its manifest, logs and hidden files are left out.
 
     Returns:
         Relative paths to [bytes, SHA-256], or LISTING to [files, bytes, SHA-256 of the listing].
@@ -125,7 +125,7 @@ def find_unusable_files(directory: str | Path, described: Mapping[str, Any]) -> 
     Quick, for every start: sizes of MOST_HASHED files at most.
 
     Args:
-        directory: Of the output.
+        directory: Directory of the output.
         described: By `describe_files`. A summary is not checked, since that takes minutes.
     """
     problems = []
@@ -206,7 +206,7 @@ def produce(
             the same directory and what was left in it, so it should keep finished pieces.
         inputs: What the output is made from: names to keys of other artifacts or fingerprints.
         settings: What else decides the output's content. JSON-like.
-        seed: Of the run.
+        seed: Seed of the run.
         used_ground_truth: What labels were looked at and for what, a line each.
         used_sam: Whether SAM, which human masks trained, took part.
 
@@ -338,7 +338,7 @@ def take_up(directory: Path, key: str) -> bool:
 
     Args:
         directory: The plain name.
-        key: Of the wanted output.
+        key: Key of the wanted output.
 
     Returns:
         Whether there is such an output; if not, nothing was changed.

@@ -33,8 +33,8 @@ def write_atomically(path: str | Path, content: bytes, sync: bool = True) -> Non
     """Write a file so that it is there wholly or not at all, also after a crash.
 
     Args:
-        path: Of the file; missing folders are made.
-        content: Of the file.
+        path: Path of the file; missing folders are made.
+        content: Content of the file.
         sync: Whether the file is on the disk when this returns. Without it, a machine that loses
             power (not a process that is killed) may leave an empty file, which is many times as
             fast for small ones.
@@ -129,8 +129,8 @@ def create_mapped_array(path: str | Path, shape: tuple[int, ...]) -> np.memmap:
     assignment.
 
     Args:
-        path: Of the file; what is there is replaced.
-        shape: Of the array.
+        path: Path of the file; what is there is replaced.
+        shape: Shape of the array.
 
     Raises:
         OSError: If the disk has no room; it names the file, which is removed again.
@@ -161,8 +161,8 @@ class BackgroundWriter:
 
     Args:
         threads: That write.
-        waiting_bytes: Of arrays that are not written yet; beyond it `submit` waits. One array may
-            be larger.
+        waiting_bytes: Bytes of arrays that are not written yet; beyond it `submit` waits. One array
+            may be larger.
     """
 
     def __init__(self, threads: int = THREADS, waiting_bytes: int = WAITING_BYTES) -> None:
@@ -184,7 +184,7 @@ class BackgroundWriter:
 
         Args:
             write: Called with path and array in a thread.
-            path: Of the file; no other that waits may have it.
+            path: Path of the file; no other that waits may have it.
             array: Not to be changed any more.
 
         Raises:

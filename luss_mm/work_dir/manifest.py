@@ -14,7 +14,7 @@ class ManifestError(ValueError):
     """A damaged manifest.
 
     Args:
-        path: Of the manifest.
+        path: Path of the manifest.
         problem: What is wrong with it.
     """
 

@@ -76,7 +76,7 @@ class Clusters:
     Attributes:
         centroids: float32 (K, C).
         assignment: Cluster of each image, int32 (N,).
-        squared_distances: Of each image to its centroid, float32 (N,).
+        squared_distances: Squared distances of each image to its centroid, float32 (N,).
     """
 
     centroids: np.ndarray
@@ -93,7 +93,7 @@ class ThresholdChoice:
         threshold: Foreground scores from it on count as object.
         certain_scores: Scores up to the first are surely background, from the second on surely
             object; low <= threshold <= high. None in runs of early versions.
-        mean_iou: Of every threshold of the sweep, in [0, 1]; None for the other rules.
+        mean_iou: Mean IoU of every threshold of the sweep, in [0, 1]; None for the other rules.
     """
 
     rule: str | float
@@ -227,10 +227,16 @@ def read_bad_files(directory: str | Path, name: str) -> list[dict[str, str]]:
     """Path and problem of files that cannot be used or are odd, as `image` and `problem`.
 
     Args:
-        directory: Of an image check.
+        directory: Directory of an image check.
         name: BAD_IMAGES, BAD_MASKS or ODD_MASKS. None are bad if there is no such list.
     """
     return _read_if_there(Path(directory, name), [])
+
+
+def read_found_later(directory: str | Path) -> list[str]:
+    """What loading has found to be bad after the image check in a directory, each line once."""
+    path = Path(directory, FOUND_LATER)
+    return sorted(set(path.read_text(encoding='utf-8').splitlines())) if path.is_file() else []
 
 
 def read_match(path: str | Path) -> dict[str, int | str]:
@@ -261,11 +267,11 @@ class EvaluationFolder:
     """What a metric wrote: how ids were matched, and the scores.
 
     Args:
-        path: Of the folder.
+        path: Path of the folder.
 
     Attributes:
-        match_file: Of `read_match`.
-        scores_file: Of the report.
+        match_file: Match file from `read_match`.
+        scores_file: Scores file of the report.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -310,7 +316,7 @@ class StageFolder:
     """The folder of a stage, finished or being made.
 
     Args:
-        path: Of the folder.
+        path: Path of the folder.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -361,7 +367,7 @@ class QualityFolder:
     """What tools/evaluate_pseudo_labels.py measured on one split.
 
     Args:
-        path: Of the folder.
+        path: Path of the folder.
 
     Attributes:
         report: JSON with the figures of every step.
@@ -437,12 +443,12 @@ class RunFolder:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """Of the recipe, unresolved; none in runs of early versions."""
+        """Settings of the recipe, unresolved; none in runs of early versions."""
         return _read_if_there(self.settings_file, {})
 
     @cached_property
     def manifests(self) -> dict[str, dict]:
-        """Of the finished outputs by name, in the order of their finishing."""
+        """Manifests of the finished outputs by name, in the order in which they were finished."""
         found = {name: read_manifest(self.path / name) for name in finished_outputs(self.path)}
         steps = _steps_before(found)
         order = sorted(found, key=lambda name: (found[name]['finished'], steps[name], name))
@@ -479,7 +485,7 @@ class RunFolder:
 
     @property
     def data_root(self) -> Path:
-        """Of the images, as far as the recipe says; it may be gone."""
+        """Folder of the images, as far as the recipe says; it may be gone."""
         named = str(self.settings.get('data_root', ''))
         return Path(named.replace('${work_dir}', str(self.path)))
 

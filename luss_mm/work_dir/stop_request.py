@@ -5,8 +5,6 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
-from mmengine.dist import all_reduce, is_distributed
 from mmengine.logging import print_log
 
 # What a shell says of a process that SIGTERM ended.
@@ -39,6 +37,19 @@ def stopping_on_sigterm() -> Iterator[None]:
         _asked = False
 
 
+@contextmanager
+def finishing_before_interrupt() -> Iterator[None]:
+    """Inside, Ctrl-C waits: torch aborts the process if writing a checkpoint is interrupted."""
+    waiting: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: waiting.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if waiting:
+        signal.raise_signal(signal.SIGINT)
+
+
 def _ask(number: int, frame: object) -> None:
     global _asked
     _asked = True
@@ -57,6 +68,9 @@ def stop_asked() -> bool:
 
 def stop_asked_on_any_rank() -> bool:
     """The same of all ranks; collective."""
+    import torch  # here, so that reading a finished run imports no torch
+    from mmengine.dist import all_reduce, is_distributed
+
     if not is_distributed():
         return _asked
     asked = torch.tensor([int(_asked)])

@@ -1,5 +1,6 @@
 """The command luss: what starts at once, and what mistakes end in."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,21 @@ from luss_mm.cli.about import candidates, settings_table
 from luss_mm.recipes.find_recipe import find_recipe, recipes
 
 HEAVY = ('torch', 'mmseg.models', 'mmpretrain', 'scipy', 'matplotlib')
+TOOLS = sorted((Path(__file__).parents[2] / 'tools').glob('*.py'))
+# One process asks all of them: starting Python takes longer than most answers.
+ASK_ALL = """
+import contextlib, json, runpy, sys
+calls, heavy = map(json.loads, sys.argv[1:])
+seen, told = set(), {}
+for asked, (program, *words) in calls.items():
+    sys.argv = [program, *words, '--help']
+    run = runpy.run_path if program.endswith('.py') else runpy.run_module
+    with contextlib.suppress(SystemExit):
+        run(program, run_name='__main__')
+    told[asked] = [name for name in heavy if name in sys.modules and name not in seen]
+    seen.update(told[asked])
+print(json.dumps(told))
+"""
 
 
 def modules_after(code):
@@ -22,16 +38,40 @@ def modules_after(code):
     ]
 
 
-def test_help_and_recipes_import_nothing_heavy():
-    calls = [[name, '--help'] for name in COMMANDS] + [['--help'], ['recipes']]
-    code = f'from luss_mm.cli import main\n    for call in {calls}:\n'
-    code += '        try: main(call)\n        except SystemExit: pass'
-    assert modules_after(code) == '[]'
+@pytest.fixture(scope='module')
+def imported_for_help():
+    """Which of HEAVY each command and tool is the first to import when asked for help."""
+    calls = {f'luss {name}': ['luss_mm', name] for name in COMMANDS}
+    calls |= {tool.name: [str(tool)] for tool in TOOLS}
+    done = subprocess.run(
+        [sys.executable, '-c', ASK_ALL, json.dumps(calls), json.dumps(HEAVY)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize(
+    'asked', [*(f'luss {name}' for name in COMMANDS), *(t.name for t in TOOLS)]
+)
+def test_help_imports_nothing_heavy(imported_for_help, asked):
+    assert imported_for_help[asked] == []
+
+
+def test_overview_and_recipes_import_nothing_heavy():
+    assert (
+        modules_after('from luss_mm.cli import main; main(["--help"]); main(["recipes"])') == '[]'
+    )
 
 
 def test_a_missing_folder_of_images_is_told_without_torch():
     code = 'from luss_mm.cli import main; main(["train", "pdso_photos", "data_root=nowhere"])'
     assert modules_after(code) == '[]'
+
+
+def test_a_report_needs_no_torch():
+    assert 'torch' not in modules_after('from luss_mm.visualization.report import write_report')
 
 
 def test_preparing_and_packing_need_no_torch():

@@ -241,7 +241,7 @@ def test_images_of_two_folders_with_one_label_map_are_refused(make, root):
 
 
 def test_relabelled_parts(make, root):
-    """Of one relative path the first counts; names below each part's own folders."""
+    """Of repeated relative paths the first counts; names below each part's own folders."""
     lists = write_split(root / 'lists')
     voc = dict(type='ImageListDataset', image_list=lists[1], data_root=str(root / 'lists'))
     kinds = [

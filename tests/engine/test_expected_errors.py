@@ -15,7 +15,7 @@ from luss_mm.checkpoints.loading import find_newest_checkpoint
 from luss_mm.datasets.image_file import ImageFileError
 from luss_mm.engine.expected_errors import explain_stop, one_line_stops
 from luss_mm.engine.hooks.safeguards import FiniteLossHook, InfiniteLossError
-from luss_mm.evaluation.cluster_matching import read_names
+from luss_mm.evaluation.cluster_names import read_names
 from luss_mm.functional.kmeans import fit_kmeans
 from luss_mm.recipes.settings import SettingsError
 from luss_mm.work_dir.artifact import produce

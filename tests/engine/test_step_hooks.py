@@ -14,7 +14,7 @@ from tests.models.small_networks import RESNET, RESNET_CHANNELS, prototype_head
 
 @pytest.fixture
 def arguments(tmp_path, data_root, mmseg_scope):
-    """Of the hook, with a network on disk that embeds the six images of data_root."""
+    """Arguments of the hook, with a network on disk that embeds the six images of data_root."""
     model = dict(
         type='PixelAttentionModel',
         data_preprocessor=dict(type='ViewsPreprocessor'),

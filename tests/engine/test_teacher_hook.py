@@ -150,7 +150,7 @@ def trained_on_rank(rank, ranks):
 
 
 def _part(views, rank, ranks):
-    """Of two ranks: one labelled image, one unlabelled one and its partner."""
+    """Part of each of two ranks: one labelled image, one unlabelled one and its partner."""
     if ranks == 1:
         return views
     inputs, samples = views

@@ -2,14 +2,8 @@ import json
 
 import pytest
 
-from luss_mm.evaluation.cluster_matching import (
-    given_names,
-    match_of_names,
-    merged_ids,
-    name_of,
-    read_names,
-    run_names,
-)
+from luss_mm.evaluation.cluster_matching import match_of_names
+from luss_mm.evaluation.cluster_names import given_names, merged_ids, name_of, read_names, run_names
 from luss_mm.work_dir.run_folder import read_match
 
 

@@ -22,7 +22,7 @@ def random_batch(images=3, classes=6, size=(12, 10), cells=(5, 4), seed=0):
 
 
 def slow_pixel_losses(logits, tags, labels):
-    """Of every pixel that counts, image by image, from the definition."""
+    """Losses of every pixel that counts, image by image, from the definition."""
     for image_logits, image_tags, image_labels in zip(logits, tags, labels, strict=True):
         maps = slow_maps(image_logits, image_labels.shape)
         allowed = [c for c in range(len(maps)) if image_tags[c]]

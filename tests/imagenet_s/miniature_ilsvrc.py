@@ -54,7 +54,7 @@ class MiniatureILSVRC:
         return self.root / 'lists'
 
     def arguments(self, out, *more):
-        """Of tools/prepare_imagenet_s.py."""
+        """Arguments of tools/prepare_imagenet_s.py."""
         paths = (str(self.imagenet), str(out), '--lists', str(self.lists))
         return [*paths, '--subset', str(self.subset), *map(str, more)]
 

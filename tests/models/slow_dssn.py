@@ -6,7 +6,7 @@ import torch
 
 
 def slow_probabilities(maps):
-    """Of one image (K, H, W), as nested lists [y][x][k]."""
+    """Probabilities of one image (K, H, W), as nested lists [y][x][k]."""
     result = []
     for y in range(maps.shape[1]):
         row = []
@@ -35,7 +35,7 @@ def slow_selection(maps, valid, certain=0.92, fraction=0.96):
 
 
 def slow_selected_cross_entropy(maps, labels, selected, valid):
-    """Of a batch: logits, label maps, sets of selected pixels and masks of each image."""
+    """Loss of a batch: logits, label maps, sets of selected pixels and masks of each image."""
     terms, count = [], 0
     for image_maps, image_labels, pixels, image_valid in zip(
         maps, labels, selected, valid, strict=True
@@ -50,7 +50,7 @@ def slow_selected_cross_entropy(maps, labels, selected, valid):
 
 
 def slow_alignment(first, second, valid, eps=1e-5):
-    """Of a batch."""
+    """Loss of a batch."""
     terms = []
     for one, other, image_valid in zip(first, second, valid, strict=True):
         for y, x in image_valid.nonzero().tolist():

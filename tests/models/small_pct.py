@@ -32,7 +32,7 @@ def small_head(num_classes, in_index):
 
 
 def segmentor_config(num_classes=5, kind='EncoderDecoder', auxiliary=None, mode=None, **settings):
-    """Of the decode head on the last map and of auxiliary heads on those of these indices."""
+    """Config with the decode head on the last map, auxiliary heads on those of these indices."""
     heads = None if auxiliary is None else [small_head(num_classes, i) for i in auxiliary]
     return dict(
         dict(

@@ -44,6 +44,6 @@ def set_branch_weights(model, *weights):
 
 @torch.no_grad()
 def logits_of(model):
-    """Of one image, always the same."""
+    """Logits of one image, always the same."""
     images = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(1))
     return model.decode_head(model.extract_feat(images))

@@ -33,7 +33,7 @@ def known_perturbation(monkeypatch):
 
 
 def logits_of(network, image, start=None):
-    """Of one image alone, perhaps with perturbed features."""
+    """Logits of one image alone, perhaps with perturbed features."""
     with torch.no_grad():
         features = network.extract_feat(image[None])
         if start is not None:

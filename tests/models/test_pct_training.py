@@ -47,7 +47,7 @@ SHARES = (slice(0, 1), slice(1, None))  # of the images of each view: unequal on
 
 
 def train_on_rank(rank, shares, steps):
-    """Of DDP with its usual settings, which refuses a network that a step leaves out."""
+    """Train in DDP with its usual settings, which refuses a network that a step leaves out."""
     model = without_batch_statistics(trained(auxiliary=(2,)))
     model.class_pixels += 1000
     if len(shares) > 1:

@@ -76,7 +76,7 @@ def recipe_of(name, tmp_path, **settings):
 @pytest.mark.parametrize('recipe', ['pass_photos', 'pdso_photos'])
 @pytest.mark.parametrize('name', CASES)
 def test_all_stages_of_the_recipes_fit(name, recipe, tmp_path):
-    """Of every stage: heads fit the maps, and an image becomes logits of each category."""
+    """In every stage, heads fit the maps, and an image becomes logits of each category."""
     case = CASES[name]
     resolved = recipe_of(recipe, tmp_path, backbone=f'timm:{name}', **case['sizes'])
     values = resolved.settings.values

@@ -30,7 +30,7 @@ from luss_mm.datasets.image_file import (
 )
 from luss_mm.datasets.mask_files import read_label_map
 from luss_mm.datasets.published_classes import _read_lines, _read_tags
-from luss_mm.evaluation.cluster_matching import read_names
+from luss_mm.evaluation.cluster_names import read_names
 from luss_mm.evaluation.folders import label_map_size, read_foreground_score
 from luss_mm.functional.matching import given_mapping
 from luss_mm.imagenet_s.archives import ArchiveError, list_members, unpack

@@ -14,7 +14,12 @@ from luss_mm.checkpoints.loading import find_newest_checkpoint
 from luss_mm.engine.hooks import EpochSeedHook, StopRequestHook
 from luss_mm.pipeline.image_batches import FinishedShards, ShardedBatches
 from luss_mm.work_dir import stop_request
-from luss_mm.work_dir.stop_request import EXIT_STATUS, stop_if_asked, stopping_on_sigterm
+from luss_mm.work_dir.stop_request import (
+    EXIT_STATUS,
+    finishing_before_interrupt,
+    stop_if_asked,
+    stopping_on_sigterm,
+)
 from tests.datasets.semi_layout import semi_config, write_split
 from tests.engine import test_epoch_seed as iterations
 from tests.engine import tiny_training as epochs
@@ -154,3 +159,11 @@ def test_a_second_signal_ends_the_process_at_once():
             os.kill(os.getpid(), signal.SIGTERM)
         os._exit(0)
     assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGTERM
+
+
+def test_ctrl_c_waits_until_a_checkpoint_is_written():
+    written = False
+    with pytest.raises(KeyboardInterrupt), finishing_before_interrupt():
+        signal.raise_signal(signal.SIGINT)
+        written = True
+    assert written and signal.getsignal(signal.SIGINT) is signal.default_int_handler

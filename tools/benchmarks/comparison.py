@@ -30,7 +30,7 @@ def rate(
     Args:
         ours: Our figure.
         alternative: That of the alternative, or None.
-        unit: Of both.
+        unit: Unit of both.
         against: What the alternative is.
     """
     ratio = ours / alternative if alternative else None

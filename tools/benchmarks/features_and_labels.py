@@ -118,7 +118,7 @@ class Network:
     """Backbone and attention with random weights, and centroids.
 
     Args:
-        arguments: Of the command line.
+        arguments: Arguments of the command line.
     """
 
     def __init__(self, arguments: argparse.Namespace) -> None:

@@ -59,12 +59,12 @@ class Sizes:
     """How much is measured.
 
     Attributes:
-        recipe: Of the trainings.
+        recipe: Recipe of the trainings.
         batch: Images of a training step.
-        steps: Of each training loop, after one to warm up.
-        images: Of views, embeddings and label maps.
+        steps: Number of steps of each training loop, after one to warm up.
+        images: Images of views, embeddings and label maps.
         sam: Further words of the command line of `spo_throughput.py`.
-        sam_sizes: Of `SAMSizes`, in the place of ViT-B.
+        sam_sizes: Sizes from `SAMSizes`, in the place of ViT-B.
         points: Rows, channels and clusters of k-means.
     """
 

@@ -27,8 +27,8 @@ class OneByOne:
         centroids: Unit rows. Shape (K, C).
         side: Short side of the resized images.
         crop: Side of what is embedded.
-        threshold: Of the foreground score.
-        device: Of the model.
+        threshold: Threshold of the foreground score.
+        device: Device of the model.
     """
 
     def __init__(

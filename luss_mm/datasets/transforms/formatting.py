@@ -92,7 +92,7 @@ class PackViews(BaseTransform):
 
     Args:
         views: Name of each view and its transforms, which see a copy of their own.
-        meta_keys: Of the results, kept in a data sample's metainfo where they are there.
+        meta_keys: Keys of the results, kept in a data sample's metainfo where they are there.
 
     Sets (and drops everything else):
         inputs: {view: uint8 BGR tensor (3, h, w)}.

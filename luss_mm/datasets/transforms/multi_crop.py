@@ -47,7 +47,7 @@ class ColourChange:
     """What was drawn for one view.
 
     Attributes:
-        jitter: Of `draw_jitter`, or None.
+        jitter: Jitter from `draw_jitter`, or None.
         grey: Whether it becomes grey.
         sigma: Standard deviation of the blur in pixels; 0 for none.
     """
@@ -110,9 +110,9 @@ class DistortColours(BaseTransform):
 
     Args:
         jitter: Brightness, contrast, saturation, hue; see `draw_jitter`.
-        jitter_prob: Of the jitter.
-        grey_prob: Of a grey image.
-        blur_prob: Of a blur.
+        jitter_prob: Probability of the jitter.
+        grey_prob: Probability of a grey image.
+        blur_prob: Probability of a blur.
         blur_sigma: Bounds of its standard deviation in pixels.
 
     Changes:
@@ -157,7 +157,7 @@ class MultiCrop(DistortColours):
     Args:
         views: Groups of views in order, the global ones first: dicts with `num`, `size` (side in
             pixels) and `scale` (bounds of the crop's share of the image area).
-        flip_prob: Of a flip left to right.
+        flip_prob: Probability of a flip left to right.
         colours_on_device: Draw the colour changes, but leave them to `ViewsPreprocessor`, which
             applies them to whole batches: for GPUs that the CPU cores cannot keep busy.
         **kwargs: As `DistortColours`.

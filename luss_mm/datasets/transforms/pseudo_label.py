@@ -46,7 +46,8 @@ class GeneratePseudoLabel(BaseTransform):
 
     Needs:
         features: Pixel features (C, h, w). foreground_score: (h', w'). centroids: (K, C).
-        threshold: Of the foreground score. squared_distances: array (K,), of the image's embedding
+        threshold: Threshold of the foreground score. squared_distances: array (K,), of the image's
+            embedding
         to the centroids. ori_shape: (H, W). encoded_image: of the segmenter, if there is one.
         certain_scores: with prompts from the score, (low, high) of `certain_scores`.
 
@@ -102,7 +103,7 @@ class GeneratePseudoLabel(BaseTransform):
         """Refuse, before anything runs, what the segmenter cannot work with.
 
         Raises:
-            RuntimeError: Of the segmenter, such as a missing package or checkpoint.
+            RuntimeError: If the segmenter cannot be built, as without its package or checkpoint.
         """
         if self.segmenter is not None:
             self.segmenter.check()
@@ -190,8 +191,8 @@ class OrganizePseudoLabel(GeneratePseudoLabel):
         min_share: Categories that cover less of the image than this give no prompt, in [0, 1].
         min_overlap: IoU of a category's mask and region below which the image keeps its coarse
             label map, in [0, 1].
-        points_per_side: Of the grid from which the segmenter finds all masks. Time grows with its
-            square: 64, the authors', asks for 8,192 points, crops included.
+        points_per_side: Points per side of the grid from which the segmenter finds all masks. Time
+            grows with its square: 64, the authors', asks for 8,192 points, crops included.
 
     Needs and sets what `GeneratePseudoLabel` does, and needs loaded_image: RGB uint8 (H, W, 3).
 

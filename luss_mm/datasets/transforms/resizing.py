@@ -137,8 +137,8 @@ def draw_crop(
     Draws from numpy's global generator, which the data set seeds for every sample.
 
     Args:
-        height: Of the image in pixels.
-        width: Of the image in pixels.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
         scale: Bounds of the crop's share of the image area.
         ratio: Bounds of width / height; log-uniform.
 

@@ -286,7 +286,7 @@ def blend(first: Tensor, second: Tensor, share: float) -> Tensor:
     Args:
         first: uint8, any shape.
         second: The same.
-        share: Of the second; beyond 1 it goes away from the first.
+        share: Share of the second; beyond 1 it goes away from the first.
     """
     mixed = first.float() + share * (second.float() - first.float())
     return mixed.clamp(0, 255).to(torch.uint8)
@@ -367,8 +367,8 @@ def draw_box(
     the short side.
 
     Args:
-        height: Of the image in pixels.
-        width: Of the image in pixels.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
         area: Bounds of the box's share of the image area; uniform.
         ratio: Bounds of box width / box height; log-uniform, so wide and tall ones are alike.
 
@@ -415,7 +415,7 @@ class DrawCutMixBox(BaseTransform):
     Every view draws its own.
 
     Args:
-        prob: Of a box.
+        prob: Probability of a box.
         area: Bounds of the box's share of the view's area, padding included; uniform.
         ratio: Bounds of box width / box height; log-uniform.
         shapes: 'log_uniform', or 'uniform' as DSSN's code draws them (`draw_box_anywhere`), where

@@ -21,7 +21,7 @@ from luss_mm.datasets.image_index import ImagePaths
 from luss_mm.datasets.mask_files import IGNORE_INDEX
 from luss_mm.datasets.transforms.loading import keeps_stored_pixels
 from luss_mm.engine.processes import bare_model
-from luss_mm.evaluation.cluster_matching import name_of, run_names
+from luss_mm.evaluation.cluster_names import name_of, run_names
 from luss_mm.functional.label_codec import category_palette
 from luss_mm.functional.pixel_assignment import resize_score
 from luss_mm.inference.feature_source import shared_source
@@ -66,7 +66,7 @@ class TrainingProgressHook(Hook):
     `StagedRunner` registers it; the log file has mmengine's own lines.
 
     Args:
-        title: Of the training.
+        title: Title of the training.
     """
 
     priority = 'LOW'  # the loss of the iteration is known
@@ -234,7 +234,7 @@ class PicturesHook(Hook):
     """Writes cluster sheets, strips of images, loss curves and the threshold's histogram.
 
     Args:
-        directory: Of the recipe; the pictures go into its folder `pictures`.
+        directory: Directory of the recipe; the pictures go into its folder `pictures`.
         source: Arguments of `FeatureSource`: network and images that were clustered.
         label_transform: Config of `GeneratePseudoLabel`.
         unscored_dataset: Images shown where nothing is scored, as the segmentor is tested.

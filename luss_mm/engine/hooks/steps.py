@@ -140,12 +140,14 @@ class ClusterHook(StepHook):
         directory: Gets the folders.
         source: Arguments of `FeatureSource`.
         num_clusters: K.
-        kmeans_iterations: Of each restart.
+        kmeans_iterations: Iterations of each restart.
         kmeans_restarts: Number of restarts.
         kmeans_initialization: 'random' or 'k-means++', see `fit_kmeans`.
-        kmeans_components: Of the projections that are clustered, or None, see `fit_kmeans`.
-        kmeans_neighbours: Of each sample in the means that are clustered, see `fit_kmeans`.
-        seed: Of k-means.
+        kmeans_components: Principal components of the projections that are clustered, or None, see
+            `fit_kmeans`.
+        kmeans_neighbours: Neighbours of each sample in the means that are clustered, see
+            `fit_kmeans`.
+        seed: Seed of k-means.
         features: Name of the folder of features.
         clusters: Name of the folder of clusters.
     """
@@ -259,8 +261,8 @@ class PseudoLabelHook(StepHook):
         sweep_dataset: Config of the validation images with masks; used by the sweep alone.
         features: Name of the folder of features.
         clusters: Name of the folder of clusters.
-        certain_quantiles: Of the training foreground scores: up to the first a pixel is surely
-            background, from the second on surely object. Prompts from the score need them.
+        certain_quantiles: Quantiles of the training foreground scores: up to the first a pixel is
+            surely background, from the second on surely object. Prompts from the score need them.
     """
 
     def __init__(

@@ -53,8 +53,8 @@ class GrabCutSegmenter(PromptableSegmenter):
         margin: Width of the seam outside the region that may become foreground, as a share of the
             geometric mean of the box's sides; at least one pixel. An object that goes far beyond
             the seam lends its colours to the background, and its mask shrinks to the core.
-        iterations: Of GrabCut.
-        seed: Of the k-means that starts the models of colours.
+        iterations: Iterations of GrabCut.
+        seed: Seed of the k-means that starts the models of colours.
         threads: Boxes of an image that are worked on at once.
 
     Raises:

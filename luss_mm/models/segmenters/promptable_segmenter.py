@@ -68,7 +68,7 @@ class PromptableSegmenter(ABC):
 
         Args:
             encoded: The image's, of `encode`.
-            prompts: Of the same image; a prompt without boxes gets an empty mask.
+            prompts: Prompts of the same image; a prompt without boxes gets an empty mask.
 
         Returns:
             For each prompt the union over its boxes of the mask of each box, bool (H, W). One that

@@ -40,18 +40,19 @@ class SAMSizes:
 
     Attributes:
         image_size: Side of the padded square input in pixels, a multiple of patch_size.
-        patch_size: Of the encoder. Low-resolution logits have 4 / patch_size of the input's side.
-        encoder_channels: Of the image encoder.
+        patch_size: Patch size of the encoder. Low-resolution logits have 4 / patch_size of the
+            input's side.
+        encoder_channels: Channels of the image encoder.
         encoder_depth: Blocks of the image encoder.
-        encoder_heads: Of its attention.
+        encoder_heads: Heads of its attention.
         global_attention: Blocks without windows, from 0.
         window_size: Side of the other blocks' windows in patches.
-        prompt_channels: Of image embedding, prompts and decoder; a multiple of 8.
-        mask_channels: Of the encoder of mask inputs.
+        prompt_channels: Channels of image embedding, prompts and decoder; a multiple of 8.
+        mask_channels: Channels of the encoder of mask inputs.
         decoder_depth: Blocks of the two-way transformer.
-        decoder_heads: Of its attention.
-        decoder_hidden_channels: Of its MLPs.
-        quality_channels: Of the head that predicts a mask's IoU.
+        decoder_heads: Heads of its attention.
+        decoder_hidden_channels: Hidden channels of its MLPs.
+        quality_channels: Channels of the head that predicts a mask's IoU.
 
     Source: Kirillov et al. 2023 (Segment Anything), appendix A; segment_anything 1.0.
     """
@@ -313,7 +314,7 @@ class SAMSegmenter(PromptableSegmenter):
         checkpoint: State dict of SAM: a published file, or one of `tools/train_small_sam.py`.
         model_type: `'vit_b'`, `'vit_l'`, `'vit_h'`, or a dict of `SAMSizes`.
         device: Where the network lives, see `to`.
-        encoder_dtype: Of the image encoder's matrix products: `'float32'`, `'bfloat16'` or
+        encoder_dtype: Dtype of the image encoder's matrix products: `'float32'`, `'bfloat16'` or
             `'float16'`. The decoder is always float32.
         images_per_batch: Images that go through the encoder at once, at most. None: 2 on a GPU, 1
             on a CPU, where a ViT-B takes no less time for two of 1,024 pixels together.
@@ -450,7 +451,7 @@ class SAMSegmenter(PromptableSegmenter):
 
         Args:
             image: RGB uint8 (H, W, 3).
-            points_per_side: Of the grid; crops of half the side have half as many.
+            points_per_side: Points per side of the grid; crops of half the side have half as many.
 
         Returns:
             Of segment_anything's SamAutomaticMaskGenerator; none of an image that is one pixel high

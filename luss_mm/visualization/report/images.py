@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 
 from luss_mm.datasets.image_index import scan_images
-from luss_mm.datasets.seeded_dataset import read_found_later
 from luss_mm.functional.clustering_scores import (
     CLUSTER_COLLAPSE,
     PROTOTYPE_COLLAPSE,
@@ -32,6 +31,7 @@ from luss_mm.work_dir.run_folder import (
     load_clusters,
     load_denoising,
     read_bad_files,
+    read_found_later,
 )
 
 FOLDER = 'pictures'
@@ -73,7 +73,7 @@ class PictureFolder:
     """Makes and collects the pictures of a report.
 
     Args:
-        directory: Of the page; pictures go into its folder `pictures`.
+        directory: Directory of the page; pictures go into its folder `pictures`.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -87,7 +87,7 @@ class PictureFolder:
         """Thumbnails in rows, transparent between and after them.
 
         Args:
-            name: Of the file, without suffix.
+            name: Name of the file, without suffix.
             images: At least one.
             text: What the picture shows.
             columns: Thumbnails in a row.
@@ -111,7 +111,7 @@ class PictureFolder:
         """A copy of a picture that the run drew.
 
         Args:
-            name: Of the file, without suffix.
+            name: Name of the file, without suffix.
             source: The picture, .jpg or .png.
             text: What it shows.
 
@@ -134,7 +134,7 @@ def images_of(run: RunFolder, dataset: Mapping[str, Any]) -> list[Path]:
     """Paths of a data set's images in its order, without those that the run left out.
 
     Args:
-        run: Of a recipe.
+        run: Run of a recipe.
         dataset: Its config, as a manifest holds it.
 
     Raises:
@@ -186,7 +186,7 @@ def bad_images(run: RunFolder) -> dict[str, Any]:
     """What the image checks have found; at most `SHOWN_BAD` of each kind are listed.
 
     Args:
-        run: Of a recipe.
+        run: Run of a recipe.
 
     Returns:
         `num_left_out` training images, and of them `left_out`: folder and file, and the problem;
@@ -223,7 +223,7 @@ def use_of(name: str, counts: np.ndarray, smallest_share: float, may_be_empty: b
 
     Args:
         name: What was counted.
-        counts: Of each cluster. Shape (K,).
+        counts: Counts of each cluster. Shape (K,).
         smallest_share: Effective share that raises the alarm.
         may_be_empty: Whether empty ones are no reason for alarm.
 
@@ -250,7 +250,7 @@ def cluster_use(run: RunFolder) -> dict[str, Any]:
     `alarm` is whether the final clusters or any prototypes have collapsed.
 
     Args:
-        run: Of a recipe.
+        run: Run of a recipe.
     """
     counts = {
         f'{name}, view {view}': np.array(counts)
@@ -296,7 +296,7 @@ def cluster_cards(
     """Every final cluster with its images.
 
     Args:
-        run: Of a recipe.
+        run: Run of a recipe.
         category_of: Name of the category of each generated id from 0; None without a matching.
         pictures: Gets the sheets.
 

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from luss_mm.evaluation.cluster_matching import given_names, name_of
+from luss_mm.evaluation.cluster_names import given_names, name_of
 from luss_mm.version import __version__
 from luss_mm.visualization.report import images, scores
 from luss_mm.visualization.report.images import FOLDER, Picture, PictureFolder, bad_images
@@ -34,7 +34,7 @@ def write_report(work_dir: str | Path, largest_page: int = LARGEST_PAGE) -> Path
     Memory: the page; one sheet at a time. Time: mostly thumbnails of 24 images a cluster.
 
     Args:
-        work_dir: Of a recipe with at least one finished stage.
+        work_dir: Work directory of a recipe with at least one finished stage.
         largest_page: In bytes of pictures; 0 puts all of them into the folder.
 
     Returns:
@@ -80,7 +80,7 @@ def make_sections(run: RunFolder, pictures: PictureFolder) -> list[dict[str, Any
     """All parts of the page in order.
 
     Args:
-        run: Of a recipe.
+        run: Run of a recipe.
         pictures: Gets the pictures.
 
     Returns:
@@ -124,8 +124,8 @@ def render(run: RunFolder, sections: list[dict[str, Any]], embedded: bool) -> st
     """The page as HTML; every text of the run is escaped.
 
     Args:
-        run: Of a recipe.
-        sections: Of `make_sections`.
+        run: Run of a recipe.
+        sections: Sections from `make_sections`.
         embedded: Whether pictures are within the page.
     """
     environment = Environment(

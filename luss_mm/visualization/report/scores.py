@@ -59,7 +59,7 @@ class PairCounts:
     """Sums over the scored images, by generated id (rows) and category id (columns).
 
     Attributes:
-        pixels: Of each pair, int64. Shape (G + 1, C + 1).
+        pixels: Pixels of each pair, int64. Shape (G + 1, C + 1).
         images: That hold both, int64. Shape (G + 1, C + 1).
         cluster_images: Whose prediction holds the id, int64. Shape (G + 1,).
     """
@@ -75,7 +75,7 @@ class ScoredRun(NamedTuple):
     Attributes:
         scores: Content of scores.json.
         category_of: Category id of each generated id, C + 1 for unmatched. Shape (G + 1,).
-        names: Of the categories 0 .. C + 1, the last for what was not matched.
+        names: Names of the categories 0 .. C + 1, the last for what was not matched.
         counts: None if the evaluation left no image counts.
     """
 
@@ -239,7 +239,7 @@ def strips(
     """The strips that the run drew, the best first, then the worst, then the others.
 
     Args:
-        run: Of a recipe.
+        run: Run of a recipe.
         evaluation: None if nothing was scored.
         pictures: Gets the strips.
 
@@ -435,7 +435,7 @@ def label_steps(run: RunFolder, pictures: PictureFolder) -> dict[str, Any]:
     """Label quality of every step, as `tools/evaluate_pseudo_labels.py` measured it.
 
     Args:
-        run: Of a recipe.
+        run: Run of a recipe.
         pictures: Gets the chart of each split.
 
     Raises:
