@@ -179,6 +179,14 @@ class PartCosts:
         loop, loader = stage['train_cfg'], stage['train_dataloader']
         if not loop.get('by_epoch', 'max_epochs' in loop):
             return loop['max_iters']
+        dataset = loader['dataset']
+        if dataset['type'] == 'SemiDataset':
+            sampler, parts = loader['sampler'], ['unlabelled']
+            if dataset.get('revisit_labelled'):
+                parts.append('labelled')
+            images = sum(self.facts.count(dataset[part]) for part in parts)
+            each_pass = math.ceil(images / (sampler['unlabelled'] * self.processes))
+            return loop['max_epochs'] * (sampler.get('epoch_iterations') or each_pass)
         rounding = math.floor if loader.get('drop_last') else math.ceil
         share = math.ceil(self.facts.count(loader['dataset']) / self.processes)
         return loop['max_epochs'] * max(rounding(share / loader['batch_size']), 1)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from luss_mm.datasets.samplers import sample_randomness
 from luss_mm.models.attended_backbone import AttendedInference
 from luss_mm.models.cpu_speed import cpu_has_fast_bfloat16
+from luss_mm.models.student_teacher import StudentTeacher
 from luss_mm.recipes.trials import build_model, collate, draw_made_up_samples
 
 MOMENTS = dict(SGD=1, LARS=1)  # numbers of the optimiser for each trained one; others have two
@@ -57,27 +58,30 @@ def try_training(
     """
     loader = stage['train_dataloader']
     with DefaultScope.overwrite_default_scope('mmseg'), sample_randomness(0, 0, 0):
-        samples, loading = draw_made_up_samples(loader, SAMPLES, image_size)
+        samples = draw_made_up_samples(loader, SAMPLES, image_size)
+        few, whole_batch = len(samples.few), loader['batch_size']
         model = build_model(stage['model'], device)
+        if isinstance(model, StudentTeacher):
+            model.build_teacher()
         kept: dict[int, int] = {}
 
         def step(count: int) -> None:
-            batch = collate(loader, [samples[i % SAMPLES] for i in range(count)])
+            batch = collate(loader, samples.batch if count == whole_batch else samples.few)
             data = model.data_preprocessor(dict(batch), True)
             with _autocast(stage['optim_wrapper'], device):
                 loss, _ = model.parse_losses(model(**data, mode='loss'))
             loss.backward()
 
         with _recording(model, kept):
-            step(SAMPLES)
-        seconds, peak = _time_batch(step, SAMPLES, loader['batch_size'], device, whole)
+            step(few)
+        seconds, peak = _time_batch(step, few, whole_batch, device, whole)
     moments = MOMENTS.get(stage['optim_wrapper']['optimizer']['type'], 2)
     weights = sum(p.nbytes for p in model.parameters())
     trained = sum(p.nbytes for p in model.parameters() if p.requires_grad)
     checkpoint = weights + moments * trained
-    activations = WORKSPACE * sum(kept.values()) * loader['batch_size'] / SAMPLES
+    activations = WORKSPACE * sum(kept.values()) * whole_batch / few
     memory = round(checkpoint + trained + activations)
-    return Trial(seconds, loading, max(memory, peak), weights, checkpoint)
+    return Trial(seconds, samples.loading, max(memory, peak), weights, checkpoint)
 
 
 def try_pass(
@@ -97,9 +101,9 @@ def try_pass(
         whole: Make the whole batch however long it takes, instead of one image of it.
     """
     with DefaultScope.overwrite_default_scope('mmseg'), sample_randomness(0, 0, 0):
-        (sample, *_), loading = draw_made_up_samples(source, SAMPLES, image_size)
+        samples = draw_made_up_samples(source, SAMPLES, image_size)
     network, batch = network.to(device), source['batch_size']
-    inputs = [network.data_preprocessor.normalize(sample['inputs'][None].to(device))]
+    inputs = [network.data_preprocessor.normalize(samples.few[0]['inputs'][None].to(device))]
     maps, each = (), inputs[0].nbytes
     with torch.inference_mode():
         if isinstance(network, AttendedInference):
@@ -116,7 +120,7 @@ def try_pass(
     weights = sum(p.nbytes for p in network.parameters())
     memory = max(peak, weights + MAP_COPIES * batch * each)
     sizes = tuple(2 * level.numel() for level in maps)  # float16
-    return Trial(seconds, loading, memory, weights, weights, sizes)
+    return Trial(seconds, samples.loading, memory, weights, weights, sizes)
 
 
 def seconds_of(work: Callable[[], Any], device: str) -> float:

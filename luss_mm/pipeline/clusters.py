@@ -170,7 +170,7 @@ def denoise_clusters(
         rules: Which samples are kept.
         num_clusters: K of the new clusters.
         inputs: Names to keys: the features and the clusters.
-        kmeans: How; its seed is that of the samples drawn again, too.
+        kmeans: How, but for `neighbours`; its seed is that of the samples drawn again, too.
 
     Returns:
         The new clusters with all samples, read back from disk.
@@ -181,6 +181,7 @@ def denoise_clusters(
 
     Source: PDSO, CSD: noise filter, proportions of the categories, k-means 3.
     """
+    kmeans = replace(kmeans, neighbours=0)  # a sample drawn again would be its own neighbour
     settings = dict(**asdict(rules), num_clusters=num_clusters, **kmeans.settings)
 
     def make(unfinished: Path) -> None:
@@ -267,8 +268,7 @@ def _cluster_rows(
         result = fit_kmeans(
             _copy_rows(path, embeddings, rows),
             num_clusters,
-            # A sample that is drawn again would be its own neighbour.
-            **asdict(replace(kmeans, neighbours=0)),
+            **asdict(kmeans),
             progress=lambda done, total: count_restart(progress, done),
         )
     finally:

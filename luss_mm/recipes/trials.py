@@ -224,19 +224,64 @@ def _find_mistake_of_single(stage: Mapping[str, Any]) -> str | None:
     return None
 
 
+@dataclass(frozen=True)
+class MadeUpSamples:
+    """Samples of made-up images, of each part that a batch consists of.
+
+    Attributes:
+        parts: Of each part a few samples and how many of a batch are of it.
+        loading: Seconds of one core to transform an image; reading the file is not in it.
+    """
+
+    parts: Sequence[tuple[Sequence[Any], int]]
+    loading: float
+
+    @property
+    def few(self) -> list[Any]:
+        """All samples."""
+        return [sample for samples, _ in self.parts for sample in samples]
+
+    @property
+    def batch(self) -> list[Any]:
+        """As many as a batch has."""
+        return [part[i % len(part)] for part, number in self.parts for i in range(number)]
+
+
 def draw_made_up_samples(
     loader: Mapping[str, Any], count: int, image_size: tuple[int, int]
-) -> tuple[list[Any], float]:
-    """Samples of a data loader's transforms from made-up images, and seconds that one takes.
+) -> MadeUpSamples:
+    """Samples of a data loader's transforms.
 
-    Reading a file is not in it. The quickest counts, so two or more tell more than one.
-
-    Raises:
-        ValueError: If the data set is one of several, such as `SemiDataset`.
+    Args:
+        loader: Config.
+        count: Samples of each part. The quickest is timed, so two or more tell more than one.
+        image_size: Height and width of an image file.
     """
-    pipeline = loader['dataset'].get('pipeline')
-    if pipeline is None:
-        raise ValueError(f'{loader["dataset"]["type"]} has no pipeline of its own to try')
+    parts = [
+        (*_transformed(pipeline, count, image_size), number)
+        for pipeline, number in _parts_of_batch(loader)
+    ]
+    total = sum(number for *_, number in parts)
+    return MadeUpSamples(
+        [(samples, number) for samples, _, number in parts],
+        sum(seconds * number for _, seconds, number in parts) / total,
+    )
+
+
+def _parts_of_batch(loader: Mapping[str, Any]) -> list[tuple[Sequence[Mapping[str, Any]], int]]:
+    """Pipelines and how many samples of a batch go through each."""
+    dataset, sampler = loader['dataset'], loader.get('sampler')
+    if dataset.get('type') != 'SemiDataset':
+        return [(dataset['pipeline'], loader['batch_size'])]
+    unlabelled = dataset['unlabelled']['pipeline'], sampler['unlabelled']
+    labelled = dataset['labelled']['pipeline'], sampler['labelled']
+    return [labelled, *[unlabelled] * (1 + sampler.get('partners', False))]
+
+
+def _transformed(
+    pipeline: Sequence[Mapping[str, Any]], count: int, image_size: tuple[int, int]
+) -> tuple[list[Any], float]:
+    """Samples, and seconds of the quickest."""
     steps = [made_up_labels if 'LabelMap' in t['type'] else t for t in pipeline]
     transforms = Compose([s for s in steps if callable(s) or not s['type'].startswith('Load')])
     by_type = {t['type']: t for t in pipeline}
@@ -261,6 +306,7 @@ def made_up_image(index: int, size: tuple[int, int]) -> dict[str, Any]:
         img_path='made-up.JPEG',
         sample_idx=index,
         class_label=0,
+        image_tags=(0,),
         seg_fields=[],
     )
 

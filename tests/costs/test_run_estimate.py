@@ -3,13 +3,17 @@ import json
 import re
 
 import pytest
+from mmengine.registry import DATA_SAMPLERS, DefaultScope
+from mmseg.registry import DATASETS
 
 from luss_mm.costs import run_estimate
 from luss_mm.costs.machine import Machine
 from luss_mm.costs.part_costs import SELECTED, Cost, RecipeImages
 from luss_mm.costs.run_estimate import RunEstimate, announce_estimate, estimate_run
+from luss_mm.recipes.recipe import Recipe
 from luss_mm.recipes.settings import SettingsError
 from tests.engine.small_folder_recipe import CHANNELS, recipe
+from tests.semi_recipes import tiny_config
 
 PARTS = [
     'pretrain',
@@ -73,6 +77,19 @@ def test_every_part_is_there(estimate):
     for text in (*PARTS, 'mostly within a factor of 2', '  time ', '  memory ', '  disk '):
         assert text in table
     assert estimate.as_dict()['seconds'] == pytest.approx(sum(c.seconds for c in estimate.costs))
+
+
+def test_labelled_and_unlabelled_images_are_estimated_as_they_are_drawn():
+    found = Recipe(tiny_config('dssn_folder'))
+    (cost,) = estimate_run(found).costs
+    stage = found.stage('dssn', 'x')
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        loader = stage['train_dataloader']
+        dataset = DATASETS.build(loader['dataset'])
+        sampler = DATA_SAMPLERS.build(loader['sampler'], default_args=dict(dataset=dataset, seed=0))
+    assert cost.images == len(dataset)
+    each_epoch = len(sampler) // loader['batch_size']
+    assert cost.iterations == stage['train_cfg']['max_epochs'] * each_epoch
 
 
 def test_finished_parts_cost_nothing(data_root, tmp_path):

@@ -121,7 +121,8 @@ def test_labels_are_loaded_where_the_pipeline_loads_them(mmseg_scope):
         dict(type='LoadLabelMap', match_image=False),
         dict(type='PackSegInputs', meta_keys=('ori_shape',)),
     ]
-    (sample,), _ = draw_made_up_samples(dict(dataset=dict(pipeline=pipeline)), 1, (48, 72))
+    loader = dict(dataset=dict(type='LUSSDataset', pipeline=pipeline), batch_size=1)
+    (sample,) = draw_made_up_samples(loader, 1, (48, 72)).few
     assert sample['inputs'].shape == (3, 32, 48)
     assert sample['data_samples'].gt_sem_seg.shape == (32, 48)
 

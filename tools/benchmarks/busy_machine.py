@@ -67,7 +67,7 @@ def build_step() -> Callable[[], object]:
     stage = dict(Recipe(config).stage('finetune', config.work_dir))
     stage |= device_overrides(stage)
     loader = stage['train_dataloader']
-    samples, _ = draw_made_up_samples(loader, loader['batch_size'], (SIDE, SIDE))
+    samples = draw_made_up_samples(loader, loader['batch_size'], (SIDE, SIDE)).few
     model = build_model(stage['model'], 'cpu').train()
     optimizer = build_optim_wrapper(model, stage['optim_wrapper'])
     return lambda: model.train_step(collate(loader, samples), optimizer)

@@ -209,7 +209,7 @@ def fine_tuning_steps(sizes: Sizes) -> dict[str, Step]:
     init_default_scope('mmseg')
     stage = read_stage('finetune', sizes.recipe)
     loader, dtype = stage['train_dataloader'], autocast_dtype(device())
-    samples, _ = draw_made_up_samples(loader, sizes.batch, IMAGE_SIZE)
+    samples = draw_made_up_samples(loader, sizes.batch, IMAGE_SIZE).few
     batch = collate(loader, samples)
 
     def loop(plain: bool) -> Step:
