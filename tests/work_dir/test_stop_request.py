@@ -162,8 +162,13 @@ def test_a_second_signal_ends_the_process_at_once():
 
 
 def test_ctrl_c_waits_until_a_checkpoint_is_written():
+    # A shell's background jobs ignore Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     written = False
-    with pytest.raises(KeyboardInterrupt), finishing_before_interrupt():
-        signal.raise_signal(signal.SIGINT)
-        written = True
-    assert written and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    try:
+        with pytest.raises(KeyboardInterrupt), finishing_before_interrupt():
+            signal.raise_signal(signal.SIGINT)
+            written = True
+        assert written and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
