@@ -16,7 +16,7 @@ from mmseg import registry as mmseg_registry
 from mmseg.registry import MODELS
 
 from luss_mm.datasets.samplers import sample_randomness
-from luss_mm.recipes.settings import REFERENCE, SettingsError, did_you_mean
+from luss_mm.recipes.settings import REFERENCE, SettingsError, did_you_mean, first_line
 
 # Keys that mmengine's Runner reads from the config itself rather than as arguments.
 EXTRA_RUNNER_KEYS = {
@@ -272,8 +272,9 @@ def _channels_of(
         try:
             network = MODELS.build(dict(backbone))
         except (AssertionError, IndexError, TypeError, ValueError) as error:
-            reason = str(error) or type(error).__name__
-            raise SettingsError(f'{where}.backbone: cannot be built ({reason}).') from error
+            raise SettingsError(
+                f'{where}.backbone: cannot be built ({first_line(error)})'
+            ) from error
         network.eval()  # apart: some of mmseg's return None
         try:
             maps = network(torch.zeros(1, 3, TRIAL_SIDE, TRIAL_SIDE))

@@ -7,6 +7,7 @@ import difflib
 import operator
 import os
 import re
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType
@@ -256,8 +257,11 @@ def literal(node: ast.expr) -> Any:
 
 
 def first_line(error: Exception) -> str:
-    """Kind and first line of an error of another package."""
-    return f'{type(error).__name__}: {error}'.strip().partition('\n')[0]
+    """Kind and first line of an error of another package; without a text, what was asserted."""
+    text = str(error)
+    if not text and (frames := traceback.extract_tb(error.__traceback__)):
+        text = frames[-1].line or ''
+    return f'{type(error).__name__}: {text}'.partition('\n')[0].rstrip(': ')
 
 
 def did_you_mean(name: str, known: Mapping[str, Any] | list[str] | set[str]) -> str:
