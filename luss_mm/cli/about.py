@@ -18,9 +18,9 @@ from luss_mm.version import __version__
 SETTINGS_PAGE = CONFIGS.parent / 'settings.md'  # docs/settings.md
 FIRST = ('data_root', 'num_categories', 'seed')  # settings that most people want
 FAMILIES = dict(
-    luss='Without labels',
+    luss='Unsupervised, on any images',
     imagenet_s='Fine-tuning on 1 % of ImageNet-S',
-    pretraining='Weights alone, without labels',
+    pretraining='Unsupervised pretraining alone',
     semi='Few masks, many images',
 )
 SCRIPT = "complete -o default -o nospace -C 'luss complete' luss"  # bash then sets COMP_LINE
