@@ -172,7 +172,7 @@ def neighbourhood_means(points: np.ndarray, neighbours: int, rounds: int = 2) ->
     An image between two categories moves towards the one that images like it belong to, so that
     k-means depends less on how many images a category has and how alike they are. Few neighbours
     and several rounds follow a category's shape and leave small categories alone. Time grows with
-    N^2.
+    N^2. Memory: two copies of the points.
 
     Args:
         points: Unit rows, float32, C-contiguous. Shape (N, n).
@@ -187,8 +187,7 @@ def neighbourhood_means(points: np.ndarray, neighbours: int, rounds: int = 2) ->
     """
     taken = min(neighbours, len(points) - 1)
     for _ in range(rounds):
-        index = faiss.IndexFlatIP(points.shape[1])
-        index = faiss.index_cpu_to_all_gpus(index) if faiss.get_num_gpus() > 0 else index
+        index = _on_all_gpus(faiss.IndexFlatIP(points.shape[1]))
         index.add(points)
         means = np.empty_like(points)
         for start in range(0, len(points), CHUNK_ROWS):
@@ -231,8 +230,7 @@ class FaissKMeans:
     ) -> None:
         self.embeddings = embeddings
         self.num_clusters = num_clusters
-        index = faiss.IndexFlatL2(embeddings.shape[1])
-        self.index = faiss.index_cpu_to_all_gpus(index) if faiss.get_num_gpus() > 0 else index
+        self.index = _on_all_gpus(faiss.IndexFlatL2(embeddings.shape[1]))
         self.parameters = faiss.ClusteringParameters()
         self.parameters.niter = iterations
         self.parameters.init_method = INITIALIZATIONS[initialization]
@@ -262,6 +260,11 @@ class FaissKMeans:
         centroids = faiss.vector_to_array(clustering.centroids).reshape(self.num_clusters, -1)
         last = clustering.iteration_stats.at(clustering.iteration_stats.size() - 1)
         return float(values.sum(dtype=np.float64)), centroids, last.nsplit > 0
+
+
+def _on_all_gpus(index: faiss.Index) -> faiss.Index:
+    """The index on all GPUs that faiss has; itself where there are none."""
+    return faiss.index_cpu_to_all_gpus(index) if faiss.get_num_gpus() > 0 else index
 
 
 def normalized(vectors: np.ndarray) -> np.ndarray:

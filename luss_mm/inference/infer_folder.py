@@ -25,11 +25,10 @@ from luss_mm.inference.inferencer import (
     overlay,
     shards,
 )
-from luss_mm.pipeline.image_batches import FinishedShards
 from luss_mm.recipes.image_preparation import PreparedImage
 from luss_mm.terminal import Progress
 from luss_mm.visualization.pictures import add_legend, save_picture
-from luss_mm.work_dir.artifact import fingerprint_file, produce
+from luss_mm.work_dir.artifact import FinishedShards, fingerprint_file, produce
 from luss_mm.work_dir.atomic_files import write_json
 
 LABELS, OVERLAYS = 'labels', 'overlays'

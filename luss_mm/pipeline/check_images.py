@@ -12,9 +12,8 @@ from torch.utils.data import Dataset
 
 from luss_mm.datasets.image_file import find_image_problem, read_image_size
 from luss_mm.datasets.transforms import LoadLabelMap
-from luss_mm.pipeline.image_batches import FinishedShards
 from luss_mm.terminal import Progress
-from luss_mm.work_dir.artifact import produce
+from luss_mm.work_dir.artifact import FinishedShards, produce
 from luss_mm.work_dir.run_folder import BAD_IMAGES, BAD_MASKS, ODD_MASKS, write_bad_files
 
 SHARD_SIZE = 4096  # images that an interruption loses at most

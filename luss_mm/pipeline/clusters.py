@@ -38,8 +38,8 @@ class KMeans:
         iterations: Iterations of each restart.
         restarts: Number of restarts.
         initialization: 'random' or 'k-means++'.
-        components: Principal components of the projections that are clustered, or None.
-        neighbours: Neighbours of each sample in the means that are clustered, 0 for none.
+        components: Number of principal directions that samples are projected onto, or None.
+        neighbours: How many each sample is averaged with, 0 for none.
         seed: Seed of the first restart.
     """
 

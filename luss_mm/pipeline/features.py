@@ -19,13 +19,12 @@ from luss_mm.datasets.cached_maps import CachedMaps, layout_path, values_path
 from luss_mm.models.attended_backbone import AttendedInference, ImageClassifier
 from luss_mm.pipeline.image_batches import (
     Arrays,
-    FinishedShards,
     ShardedBatches,
     join_arrays,
     stack_features,
     stack_images,
 )
-from luss_mm.work_dir.artifact import produce
+from luss_mm.work_dir.artifact import FinishedShards, produce
 from luss_mm.work_dir.atomic_files import create_mapped_array, write_array
 from luss_mm.work_dir.run_folder import (
     EMBEDDINGS,
@@ -71,16 +70,17 @@ def extract_features(
 
     @torch.inference_mode()
     def embed(shard_batches: Iterator[list[dict]], start: int, stop: int) -> Arrays:
-        rows: list[np.ndarray | None] = [None] * (stop - start)
+        found, positions = [], []
         counts = np.zeros(SCORE_BINS, dtype=np.int64)
         for batch in shard_batches:
             images = model.data_preprocessor.normalize(stack_images(batch, device))
             embeddings, scores = model(images, stack_features(batch, device))
-            for sample, embedding in zip(batch, embeddings.cpu().numpy(), strict=True):
-                rows[sample['index'] - start] = embedding
+            found.append(embeddings.float().cpu().numpy())
+            positions += [sample['index'] for sample in batch]
             bins = (scores.float() * SCORE_BINS).long().clamp_(0, SCORE_BINS - 1)
             counts += torch.bincount(bins.flatten(), minlength=SCORE_BINS).cpu().numpy()
-        return dict(embeddings=np.stack(rows).astype(np.float32), counts=counts)
+        # Batches are in the order of sizes.
+        return dict(embeddings=np.concatenate(found)[np.argsort(positions)], counts=counts)
 
     def make(unfinished: Path) -> None:
         model.eval().to(device)

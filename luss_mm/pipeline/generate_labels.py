@@ -26,13 +26,12 @@ from luss_mm.functional.thresholds import (
 )
 from luss_mm.models.attended_backbone import AttendedInference
 from luss_mm.pipeline.image_batches import (
-    FinishedShards,
     ShardedBatches,
     stack_features,
     stack_images,
     write_label_maps,
 )
-from luss_mm.work_dir.artifact import produce
+from luss_mm.work_dir.artifact import FinishedShards, produce
 from luss_mm.work_dir.run_folder import (
     EMPTY_IMAGES,
     FULL_IMAGES,

@@ -23,12 +23,11 @@ from luss_mm.functional.pixel_attention import upsample_features
 from luss_mm.models.preprocessors import ViewsPreprocessor
 from luss_mm.pipeline.image_batches import (
     Arrays,
-    FinishedShards,
     ShardedBatches,
     join_arrays,
     write_label_maps,
 )
-from luss_mm.work_dir.artifact import produce
+from luss_mm.work_dir.artifact import FinishedShards, produce
 from luss_mm.work_dir.atomic_files import write_array
 from luss_mm.work_dir.run_folder import write_summary
 

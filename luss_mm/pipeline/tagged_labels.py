@@ -18,8 +18,8 @@ from torch.utils.data import Dataset
 from luss_mm.datasets.semi_dataset import SemiDataset
 from luss_mm.functional.pixel_assignment import argmax_of_average
 from luss_mm.pipeline.generate_labels import sum_outcomes
-from luss_mm.pipeline.image_batches import FinishedShards, ShardedBatches, write_label_maps
-from luss_mm.work_dir.artifact import produce
+from luss_mm.pipeline.image_batches import ShardedBatches, write_label_maps
+from luss_mm.work_dir.artifact import FinishedShards, produce
 
 TAGGED_LABELS = 'tagged_labels'
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5)  # the range is the authors', the steps are ours

@@ -256,6 +256,9 @@ def draw_made_up_samples(
         loader: Config.
         count: Samples of each part. The quickest is timed, so two or more tell more than one.
         image_size: Height and width of an image file.
+
+    Raises:
+        ValueError: If the data set wraps others, `SemiDataset` apart.
     """
     parts = [
         (*_transformed(pipeline, count, image_size), number)
@@ -272,6 +275,8 @@ def _parts_of_batch(loader: Mapping[str, Any]) -> list[tuple[Sequence[Mapping[st
     """Pipelines and how many samples of a batch go through each."""
     dataset, sampler = loader['dataset'], loader.get('sampler')
     if dataset.get('type') != 'SemiDataset':
+        if 'pipeline' not in dataset:
+            raise ValueError(f'{dataset["type"]} has no pipeline of its own to try')
         return [(dataset['pipeline'], loader['batch_size'])]
     unlabelled = dataset['unlabelled']['pipeline'], sampler['unlabelled']
     labelled = dataset['labelled']['pipeline'], sampler['labelled']

@@ -4,8 +4,8 @@ from mmengine.structures import PixelData
 from mmseg.models import SegDataPreProcessor
 from mmseg.structures import SegDataSample
 from mmseg.utils import stack_batch
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.functional.largest_tensor import LargestTensor
 from tests.models.slow_segmentation import (
     IGNORED,
     slow_cross_entropy,
@@ -63,19 +63,6 @@ def test_large_images_are_decided_small_and_enlarged(size, small):
     assert torch.equal(labels, slow_nearest(decided, size))
 
 
-class LargestTensor(TorchDispatchMode):
-    """Remembers the largest result of any operation."""
-
-    elements = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        for tensor in result if isinstance(result, (tuple, list)) else [result]:
-            if isinstance(tensor, torch.Tensor):
-                self.elements = max(self.elements, tensor.untyped_storage().nbytes() // 4)
-        return result
-
-
 @pytest.mark.parametrize('size, num_classes', [((380, 390), 920), ((1100, 1300), 120)])
 def test_full_size_logits_never_exist(size, num_classes):
     model = small_segmentor(num_classes=num_classes, in_index=3)
@@ -83,8 +70,8 @@ def test_full_size_logits_never_exist(size, num_classes):
     with LargestTensor() as largest:
         labels = label_maps(model.predict(images, samples(size)))[0]
     decided = min(1, 1000 / max(size)) ** 2 * size[0] * size[1]
-    assert labels.numel() <= largest.elements < 0.7 * num_classes * decided
-    assert largest.elements * 4 <= 256 * 2**20
+    assert labels.numel() <= largest.bytes // 4 < 0.7 * num_classes * decided
+    assert largest.bytes <= 256 * 2**20
 
 
 # ---------------------------------------------------------------- padding

@@ -16,9 +16,10 @@ from luss_mm.pipeline import check_images as checking
 from luss_mm.pipeline import features as network_outputs
 from luss_mm.pipeline.check_images import CheckedDataset, check_images
 from luss_mm.pipeline.features import ScoringRule, extract_features, score_images
-from luss_mm.pipeline.image_batches import JOINED, FinishedShards, ShardedBatches
+from luss_mm.pipeline.image_batches import JOINED, ShardedBatches
 from luss_mm.pipeline.reference_features import extract_references, label_by_references
 from luss_mm.pipeline.tagged_labels import NumberedImages, generate_tagged_labels
+from luss_mm.work_dir.artifact import FinishedShards
 from luss_mm.work_dir.manifest import MANIFEST
 from tests.engine.small_run import make_run
 from tests.pipeline import test_feature_maps as maps_of

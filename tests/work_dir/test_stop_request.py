@@ -12,8 +12,9 @@ from torch.utils.data import Dataset
 
 from luss_mm.checkpoints.loading import find_newest_checkpoint
 from luss_mm.engine.hooks import EpochSeedHook, StopRequestHook
-from luss_mm.pipeline.image_batches import FinishedShards, ShardedBatches
+from luss_mm.pipeline.image_batches import ShardedBatches
 from luss_mm.work_dir import stop_request
+from luss_mm.work_dir.artifact import FinishedShards
 from luss_mm.work_dir.stop_request import (
     EXIT_STATUS,
     finishing_before_interrupt,

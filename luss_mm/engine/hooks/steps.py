@@ -143,10 +143,9 @@ class ClusterHook(StepHook):
         kmeans_iterations: Iterations of each restart.
         kmeans_restarts: Number of restarts.
         kmeans_initialization: 'random' or 'k-means++', see `fit_kmeans`.
-        kmeans_components: Principal components of the projections that are clustered, or None, see
-            `fit_kmeans`.
-        kmeans_neighbours: Neighbours of each sample in the means that are clustered, see
-            `fit_kmeans`.
+        kmeans_components: Number of principal directions that samples are projected onto, or None,
+            see `fit_kmeans`.
+        kmeans_neighbours: How many each sample is averaged with, see `fit_kmeans`.
         seed: Seed of k-means.
         features: Name of the folder of features.
         clusters: Name of the folder of clusters.
