@@ -20,7 +20,7 @@ from luss_mm.cli.arguments import new_parser
 from luss_mm.engine.processes import device_overrides
 from luss_mm.recipes.recipe import Recipe
 from luss_mm.recipes.trials import build_model, collate, draw_made_up_samples
-from luss_mm.work_dir.atomic_files import write_atomically
+from luss_mm.work_dir.atomic_files import write_json
 
 import torch
 from mmengine.config import Config
@@ -56,7 +56,7 @@ def main() -> None:
         report[f'beside {number}'] = dict(
             seconds=round(median(taken), 3), ratio=round(median(taken) / alone, 2)
         )
-    write_atomically(arguments.out, json.dumps(report, indent=1).encode())
+    write_json(arguments.out, report, indent=1)
     print(json.dumps(report))
 
 

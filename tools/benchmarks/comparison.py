@@ -8,14 +8,13 @@ The ratio is how many times better ours is, so above 1 is faster or smaller. Wit
 `alternative`, `against` and `ratio` are null.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from luss_mm.engine.run_records import describe_machine
-from luss_mm.work_dir.atomic_files import write_atomically
+from luss_mm.work_dir.atomic_files import write_json
 
 import torch
 
@@ -51,7 +50,7 @@ def write_report(out: Path, report: Mapping[str, Any]) -> None:
     """Write all figures with machine and load as JSON, and print the rows of the comparisons."""
     machine = describe_machine() | dict(torch=torch.__version__)
     content = dict(report, machine=machine, load_average=os.getloadavg())
-    write_atomically(out, json.dumps(content, indent=1).encode())
+    write_json(out, content, indent=1)
     print('\n'.join([HEADER, *rows(report['comparisons'])]))
 
 
