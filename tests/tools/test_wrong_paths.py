@@ -68,7 +68,6 @@ OUTPUTS = {
     'evaluate': (('MAPS', 'MAPS', '--categories', '5', '--out'), ()),
     'export_segmentor': (('RUN', '--out'), ()),
     'render_tiny_shapes': ((), ('--num-train', '1', '--num-validation', '1')),
-    'train_small_sam': ((), ()),
 }
 
 

@@ -311,7 +311,7 @@ class SAMSegmenter(PromptableSegmenter):
     made one after the other.
 
     Args:
-        checkpoint: State dict of SAM: a published file, or one of `tools/train_small_sam.py`.
+        checkpoint: State dict of SAM, e.g. a published file.
         model_type: `'vit_b'`, `'vit_l'`, `'vit_h'`, or a dict of `SAMSizes`.
         device: Where the network lives, see `to`.
         encoder_dtype: Dtype of the image encoder's matrix products: `'float32'`, `'bfloat16'` or
