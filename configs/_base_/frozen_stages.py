@@ -19,6 +19,13 @@ feature_maps_hook = dict(type='FeatureMapsHook', source='${feature_source}')
 feature_source = dict(maps='${feature_maps if cache_maps else None}', map_outputs='${map_outputs}')
 embedding_dataset = dict(pipeline=['${loading}', '${resizing}', dict(type='PackImage')])
 
+# Two more heads, each of which learns every other image, tell which pixels' labels they contradict
+# (object or background) in the images that they have not learnt: the head ignores these.
+check_labels = True
+check_labels_from = 0.33  # share of the iterations that come before
+checking_hook = dict(type='SelfTrainingHook', start='${check_labels_from}')
+label_check_hook = '${checking_hook if check_labels else None}'
+
 use_pyramid_head = True
 category_window = '${label_window}'  # of predictions: a pixel takes the category around it
 pyramid_head = dict(
@@ -60,6 +67,7 @@ stages = dict(
         model=dict(
             type='FrozenSegmentor',
             map_outputs='${map_outputs}',
+            check_labels='${check_labels}',
             data_preprocessor=dict(type='MapsPreprocessor'),
         ),
         train_dataloader=dict(

@@ -240,6 +240,7 @@ stages = dict(
                 features='${feature_folder}',
                 clusters='${cluster_folder}',
             ),
+            '${label_check_hook}',
         ],
     ),
 )
@@ -278,6 +279,7 @@ cluster_hook = dict(
 )
 clustering_hook = '${cluster_hook}'
 maps_hook = None  # set by frozen_stages.py
+label_check_hook = None  # likewise
 label_transform = dict(type='GeneratePseudoLabel')
 # of the training foreground scores: surely background, surely object; for spo_prompts = 'score'
 certain_quantiles = (0.4, 0.9)

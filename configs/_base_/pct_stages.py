@@ -77,6 +77,10 @@ network_metrics = [
     for network in ('hybrid', 'pseudo')
 ]
 needed_files = dict(checkpoint='${checkpoint}')
+optimizer = dict(type='SGD', lr='${base_lr}', momentum=0.9, weight_decay='${weight_decay}')
+retrain_optimizer = dict(
+    type='SGD', lr='${retrain_lr}', momentum=0.9, weight_decay='${weight_decay}'
+)
 
 stages = dict(
     pct=dict(
@@ -137,9 +141,7 @@ stages = dict(
         test_cfg=dict(type='TestLoop'),
         optim_wrapper=dict(
             type='OptimWrapper',
-            optimizer=dict(
-                type='SGD', lr='${base_lr}', momentum=0.9, weight_decay='${weight_decay}'
-            ),
+            optimizer='${optimizer}',
             paramwise_cfg=dict(custom_keys=dict(conv_seg=dict(lr_mult='${classifier_lr_factor}'))),
         ),
         param_scheduler=[
@@ -212,9 +214,7 @@ stages = dict(
         test_cfg=dict(type='TestLoop'),
         optim_wrapper=dict(
             type='OptimWrapper',
-            optimizer=dict(
-                type='SGD', lr='${retrain_lr}', momentum=0.9, weight_decay='${weight_decay}'
-            ),
+            optimizer='${retrain_optimizer}',
             paramwise_cfg=dict(custom_keys=dict(conv_seg=dict(lr_mult='${classifier_lr_factor}'))),
         ),
         param_scheduler=[

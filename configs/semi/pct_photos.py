@@ -26,5 +26,9 @@ image_tags = 'folders'
 validation_dataset = dict(tags='${validation_tags}')
 validation_pipeline = '${whole_labelled_pipeline}'
 checkpoint_interval = 100  # iterations
+optimizer = dict(_delete_=True, type='AdamW', lr='${base_lr}', weight_decay='${weight_decay}')
+retrain_optimizer = dict(
+    _delete_=True, type='AdamW', lr='${retrain_lr}', weight_decay='${weight_decay}'
+)
 num_workers = 2
 amp = False  # the head is small: bfloat16 takes twice as long on a CPU that has it

@@ -261,7 +261,7 @@ class PackCachedMaps(BaseTransform):
         data_samples: with `gt_sem_seg`, int64 (1, h, w).
     """
 
-    META = ('img_path', 'ori_shape', 'img_shape')
+    META = ('img_path', 'sample_idx', 'ori_shape', 'img_shape')
 
     def transform(self, results: dict) -> dict:
         """Pack results['maps'] and results['gt_seg_map']."""

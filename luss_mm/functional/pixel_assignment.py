@@ -104,10 +104,10 @@ def foreground_probability(logits: Tensor) -> Tensor:
     """One minus the softmax probability of class 0, exact also where that is near 1.
 
     Args:
-        logits: Any float dtype, of two or more classes. Shape (K + 1, h, w).
+        logits: Any float dtype, of two or more classes. Shape (K + 1, ..., h, w).
 
     Returns:
-        Probability, float32 in [0, 1]. Shape (h, w).
+        Probability, float32 in [0, 1]. Shape (..., h, w).
     """
     logits = logits.float()
     return torch.sigmoid(logits[1:].logsumexp(dim=0) - logits[0])

@@ -6,6 +6,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from mmengine.model import ModuleList
 from mmengine.structures import PixelData
 from mmseg.models import EncoderDecoder, SegTTAModel
 from mmseg.models.data_preprocessor import SegDataPreProcessor
@@ -13,6 +14,8 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
+from luss_mm.functional.cross_check import disputed_pixels
+from luss_mm.functional.pixel_assignment import foreground_probability, resize_score
 from luss_mm.models.label_decision import ForegroundRefiner, decide_label_map, full_size_logits
 
 COMPATIBILITY = dict(position=3, colour=10)
@@ -275,16 +278,31 @@ class FrozenSegmentor(LUSSSegmentor):
 
     Training takes cached maps or images, everything else images.
 
+    With `check_labels` two further heads learn half of the images each. While `self_training` is
+    set (`SelfTrainingHook`), the head ignores the pixels whose label the one that has not learnt
+    their image contradicts: object or background.
+
     Args:
         *args: As `LUSSSegmentor`.
+        decode_head: As for `LUSSSegmentor`.
         map_outputs: Which of the backbone's outputs the cached maps are, in their order.
+        check_labels: Whether labels are checked; data samples then have a `sample_idx`.
         **kwargs: As `LUSSSegmentor`; the data preprocessor is a `MapsPreprocessor`.
     """
 
-    def __init__(self, *args: object, map_outputs: Sequence[int] = (), **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        *args: object,
+        decode_head: dict,
+        map_outputs: Sequence[int] = (),
+        check_labels: bool = False,
+        **kwargs: object,
+    ) -> None:
+        super().__init__(*args, decode_head=decode_head, **kwargs)
         self.map_outputs = tuple(map_outputs)
         self.backbone.requires_grad_(False)
+        self.peers = ModuleList(MODELS.build(decode_head) for _ in range(2 * check_labels))
+        self.self_training = False
 
     def train(self, mode: bool = True) -> 'FrozenSegmentor':
         """Set training mode of everything but the backbone, whose batch norms would change."""
@@ -301,8 +319,37 @@ class FrozenSegmentor(LUSSSegmentor):
             inputs: Cached maps, float32 (B, C, h, w) for each of `map_outputs`; or normalised
                 images (B, 3, H, W).
             data_samples: With label maps.
+
+        Returns:
+            Losses of the head; with `check_labels` also those of the two others, `peers.loss`, and
+            while `self_training` is set the share of the pixels that are ignored, `disputed`.
         """
-        return super().loss(inputs, data_samples)
+        if not self.peers:
+            return super().loss(inputs, data_samples)
+        features = self.extract_feat(inputs)
+        maps = [features[output] for output in self.map_outputs]
+        samples = [self._thin_label(sample) for sample in data_samples]
+        labels = torch.cat([sample.gt_sem_seg.data for sample in samples])  # (B, H, W)
+        index = [sample.sample_idx for sample in samples]
+        folds = torch.tensor(index, device=labels.device) % len(self.peers)
+        ignored = self.decode_head.ignore_index
+        disputed = torch.zeros_like(labels, dtype=torch.bool)
+        peers_loss = 0.0
+        for fold, peer in enumerate(self.peers):
+            unseen = (folds == fold)[:, None, None]
+            learnt = _with_labels(samples, labels.masked_fill(unseen, ignored))
+            # All images, so that ranks take the same steps of a synchronised batch norm.
+            logits = peer(features)  # (B, K + 1, h, w)
+            losses = peer.loss_by_feat(logits, learnt)
+            peers_loss += sum(value for name, value in losses.items() if 'loss' in name)
+            if self.self_training:
+                score = resize_score(foreground_probability(logits.movedim(1, 0)), labels.shape[1:])
+                disputed |= unseen & disputed_pixels(labels, score > 0.5, ignored)
+        checked = _with_labels(samples, labels.masked_fill(disputed, ignored))
+        losses = EncoderDecoder.loss(self, maps, checked) | {'peers.loss': peers_loss}
+        if self.self_training:
+            losses['disputed'] = disputed.float().mean()
+        return losses
 
     def extract_feat(self, inputs: list[Tensor] | Tensor) -> Sequence[Tensor | None]:
         """Outputs of the backbone, None for those that are not among the cached maps."""
@@ -312,6 +359,14 @@ class FrozenSegmentor(LUSSSegmentor):
         for output, level in zip(self.map_outputs, inputs, strict=True):
             features[output] = level
         return features
+
+
+def _with_labels(samples: Sequence[SegDataSample], labels: Tensor) -> list[SegDataSample]:
+    """Samples with other label maps, (B, H, W)."""
+    return [
+        SegDataSample(metainfo=sample.metainfo, gt_sem_seg=PixelData(data=labels[i : i + 1]))
+        for i, sample in enumerate(samples)
+    ]
 
 
 @MODELS.register_module()

@@ -227,6 +227,8 @@ TYPES: dict[str, Kind] = dict(
     cache_maps=FLAG,
     category_window=NOT_NEGATIVE,
     certain_quantiles=Listed(of=SHARE, length=2),
+    check_labels=FLAG,
+    check_labels_from=SHARE,
     checkpoint=OPTIONAL_PATH,
     checkpoint_interval=FROM_1,
     checkpoint_iterations=FROM_1,

@@ -16,7 +16,15 @@ resizing = dict(type='${resizing_type}', side='${resize_side}')
 label_loading = dict(type='LoadLabelMap', match_image=False)  # of validation masks
 packing = dict(
     type='PackSegInputs',
-    meta_keys=('img_path', 'seg_map_path', 'ori_shape', 'img_shape', 'flip', 'flip_direction'),
+    meta_keys=(
+        'img_path',
+        'sample_idx',
+        'seg_map_path',
+        'ori_shape',
+        'img_shape',
+        'flip',
+        'flip_direction',
+    ),
 )
 validation_pipeline = [
     '${loading}',

@@ -84,7 +84,7 @@ def _head(runner):
 
 @HOOKS.register_module()
 class SelfTrainingHook(Hook):
-    """Switches `FoundModel` to its own foreground as target.
+    """Lets a model's own predictions count: `FoundModel`'s target, `FrozenSegmentor`'s check.
 
     Args:
         start: Share of the iterations that come before, in [0, 1]; 1: never.
