@@ -1,6 +1,8 @@
 """Labels that a network which has not learnt them contradicts."""
 
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def disputed_pixels(labels: Tensor, foreground: Tensor, ignore_index: int) -> Tensor:
@@ -19,3 +21,19 @@ def disputed_pixels(labels: Tensor, foreground: Tensor, ignore_index: int) -> Te
     out-of-sample predictions contradict; here pixels.
     """
     return ((labels > 0) != foreground) & (labels != ignore_index)
+
+
+def category_cross_entropy(logits: Tensor, labels: Tensor, chosen: Tensor) -> Tensor:
+    """Cross-entropy among the categories alone: which object it is, if it is one.
+
+    Args:
+        logits: Logits of background and the categories, float. Shape (B, K + 1, H, W).
+        labels: Ids in [0, K] where `chosen`, int64. Shape (B, H, W).
+        chosen: Pixels that count unless their label is 0, bool. Shape (B, H, W).
+
+    Returns:
+        Sum over the pixels, 0 without any, float32. Shape ().
+    """
+    counts = chosen & (labels > 0)
+    categories = torch.where(counts, labels - 1, -1)
+    return F.cross_entropy(logits[:, 1:].float(), categories, ignore_index=-1, reduction='sum')

@@ -10,11 +10,13 @@ from mmengine.model import ModuleList
 from mmengine.structures import PixelData
 from mmseg.models import EncoderDecoder, SegTTAModel
 from mmseg.models.data_preprocessor import SegDataPreProcessor
+from mmseg.models.utils import resize
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
+from mmseg.utils import add_prefix
 from torch import Tensor
 
-from luss_mm.functional.cross_check import disputed_pixels
+from luss_mm.functional.cross_check import category_cross_entropy, disputed_pixels
 from luss_mm.functional.pixel_assignment import foreground_probability, resize_score
 from luss_mm.models.label_decision import ForegroundRefiner, decide_label_map, full_size_logits
 
@@ -279,8 +281,8 @@ class FrozenSegmentor(LUSSSegmentor):
     Training takes cached maps or images, everything else images.
 
     With `check_labels` two further heads learn half of the images each. While `self_training` is
-    set (`SelfTrainingHook`), the head ignores the pixels whose label the one that has not learnt
-    their image contradicts: object or background.
+    set (`SelfTrainingHook`), the head learns no longer whether a pixel is an object where the one
+    that has not learnt its image contradicts the label; if it is one, it still learns which.
 
     Args:
         *args: As `LUSSSegmentor`.
@@ -322,12 +324,11 @@ class FrozenSegmentor(LUSSSegmentor):
 
         Returns:
             Losses of the head; with `check_labels` also those of the two others, `peers.loss`, and
-            while `self_training` is set the share of the pixels that are ignored, `disputed`.
+            while `self_training` is set the share of disputed pixels, `disputed`.
         """
         if not self.peers:
             return super().loss(inputs, data_samples)
         features = self.extract_feat(inputs)
-        maps = [features[output] for output in self.map_outputs]
         samples = [self._thin_label(sample) for sample in data_samples]
         labels = torch.cat([sample.gt_sem_seg.data for sample in samples])  # (B, H, W)
         index = [sample.sample_idx for sample in samples]
@@ -345,9 +346,17 @@ class FrozenSegmentor(LUSSSegmentor):
             if self.self_training:
                 score = resize_score(foreground_probability(logits.movedim(1, 0)), labels.shape[1:])
                 disputed |= unseen & disputed_pixels(labels, score > 0.5, ignored)
-        checked = _with_labels(samples, labels.masked_fill(disputed, ignored))
-        losses = EncoderDecoder.loss(self, maps, checked) | {'peers.loss': peers_loss}
+        logits = self.decode_head(features)  # (B, K + 1, h, w)
+        labels_left = labels.masked_fill(disputed, ignored)
+        left = self.decode_head.loss_by_feat(logits, _with_labels(samples, labels_left))
+        losses = add_prefix(left, 'decode') | {'peers.loss': peers_loss}
         if self.self_training:
+            enlarged = resize(logits, labels.shape[1:], mode='bilinear', align_corners=False)
+            category_loss = category_cross_entropy(enlarged, labels, disputed)
+            number = (
+                (labels_left != ignored).sum().clamp(min=1)
+            )  # as many pixels as `left` averages
+            losses['decode.loss_category'] = category_loss / number
             losses['disputed'] = disputed.float().mean()
         return losses
 
