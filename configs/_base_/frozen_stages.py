@@ -22,7 +22,7 @@ embedding_dataset = dict(pipeline=['${loading}', '${resizing}', dict(type='PackI
 # Two more heads, each of which learns every other image, tell which pixels' labels they contradict
 # (object or background) in the images that they have not learnt: the head ignores these.
 check_labels = True
-check_labels_from = 0.33  # share of the iterations that come before
+check_labels_from = 0.3  # share of the iterations that come before
 checking_hook = dict(type='SelfTrainingHook', start='${check_labels_from}')
 label_check_hook = '${checking_hook if check_labels else None}'
 
