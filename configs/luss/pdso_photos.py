@@ -4,8 +4,9 @@ Run     python tools/train.py configs/luss/pdso_photos.py --cfg-options data_roo
         num_categories=K; DIR holds images, or train/ and with masks validation/; see
         docs/own_folder.md
 Time    584 s for 452 photographs, validation included, on two CPU cores that other jobs shared
-Score   59.0 mIoU (58.7 to 59.2, three seeds) on 13 animals of Caltech-101; the plain baseline
-        has 40.1 (38.0 to 42.3, five seeds), or 42.6 at 160 pixels (docs/results.md)
+Score   59.0 mIoU (58.7 to 59.2, three seeds) on 13 animals of Caltech-101 with
+        check_labels=False; the plain baseline has 40.1 (38.0 to 42.3, five seeds), or 42.6 at 160
+        pixels (docs/results.md)
 Labels  ImageNet's labels trained the default weights; validation masks for matching and scoring
 """
 
