@@ -19,8 +19,8 @@ feature_maps_hook = dict(type='FeatureMapsHook', source='${feature_source}')
 feature_source = dict(maps='${feature_maps if cache_maps else None}', map_outputs='${map_outputs}')
 embedding_dataset = dict(pipeline=['${loading}', '${resizing}', dict(type='PackImage')])
 
-# Two more heads, each of which learns every other image, tell which pixels' labels they contradict
-# (object or background) in the images that they have not learnt: the head ignores these.
+# Two more heads, each of which learns every other image, contradict labels of the images that they
+# have not learnt (object or background). These pixels teach the head only which object it is.
 check_labels = True
 check_labels_from = 0.3  # share of the iterations that come before
 checking_hook = dict(type='SelfTrainingHook', start='${check_labels_from}')

@@ -1,6 +1,5 @@
 """Labels that a network which has not learnt them contradicts."""
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -35,5 +34,5 @@ def category_cross_entropy(logits: Tensor, labels: Tensor, chosen: Tensor) -> Te
         Sum over the pixels, 0 without any, float32. Shape ().
     """
     counts = chosen & (labels > 0)
-    categories = torch.where(counts, labels - 1, -1)
-    return F.cross_entropy(logits[:, 1:].float(), categories, ignore_index=-1, reduction='sum')
+    categories = logits.movedim(1, -1)[counts][:, 1:]  # (N, K): few pixels are disputed
+    return F.cross_entropy(categories.float(), labels[counts] - 1, reduction='sum')

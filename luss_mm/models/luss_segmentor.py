@@ -351,7 +351,9 @@ class FrozenSegmentor(LUSSSegmentor):
         left = self.decode_head.loss_by_feat(logits, _with_labels(samples, labels_left))
         losses = add_prefix(left, 'decode') | {'peers.loss': peers_loss}
         if self.self_training:
-            enlarged = resize(logits, labels.shape[1:], mode='bilinear', align_corners=False)
+            enlarged = resize(
+                logits, labels.shape[1:], mode='bilinear', align_corners=self.align_corners
+            )
             category_loss = category_cross_entropy(enlarged, labels, disputed)
             number = (
                 (labels_left != ignored).sum().clamp(min=1)

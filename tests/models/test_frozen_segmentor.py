@@ -119,6 +119,7 @@ def test_the_head_ignores_what_the_peer_without_the_image_contradicts():
     cleaned = losses_of(model, batch)
     torch.testing.assert_close(checked['decode.loss_ce'], cleaned['decode.loss_ce'])
     assert 'disputed' not in cleaned
+    assert checked['decode.loss_category'] > 0 and 'decode.loss_category' not in cleaned
 
 
 def test_the_network_that_predicts_is_the_same_with_and_without_a_check():
